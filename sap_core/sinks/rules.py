@@ -1,0 +1,3 @@
+"""What counts as a sink: the rules by name."""
+
+SINK_RULES: dict[str, object] = {"column_sum": None, "rate": None, "zscore": None}

@@ -1,0 +1,183 @@
+"""One typed spec per action. The page, the command line, a notebook and a job file all build the same object.
+
+A spec checks what can be checked without a model: names against their tables, ranges, combinations. What needs the
+model (a length beyond its positions, a prompt longer than the canvas) is checked by the verb before any work.
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import InvalidInput, UnknownOption
+from .pruning.methods import METHODS, check_combination, parse_pattern
+from .samplers.rules import SAMPLERS
+from .sinks.rules import SINK_RULES
+
+AUTO = "auto"
+
+
+class Spec(BaseModel):
+    """Common base: unknown fields are errors, and an error is one line that names the field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def build(cls, **fields: Any):
+        """The spec from keyword arguments.
+
+        Raises:
+            InvalidInput: a field is missing, unknown, of the wrong type, or out of its range.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise InvalidInput(_one_line(error)) from None
+
+
+class ModelOptions(Spec):
+    """How a model is loaded; part of every spec that names one."""
+
+    model: str = Field(description="demo:NAME, a folder, or a Hub id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(AUTO, description="weights' precision")
+    device: str = Field(AUTO, description="auto, cpu, cuda, cuda:N or mps")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    mask_token_id: int | None = Field(None, ge=0, description="for models that do not declare their mask token")
+
+
+class CaptureSpec(ModelOptions):
+    """Generate from a prompt and record attention at every step, layer and head."""
+
+    kind: Literal["capture"] = "capture"
+    prompts: tuple[str, ...] = Field(("",), min_length=1, description="one canvas each; batched")
+    length: int = Field(128, ge=1, description="tokens in the canvas, prompt included")
+    steps: int | None = Field(
+        None, description="denoising steps; autoregressive: tokens to generate. Default: 64, or all tokens if fewer"
+    )
+    sampler: str = Field(AUTO, description="auto takes the model's own default")
+    block_length: int | None = Field(None, ge=1, description="tokens per semi-autoregressive block; default one block")
+    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
+    guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
+    seed: int = 0
+    name: str = Field("", description="shown in the list of runs")
+
+    @field_validator("steps")
+    @classmethod
+    def _steps(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise InvalidInput(f"steps is {value}; at least 1 denoising step is needed.")
+        return value
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler(cls, value: str) -> str:
+        if value != AUTO and value not in SAMPLERS:
+            raise UnknownOption("sampler", value, [AUTO, *SAMPLERS])
+        return value
+
+
+class CalibrationOptions(Spec):
+    """The texts on which activation-aware methods look at the model."""
+
+    calibration: str = Field("demo", description="demo, FILE.txt, or FILE.npy (int64 token ids, shape (samples, length))")
+    samples: int = Field(64, ge=1, description="calibration sequences")
+    calibration_length: int | None = Field(None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256")
+
+
+class PruneSpec(ModelOptions, CalibrationOptions):
+    """Remove weights (or heads) by one method in one pattern."""
+
+    kind: Literal["prune"] = "prune"
+    method: str = "sink"
+    sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
+    pattern: str = Field("unstructured", description="unstructured, or N:M (N of M consecutive inputs zeroed)")
+    heads: tuple[tuple[int, int], ...] | None = Field(
+        None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
+    )
+    run: str | None = Field(None, description="method `heads` only: the capture run whose instability ranking is used")
+    seed: int = 0
+    name: str = ""
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise UnknownOption("method", value, METHODS)
+        return value
+
+    @field_validator("sparsity")
+    @classmethod
+    def _sparsity(cls, value: float) -> float:
+        if not 0 <= value < 1:
+            raise InvalidInput(f"sparsity is {value:g}; expected a share in [0, 1), such as 0.5.")
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        parse_pattern(value)
+        return value
+
+    @model_validator(mode="after")
+    def _combination(self) -> PruneSpec:
+        check_combination(self.method, self.pattern, self.sparsity)
+        if self.method != "heads" and (self.heads is not None or self.run is not None):
+            raise InvalidInput(f"heads and run belong to method 'heads', not to '{self.method}'; leave them out.")
+        return self
+
+
+class EvaluateSpec(ModelOptions):
+    """Measure quality and cost; with a baseline, both on the same masks."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    baseline: str | None = Field(None, description="the dense model to compare with: demo:NAME, folder or Hub id")
+    text: str | None = Field(None, description="FILE.txt; default: held-out stories of the demo corpus")
+    samples: int = Field(32, ge=1, description="texts")
+    draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
+    tasks: bool = Field(True, description="score the demo corpus' three tasks where the tokenizer is the demo's")
+    seed: int = 0
+
+
+class ExportSpec(Spec):
+    """Write the result of a prune run as a checkpoint that stock transformers loads."""
+
+    kind: Literal["export"] = "export"
+    run: str = Field(description="folder of a finished prune run")
+    out: str = Field(description="folder to write; must not exist unless overwrite")
+    overwrite: bool = False
+    verify: bool = True
+
+
+def parse_spec(document: dict[str, Any]) -> Spec:
+    """The spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
+
+    Raises:
+        UnknownOption: no such kind.
+        InvalidInput: a field does not fit.
+    """
+    kinds = {cls.model_fields["kind"].default: cls for cls in (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec)}
+    kind = document.get("kind")
+    if kind not in kinds:
+        raise UnknownOption("kind of spec", kind, kinds)
+    return kinds[kind].build(**document)
+
+
+def check_rule(name: str) -> str:
+    """The name of a sink rule, or an error that lists the rules."""
+    if name not in SINK_RULES:
+        raise UnknownOption("sink rule", name, SINK_RULES)
+    return name
+
+
+def _one_line(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        cause = (item.get("ctx") or {}).get("error")
+        if isinstance(cause, InvalidInput):
+            parts.append(str(cause))
+            continue
+        field = ".".join(str(part) for part in item["loc"]) or "spec"
+        parts.append(f"{field} is {item.get('input')!r}: {item['msg'][0].lower()}{item['msg'][1:]}.")
+    return " ".join(parts)
