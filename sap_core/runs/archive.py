@@ -1,0 +1,138 @@
+"""A run as one zip file, to send or to keep, and back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import uuid
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from ..errors import InvalidInput, OperationFailed, SapError
+from .files import disk_problem
+from .manifest import MANIFEST
+from .paths import check_new_folder, new_run_path, runs_root
+from .reading import Run, open_run
+
+
+def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
+    """Write a closed run as ``out`` (a zip with one folder in it, named after the run). Written aside, then renamed.
+
+    Raises:
+        RunProblem: the run can't be opened or is damaged.
+        InvalidInput: ``out`` exists or can't be written.
+        OperationFailed: the disk is full.
+    """
+    opened = open_run(run, root=root)
+    opened.verify()
+    target = check_new_folder(out)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    top = _safe_name(opened.id) or "run"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for path in sorted(opened.path.rglob("*")):
+                if path.is_file():
+                    archive.write(path, f"{top}/{path.relative_to(opened.path).as_posix()}")
+        os.link(temporary, target)  # unlike a rename, never replaces what appeared meanwhile
+    except FileExistsError:
+        raise InvalidInput(f"Output {target} exists already; choose another.") from None
+    except OSError as error:
+        raise disk_problem(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Run:
+    """Unpack an exported run under the root and open it. A taken id gets a number; every hash is checked first.
+
+    Raises:
+        InvalidInput: not a run archive, or one with unsafe paths; nothing is written.
+        RunProblem: a file in it differs from its manifest, or a newer version made it; nothing is kept.
+        OperationFailed: the disk is full; nothing is kept.
+    """
+    source = Path(archive).expanduser()
+    if not source.is_file():
+        raise InvalidInput(f"Archive {archive} does not exist; expected a zip file made by `sap runs export`.")
+    try:
+        with zipfile.ZipFile(source) as opened:
+            members = _check_members(source, opened)
+            folder = runs_root(root)
+            _check_space(folder, sum(info.file_size for info in members.values()))
+            return _unpack(opened, members, folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, SapError):
+            raise
+        raise InvalidInput(
+            f"{archive} is not a readable zip file ({error}); expected one made by `sap runs export`."
+        ) from None
+
+
+def _check_members(source: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Path in the archive -> entry, for files; refuses everything that could land outside one new folder."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.is_dir():
+            continue
+        name, path = info.filename, PurePosixPath(info.filename)
+        mode = info.external_attr >> 16
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or "\\" in name
+            or ":" in name
+            or "\0" in name
+            or (stat.S_IFMT(mode) and not stat.S_ISREG(mode))
+        ):
+            raise InvalidInput(f"{source} is refused: it holds the unsafe entry {name!r}; nothing was unpacked.")
+        if path in members:
+            raise InvalidInput(f"{source} is refused: it holds {name!r} twice; nothing was unpacked.")
+        members[path] = info
+    tops = {path.parts[0] for path in members}
+    if len(tops) != 1 or PurePosixPath(*tops, MANIFEST) not in members:
+        raise InvalidInput(f"{source} is not a run archive: expected one folder with a {MANIFEST} in it.")
+    return members
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise OperationFailed(
+            f"The archive unpacks to {needed / 1e6:.0f} MB, {existing} has {free / 1e6:.0f} MB free; free some space."
+        )
+
+
+def _unpack(archive: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipInfo], folder: Path) -> Run:
+    temporary = folder / f".import-{uuid.uuid4().hex[:12]}"
+    try:
+        for path, info in members.items():
+            target = temporary.joinpath(*path.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, open(target, "xb") as sink:
+                shutil.copyfileobj(source, sink)
+        open_run(temporary).verify()
+        top = _safe_name(next(iter(members)).parts[0])
+        target = folder / top if top else new_run_path("import", folder)
+        number = 1
+        while True:
+            try:
+                target.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+                target = target.with_name(f"{top or target.name}-{number}")
+        temporary.rename(target)  # onto the empty folder that was just reserved
+        return open_run(target)
+    except OSError as error:
+        raise disk_problem(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _safe_name(name: str) -> str:
+    """``name`` if it can be a folder's name anywhere, else ''."""
+    return name if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}", name) else ""

@@ -1,0 +1,128 @@
+"""The history: which runs there are, and how one is removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import OperationFailed, RunProblem
+from .files import disk_problem, read_json
+from .manifest import MANIFEST, WRITER, read_manifest
+from .paths import resolve_run, runs_root
+from .reading import Run, writer_alive
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of the history. ``state`` is finished, cancelled, failed, running, unfinished or damaged."""
+
+    id: str
+    path: Path
+    kind: str
+    state: str
+    created: str
+    seconds: float | None
+    name: str
+    model: str
+    tags: tuple[str, ...]
+    notes: str
+    bytes: int
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"path": str(self.path), "tags": list(self.tags)}
+
+
+def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None) -> list[RunSummary]:
+    """All runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never raised."""
+    folder = runs_root(root)
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in folder.iterdir():
+        if path.name.startswith(".") or not path.is_dir():
+            continue
+        if not ((path / "spec.json").exists() or (path / MANIFEST).exists()):
+            continue
+        summary = describe_run(path)
+        if kind is None or summary.kind == kind:
+            found.append(summary)
+    return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
+
+
+def describe_run(path: Path) -> RunSummary:
+    """The summary of one folder, from its small documents alone."""
+    problem, size, spec = "", 0, {}
+    try:
+        spec, manifest, size = _closed(str(path), _stamp(path / "spec.json"), _stamp(path / MANIFEST))
+        run = Run(path, spec, manifest)
+        state = run.state
+    except RunProblem as error:
+        problem, state, run = str(error), "damaged", Run(path, read_json(path / "spec.json") or {}, None)
+    meta = run.meta
+    return RunSummary(
+        id=run.id,
+        path=path,
+        kind=run.kind,
+        state=state,
+        created=run.created,
+        seconds=run.seconds,
+        name=run.name,
+        model=str(run.spec.get("model", "")),
+        tags=tuple(meta["tags"]),
+        notes=meta["notes"],
+        bytes=size,
+        problem=problem,
+    )
+
+
+def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> None:
+    """Remove a run folder, whatever its state, except while it is being written.
+
+    Raises:
+        RunProblem: missing, not a run, or still being written.
+        OperationFailed: the system refuses.
+    """
+    path = resolve_run(run, root)
+    if not path.is_dir():
+        raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
+    if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
+        raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
+    if not (path / MANIFEST).exists() and (path / WRITER).exists() and writer_alive(path):
+        raise RunProblem(f"Run {path} is still being written; cancel it first, then delete it.")
+    doomed = path.with_name(f".deleted-{path.name}-{uuid.uuid4().hex[:6]}")
+    try:
+        path.rename(doomed)  # gone for every reader at once; the files follow
+        shutil.rmtree(doomed)
+    except FileNotFoundError:
+        raise RunProblem(f"Run {run} does not exist any more.") from None
+    except OSError as error:
+        problem = disk_problem(error, path)
+        raise OperationFailed(str(problem).replace("Can't write", "Can't delete")) from error
+
+
+@lru_cache(maxsize=4096)
+def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | None, int]:
+    """Spec, manifest without its file list, and bytes; remembered as long as both files stay as they are."""
+    folder = Path(path)
+    spec = read_json(folder / "spec.json")
+    manifest = read_manifest(folder)
+    if not isinstance(spec, dict):
+        raise RunProblem(f"Run {path} is damaged: its spec.json can't be read; delete it with `sap runs delete`.")
+    if manifest is None:
+        return spec, None, 0
+    size = sum(entry[0] for entry in manifest["files"].values())
+    return spec, {key: value for key, value in manifest.items() if key != "files"}, size
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+        return stat.st_mtime_ns, stat.st_size
+    except OSError:
+        return (0, 0)

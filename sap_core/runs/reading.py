@@ -1,0 +1,168 @@
+"""Opening a run folder, with or without its model at hand."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ..errors import RunProblem
+from .files import read_json
+from .manifest import META, WRITER, check_files, read_manifest
+from .paths import resolve_run, runs_root
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os.PathLike | None = None) -> Run:
+    """Open a run by its folder or by its id under the root.
+
+    A closed run is checked against its manifest: every file there, with its size, the documents with their hash
+    (`Run.verify` hashes everything). ``unfinished=True`` also opens a folder that is still being written, or whose
+    writing was interrupted; its trajectory holds the steps written so far.
+
+    Raises:
+        RunProblem: missing, not a run, unfinished, truncated, or made by a newer version.
+    """
+    path = resolve_run(run, root)
+    if not path.is_dir():
+        known = [item.name for item in runs_root(root).glob("[!.]*") if item.is_dir()]
+        close = difflib.get_close_matches(Path(run).name, known, n=1, cutoff=0.8)
+        guess = f" Did you mean {close[0]}?" if close else " `sap runs list` shows the runs."
+        raise RunProblem(f"Run {run} does not exist.{guess}")
+    manifest = read_manifest(path)
+    spec = read_json(path / "spec.json")
+    if manifest is None:
+        if not (path / "spec.json").exists():
+            raise RunProblem(f"{path} is not a run folder: it has neither spec.json nor manifest.json.")
+        if not unfinished:
+            alive = writer_alive(path)
+            why = "it is still being written; wait for it" if alive else "its work was interrupted; run it again"
+            raise RunProblem(f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished.")
+    else:
+        check_files(path, manifest["files"])
+    if not isinstance(spec, dict):
+        raise RunProblem(f"Run {path} is damaged: its spec.json can't be read; delete it with `sap runs delete`.")
+    return Run(path, spec, manifest)
+
+
+class Run:
+    """One run folder, read. Its ``spec`` is a plain dict; `sap_core.specs.parse_spec` makes it an object again."""
+
+    def __init__(self, path: Path, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
+        self.path = path
+        self.spec = spec
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, kind={self.kind!r}, state={self.state!r})"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def kind(self) -> str:
+        return self.manifest["kind"] if self.manifest else self.spec.get("kind", "")
+
+    @property
+    def state(self) -> str:
+        """finished, cancelled or failed; running or unfinished for a folder without a manifest."""
+        if self.manifest:
+            return self.manifest["state"]
+        return "running" if writer_alive(self.path) else "unfinished"
+
+    @property
+    def created(self) -> str:
+        """UTC, ISO 8601."""
+        return (self.manifest or read_json(self.path / WRITER) or {}).get("created", "")
+
+    @property
+    def seconds(self) -> float | None:
+        return self.manifest.get("seconds") if self.manifest else None
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the user gave: name, tags, notes."""
+        meta = read_json(self.path / META)
+        return {"name": "", "tags": [], "notes": "", **(meta if isinstance(meta, dict) else {})}
+
+    @property
+    def name(self) -> str:
+        return self.meta["name"] or default_name(self.spec)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of result.json; empty where there is none (yet)."""
+        result = read_json(self.path / "result.json")
+        return result if isinstance(result, dict) else {}
+
+    @property
+    def text(self) -> str:
+        """The generated text of the first sample."""
+        result = self.result
+        return result.get("text") or next(iter(result.get("texts") or []), "")
+
+    def read_json(self, name: str) -> Any:
+        """A JSON artefact by its name in the folder; None when there is none."""
+        return read_json(self.path / name)
+
+    def verify(self) -> None:
+        """Hash every file against the manifest. Raises RunProblem at the first that differs."""
+        if self.manifest:
+            check_files(self.path, self.manifest["files"], full=True)
+
+    @property
+    def trajectory(self) -> xr.Dataset:
+        """The first sample's trajectory, dims step/layer/head/position, read lazily."""
+        return self.trajectories[0]
+
+    @property
+    def trajectories(self) -> list[xr.Dataset]:
+        """One dataset per sample. Raises RunProblem when the run has none."""
+        return self._closed_trajectories if self.manifest else self._open_trajectories()
+
+    @cached_property
+    def _closed_trajectories(self) -> list[xr.Dataset]:
+        return self._open_trajectories()
+
+    def _open_trajectories(self) -> list[xr.Dataset]:
+        from ..trajectory.store import open_trajectory
+
+        stores = sorted((self.path / "trajectory").glob("*.zarr"), key=lambda store: int(store.stem))
+        if not stores:
+            raise RunProblem(f"Run {self.path} ({self.kind}, {self.state}) has no trajectory; open a capture run.")
+        return [open_trajectory(store) for store in stores]
+
+
+def writer_alive(path: Path) -> bool:
+    """Whether the process that began writing this folder still lives."""
+    writer = read_json(path / WRITER)
+    if not isinstance(writer, dict):
+        return False
+    try:
+        return abs(psutil.Process(writer["pid"]).create_time() - writer["process_created"]) < 1
+    except (psutil.Error, KeyError, TypeError):
+        return False
+
+
+def default_name(spec: dict[str, Any]) -> str:
+    """What a run is called until somebody names it."""
+    if spec.get("name"):
+        return spec["name"]
+    kind, model = spec.get("kind"), spec.get("model", "")
+    if kind == "capture":
+        prompt = " ".join(next(iter(spec.get("prompts") or [""]), "").split())
+        return f"{model}: {prompt[:48]}{'…' if len(prompt) > 48 else ''}" if prompt else f"{model}: no prompt"
+    if kind == "prune":
+        return f"{model}: {spec.get('method')} {spec.get('sparsity', 0):.0%} {spec.get('pattern')}"
+    if kind == "evaluate":
+        return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
+    if kind == "export":
+        return f"{Path(str(spec.get('run'))).name} to {spec.get('out')}"
+    return str(kind)

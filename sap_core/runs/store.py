@@ -1,0 +1,149 @@
+"""Writing a run folder: spec first, artefacts as they come, manifest last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..errors import Cancelled, InvalidInput, OperationFailed
+from ..specs import Spec
+from .files import FULL, disk_problem, read_json, write_json
+from .manifest import MANIFEST, SCHEMA, WRITER, list_files, versions
+from .paths import check_new_folder, new_run_path
+from .reading import Run, open_run
+
+__all__ = ["Run", "RunWriter", "create_run", "open_run"]
+
+
+def create_run(
+    kind: str, spec: Spec, *, out: str | os.PathLike | None = None, root: str | os.PathLike | None = None
+) -> RunWriter:
+    """Make a run folder and write its spec; use the result as a context manager.
+
+    ``out`` is the folder to make; without it the run gets an id of its own under ``root`` (see `runs_root`).
+    Validate the input before calling this, so that a refused input writes nothing. Leaving the context closes the run:
+    normally as finished, on `Cancelled` or Ctrl-C as cancelled, on any other exception as failed (its message in
+    result.json). On `InvalidInput` the folder is removed.
+
+    Raises:
+        InvalidInput: ``out`` exists already or can't be written.
+        OperationFailed: the disk is full.
+    """
+    path = check_new_folder(out if out is not None else new_run_path(kind, root))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.") from None
+    except OSError as error:
+        raise disk_problem(error, path) from error
+    try:
+        return RunWriter(path, kind, spec)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+class RunWriter:
+    """An open run folder. ``path`` is the folder, ``id`` its name."""
+
+    def __init__(self, path: Path, kind: str, spec: Spec) -> None:
+        self.path = path
+        self.id = path.name
+        self.kind = kind
+        self.closed = False
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._begun = time.monotonic()
+        write_json(path / "spec.json", spec)
+        me = psutil.Process()
+        write_json(
+            path / WRITER,
+            {
+                "schema": SCHEMA,
+                "id": self.id,
+                "kind": kind,
+                "created": self.created,
+                "pid": me.pid,
+                "process_created": me.create_time(),
+            },
+        )
+
+    def write_json(self, name: str, document: Any) -> Path:
+        """Write one JSON artefact, whole or not at all. Raises OperationFailed when the disk is full."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, document)
+        return target
+
+    def finish(self, result: dict[str, Any] | None = None, state: str = "finished") -> Run:
+        """Close the run: result.json, then the manifest. ``state``: finished, cancelled or failed.
+
+        Raises:
+            OperationFailed: the disk is full; the folder then stays unfinished.
+        """
+        if self.closed:
+            raise OperationFailed(f"Run {self.path} is closed already; a closed run is not written again.")
+        if result is not None:
+            self.write_json("result.json", result)
+        try:
+            files = list_files(self.path)
+        except OSError as error:
+            raise disk_problem(error, self.path) from error
+        write_json(
+            self.path / MANIFEST,
+            {
+                "schema": SCHEMA,
+                "id": self.id,
+                "kind": self.kind,
+                "state": state,
+                "created": self.created,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - self._begun, 3),
+                "versions": versions(),
+                "files": files,
+            },
+        )
+        self.closed = True
+        (self.path / WRITER).unlink(missing_ok=True)
+        return open_run(self.path)
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if self.closed:
+            return
+        if error is None:
+            self.finish()
+        elif isinstance(error, InvalidInput):
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif isinstance(error, (Cancelled, KeyboardInterrupt)):
+            self._close_quietly("cancelled", None)
+        else:
+            self._close_quietly("failed", {"error": one_line(error)})
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise disk_problem(error, self.path) from error
+
+    def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:
+        """Close after a failure without hiding it: when even this can't be written, the folder stays unfinished."""
+        if result is not None:
+            earlier = read_json(self.path / "result.json")
+            result = {**(earlier if isinstance(earlier, dict) else {}), **result}
+        try:
+            self.finish(result, state=state)
+        except (OperationFailed, OSError):
+            return
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception on one line; foreign ones with their type's name."""
+    text = " ".join(str(error).split())
+    if type(error).__module__.startswith("sap_core."):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,224 @@
+"""The life of a run folder: written step by step, closed by its manifest, opened, listed, edited, removed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from sap_core.errors import Cancelled, InvalidInput, OperationFailed, RunProblem
+from sap_core.runs import create_run, delete_run, files, list_runs, open_run, runs_root, update_run
+from sap_core.specs import CaptureSpec, PruneSpec, parse_spec
+
+SPEC = CaptureSpec.build(model="demo:stories-diffusion", prompts=("Once upon a time",), steps=4)
+
+
+def finished(root, **fields):
+    with create_run("capture", SPEC, root=root, **fields) as run:
+        run.write_json("extra/table.json", {"rows": [1, 2, 3]})
+        return run.finish({"text": "Once upon a time there was a fox."})
+
+
+def test_a_finished_run_opens_with_all_it_was_given(tmp_path):
+    made = finished(tmp_path)
+    run = open_run(made.path)
+    assert (run.id, run.kind, run.state) == (made.path.name, "capture", "finished")
+    assert made.path.parent == tmp_path and run.text == "Once upon a time there was a fox."
+    assert parse_spec(run.spec) == SPEC
+    assert run.read_json("extra/table.json") == {"rows": [1, 2, 3]} and run.read_json("none.json") is None
+    assert run.created.startswith("20") and run.seconds >= 0
+    assert run.manifest["versions"]["numpy"] == np.__version__
+    assert set(run.manifest["files"]) == {"spec.json", "result.json", "extra/table.json"}
+    assert not (run.path / "writer.json").exists()
+    assert open_run(run.id, root=tmp_path).path == run.path
+
+
+def test_spec_is_first_and_manifest_last(tmp_path):
+    with create_run("capture", SPEC, out=tmp_path / "mine") as run:
+        assert json.loads((run.path / "spec.json").read_text())["prompts"] == ["Once upon a time"]
+        with pytest.raises(RunProblem, match=r"unfinished.*still being written"):
+            open_run(run.path)
+        live = open_run(run.path, unfinished=True)
+        assert live.state == "running" and live.result == {} and live.created
+        run.finish({})
+    newest = max((path.stat().st_mtime_ns, path.name) for path in run.path.iterdir())[1]
+    assert newest == "manifest.json"
+    with pytest.raises(OperationFailed, match="closed already"):
+        run.finish({})
+
+
+def test_an_interrupted_run_is_unfinished_and_says_so(tmp_path):
+    run = create_run("capture", SPEC, out=tmp_path / "dead")
+    writer = json.loads((run.path / "writer.json").read_text())
+    (run.path / "writer.json").write_text(json.dumps(writer | {"process_created": 1.0}))
+    with pytest.raises(RunProblem, match="interrupted; run it again"):
+        open_run(run.path)
+    assert open_run(run.path, unfinished=True).state == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Cancelled("stop"), "cancelled"), (KeyboardInterrupt(), "cancelled"), (ValueError("bad\nthing"), "failed")],
+)
+def test_an_exception_closes_the_run(tmp_path, error, state):
+    with pytest.raises(type(error)), create_run("capture", SPEC, out=tmp_path / "run") as run:
+        run.write_json("part.json", [1])
+        raise error
+    opened = open_run(tmp_path / "run")
+    assert opened.state == state and opened.read_json("part.json") == [1]
+    assert opened.result == ({"error": "ValueError: bad thing"} if state == "failed" else {})
+
+
+def test_invalid_input_leaves_no_folder(tmp_path):
+    with pytest.raises(InvalidInput), create_run("capture", SPEC, out=tmp_path / "run"):
+        raise InvalidInput("no")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_harms_nothing(tmp_path, monkeypatch):
+    keep = finished(tmp_path)
+    real = files.json.dump
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = create_run("capture", SPEC, out=tmp_path / "full")
+    monkeypatch.setattr(files.json, "dump", full)
+    with pytest.raises(OperationFailed, match="No space left on the disk") as caught:
+        run.finish({"text": "x"})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OperationFailed, match="No space left"):
+        create_run("capture", SPEC, out=tmp_path / "second")
+    monkeypatch.setattr(files.json, "dump", real)
+    assert not (tmp_path / "second").exists()
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["spec.json", "writer.json"]
+    open_run(keep.path).verify()
+
+
+def test_a_full_disk_inside_the_work_closes_the_run_as_failed(tmp_path):
+    with pytest.raises(OperationFailed, match="No space left"), create_run("capture", SPEC, out=tmp_path / "run"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert open_run(tmp_path / "run").state == "failed"
+
+
+def test_truncation_damage_and_newer_versions_are_told_apart(tmp_path):
+    path = finished(tmp_path).path
+    table = path / "extra" / "table.json"
+    whole = table.read_bytes()
+
+    table.write_bytes(whole[:-1])
+    with pytest.raises(RunProblem, match=r"truncated: extra/table.json has \d+ bytes, expected \d+"):
+        open_run(path)
+    table.unlink()
+    with pytest.raises(RunProblem, match=r"truncated: extra/table.json is missing"):
+        open_run(path)
+    table.write_bytes(whole.replace(b"1", b"7"))
+    opened = open_run(path)  # same size: found by the full check only
+    with pytest.raises(RunProblem, match=r"damaged: extra/table.json has changed"):
+        opened.verify()
+    table.write_bytes(whole)
+    opened.verify()
+
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
+    with pytest.raises(RunProblem, match="newer version"):
+        open_run(path)
+    (path / "manifest.json").write_text(json.dumps(manifest)[:-20])
+    with pytest.raises(RunProblem, match=r"manifest.json can't be read"):
+        open_run(path)
+    assert [run.state for run in list_runs(tmp_path)] == ["damaged"]
+
+
+def test_missing_runs_and_foreign_folders(tmp_path):
+    made = finished(tmp_path)
+    with pytest.raises(RunProblem, match=f"does not exist. Did you mean {made.id}"):
+        open_run(made.id[:-1], root=tmp_path)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunProblem, match="not a run folder"):
+        open_run(tmp_path / "other")
+    with pytest.raises(RunProblem, match="not a run folder"):
+        delete_run(tmp_path / "other")
+    assert (tmp_path / "other").is_dir()
+
+
+def test_output_folder_that_exists_or_can_not_be_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("x")
+    for out, message in [("there", "exists already"), ("file", "exists already"), ("file/in", "can't be written")]:
+        with pytest.raises(InvalidInput, match=message):
+            create_run("capture", SPEC, out=tmp_path / out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
+
+
+def test_many_writers_at_once_get_folders_of_their_own(tmp_path):
+    made, errors = [], []
+
+    def work():
+        try:
+            made.append(finished(tmp_path).id)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not errors and len(set(made)) == 8 == len(list_runs(tmp_path))
+
+
+def test_history_is_newest_first_and_filters_by_kind(tmp_path, monkeypatch):
+    first = finished(tmp_path)
+    manifest = json.loads((first.path / "manifest.json").read_text())
+    (first.path / "manifest.json").write_text(json.dumps(manifest | {"created": "2020-01-01T00:00:00+00:00"}))
+    with create_run("prune", PruneSpec.build(model="m", method="wanda"), root=tmp_path) as second:
+        second.finish({})
+    (tmp_path / ".jobs").mkdir()
+    runs = list_runs(tmp_path)
+    assert [run.id for run in runs] == [second.id, first.id]
+    assert runs[0].name == "m: wanda 50% unstructured" and runs[1].name == "demo:stories-diffusion: Once upon a time"
+    assert runs[1].bytes == sum(size for size, _ in manifest["files"].values())
+    assert [run.id for run in list_runs(tmp_path, kind="prune")] == [second.id]
+    json.dumps([run.to_dict() for run in runs])
+    assert list_runs(tmp_path / "none") == []
+    monkeypatch.setenv("SAP_RUNS", str(tmp_path))
+    assert runs_root() == tmp_path and len(list_runs()) == 2
+
+
+def test_name_tags_and_notes_change_and_the_run_does_not(tmp_path):
+    made = finished(tmp_path)
+    update_run(made.path, name="  my   run ", tags=["b", "a", " ", "b"])
+    update_run(made.path, notes="seen twice\n")
+    run = open_run(made.path)
+    run.verify()
+    assert (run.name, run.meta) == ("my run", {"name": "my run", "tags": ["a", "b"], "notes": "seen twice"})
+    assert list_runs(tmp_path)[0].tags == ("a", "b")
+    with pytest.raises(InvalidInput, match="characters"):
+        update_run(made.path, name="x" * 201)
+
+
+def test_delete_removes_one_run_but_not_one_being_written(tmp_path):
+    keep, gone = finished(tmp_path), finished(tmp_path)
+    delete_run(gone.path)
+    assert [path.name for path in tmp_path.iterdir()] == [keep.id]
+    with create_run("capture", SPEC, root=tmp_path) as live:
+        with pytest.raises(RunProblem, match="still being written"):
+            delete_run(live.path)
+        live.finish({})
+    delete_run(live.id, root=tmp_path)
+    with pytest.raises(RunProblem, match="does not exist"):
+        delete_run(live.path)
+
+
+def test_json_is_plain_whatever_comes(tmp_path):
+    files.write_json(
+        tmp_path / "x.json",
+        {"a": np.float32(0.5), "n": float("nan"), "i": np.int64(3), "m": np.array([[1.0, np.inf]]), 2: (tmp_path,)},
+    )
+    document = json.loads((tmp_path / "x.json").read_text())
+    assert document == {"a": 0.5, "n": None, "i": 3, "m": [[1.0, None]], "2": [str(tmp_path)]}
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "y.json", {"a": object()})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
