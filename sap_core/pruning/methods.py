@@ -10,14 +10,33 @@ from ..errors import InvalidInput, UnknownOption
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table."""
+    """One row of the table: what the pages show, and the recipe `sap_core.pruning.apply` follows.
+
+    ``score``: the formula of METRICS section 4 (a key of `sap_core.pruning.scores.SCORES`), or "heads".
+    ``inputs``: the calibration inputs the score looks at: "none", "clean", or "noised" (partly masked).
+    ``sinks``: how tokens that are attention sinks are down-weighted: "none", or "each" (phi of the same noised pass).
+    ``sequential``: block by block, each block seeing the pruned ones before it; else one-shot on the dense model.
+    ``compare``: the weights that compete when no N:M pattern is asked: those of one output "row" or of the "matrix".
+    """
 
     name: str
     title: str
     help: str
     source: str
     patterns: tuple[str, ...] = ("unstructured", "N:M")
-    needs_calibration: bool = True
+    score: str = "wanda"
+    inputs: str = "clean"
+    sinks: str = "none"
+    sequential: bool = False
+    compare: str = "row"
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.inputs != "none"
+
+    @property
+    def needs_mask_token(self) -> bool:
+        return self.inputs == "noised"
 
 
 METHODS: dict[str, Method] = {
@@ -28,20 +47,31 @@ METHODS: dict[str, Method] = {
             "Magnitude",
             "The smallest weights of each matrix.",
             "Han et al., arXiv 1506.02626",
-            needs_calibration=False,
+            score="magnitude",
+            inputs="none",
+            compare="matrix",
         ),
-        Method("wanda", "Wanda", "Weight times the norm of its input, per output row.", "Sun et al., arXiv 2306.11695"),
+        Method(
+            "wanda",
+            "Wanda",
+            "Weight times the norm of its input, per output row.",
+            "Sun et al., arXiv 2306.11695",
+            sequential=True,
+        ),
         Method(
             "noised_wanda",
             "Wanda on noised inputs",
             "Wanda measured on partly masked texts: the control that isolates what sink-awareness adds.",
             "control; compare arXiv 2605.06366",
+            inputs="noised",
         ),
         Method(
             "sink",
             "Sink-aware",
             "Wanda on noised inputs in which tokens that are attention sinks count less.",
             "arXiv 2602.17664",
+            inputs="noised",
+            sinks="each",
         ),
         Method(
             "heads",
@@ -49,7 +79,8 @@ METHODS: dict[str, Method] = {
             "Whole attention heads whose sinks move most, zeroed in the output projection.",
             "instability score, METRICS section 3",
             patterns=("unstructured",),
-            needs_calibration=False,
+            score="heads",
+            inputs="none",
         ),
     )
 }

@@ -1,0 +1,303 @@
+"""From a spec to a pruned copy of a model, and to the plan that says beforehand what will go."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import InvalidInput
+from ..progress import Progress, ProgressCallback, silent
+from ..specs import PruneSpec
+from . import heads as head_surgery
+from .calibration import Calibration, check_source, read_calibration
+from .masks import lowest
+from .methods import METHODS, Method, parse_pattern
+from .noise import noised_inputs
+from .plan import PlannedMatrix, PruningPlan, make_plan
+from .scores import score
+from .statistics import TokenRows, block_by_block, matrix_of, one_shot
+
+if TYPE_CHECKING:
+    from ..models.info import ModelInfo
+    from ..models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned copy of a model, the plan it followed, the spec it came from, and what was found in its weights."""
+
+    model: LoadedModel
+    plan: PruningPlan
+    spec: PruneSpec
+    report: dict[str, Any]
+
+
+def prune(
+    model: LoadedModel | str,
+    *,
+    spec: PruneSpec | None = None,
+    plan: PruningPlan | None = None,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> Pruned:
+    """A pruned copy of ``model``; the model itself stays as it is.
+
+    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...). ``plan``: as shown by
+    `plan_pruning`, possibly edited; its sparsities are followed matrix by matrix.
+
+    Raises:
+        InvalidInput: anything that can't be done as asked, before any long work.
+        Cancelled: from ``progress``; the copy is dropped.
+    """
+    started = time.perf_counter()
+    if plan is not None and spec is None:
+        fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
+    spec = _spec(model, spec, fields)
+    if METHODS[spec.method].needs_calibration:
+        check_source(spec.calibration)
+    dense = _loaded(model, spec)
+    method = METHODS[spec.method]
+    _check_method(dense, method)
+    calibration = _calibration(dense, spec) if method.needs_calibration else None
+    if plan is None or plan.pending:
+        plan = make_plan(dense.info, spec, _ranking(spec, lambda: dense, progress))
+    else:
+        _check_plan(plan, dense.info, spec)
+    pruned = dense.clone()
+    _remove(dense, pruned, plan, method, spec, calibration, progress)
+    report = _report(pruned, plan, method, calibration, time.perf_counter() - started)
+    return Pruned(pruned, plan, spec, report)
+
+
+def plan_pruning(
+    model: LoadedModel | str,
+    *,
+    spec: PruneSpec | None = None,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> PruningPlan:
+    """What `prune` with the same arguments would remove. Reads the model's headers only, except for method `heads`
+    without a run or chosen heads, which has to watch the model generate first.
+
+    Raises:
+        InvalidInput: as `prune`.
+    """
+    spec = _spec(model, spec, fields)
+    if METHODS[spec.method].needs_calibration:
+        check_source(spec.calibration)
+    if isinstance(model, str):
+        from ..models.info import inspect_model
+
+        info = inspect_model(model, mask_token_id=spec.mask_token_id)
+    else:
+        info = model.info
+    return make_plan(info, spec, _ranking(spec, lambda: _loaded(model, spec), progress))
+
+
+def weights_sha256(model: LoadedModel) -> str:
+    """One hash over names, shapes, dtypes and bytes of all parameters, sorted by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().contiguous().cpu().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _spec(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, Any]) -> PruneSpec:
+    if spec is not None:
+        if fields:
+            raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
+        return spec
+    return PruneSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+
+
+def _loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
+    if not isinstance(model, str):
+        return model
+    from ..models.loading import load_model
+
+    return load_model(
+        model,
+        dtype=spec.dtype,
+        device=spec.device,
+        trust_remote_code=spec.trust_remote_code,
+        mask_token_id=spec.mask_token_id,
+    )
+
+
+def _check_method(model: LoadedModel, method: Method) -> None:
+    if not method.needs_mask_token:
+        return
+    if model.info.objective == "autoregressive" and method.sinks == "none":
+        raise InvalidInput(
+            f"method '{method.name}' masks parts of the text, which an autoregressive model never sees; use wanda."
+        )
+    if model.info.objective == "masked_diffusion":
+        model.check_masked()
+
+
+def _ranking(spec: PruneSpec, loaded: Any, progress: ProgressCallback) -> Any:
+    if spec.method != "heads" or spec.heads is not None:
+        return None
+    if spec.run is not None:
+        return head_surgery.rank_from_run(spec.run)
+    return head_surgery.rank_on_demo_prompt(loaded(), spec.seed, progress)
+
+
+def _check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
+    if (plan.method, plan.pattern) != (spec.method, spec.pattern):
+        raise InvalidInput(
+            f"the plan is for {plan.method} {plan.pattern} but {spec.method} {spec.pattern} was asked; make a new plan."
+        )
+    known = {matrix.name: (matrix.rows, matrix.cols) for matrix in info.matrices}
+    for matrix in plan.matrices:
+        if known.get(matrix.name) != (matrix.rows, matrix.cols):
+            raise InvalidInput(
+                f"the plan has {matrix.name} of shape {(matrix.rows, matrix.cols)} but {info.ref} has "
+                f"{known.get(matrix.name, 'no such matrix')}; make the plan for this model."
+            )
+
+
+def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
+    tokenizer = model.tokenizer
+    return read_calibration(
+        spec.calibration,
+        samples=spec.samples,
+        length=spec.calibration_length,
+        seed=spec.seed,
+        vocab_size=model.info.vocab_size,
+        max_length=model.info.max_length,
+        encode=None if tokenizer is None else model.encode,
+        fill_id=getattr(tokenizer, "eos_token_id", None),
+    )
+
+
+def _remove(
+    dense: LoadedModel,
+    pruned: LoadedModel,
+    plan: PruningPlan,
+    method: Method,
+    spec: PruneSpec,
+    calibration: Calibration | None,
+    progress: ProgressCallback,
+) -> None:
+    if method.score == "heads":
+        head_surgery.zero_heads(pruned, plan.heads)
+        return
+    planned = {matrix.name: matrix for matrix in plan.matrices}
+    if calibration is None:
+        for layer in range(len(pruned.blocks)):
+            _prune_block(pruned, layer, {}, planned, plan, method)
+            progress(Progress("prune", layer + 1, len(pruned.blocks)))
+        return
+    data = _token_rows(dense, method, calibration, spec.seed)
+    if method.sequential:
+        block_by_block(
+            pruned,
+            data,
+            lambda layer, norms: _prune_block(pruned, layer, norms, planned, plan, method),
+            mean_square=method.inputs == "clean",
+            progress=progress,
+        )
+        return
+    norms = _dense_norms(dense, method, data, calibration, spec.seed, progress)
+    for layer in range(len(pruned.blocks)):
+        _prune_block(pruned, layer, norms, planned, plan, method)
+
+
+def _prune_block(
+    model: LoadedModel,
+    layer: int,
+    norms: dict[str, torch.Tensor],
+    planned: dict[str, PlannedMatrix],
+    plan: PruningPlan,
+    method: Method,
+) -> None:
+    pattern = parse_pattern(plan.pattern)
+    for name, module in model.linears(layer).items():
+        if name not in planned or not planned[name].zeros:
+            continue
+        weight = matrix_of(module)
+        scores = score(method.score, weight, norms.get(name))
+        weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
+
+
+def _token_rows(model: LoadedModel, method: Method, calibration: Calibration, seed: int) -> TokenRows:
+    tokens = torch.from_numpy(calibration.tokens).to(model.device)
+    weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
+    # An autoregressive model generates from clean text: its inputs have one noise level, none.
+    if method.inputs == "noised" and model.info.objective == "masked_diffusion":
+        noised = noised_inputs(tokens, model.info.mask_token_id, seed)
+        weights = weights[:, None].expand(noised.shape).flatten(0, 1)
+        tokens = noised.flatten(0, 1)
+    return TokenRows(tokens, weights)
+
+
+# One-shot statistics do not depend on how much is pruned: a slider that moves must not pay for them again.
+_REMEMBERED: weakref.WeakKeyDictionary[nn.Module, dict[tuple, dict[str, torch.Tensor]]] = weakref.WeakKeyDictionary()
+_REMEMBERED_PER_MODEL = 4
+
+
+def _dense_norms(
+    model: LoadedModel,
+    method: Method,
+    data: TokenRows,
+    calibration: Calibration,
+    seed: int,
+    progress: ProgressCallback,
+) -> dict[str, torch.Tensor]:
+    known = _REMEMBERED.setdefault(model.module, {})
+    version = sum(p._version for p in model.module.parameters())
+    key = (method.inputs, method.sinks, seed, calibration.describe()["sha256"], version)
+    if key not in known:
+        norms = one_shot(
+            model, data, sinks=method.sinks == "each", mean_square=method.inputs == "clean", progress=progress
+        )
+        while len(known) >= _REMEMBERED_PER_MODEL:
+            known.pop(next(iter(known)))
+        known[key] = norms
+    return known[key]
+
+
+def _report(
+    model: LoadedModel, plan: PruningPlan, method: Method, calibration: Calibration | None, seconds: float
+) -> dict[str, Any]:
+    """What is really in the weights, counted, beside what was planned."""
+    planned = {matrix.name: matrix for matrix in plan.matrices}
+    rows = []
+    for layer in range(len(model.blocks)):
+        for name, module in model.linears(layer).items():
+            if name not in planned:
+                continue
+            weight = matrix_of(module)
+            zeros = int((weight == 0).sum())
+            out, width = weight.shape
+            rows.append(
+                {
+                    "name": name,
+                    "layer": layer,
+                    "rows": out,
+                    "cols": width,
+                    "planned_zeros": planned[name].zeros,
+                    "zeros": zeros,
+                    "sparsity": zeros / weight.numel(),
+                }
+            )
+    weights = sum(row["rows"] * row["cols"] for row in rows)
+    return {
+        "method": plan.method,
+        "pattern": plan.pattern,
+        "sparsity": float(np.divide(sum(row["zeros"] for row in rows), max(weights, 1))),
+        "matrices": rows,
+        "heads": [list(head) for head in plan.heads],
+        "calibration": calibration.describe() if calibration else None,
+        "weights_sha256": weights_sha256(model),
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,54 @@
+"""Whole attention heads: which ones, and how they are taken out of the computation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..progress import ProgressCallback, silent
+from .statistics import matrix_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..models.loaded import LoadedModel
+
+DEMO_PROMPT = "once upon a time"
+
+
+def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
+    """Zeroes what each (layer, head) sends on: the head's input columns of the layer's output projection."""
+    width = model.info.head_dim
+    for layer, head in heads:
+        matrix_of(model.output_projection(layer))[:, head * width : (head + 1) * width] = 0
+
+
+def rank_from_run(run: str) -> pd.DataFrame:
+    """The instability ranking of a finished capture run.
+
+    Raises:
+        RunProblem: the folder is missing, unfinished, or not a capture.
+    """
+    from ..errors import RunProblem
+    from ..runs.store import open_run
+    from ..sinks.instability import rank_heads
+
+    opened = open_run(Path(run))
+    if opened.kind != "capture":
+        raise RunProblem(f"run '{run}' is of kind '{opened.kind}'; heads are ranked by a run of kind 'capture'.")
+    return rank_heads(opened)
+
+
+def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """The ranking from a short generation made here, kept nowhere."""
+    from ..capture.verb import capture
+    from ..sinks.instability import rank_heads
+
+    length = min(128, model.info.max_length)
+    with tempfile.TemporaryDirectory() as folder:
+        run = capture(
+            model, prompt=DEMO_PROMPT, length=length, seed=seed, out=Path(folder) / "run", progress=progress
+        )
+        return rank_heads(run)

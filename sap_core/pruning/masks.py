@@ -1,0 +1,42 @@
+"""From scores to the weights that go: per row, per matrix, or N of every M consecutive inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .methods import Pattern
+
+
+def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
+    """bool [out, in], True where a weight goes.
+
+    ``zeros``: weights to remove in all (N:M removes what the pattern says). ``compare``: weights compete within their
+    "row" or within the "matrix".
+    """
+    if pattern.structured:
+        return lowest_of_groups(score, pattern.n, pattern.m)
+    if zeros == 0:
+        return torch.zeros_like(score, dtype=torch.bool)
+    if compare == "matrix":
+        return lowest_of_matrix(score, zeros)
+    return lowest_of_rows(score, zeros // len(score))
+
+
+def lowest_of_rows(score: Tensor, count: int) -> Tensor:
+    """The ``count`` lowest of each row; among equals the first go (stable), as in Wanda's code."""
+    order = torch.sort(score, dim=1, stable=True).indices[:, :count]
+    return torch.zeros_like(score, dtype=torch.bool).scatter_(1, order, True)
+
+
+def lowest_of_matrix(score: Tensor, count: int) -> Tensor:
+    """Everything up to and including the score at rank ``count``: equal scores go together, as in the published
+    code, so a few more than ``count`` can go."""
+    return score <= torch.kthvalue(score.flatten(), count).values
+
+
+def lowest_of_groups(score: Tensor, n: int, m: int) -> Tensor:
+    """The ``n`` lowest of every ``m`` consecutive inputs; all groups at once, by reshape."""
+    groups = score.reshape(len(score), -1, m)
+    order = groups.topk(n, dim=-1, largest=False).indices
+    return torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, order, True).view_as(score)

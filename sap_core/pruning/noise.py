@@ -1,0 +1,42 @@
+"""The partly masked inputs and the sink weights of sink-aware pruning (arXiv 2602.17664, public code).
+
+A diffusion model never sees clean text while it generates, so its activations are measured on texts masked to ten
+levels, t = 5, 10 .. 50 of 50 denoising steps, mask probability (1 - 0.001) * t/50 + 0.001. The random numbers are
+drawn in the published order (samples outer, levels inner, one torch.rand row each), so masks can be compared bit for
+bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LEVELS = tuple(range(5, 51, 5))
+TOTAL = 50
+FLOOR = 1e-3
+SHARPNESS = 5.0  # alpha of phi
+DEVIATIONS = 2.0  # k of phi
+
+
+def noised_inputs(tokens: Tensor, mask_id: int, seed: int) -> Tensor:
+    """``tokens`` [N, S] at every level: [N, 10, S], where masked tokens are ``mask_id``."""
+    samples, length = tokens.shape
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(samples, len(LEVELS), length, generator=generator)
+    probability = (1 - FLOOR) * torch.tensor(LEVELS, dtype=torch.float32) / TOTAL + FLOOR
+    masked = (draws < probability[None, :, None]).to(tokens.device)
+    return torch.where(masked, mask_id, tokens[:, None, :])
+
+
+def sink_weights(received: Tensor, causal: bool) -> Tensor:
+    """phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S].
+
+    phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
+    summed over layers, heads and queries. ``received`` is a mean over the queries that can see the position, so it is
+    multiplied by their number: S, or S - j in a causal model.
+    """
+    length = received.shape[-1]
+    queries = length - torch.arange(length) if causal else torch.full((length,), length)
+    mass = received.sum(dim=(1, 2)) * queries.to(received)
+    threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
+    return torch.sigmoid(SHARPNESS * (mass - threshold))

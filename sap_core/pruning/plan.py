@@ -1,0 +1,185 @@
+"""What a pruning will remove, matrix by matrix, known in milliseconds and before anything is touched. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+from .methods import METHODS, Pattern, parse_pattern
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..models.info import ModelInfo
+    from ..specs import PruneSpec
+
+
+@dataclass(frozen=True)
+class PlannedMatrix:
+    """One weight matrix: ``rows`` outputs, ``cols`` inputs; ``zeros`` of its weights go."""
+
+    name: str
+    layer: int
+    rows: int
+    cols: int
+    sparsity: float
+    zeros: int
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open."""
+
+    method: str
+    pattern: str
+    sparsity: float
+    compare: str
+    matrices: tuple[PlannedMatrix, ...]
+    heads: tuple[tuple[int, int], ...] = ()
+    parameters: int = 0
+    pending: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def totals(self) -> dict[str, float]:
+        """Weights considered, weights that go, their share, and the share of all the model's parameters."""
+        weights = sum(m.rows * m.cols for m in self.matrices)
+        zeros = sum(m.zeros for m in self.matrices)
+        return {
+            "weights": weights,
+            "zeros": zeros,
+            "sparsity": zeros / weights if weights else 0.0,
+            "of_all_parameters": zeros / self.parameters if self.parameters else 0.0,
+            "heads": len(self.heads),
+        }
+
+    def per_layer(self) -> pd.DataFrame:
+        """Columns layer, weights, zeros, sparsity, heads (heads removed), one row per layer."""
+        import pandas as pd
+
+        rows: dict[int, dict[str, float]] = {}
+        for m in self.matrices:
+            row = rows.setdefault(m.layer, {"layer": m.layer, "weights": 0, "zeros": 0})
+            row["weights"] += m.rows * m.cols
+            row["zeros"] += m.zeros
+        for layer, row in rows.items():
+            row["sparsity"] = row["zeros"] / row["weights"]
+            row["heads"] = sum(1 for where, _ in self.heads if where == layer)
+        return pd.DataFrame(list(rows.values()), columns=["layer", "weights", "zeros", "sparsity", "heads"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `from_dict` takes it back."""
+        return asdict(self) | {"heads": [list(head) for head in self.heads], "totals": self.totals()}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> PruningPlan:
+        """The plan `to_dict` wrote.
+
+        Raises:
+            InvalidInput: something is missing or unknown.
+        """
+        fields = {key: value for key, value in document.items() if key != "totals"}
+        try:
+            fields["matrices"] = tuple(PlannedMatrix(**m) for m in fields["matrices"])
+            fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
+            fields["notes"] = tuple(fields.get("notes", ()))
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None
+
+
+def make_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None = None) -> PruningPlan:
+    """What ``spec`` will remove from the model ``info`` describes.
+
+    ``ranking``: method `heads` only, the table of `sap_core.rank_heads`. Without it (and without chosen heads) the
+    plan says how many heads go and that which ones is ``pending``.
+
+    Raises:
+        InvalidInput: the pattern does not divide a matrix, a head that does not exist, a ranking of another model.
+    """
+    if spec.method == "heads":
+        return _head_plan(info, spec, ranking)
+    method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
+    rows = []
+    for matrix in info.matrices:
+        check_pattern(matrix.name, matrix.cols, pattern)
+        zeros = planned_zeros(matrix.rows, matrix.cols, spec.sparsity, pattern, method.compare)
+        rows.append(PlannedMatrix(matrix.name, matrix.layer, matrix.rows, matrix.cols, spec.sparsity, zeros))
+    return PruningPlan(
+        spec.method, spec.pattern, spec.sparsity, method.compare, tuple(rows), parameters=info.parameters
+    )
+
+
+def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compare: str) -> int:
+    """How many weights of a matrix go.
+
+    Per row int(cols * s); per matrix the published rule "everything not above the weight at rank int(size * s)",
+    which is one weight more; N of every M in a pattern.
+    """
+    if pattern.structured:
+        return rows * (cols // pattern.m) * pattern.n
+    if sparsity == 0:
+        return 0
+    return rows * int(cols * sparsity) if compare == "row" else int(rows * cols * sparsity) + 1
+
+
+def check_pattern(name: str, cols: int, pattern: Pattern) -> None:
+    """InvalidInput if the inputs of a matrix can't be cut into whole groups of M."""
+    if pattern.structured and cols % pattern.m:
+        raise InvalidInput(
+            f"pattern {pattern.n}:{pattern.m} needs inputs in whole groups of {pattern.m} but {name} has {cols}; "
+            "use an M that divides it, or pattern unstructured."
+        )
+
+
+def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None) -> PruningPlan:
+    outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
+    if not outputs:
+        raise InvalidInput(f"method 'heads' is not supported for {info.title}: no attention output projection is known.")
+    count = int(info.layers * info.heads * spec.sparsity)
+    pending = ""
+    if spec.heads is not None:
+        heads = _checked(spec.heads, info)
+    elif ranking is not None:
+        heads = _most_unstable(ranking, info, count)
+    else:
+        heads, pending = (), f"{count} heads, chosen by their instability in a capture run on the demo prompt"
+    rows = []
+    for layer, m in outputs.items():
+        gone = sum(1 for where, _ in heads if where == layer) * info.head_dim
+        rows.append(PlannedMatrix(m.name, layer, m.rows, m.cols, gone / m.cols, m.rows * gone))
+    return PruningPlan(
+        "heads", spec.pattern, spec.sparsity, "head", tuple(rows), tuple(heads), info.parameters, pending
+    )
+
+
+def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[int, int]]:
+    chosen = sorted({(int(layer), int(head)) for layer, head in heads})
+    for layer, head in chosen:
+        if not (0 <= layer < info.layers and 0 <= head < info.heads):
+            raise InvalidInput(
+                f"head {head} of layer {layer} does not exist; layers are 0 to {info.layers - 1}, "
+                f"heads 0 to {info.heads - 1}."
+            )
+    return chosen
+
+
+def _most_unstable(ranking: pd.DataFrame, info: ModelInfo, count: int) -> list[tuple[int, int]]:
+    """The first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
+    different intervention, which has to be chosen head by head."""
+    ranked = [(int(row.layer), int(row.head)) for row in ranking.sort_values("rank").itertuples()]
+    if set(ranked) != {(layer, head) for layer in range(info.layers) for head in range(info.heads)}:
+        raise InvalidInput(
+            f"the ranking has {len(ranked)} heads but {info.ref} has {info.layers} layers of {info.heads}; "
+            "use a capture run of the same model."
+        )
+    left = dict.fromkeys(range(info.layers), info.heads)
+    chosen: list[tuple[int, int]] = []
+    for layer, head in ranked:
+        if len(chosen) == count:
+            break
+        if left[layer] > 1:
+            left[layer] -= 1
+            chosen.append((layer, head))
+    return sorted(chosen)
