@@ -1,3 +1,146 @@
-"""What counts as a sink: the rules by name."""
+"""What counts as a sink: the rules by name, and the one function that applies them.
 
-SINK_RULES: dict[str, object] = {"column_sum": None, "rate": None, "zscore": None}
+Symbols as everywhere: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InvalidInput, UnknownOption
+
+MIN_VISIBLE = 8  # `rate` does not judge a causal key that fewer queries see: the last key is seen by itself alone
+
+
+@dataclass(frozen=True)
+class SinkRule:
+    """One row of the table. ``threshold`` is the default, in ``unit``."""
+
+    name: str
+    title: str
+    help: str
+    source: str
+    threshold: float
+    unit: str
+
+
+SINK_RULES: dict[str, SinkRule] = {
+    rule.name: rule
+    for rule in (
+        SinkRule(
+            "column_sum",
+            "Column sum",
+            "The attention a position receives, summed over queries, exceeds the mean of the other positions by more "
+            "than the threshold. The mean column sum is 1.",
+            "Rulli et al., arXiv 2510.15731",
+            3.0,
+            "column sum above the others' mean",
+        ),
+        SinkRule(
+            "rate",
+            "Attention rate",
+            "A query that can see the position gives it more than this share of its attention, on average.",
+            "Gu et al., arXiv 2410.10781",
+            0.3,
+            "share of attention",
+        ),
+        SinkRule(
+            "zscore",
+            "Z-score",
+            "The received attention lies more than this many standard deviations above the mean over positions.",
+            "Sink-Aware Pruning, arXiv 2602.17664, public code (there on the sum over layers and heads)",
+            2.0,
+            "standard deviations",
+        ),
+    )
+}
+
+
+def find_sinks(
+    received: np.ndarray,
+    rule: str = "column_sum",
+    *,
+    threshold: float | None = None,
+    visible: np.ndarray | None = None,
+    queries: np.ndarray | None = None,
+) -> np.ndarray:
+    """Which positions are sinks.
+
+    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j:
+    ``column_sum``: c_j > mean of the other c + threshold; ``rate``: c_j / v_j > threshold;
+    ``zscore``: r_j > mean + threshold * population std of r. Positions that no query can see (padding, not written
+    yet) are never sinks and count in no mean. Sources: the rows of `SINK_RULES`.
+
+    Args:
+        received: (..., S) shares.
+        threshold: default: the rule's own.
+        visible: int (..., S), broadcast; how many queries can see each key. Default: all Q.
+        queries: int (...), broadcast; Q. Default: S.
+
+    Returns:
+        bool (..., S).
+
+    Raises:
+        UnknownOption: no such rule.
+        InvalidInput: a threshold that is not a finite number.
+    """
+    received = np.asarray(received)
+    limit = rule_threshold(rule, threshold)
+    size = received.shape[-1]
+    count = np.asarray(size if queries is None else queries)[..., None]
+    seen = count if visible is None else np.asarray(visible)
+    present = np.broadcast_to(seen > 0, received.shape)
+    if rule == "rate":
+        judged = seen >= np.minimum(MIN_VISIBLE, count)
+        return present & judged & (received * count > limit * seen)
+    number = present.sum(axis=-1, keepdims=True)
+    held = np.where(present, received, 0)
+    total = held.sum(axis=-1, keepdims=True)
+    if rule == "column_sum":
+        others = (total - held) / np.maximum(number - 1, 1)
+        return present & (count * (held - others) > limit)
+    mean, deviation = _mean_std(held, present, total, number)
+    # Rounding leaves a deviation of 1e-9 on a flat row: without the margin noise would be a sink.
+    return present & (held > mean + limit * deviation + 1e-6 * mean)
+
+
+def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> np.ndarray:
+    """How much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
+
+    Source: arXiv 2602.17664, public code. There m is attention SUMMED over layers, heads and queries (see
+    `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram.
+
+    Args:
+        attention: m, (..., S).
+    """
+    attention = np.asarray(attention, dtype=np.float64)
+    limit = attention.mean(axis=-1, keepdims=True) + k * attention.std(axis=-1, keepdims=True)
+    return 0.5 * (1 + np.tanh(0.5 * alpha * (attention - limit)))  # = sigmoid, without overflow
+
+
+def rule_threshold(rule: str, threshold: float | None = None) -> float:
+    """The threshold to use: the given one, or the rule's default.
+
+    Raises:
+        UnknownOption, InvalidInput: as `find_sinks`.
+    """
+    if rule not in SINK_RULES:
+        raise UnknownOption("sink rule", rule, SINK_RULES)
+    if threshold is None:
+        return SINK_RULES[rule].threshold
+    if not np.isfinite(threshold):
+        raise InvalidInput(
+            f"threshold is {threshold}; expected a finite number, such as {SINK_RULES[rule].threshold:g}."
+        )
+    return float(threshold)
+
+
+def _mean_std(
+    held: np.ndarray, present: np.ndarray, total: np.ndarray, number: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    number = np.maximum(number, 1)
+    mean = total / number
+    variance = (np.where(present, held - mean, 0) ** 2).sum(axis=-1, keepdims=True) / number
+    return mean, np.sqrt(variance)

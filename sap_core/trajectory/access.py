@@ -25,7 +25,9 @@ def trajectories_of(source: Any) -> list[xr.Dataset]:
     elif hasattr(source, "trajectory"):
         found = [source.trajectory]
     else:
-        raise InvalidInput(f"A {type(source).__name__} is neither a run nor a trajectory; open a run with open_run(path).")
+        raise InvalidInput(
+            f"A {type(source).__name__} is neither a run nor a trajectory; open a run with open_run(path)."
+        )
     if not found or any(dataset.sizes["step"] == 0 for dataset in found):
         raise InvalidInput("The run holds no captured step; capture again.")
     return found

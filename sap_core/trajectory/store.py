@@ -205,11 +205,15 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
     try:
         found = xr.open_zarr(str(path), consolidated=False, chunks=None, mask_and_scale=False)
     except (OSError, ValueError, KeyError) as error:
-        raise RunProblem(f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path.") from None
+        raise RunProblem(
+            f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."
+        ) from None
     schema = found.attrs.get("schema")
     if schema is None or "received" not in found:
         raise RunProblem(f"{path} is not a trajectory, or its first step is not written yet.")
     if schema > SCHEMA:
-        raise RunProblem(f"{path} has trajectory format {schema}; this version reads up to {SCHEMA}. Update sap-studio.")
+        raise RunProblem(
+            f"{path} has trajectory format {schema}; this version reads up to {SCHEMA}. Update sap-studio."
+        )
     found = found.assign_coords({dim: np.arange(size) for dim, size in found.sizes.items()})
     return found.isel(step=slice(0, int(found.attrs["steps_written"])))

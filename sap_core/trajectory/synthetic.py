@@ -1,4 +1,4 @@
-"""Trajectories that a person can work out by hand: goldens for the sink metrics, and something to draw without a model."""
+"""Trajectories that a person can work out by hand: goldens for the metrics, something to draw without a model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def synthetic_trajectory(
     kind h modulo 4 in this order. The canvas fills from left to right behind a prompt (a quarter of it by default).
 
     ``autoregressive``: position j is written at step j - prompt_length + 1; a sink outside the prefix sits at its last
-    position, and the shares are over the prefix. Entropy and distance are those of a map whose rows all equal ``received``.
+    position, and the shares are over the prefix. Entropy and distance are those of a map whose rows all equal
+    ``received``.
 
     Raises:
         UnknownOption: no such kind.
@@ -57,13 +58,12 @@ def synthetic_trajectory(
         received[:, :, head] = _received(head_kind, exists)[:, None]
     from_masked = np.zeros_like(received) if causal else received * masked.mean(axis=1)[:, None, None, None]
     final = place + 1
-    shape = (steps, layers, heads)
-    spread = np.abs(place[:, None] - place)
+    spread = exists @ np.abs(place[:, None] - place) / exists.sum(axis=1, keepdims=True)  # mean over queries
     arrays = {
         "received": received,
         "received_masked": from_masked,
         "entropy": -(received * np.log(np.where(received > 0, received, 1))).sum(-1),
-        "distance": np.broadcast_to((received * spread.mean(0)).sum(-1), shape),
+        "distance": (received * spread[:, None, None]).sum(-1),
         "token": np.where(masked, MASK, final),
         "next_token": np.where(masked & ~accepted, MASK, final),
         "masked": masked,

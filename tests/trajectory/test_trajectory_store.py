@@ -66,7 +66,9 @@ def test_writing_by_layer_equals_writing_by_step(tmp_path, source):
     path = tmp_path / "0.zarr"
     writer = TrajectoryWriter(path, **SIZES)
     for layer in range(2):
-        arrays = {name: source[name].values[:, layer] for name in ("received", "received_masked", "entropy", "distance")}
+        arrays = {
+            name: source[name].values[:, layer] for name in ("received", "received_masked", "entropy", "distance")
+        }
         writer.write_layer(layer, 5, **arrays)
     writer.write_all(5, token=source["token"].values)
     assert open_trajectory(path).sizes["step"] == 0, "nothing is shown before it is complete"

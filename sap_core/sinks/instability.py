@@ -1,0 +1,126 @@
+"""How unstable each head is: one score in [0, 1] from five visible components, and the ranking by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..errors import InvalidInput, UnknownOption
+from ..trajectory.access import trajectories_of, visibility
+from .motion import autocorrelation, dominant_positions, overlap, persistence, switch_rate, temporal_variance
+from .rules import find_sinks
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the score, itself in [0, 1]; ``column`` is the table's column that it is made from."""
+
+    name: str
+    title: str
+    formula: str
+    column: str
+    rises: bool  # True: unstable = column; False: unstable = 1 - column
+
+
+COMPONENTS: dict[str, Component] = {
+    part.name: part
+    for part in (
+        Component("switch_rate", "Switch rate", "share of steps whose dominant position changed", "switch_rate", True),
+        Component("persistence", "1 - persistence", "1 - mean dwell of a position / steps", "persistence", False),
+        Component("deviation", "Sink deviation", "2 std of the sinks' centroid / (positions - 1)", "deviation", True),
+        Component(
+            "autocorrelation", "1 - autocorrelation", "1 - correlation with the next step", "autocorrelation", False
+        ),
+        Component(
+            "overlap", "1 - overlap", "1 - Jaccard index of the sink sets of neighbouring steps", "overlap", False
+        ),
+    )
+}
+
+
+def rank_heads(
+    source: Any,
+    *,
+    weights: Mapping[str, float] | None = None,
+    rule: str = "column_sum",
+    threshold: float | None = None,
+) -> pd.DataFrame:
+    """One row per (layer, head), the most unstable first.
+
+    Instability = weighted mean of {switch rate, 1 - persistence, normalised temporal deviation, 1 - autocorrelation,
+    1 - overlap}. The deviation is 2 std(centroid) / (S - 1), which is 1 at its largest possible value; an
+    autocorrelation below 0 counts as 0. Over several trajectories each column is the mean.
+
+    Args:
+        source: a run, a trajectory, or a list of them.
+        weights: by component name (`COMPONENTS`); what is left out weighs 0. Default: all equal.
+        rule, threshold: what a sink is, see `find_sinks`.
+
+    Returns:
+        Columns layer, head, instability, switch_rate, persistence, deviation, autocorrelation, overlap, rank
+        (1 = most unstable; ties keep the order of layer, head).
+
+    Raises:
+        UnknownOption, InvalidInput: an unknown component or rule; weights that are negative or all 0.
+    """
+    parts = [head_components(dataset, rule=rule, threshold=threshold) for dataset in trajectories_of(source)]
+    table = pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
+    return score_heads(table, weights)
+
+
+def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Score and sort a table of components again, without reading the run: what a moved weight needs."""
+    share = _shares(weights)
+    score = np.zeros(len(table))
+    for name, part in COMPONENTS.items():
+        value = table[part.column].to_numpy()
+        score += share[name] * np.clip(value if part.rises else 1 - value, 0, 1)
+    columns = ["layer", "head", "instability", *COMPONENTS]
+    scored = table.assign(instability=score).sort_values(["layer", "head"])[columns]
+    scored = scored.sort_values("instability", ascending=False, kind="stable", ignore_index=True)
+    return scored.assign(rank=np.arange(1, len(scored) + 1))
+
+
+def head_components(dataset: xr.Dataset, *, rule: str = "column_sum", threshold: float | None = None) -> pd.DataFrame:
+    """The components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
+    queries, visible = visibility(dataset)
+    layers, heads, positions = (dataset.sizes[dim] for dim in ("layer", "head", "position"))
+    rows = []
+    for layer in range(layers):
+        received = dataset["received"].isel(layer=layer).values
+        sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
+        path = dominant_positions(received)
+        deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "head": np.arange(heads),
+                    "switch_rate": switch_rate(path),
+                    "persistence": persistence(path),
+                    "deviation": deviation,
+                    "autocorrelation": autocorrelation(received),
+                    "overlap": overlap(sinks),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _shares(weights: Mapping[str, float] | None) -> dict[str, float]:
+    if weights is None:
+        return dict.fromkeys(COMPONENTS, 1 / len(COMPONENTS))
+    for name, value in weights.items():
+        if name not in COMPONENTS:
+            raise UnknownOption("component of instability", name, COMPONENTS)
+        if not (np.isfinite(value) and value >= 0):
+            raise InvalidInput(f"weight of {name} is {value}; expected a number of at least 0.")
+    total = sum(weights.values())
+    if total == 0:
+        raise InvalidInput("All weights of the instability score are 0; give at least one a positive weight.")
+    return {name: weights.get(name, 0) / total for name in COMPONENTS}

@@ -1,0 +1,76 @@
+"""One pass over a trajectory, a layer at a time: what the summary and the comparison are both made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ..trajectory.access import visibility
+from .motion import METRICS, motion
+from .rules import find_sinks
+
+
+@dataclass(frozen=True)
+class Scan:
+    """T steps, N layers, H heads, S positions.
+
+    Attributes:
+        received: (T, S), mean over layers and heads.
+        layer_received: (N, T, S), mean over heads.
+        heads: each metric of `METRICS` per head, (N, H).
+        layers: each metric of the heads' mean attention, (N,).
+        whole: each metric of ``received``, a number.
+        sink_counts: int (T, S), in how many of the N * H heads the position is a sink at the step.
+        queries, visible: as `visibility` gives them.
+    """
+
+    received: np.ndarray
+    layer_received: np.ndarray
+    heads: dict[str, np.ndarray]
+    layers: dict[str, np.ndarray]
+    whole: dict[str, float]
+    sink_counts: np.ndarray
+    queries: np.ndarray
+    visible: np.ndarray
+
+
+def scan(dataset: xr.Dataset, rule: str = "column_sum", threshold: float | None = None) -> Scan:
+    """Everything that needs the full array, with one layer of it in memory at a time."""
+    queries, visible = visibility(dataset)
+    steps, layers, positions = (dataset.sizes[dim] for dim in ("step", "layer", "position"))
+    means = np.empty((layers, steps, positions), np.float32)
+    counts = np.zeros((steps, positions), int)
+    per_head = []
+    for layer in range(layers):
+        received = dataset["received"].isel(layer=layer).values
+        sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
+        per_head.append(motion(received, sinks))
+        counts += sinks.sum(axis=1)
+        means[layer] = received.mean(axis=1)
+
+    def of_mean(received: np.ndarray) -> dict[str, np.ndarray]:
+        return motion(received, find_sinks(received, rule, threshold=threshold, visible=visible, queries=queries))
+
+    by_layer = [of_mean(mean) for mean in means]
+    whole = means.mean(axis=0)
+    return Scan(
+        received=whole,
+        layer_received=means,
+        heads={name: np.stack([part[name] for part in per_head]) for name in METRICS},
+        layers={name: np.array([float(part[name]) for part in by_layer]) for name in METRICS},
+        whole={name: float(value) for name, value in of_mean(whole).items()},
+        sink_counts=counts,
+        queries=queries,
+        visible=visible,
+    )
+
+
+def summed_attention(dataset: xr.Dataset) -> np.ndarray:
+    """m (step, position): attention summed over layers, heads and queries, the input of `soft_sinks`."""
+    queries, _ = visibility(dataset)
+    total = np.zeros((dataset.sizes["step"], dataset.sizes["position"]))
+    for layer in range(dataset.sizes["layer"]):
+        total += dataset["received"].isel(layer=layer).values.sum(axis=1, dtype=np.float64)
+    return total * queries[:, None]

@@ -1,0 +1,115 @@
+"""What `sap sinks` prints: where the sinks of a run are, which tokens they are, and how they move."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..errors import InvalidInput
+from ..trajectory.access import trajectories_of
+from .motion import METRICS, dominant_positions
+from .rules import SINK_RULES, rule_threshold
+from .scan import Scan, scan
+
+TOP = 20
+
+
+def sink_summary(source: Any, rule: str = "column_sum", *, threshold: float | None = None, sample: int = 0) -> dict:
+    """A JSON-able account of the sinks of a run.
+
+    ``metrics`` is over all samples: mean over heads and samples, with the standard deviation over heads and, where
+    there are several, over samples. ``path``, ``sinks_per_step``, ``by_layer`` and ``sink_positions`` describe one
+    sample. ``tokens`` counts, over all samples, which tokens the sinks are: share of all (step, layer, head, sink).
+
+    Raises:
+        UnknownOption, InvalidInput: an unknown rule; no captured step; a sample that does not exist.
+    """
+    limit = rule_threshold(rule, threshold)
+    datasets = trajectories_of(source)
+    if not 0 <= sample < len(datasets):
+        raise InvalidInput(f"sample is {sample}; the run has samples 0 to {len(datasets) - 1}.")
+    scans = [scan(dataset, rule, limit) for dataset in datasets]
+    dataset, found = datasets[sample], scans[sample]
+    path = dominant_positions(found.received)
+    return {
+        "rule": {"name": rule, "title": SINK_RULES[rule].title, "threshold": limit, "unit": SINK_RULES[rule].unit},
+        "model": dataset.attrs.get("model", ""),
+        "objective": dataset.attrs.get("objective", ""),
+        "samples": len(datasets),
+        **{f"{dim}s": int(dataset.sizes[dim]) for dim in ("step", "layer", "head", "position")},
+        "metrics": _metrics(scans),
+        "sample": sample,
+        "path": path.tolist(),
+        "path_tokens": _pieces(dataset, dataset["token"].values[np.arange(len(path)), path]),
+        "sinks_per_step": _mean_count(found, dataset).tolist(),
+        "by_layer": [_layer(found, layer) for layer in range(dataset.sizes["layer"])],
+        "sink_positions": _positions(dataset, found),
+        "tokens": _tokens(datasets, scans),
+    }
+
+
+def _metrics(scans: list[Scan]) -> dict[str, dict[str, Any]]:
+    table = {}
+    for name, row in METRICS.items():
+        samples = np.array([part.heads[name].mean() for part in scans])
+        table[name] = {
+            "title": row.title,
+            "unit": row.unit,
+            "mean": float(samples.mean()),
+            "sd_heads": float(np.mean([part.heads[name].std() for part in scans])),
+            "sd_samples": float(samples.std(ddof=1)) if len(samples) > 1 else None,
+        }
+    return table
+
+
+def _mean_count(found: Scan, dataset: xr.Dataset) -> np.ndarray:
+    return found.sink_counts.sum(axis=1) / (dataset.sizes["layer"] * dataset.sizes["head"])
+
+
+def _layer(found: Scan, layer: int) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "path": dominant_positions(found.layer_received[layer]).tolist(),
+        "metrics": {name: float(found.layers[name][layer]) for name in METRICS},
+        "head_metrics": {name: float(found.heads[name][layer].mean()) for name in METRICS},
+    }
+
+
+def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
+    """The positions that are most often a sink, with their final token."""
+    share = found.sink_counts.sum(axis=0) / (dataset.sizes["step"] * dataset.sizes["layer"] * dataset.sizes["head"])
+    received = found.received.mean(axis=0)
+    final = dataset["next_token"].values[-1]
+    best = [int(j) for j in np.argsort(-share, kind="stable")[:TOP] if share[j] > 0]
+    pieces = _pieces(dataset, final[best])
+    return [
+        {
+            "position": j,
+            "token": int(final[j]),
+            "piece": piece,
+            "sink_share": float(share[j]),
+            "received": float(received[j]),
+        }
+        for j, piece in zip(best, pieces, strict=True)
+    ]
+
+
+def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any]]:
+    """Which tokens sinks are, counted at the step at which they are one (so a mask can be one)."""
+    counts: Counter[tuple[int, str]] = Counter()
+    for dataset, found in zip(datasets, scans, strict=True):
+        tokens = dataset["token"].values
+        for token in np.unique(tokens[found.sink_counts > 0]):
+            piece = _pieces(dataset, [token])[0]
+            counts[int(token), piece] += int(found.sink_counts[tokens == token].sum())
+    total = max(sum(counts.values()), 1)
+    return [{"token": token, "piece": piece, "share": n / total} for (token, piece), n in counts.most_common(TOP)]
+
+
+def _pieces(dataset: xr.Dataset, tokens: Any) -> list[str]:
+    known = json.loads(dataset.attrs.get("pieces", "{}"))
+    return [known.get(str(int(token)), "") for token in tokens]
