@@ -22,7 +22,7 @@ from .methods import METHODS, Method, parse_pattern
 from .noise import noised_inputs
 from .plan import PlannedMatrix, PruningPlan, make_plan
 from .scores import score
-from .statistics import TokenRows, block_by_block, matrix_of, one_shot
+from .statistics import TokenRows, block_by_block, one_shot
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -224,7 +224,7 @@ def _prune_block(
     for name, module in model.linears(layer).items():
         if name not in planned or not planned[name].zeros:
             continue
-        weight = matrix_of(module)
+        weight = module.weight.data
         scores = score(method.score, weight, norms.get(name))
         weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
 
@@ -276,7 +276,7 @@ def _report(
         for name, module in model.linears(layer).items():
             if name not in planned:
                 continue
-            weight = matrix_of(module)
+            weight = module.weight.data
             zeros = int((weight == 0).sum())
             out, width = weight.shape
             rows.append(

@@ -44,7 +44,7 @@ def read_calibration(
     length: int | None,
     seed: int,
     vocab_size: int,
-    max_length: int,
+    max_length: int | None,
     encode: Callable[[str], list[int]] | None,
     fill_id: int | None,
 ) -> Calibration:
@@ -58,14 +58,14 @@ def read_calibration(
             than the model's positions, a text source for a model without tokenizer.
     """
     check_source(source)
-    if length is not None and length > max_length:
+    if length is not None and max_length is not None and length > max_length:
         raise InvalidInput(f"calibration_length is {length} but the model has {max_length} positions; ask for fewer.")
     if source.endswith(".npy"):
         tokens = _read_ids(Path(source), vocab_size, max_length)
         return Calibration(tokens, np.ones(tokens.shape, bool), source)
     if encode is None:
         raise InvalidInput(f"calibration '{source}' is text but the model has no tokenizer; give a .npy of token ids.")
-    limit = length or min(LONGEST_DEFAULT, max_length)
+    limit = length or min(LONGEST_DEFAULT, max_length or LONGEST_DEFAULT)
     if source == DEMO:
         return _story_rows(encode, samples, limit, length is not None, seed, fill_id)
     return _windows(Path(source), encode, samples, limit, seed)
@@ -88,7 +88,7 @@ def check_source(source: str) -> None:
         raise InvalidInput(f"calibration file '{source}' is empty.")
 
 
-def _read_ids(path: Path, vocab_size: int, max_length: int) -> np.ndarray:
+def _read_ids(path: Path, vocab_size: int, max_length: int | None) -> np.ndarray:
     try:
         ids = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -105,7 +105,7 @@ def _read_ids(path: Path, vocab_size: int, max_length: int) -> np.ndarray:
             f"calibration file '{path}' holds ids {low} to {high} but the vocabulary is 0 to {vocab_size - 1}; "
             "tokenize it with this model's tokenizer."
         )
-    if ids.shape[1] > max_length:
+    if max_length is not None and ids.shape[1] > max_length:
         raise InvalidInput(
             f"calibration file '{path}' has rows of {ids.shape[1]} tokens but the model has {max_length} positions."
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..progress import ProgressCallback, silent
-from .statistics import matrix_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +21,7 @@ def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
     """Zeroes what each (layer, head) sends on: the head's input columns of the layer's output projection."""
     width = model.info.head_dim
     for layer, head in heads:
-        matrix_of(model.output_projection(layer))[:, head * width : (head + 1) * width] = 0
+        model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
@@ -46,7 +45,7 @@ def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallbac
     from ..capture.verb import capture
     from ..sinks.instability import rank_heads
 
-    length = min(128, model.info.max_length)
+    length = min(128, model.info.max_length or 128)
     with tempfile.TemporaryDirectory() as folder:
         run = capture(
             model, prompt=DEMO_PROMPT, length=length, seed=seed, out=Path(folder) / "run", progress=progress

@@ -187,11 +187,5 @@ def _run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tens
 
 def _rows_at_once(length: int, modules: Any) -> int:
     """Batch size that keeps the held activations within bounds."""
-    width = sum(matrix_of(module).shape[1] for module in modules)
+    width = sum(module.in_features for module in modules)
     return max(1, min(_ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
-
-
-def matrix_of(module: nn.Module) -> Tensor:
-    """The weight as [out, in], a view: GPT-2's Conv1D keeps it the other way round."""
-    weight = module.weight.data
-    return weight if isinstance(module, nn.Linear) else weight.T
