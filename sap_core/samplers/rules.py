@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SamplerRule:
-    """One row of the table. ``objective`` is that of the models it samples from."""
+    """One row of the table. ``objective`` is that of the models it samples from; ``run`` is "module:function"."""
 
     name: str
     title: str
     objective: str  # "masked_diffusion" or "autoregressive"
     help: str
     source: str
+    run: str
 
 
 SAMPLERS: dict[str, SamplerRule] = {
@@ -25,6 +26,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "masked_diffusion",
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
+            "sap_core.samplers.masked:low_confidence",
         ),
         SamplerRule(
             "random",
@@ -32,6 +34,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "masked_diffusion",
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
+            "sap_core.samplers.masked:random",
         ),
         SamplerRule(
             "autoregressive",
@@ -39,6 +42,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "autoregressive",
             "One token after the other, each from all before it.",
             "",
+            "sap_core.samplers.autoregressive:autoregressive",
         ),
     )
 }

@@ -1,0 +1,60 @@
+"""The table of families. Adding one is a file in ``zoo/`` and a row here, or `register_family` from anywhere else.
+
+The first row that matches a config.json is its family, so the particular come before the general. No torch here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidInput
+from .family import Config, Family
+from .zoo import causal, llada, native_diffusion
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        llada.FAMILY,
+        native_diffusion.FAMILY,
+        causal.FAMILY,
+    )
+}
+
+
+def recognise(config: Config) -> Family | None:
+    """The family of a config.json, or None where no row matches."""
+    return next((family for family in FAMILIES.values() if family.matches(config)), None)
+
+
+def register_family(family: Family) -> Family:
+    """Adds a family from outside the package, in front of those that are there.
+
+    Raises:
+        InvalidInput: a family of that name exists.
+    """
+    if family.name in FAMILIES:
+        raise InvalidInput(f"A family named '{family.name}' exists; give the new one another name.")
+    others = dict(FAMILIES)
+    FAMILIES.clear()
+    FAMILIES.update({family.name: family, **others})
+    return family
+
+
+def families_table() -> list[dict[str, Any]]:
+    """One JSON-able row per family, for the command line, the pages and the documentation."""
+    return [
+        {
+            "family": family.name,
+            "title": family.title,
+            "examples": family.examples,
+            "objective": family.objective,
+            "loads_as": family.architecture or ("its own code" if family.remote_code else "its native class"),
+            "samplers": list(family.samplers),
+            "patterns": list(family.patterns),
+            "pruning": family.no_pruning or ", ".join(family.patterns),
+            "export": family.export,
+            "mask_token_id": family.mask_token_id,
+            "remote_code": family.remote_code,
+        }
+        for family in FAMILIES.values()
+    ]

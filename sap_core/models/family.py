@@ -1,0 +1,77 @@
+"""What a family of models is: one immutable row that says how such a model is recognised, loaded and sampled.
+
+A family is data. Where data is not enough, ``adapter`` names a subclass of `sap_core.models.loaded.LoadedModel` as
+"module:Class"; it is imported only when a model is loaded, so that this module needs no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Config = dict[str, Any]
+
+MASKED_DIFFUSION = "masked_diffusion"
+AUTOREGRESSIVE = "autoregressive"
+PATTERNS = ("unstructured", "2:4", "4:8")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table of families.
+
+    Attributes:
+        name: Identifier, as in `ModelInfo.family`.
+        title: For people.
+        examples: Models of this family that people use.
+        objective: "masked_diffusion" or "autoregressive".
+        matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
+        native_config: config.json -> the config of the native transformers class, with its ``model_type``.
+        architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
+        mask_token_id: Used where neither config nor tokenizer declare one.
+        shift_logits: The model's row i predicts token i + 1 although it denoises; `LoadedModel.logits` shifts it back.
+        bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
+        closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
+        block_size: Tokens a block-causal model denoises at a time; None for attention over the whole canvas.
+        samplers: Names in `sap_core.samplers.rules.SAMPLERS`, the default first.
+        patterns: Pruning patterns that work on it; empty with ``no_pruning`` saying why.
+        no_pruning: Reason why pruning is refused; "" where it is not.
+        export: What an exported folder is, in a few words.
+        remote_code: The model's own Python code is needed, hence the user's consent.
+        adapter: "module:Class" of the `LoadedModel` subclass.
+    """
+
+    name: str
+    title: str
+    examples: str
+    objective: str
+    matches: Callable[[Config], bool]
+    samplers: tuple[str, ...]
+    native_config: Callable[[Config], Config] = dict
+    architecture: str = ""
+    key_mapping: tuple[tuple[str, str], ...] = ()
+    mask_token_id: int | None = None
+    shift_logits: bool = False
+    bans_mask: bool = False
+    closes_canvas: bool = False
+    block_size: int | None = None
+    patterns: tuple[str, ...] = PATTERNS
+    no_pruning: str = ""
+    export: str = "native names and config"
+    remote_code: bool = False
+    adapter: str = "sap_core.models.loaded:LoadedModel"
+
+    def native_key(self, key: str) -> str:
+        """The native name of a stored tensor."""
+        for pattern, replacement in self.key_mapping:
+            key = re.sub(pattern, replacement, key)
+        return key
+
+
+def model_type_is(*names: str) -> Callable[[Config], bool]:
+    """A ``matches`` that compares config.json's model_type, letter case aside."""
+    known = {name.lower() for name in names}
+    return lambda config: str(config.get("model_type", "")).lower() in known

@@ -1,0 +1,85 @@
+"""Which stored matrices can be pruned, told from their names alone: blocks, attention and feed-forward. No torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+BLOCK = re.compile(r"^(?P<prefix>(?:.*\.)?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<rest>.+)\.weight$")
+
+# Ending of a module's name inside its block -> what it is. The first that fits is taken, so long endings come first.
+KINDS = (
+    ("q", ("q_proj", "attention.self.query", "q_lin")),
+    ("k", ("k_proj", "attention.self.key", "k_lin")),
+    ("v", ("v_proj", "attention.self.value", "v_lin")),
+    ("qkv", ("qkv_proj", "query_key_value", "attn.c_attn", "Wqkv")),
+    ("o", ("o_proj", "attn.out_proj", "attention.out_proj", "attention.output.dense", "out_lin", "attn.c_proj",
+           "attn.Wo", "attention.dense", "attn.dense")),
+    ("gate_up", ("gate_up_proj", "mlp.Wi")),
+    ("gate", ("gate_proj",)),
+    ("up", ("up_proj", "fc1", "fc_in", "c_fc", "dense_h_to_4h", "intermediate.dense", "lin1")),
+    ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo")),
+)  # fmt: skip
+# Small matrices that steer rather than compute; pruning one breaks what it steers.
+STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate")
+
+# Module paths that a checkpoint of the bare model leaves out of its names.
+BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
+# Classes that store a linear layer as (in, out).
+TRANSPOSED = {"gpt2", "openai-gpt"}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One prunable matrix: native module name, its block, ``rows`` outputs by ``cols`` inputs, and what it is."""
+
+    name: str
+    layer: int
+    rows: int
+    cols: int
+    kind: str
+
+
+def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[Matrix, ...]:
+    """The linear layers inside the blocks, in block order.
+
+    Args:
+        shapes: Native tensor name -> shape as stored.
+    """
+    found = []
+    for key, shape in shapes.items():
+        match = BLOCK.match(key)
+        if not match or len(shape) != 2:
+            continue
+        rest = match["rest"]
+        kind = kind_of(rest)
+        if kind is None:
+            continue
+        rows, cols = reversed(shape) if model_type in TRANSPOSED else shape
+        found.append(Matrix(key.removesuffix(".weight"), int(match["index"]), rows, cols, kind))
+    order = [kind for kind, _ in KINDS] + ["other"]
+    found.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
+    return tuple(found)
+
+
+def kind_of(rest: str) -> str | None:
+    """What a module inside a block is, by its name; "other" for an unknown one, None for what is not to be pruned."""
+    if _ends(rest, STEERING) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
+        return None
+    return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
+
+
+def with_base(key: str, model_type: str) -> str:
+    """A stored name with the path of the model inside its language-model class put in front, where it was left out."""
+    base = BASE.get(model_type)
+    if base is None or key.startswith((f"{base}.", "lm_head.")):
+        return key
+    return f"{base}.{key}"
+
+
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]

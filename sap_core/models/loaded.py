@@ -1,0 +1,195 @@
+"""One loaded model behind one interface: what capture, samplers, pruning and evaluation see of any family."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelProblem
+from .family import AUTOREGRESSIVE, MASKED_DIFFUSION
+from .info import ModelInfo
+
+
+class LoadedModel:
+    """A model in evaluation mode, without gradients, with its tokenizer and what is known of it.
+
+    A family that needs more than data subclasses this; every caller keeps to the methods here.
+
+    Attributes:
+        module: The transformers model.
+        tokenizer: Its tokenizer, or None where the folder has none.
+        info: `ModelInfo`.
+        observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
+    """
+
+    def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.info = info
+        self.observed = True
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.dtype
+
+    @property
+    def is_diffusion(self) -> bool:
+        return self.info.objective == MASKED_DIFFUSION
+
+    # ---- forward ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def logits(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, observed: bool = True) -> Tensor:
+        """Logits of one forward pass, float32 or better.
+
+        Args:
+            input_ids: (batch, sequence) token ids.
+            attention_mask: (batch, sequence), 0 where a position is padding.
+
+        Returns:
+            (batch, sequence, vocabulary). Row i predicts position i for a diffusion model, i + 1 for an
+            autoregressive one.
+        """
+        self.observed = observed
+        try:
+            output = self.forward(input_ids.to(self.device), attention_mask)
+        finally:
+            self.observed = True
+        logits = output if output.dtype in (torch.float32, torch.float64) else output.float()
+        if self.info.row.shift_logits:
+            logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+        return logits
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The native forward pass, before any shift; what a family overrides."""
+        if attention_mask is None:
+            return self.module(input_ids=input_ids, use_cache=False).logits
+        mask = attention_mask.to(self.device)
+        return self.module(
+            input_ids=input_ids, attention_mask=mask, position_ids=positions(mask), use_cache=False
+        ).logits
+
+    @torch.no_grad()
+    def next_logits(
+        self, input_ids: Tensor, attention_mask: Tensor, past: Any | None
+    ) -> tuple[Tensor, Any]:
+        """Logits of the token after the last one, with the cache of keys and values; autoregressive models.
+
+        Args:
+            input_ids: (batch, new) tokens that are not in ``past`` yet.
+            attention_mask: (batch, past + new).
+
+        Returns:
+            (batch, vocabulary) and the cache for the next call.
+        """
+        mask = attention_mask.to(self.device)
+        self.observed = False
+        try:
+            output = self.module(
+                input_ids=input_ids.to(self.device),
+                attention_mask=mask,
+                position_ids=positions(mask)[:, -input_ids.shape[1] :],
+                past_key_values=past,
+                use_cache=True,
+            )
+        finally:
+            self.observed = True
+        return output.logits[:, -1].float(), output.past_key_values
+
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, in order."""
+        names = {}
+        for matrix in self.info.matrices:
+            head, _, _ = matrix.name.partition(f".{matrix.layer}.")
+            names.setdefault(matrix.layer, f"{head}.{matrix.layer}")
+        return [self.module.get_submodule(names[layer]) for layer in sorted(names)]
+
+    def linears(self, layer: int) -> dict[str, nn.Linear]:
+        """The prunable linear layers of one block by native module name, in the order of ``info.matrices``."""
+        return {m.name: self.module.get_submodule(m.name) for m in self.info.matrices if m.layer == layer}
+
+    @property
+    def attentions(self) -> list[nn.Module]:
+        """The modules that call the attention function, one per block, in order."""
+        parents = {}
+        for matrix in self.info.matrices:
+            if matrix.kind in ("q", "qkv"):
+                parents.setdefault(matrix.layer, matrix.name.rpartition(".")[0])
+        return [self.module.get_submodule(parents[layer]) for layer in sorted(parents)]
+
+    def output_projection(self, layer: int) -> nn.Linear:
+        """The attention's output projection; its input columns are heads x head_dim, head by head."""
+        name = next(m.name for m in self.info.matrices if m.layer == layer and m.kind == "o")
+        return self.module.get_submodule(name)
+
+    # ---- text -------------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, with the special tokens its tokenizer puts around one."""
+        return list(self._tokenizer()(text)["input_ids"])
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def piece(self, token: int) -> str:
+        """One token as text, for figures: "·" instead of an empty one, no line breaks."""
+        if self.tokenizer is None:
+            return str(int(token))
+        text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
+        return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
+
+    def _tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise ModelProblem(f"{self.info.ref} has no tokenizer; save one beside the model, or work with token ids.")
+        return self.tokenizer
+
+    # ---- life -------------------------------------------------------------------------------------------------------
+
+    def check_masked(self) -> int:
+        """The mask token's id.
+
+        Raises:
+            ModelProblem: an autoregressive model, or a diffusion model that declares none.
+        """
+        if self.info.objective == AUTOREGRESSIVE:
+            raise ModelProblem(f"{self.info.ref} is autoregressive and has no mask token; a diffusion model is needed.")
+        if self.info.mask_token_id is None:
+            raise ModelProblem(
+                f"{self.info.ref} declares no mask token in config.json or its tokenizer; give its id as mask_token_id."
+            )
+        return self.info.mask_token_id
+
+    def clone(self) -> LoadedModel:
+        """A copy whose weights can be changed without touching this one."""
+        twin = copy.copy(self)
+        twin.module = copy.deepcopy(self.module)
+        twin.info = dataclasses.replace(self.info)
+        return twin
+
+    def native_state(self) -> dict[str, Tensor]:
+        """Tensors by native name, in the shapes in which they are stored."""
+        return self.module.state_dict()
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model in the format it came in: the same tensor names and config, with the current weights."""
+        from .saving import save_checkpoint
+
+        save_checkpoint(self, Path(folder))
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """Position ids that count valid tokens only, so that padding on either side shifts nothing; int64, same shape."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)

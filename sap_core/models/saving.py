@@ -1,0 +1,88 @@
+"""Writes a model back in the format it came in: the same files, tensor names and config, with the current weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from ..errors import OperationFailed
+from .headers import INDEX, SINGLE, StoredTensor, read_headers
+from .loaded import LoadedModel
+from .source import SMALL_FILES
+
+# Copied as they are; weights and their index are written anew.
+COPIED = (*SMALL_FILES, "*.py", "LICENSE*")
+
+
+def save_checkpoint(model: LoadedModel, folder: Path) -> None:
+    """Writes ``model`` to ``folder`` (made if needed) with exactly the tensor names and files of its source.
+
+    Tensors that the native class does not hold (stored buffers) are copied from the source. config.json stays the
+    source's own, except for its dtype where the model was loaded in another precision.
+
+    Raises:
+        OperationFailed: the source folder is gone, or a weight of the model has no name there.
+    """
+    source = Path(model.info.path)
+    if not source.is_dir():
+        raise OperationFailed(f"{source}, the folder the model was loaded from, is gone; its names and config are needed.")
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = read_headers(source)
+    state = model.native_state()
+    _check_covered(model, stored, state)
+    by_file: dict[str, list[StoredTensor]] = {}
+    for tensor in stored:
+        by_file.setdefault(tensor.file, []).append(tensor)
+    total = 0
+    for name, tensors in by_file.items():
+        total += _write_file(model, source / name, folder / name, tensors, state)
+    _copy_small_files(model, source, folder)
+    if not (source / SINGLE).is_file():
+        names = {tensor.key: tensor.file for tensor in stored}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_file(
+    model: LoadedModel, source: Path, target: Path, tensors: list[StoredTensor], state: dict[str, torch.Tensor]
+) -> int:
+    """One weights file; returns the bytes of its tensors."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    content = {}
+    with safe_open(source, framework="pt") as original:
+        metadata = original.metadata() or {"format": "pt"}
+        for tensor in tensors:
+            name = model.info.keys[tensor.key]
+            value = state.get(name)
+            # A clone, because tied weights share memory and safetensors refuses that.
+            content[tensor.key] = original.get_tensor(tensor.key) if value is None else value.cpu().contiguous().clone()
+    save_file(content, target, metadata=metadata)
+    return sum(value.numel() * value.element_size() for value in content.values())
+
+
+def _check_covered(model: LoadedModel, stored: tuple[StoredTensor, ...], state: dict[str, torch.Tensor]) -> None:
+    """Every weight of the module is written under some name; tied ones count once."""
+    written = {model.info.keys[tensor.key] for tensor in stored}
+    memory = {state[name].data_ptr() for name in written & state.keys()}
+    lost = [name for name, value in state.items() if name not in written and value.data_ptr() not in memory]
+    parameters = {name for name, _ in model.module.named_parameters()}
+    lost = [name for name in lost if name in parameters]
+    if lost:
+        raise OperationFailed(f"{len(lost)} weights have no name in the source's format, first {lost[0]}; not saved.")
+
+
+def _copy_small_files(model: LoadedModel, source: Path, folder: Path) -> None:
+    for pattern in COPIED:
+        for path in source.glob(pattern):
+            if path.name != INDEX:
+                shutil.copyfile(path, folder / path.name)
+    dtype = str(model.dtype).removeprefix("torch.")
+    if dtype != model.info.dtype:
+        config = dict(model.info.config)
+        config["dtype" if "dtype" in config else "torch_dtype"] = dtype
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,181 @@
+"""Where a model comes from: a demo name, a folder, or a Hub id, and what can be read of it before any weight. No torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelProblem
+from .headers import DTYPES, StoredTensor, read_headers
+
+DEMO = "demo:"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A found model: its folder (None for a Hub model that is not downloaded), config.json and tensor headers."""
+
+    ref: str
+    folder: Path | None
+    config: dict[str, Any]
+    tensors: tuple[StoredTensor, ...]
+    tokenizer: dict[str, Any]
+
+
+def find_source(ref: str) -> Source:
+    """The model ``ref`` names, read as far as its config and headers.
+
+    Raises:
+        ModelProblem: nothing there, no config, no safetensors weights, a gated, missing or offline Hub id.
+    """
+    folder = local_folder(ref)
+    if folder is None:
+        return _hub_source(ref)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
+    return Source(ref, folder, read_config(path), read_headers(folder), _tokenizer_facts(folder))
+
+
+def local_folder(ref: str) -> Path | None:
+    """The folder of a demo name or path; None where ``ref`` can only be a Hub id.
+
+    Raises:
+        ModelProblem: a path that is not there, or not a folder.
+    """
+    if not isinstance(ref, str) or not ref.strip():
+        raise ModelProblem("No model was named; expected demo:NAME, a folder, or a Hub id such as owner/name.")
+    if ref.startswith(DEMO):
+        from ..demo import checkpoint_path
+
+        return Path(checkpoint_path(ref.removeprefix(DEMO)))
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ModelProblem(f"{ref} is a file; expected the folder that holds config.json and the weights.")
+    if not HUB_ID.fullmatch(ref):
+        raise ModelProblem(f"There is no folder {ref}; expected demo:NAME, a folder, or a Hub id such as owner/name.")
+    return None
+
+
+def download(ref: str, *, code: bool = False) -> Path:
+    """The local folder of a Hub model, with safetensors weights only; ``code`` takes its Python files too.
+
+    Raises:
+        ModelProblem: gated, missing, or out of reach.
+    """
+    from huggingface_hub import snapshot_download
+
+    patterns = [*SMALL_FILES, "*.safetensors", *(["*.py"] if code else [])]
+    return Path(_ask_hub(ref, lambda: snapshot_download(ref, allow_patterns=patterns)))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ModelProblem: not JSON, or not an object.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelProblem(f"{path} can't be read as JSON ({error}); download it again.") from None
+    if not isinstance(config, dict):
+        raise ModelProblem(f"{path} holds no JSON object; download it again.")
+    return config
+
+
+def _tokenizer_facts(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json with ``vocabulary``: word -> id of the special tokens that tokenizer.json lists."""
+    facts: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            facts.update(read_config(folder / name))
+    ids = {
+        entry.get("content"): int(number)
+        for number, entry in (facts.get("added_tokens_decoder") or {}).items()
+        if isinstance(entry, dict)
+    }
+    if (folder / "tokenizer.json").is_file():
+        for entry in read_config(folder / "tokenizer.json").get("added_tokens") or []:
+            ids.setdefault(entry.get("content"), entry.get("id"))
+    if (folder / "vocab.txt").is_file():  # WordPiece: one word per line, the number is the id
+        with (folder / "vocab.txt").open(encoding="utf-8") as file:
+            ids.update({word: i for i, line in enumerate(file) if (word := line.rstrip("\n")) == "[MASK]"})
+    return {**facts, "vocabulary": ids}
+
+
+def _hub_source(ref: str) -> Source:
+    from huggingface_hub import get_safetensors_metadata, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def fetch(name: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(ref, name))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+
+    config = _ask_hub(ref, lambda: fetch("config.json"))
+    if config is None:
+        raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
+    for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json"):
+        try:
+            fetch(name)
+        except LocalEntryNotFoundError:  # offline, and the tokenizer was never downloaded: the config is enough
+            break
+    folder = config.parent
+    try:
+        cached = Path(snapshot_download(ref, local_files_only=True))
+        tensors = read_headers(cached)
+    except (LocalEntryNotFoundError, ModelProblem):
+        metadata = _ask_hub(ref, lambda: get_safetensors_metadata(ref))
+        tensors = tuple(
+            StoredTensor(key, tuple(info.shape), DTYPES.get(info.dtype, (info.dtype,))[0], name)
+            for name, file in metadata.files_metadata.items()
+            for key, info in file.tensors.items()
+        )
+        cached = None
+    return Source(ref, cached, read_config(config), tensors, _tokenizer_facts(folder))
+
+
+def _ask_hub(ref: str, ask: Any) -> Any:
+    """The answer of the Hub, or the reason why there is none."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        NotASafetensorsRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return ask()
+    except GatedRepoError:
+        raise ModelProblem(
+            f"The Hub model {ref} is gated: accept its terms on https://huggingface.co/{ref}, then run `hf auth login`."
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelProblem(
+            f"There is no folder {ref} here and no public Hub model of that name; check the spelling, "
+            "or run `hf auth login` if it is private."
+        ) from None
+    except NotASafetensorsRepoError:
+        raise ModelProblem(f"The Hub model {ref} has no safetensors weights; pickled weights are refused.") from None
+    except HFValidationError:
+        raise ModelProblem(f"There is no folder {ref}, and it is no Hub id such as owner/name.") from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelProblem(
+            f"There is no folder {ref} here, and the Hub can't be asked for it ({reason}); "
+            "go online, download it first, or give its folder."
+        ) from None

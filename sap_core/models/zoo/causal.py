@@ -1,0 +1,20 @@
+"""Any causal language model that transformers has a class of its own for."""
+
+from __future__ import annotations
+
+from ..family import AUTOREGRESSIVE, Config, Family
+
+
+def matches(config: Config) -> bool:
+    architectures = config.get("architectures") or []
+    return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+
+
+FAMILY = Family(
+    name="causal",
+    title="Causal language model",
+    examples="Llama, Qwen, Mistral, Gemma, GPT-2, GPT-NeoX, OPT, Phi; demo:stories-ar",
+    objective=AUTOREGRESSIVE,
+    matches=matches,
+    samplers=("autoregressive",),
+)

@@ -1,0 +1,26 @@
+"""Bidirectional models in native transformers classes: any decoder whose config.json says ``is_causal: false``."""
+
+from __future__ import annotations
+
+from ..family import MASKED_DIFFUSION, Config, Family
+
+# Classes whose mask and attention follow config.is_causal.
+BIDIRECTIONAL = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def matches(config: Config) -> bool:
+    if config.get("model_type") not in BIDIRECTIONAL:
+        return False
+    return config.get("sap_objective") == MASKED_DIFFUSION or config.get("is_causal") is False
+
+
+FAMILY = Family(
+    name="native-diffusion",
+    title="Diffusion model of Llama, Mistral or Qwen shape",
+    examples="demo:stories-diffusion; any such model with is_causal false in its config.json",
+    objective=MASKED_DIFFUSION,
+    matches=matches,
+    native_config=lambda config: {**config, "is_causal": False},
+    bans_mask=True,
+    samplers=("low_confidence", "random"),
+)

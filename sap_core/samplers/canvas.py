@@ -1,0 +1,95 @@
+"""From prompts to the tokens a sampler starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidInput, ModelProblem
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where generation starts.
+
+    Attributes:
+        tokens: (batch, length) int64 on the model's device.
+        attention_mask: (batch, length), 0 at padding. A diffusion canvas has none; an autoregressive one is padded on
+            the left, so that all prompts end at the same column.
+        prompt_lengths: Tokens of each prompt.
+        fill: Positions to write, of the canvas that has most.
+    """
+
+    tokens: Tensor
+    attention_mask: Tensor
+    prompt_lengths: tuple[int, ...]
+    fill: int
+
+
+def build_canvas(model: LoadedModel, prompts: list[str], length: int) -> Canvas:
+    """Canvases of ``length`` tokens, prompt included, one per prompt.
+
+    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too.
+    Autoregressive: padding, the prompt, then room for ``length`` minus the longest prompt new tokens.
+
+    Raises:
+        InvalidInput: a prompt longer than the length, or an empty one for a model without a start token.
+        ModelProblem: no tokenizer, or no mask token where one is needed.
+    """
+    return canvas_of_ids(model, [model.encode(prompt) for prompt in prompts], length)
+
+
+def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
+    """`build_canvas` for prompts that are token ids already."""
+    longest = max(map(len, prompts))
+    if longest > length:
+        raise InvalidInput(f"A prompt has {longest} tokens, more than the length {length}; shorten it or raise the length.")
+    return _diffusion(model, prompts, length) if model.is_diffusion else _autoregressive(model, prompts, length)
+
+
+def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
+    mask = model.check_masked()
+    rows, lengths = [], []
+    for prompt in prompts:
+        closing = [prompt[-1]] if model.info.row.closes_canvas and len(prompt) > 1 else []
+        opening = prompt[: len(prompt) - len(closing)]
+        rows.append(opening + [mask] * (length - len(prompt)) + closing)
+        lengths.append(len(opening))
+    tokens = torch.tensor(rows, dtype=torch.long, device=model.device)
+    fill = int((tokens == mask).sum(1).max())
+    return Canvas(tokens, torch.ones_like(tokens), tuple(lengths), fill)
+
+
+def _autoregressive(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
+    prompts = [prompt or _start(model) for prompt in prompts]
+    longest = max(map(len, prompts))
+    pad = padding_token(model)
+    rows = [[pad] * (longest - len(prompt)) + prompt + [pad] * (length - longest) for prompt in prompts]
+    tokens = torch.tensor(rows, dtype=torch.long, device=model.device)
+    mask = torch.ones_like(tokens)
+    for row, prompt in zip(mask, prompts, strict=True):
+        row[: longest - len(prompt)] = 0
+    return Canvas(tokens, mask, tuple(map(len, prompts)), length - longest)
+
+
+def padding_token(model: LoadedModel) -> int:
+    """A token to stand where nothing is written; never attended to."""
+    for name in ("pad_token_id", "eos_token_id"):
+        value = getattr(model.tokenizer, name, None)
+        if value is not None:
+            return value
+    return 0
+
+
+def _start(model: LoadedModel) -> list[int]:
+    for name in ("bos_token_id", "eos_token_id"):
+        value = getattr(model.tokenizer, name, None)
+        if value is not None:
+            return [value]
+    raise ModelProblem(f"{model.info.ref} has no start token, so the prompt can't be empty; give at least one word.")

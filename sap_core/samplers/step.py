@@ -1,0 +1,31 @@
+"""What a sampler yields after every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of generation; tensors of shape (batch, sequence) on the model's device.
+
+    Attributes:
+        index: Number of the step, from 0.
+        total: Steps planned; an autoregressive run may end earlier, when every text has ended.
+        tokens: What the forward pass of this step saw.
+        masked: Positions that were not written yet when the step began.
+        confidence: What the sampler ranked by (for most rules the probability of the predicted token); NaN where
+            nothing was predicted.
+        accepted: Positions written at this step.
+        next_tokens: The canvas after the step.
+    """
+
+    index: int
+    total: int
+    tokens: Tensor
+    masked: Tensor
+    confidence: Tensor
+    accepted: Tensor
+    next_tokens: Tensor
