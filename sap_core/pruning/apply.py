@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..errors import InvalidInput
 from ..progress import Progress, ProgressCallback, silent
+from ..remember import remember
 from ..specs import PruneSpec
 from . import heads as head_surgery
 from .calibration import Calibration, check_source, read_calibration
@@ -240,11 +239,6 @@ def _token_rows(model: LoadedModel, method: Method, calibration: Calibration, se
     return TokenRows(tokens, weights)
 
 
-# One-shot statistics do not depend on how much is pruned: a slider that moves must not pay for them again.
-_REMEMBERED: weakref.WeakKeyDictionary[nn.Module, dict[tuple, dict[str, torch.Tensor]]] = weakref.WeakKeyDictionary()
-_REMEMBERED_PER_MODEL = 4
-
-
 def _dense_norms(
     model: LoadedModel,
     method: Method,
@@ -253,17 +247,14 @@ def _dense_norms(
     seed: int,
     progress: ProgressCallback,
 ) -> dict[str, torch.Tensor]:
-    known = _REMEMBERED.setdefault(model.module, {})
-    version = sum(p._version for p in model.module.parameters())
-    key = (method.inputs, method.sinks, seed, calibration.describe()["sha256"], version)
-    if key not in known:
-        norms = one_shot(
+    """One-shot statistics do not depend on how much is pruned: a slider that moves must not pay for them again."""
+    return remember(
+        model.module,
+        ("norms", method.inputs, method.sinks, seed, calibration.describe()["sha256"]),
+        lambda: one_shot(
             model, data, sinks=method.sinks == "each", mean_square=method.inputs == "clean", progress=progress
-        )
-        while len(known) >= _REMEMBERED_PER_MODEL:
-            known.pop(next(iter(known)))
-        known[key] = norms
-    return known[key]
+        ),
+    )
 
 
 def _report(

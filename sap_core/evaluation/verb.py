@@ -1,0 +1,124 @@
+"""`evaluate`: quality and cost of a model as one JSON-able document, beside a baseline if there is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+from ..progress import ProgressCallback, silent
+from ..specs import EvaluateSpec
+from .cost import generation_speed, model_size
+from .likelihood import Losses, text_likelihood
+from .tasks import knows_stories, task_scores
+from .texts import TextRow, check_text_file, file_rows, story_rows
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+
+def evaluate(
+    model: LoadedModel | str,
+    baseline: LoadedModel | str | None = None,
+    text: str | None = None,
+    *,
+    spec: EvaluateSpec | None = None,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Likelihood with standard error, task scores, speed and size of ``model``.
+
+    With a ``baseline``: the same of it, the paired difference of the likelihoods (same texts, same masks) with its
+    standard error, and ratios of cost from runs that take turns. ``text``: a text file; without it, held-out stories.
+    Further fields are those of `EvaluateSpec`: samples, draws, tasks, seed, dtype, device ...
+
+    Returns:
+        {"model", "likelihood", "tasks", "tokens_per_second", "seconds", "parameters", "nonzero_parameters", "bytes"},
+        and with a baseline "baseline" (the same keys), "difference" (nats_per_token, standard_error) and "ratios"
+        (model to baseline: tokens_per_second, nonzero_parameters, bytes). "tasks" is None where the model does not
+        know the corpus or they were not asked for.
+
+    Raises:
+        InvalidInput: a file or a model that can't be used; a baseline with another tokenizer or objective.
+    """
+    if spec is None:
+        fields |= {"text": text, "baseline": baseline if isinstance(baseline, str) else None}
+        spec = EvaluateSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+    if spec.text is not None:
+        check_text_file(spec.text)
+    if baseline is None:
+        baseline = spec.baseline
+    models = [_loaded(which, spec) for which in (model, baseline) if which is not None]
+    rows = [_rows(which, spec) for which in models]
+    if len(models) == 2:
+        _check_pair(models, rows)
+    losses = [text_likelihood(m, r, draws=spec.draws, seed=spec.seed, progress=progress) for m, r in zip(models, rows)]
+    speeds = generation_speed(models) if all(m.tokenizer is not None for m in models) else [{}] * len(models)
+    documents = [
+        _document(m, loss, speed, spec, progress) for m, loss, speed in zip(models, losses, speeds, strict=True)
+    ]
+    result = documents[0]
+    if len(documents) == 2:
+        result["baseline"] = documents[1]
+        result["difference"] = losses[0].minus(losses[1])
+        result["ratios"] = {
+            key: result[key] / documents[1][key]
+            for key in ("tokens_per_second", "parameters", "nonzero_parameters", "bytes")
+            if result[key] is not None and documents[1][key]
+        }
+    return result
+
+
+def _document(
+    model: LoadedModel, losses: Losses, speed: dict[str, Any], spec: EvaluateSpec, progress: ProgressCallback
+) -> dict[str, Any]:
+    tasks = task_scores(model, examples=spec.samples, progress=progress) if spec.tasks and knows_stories(model) else None
+    return {
+        "model": model.info.ref,
+        "objective": model.info.objective,
+        "likelihood": losses.summary(),
+        "tasks": tasks,
+        "tokens_per_second": speed.get("tokens_per_second"),
+        "seconds": speed.get("seconds"),
+        **model_size(model),
+    }
+
+
+def _loaded(model: LoadedModel | str, spec: EvaluateSpec) -> LoadedModel:
+    if not isinstance(model, str):
+        return model
+    from ..models.loading import load_model
+
+    return load_model(
+        model,
+        dtype=spec.dtype,
+        device=spec.device,
+        trust_remote_code=spec.trust_remote_code,
+        mask_token_id=spec.mask_token_id,
+    )
+
+
+def _rows(model: LoadedModel, spec: EvaluateSpec) -> list[TextRow]:
+    if model.tokenizer is None:
+        raise InvalidInput(f"{model.info.ref} has no tokenizer, so no text can be put to it; save one beside the model.")
+    if model.is_diffusion:
+        model.check_masked()
+    common = {
+        "samples": spec.samples,
+        "seed": spec.seed,
+        "diffusion": model.is_diffusion,
+        "max_length": model.info.max_length,
+    }
+    if spec.text is not None:
+        return file_rows(spec.text, model.encode, **common)
+    return story_rows(model.encode, fill_id=model.tokenizer.eos_token_id, **common)
+
+
+def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:
+    same = len(rows[0]) == len(rows[1]) and all(
+        a.tokens.shape == b.tokens.shape and (a.tokens == b.tokens).all() for a, b in zip(*rows, strict=True)
+    )
+    if models[0].info.objective != models[1].info.objective or not same:
+        raise InvalidInput(
+            f"{models[0].info.ref} and {models[1].info.ref} can't be compared pair by pair: they need one objective "
+            "and one tokenizer; evaluate each alone."
+        )
