@@ -1,0 +1,229 @@
+"""Submitting, watching and cancelling jobs, from a page, a script or a test. No torch here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InvalidInput, RunProblem
+from ..runs.files import disk_problem, read_json, write_json
+from ..runs.paths import check_new_folder, new_run_path, runs_root
+from ..specs import Spec
+from .layout import OPEN, JobFolder, JobStatus, read_progress
+
+# Workers started by this process, by root: only their parent can learn how they ended. Shared by all sessions of a
+# web server, so guarded by a lock.
+_started: dict[Path, subprocess.Popen] = {}
+_guard = threading.RLock()
+
+
+class JobClient:
+    """The jobs under one root. Cheap to make; any number may be used at once, in one process or in several.
+
+    ``command`` starts the worker; the root is appended.
+    """
+
+    def __init__(self, root: str | os.PathLike | None = None, *, command: Sequence[str] | None = None) -> None:
+        self.root = runs_root(root)
+        self._command = list(command or (sys.executable, "-m", "sap_core.jobs.worker"))
+        self._files = JobFolder(self.root)
+
+    def submit(self, spec: Spec, *, run_dir: str | os.PathLike | None = None) -> str:
+        """Queue a job, see that a worker lives, and return the job's id at once.
+
+        Raises:
+            InvalidInput: ``run_dir`` exists or can't be written.
+            OperationFailed: the disk is full.
+        """
+        run = check_new_folder(run_dir if run_dir is not None else new_run_path(spec.kind, self.root))
+        job_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
+        folder = self._files.job(job_id)
+        try:
+            self._files.make()
+            folder.mkdir()
+            job = {"id": job_id, "spec": spec, "run": run, "submitted": time.time()}
+            write_json(folder / "job.json", job)
+            write_json(folder / "state.json", {"state": "queued"})
+            (self._files.queue / job_id).touch()
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise disk_problem(error, folder) from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.ensure_worker()
+        return job_id
+
+    def status(self, job_id: str) -> JobStatus:
+        """The job as it is now: three small files, no matter how many jobs there are.
+
+        A job whose worker died is reported as failed with the reason, and the rest of the queue gets a new worker.
+
+        Raises:
+            InvalidInput: no such job.
+        """
+        if not self._files.job(job_id).is_dir():
+            raise self._unknown(job_id)
+        state = self._files.state(job_id)
+        if state["state"] in OPEN and not self._files.worker_alive():
+            self._after_death(job_id)
+            state = self._files.state(job_id)
+        return self._status(job_id, state)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop: at once if it waits, else within its next step. What it has so far is kept."""
+        folder = self._files.job(job_id)
+        if not folder.is_dir():
+            raise self._unknown(job_id)
+        (folder / "cancel").touch()
+        if self._files.claim(job_id):
+            self._files.set_state(job_id, "cancelled", ended=time.time(), error="Cancelled before it began.")
+
+    def jobs(self, limit: int = 50) -> list[JobStatus]:
+        """The newest jobs first."""
+        found = []
+        for job_id in self._files.ids()[:limit]:
+            try:
+                found.append(self.status(job_id))
+            except InvalidInput:
+                continue  # tidied away meanwhile
+        return found
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
+        """Block until the job is over, or ``timeout`` seconds have gone."""
+        end = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        while (status := self.status(job_id)).open and time.monotonic() < end:
+            time.sleep(0.05)
+        return status
+
+    def ensure_worker(self) -> None:
+        """Start the worker unless one lives; returns without waiting for it. Calling it early warms it up."""
+        with _guard:
+            self._files.make()
+            self._files.register_client()
+            mine = _started.get(self.root)
+            if self._files.worker_alive() or (mine is not None and mine.poll() is None):
+                return
+            if self._files.log.exists() and self._files.log.stat().st_size > 1_000_000:
+                self._files.log.unlink()
+            with open(self._files.log, "ab") as log:
+                _started[self.root] = subprocess.Popen(
+                    [*self._command, str(self.root)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=_environment(),
+                    start_new_session=True,  # Ctrl-C in the studio's terminal does not reach it
+                )
+
+    def worker_state(self) -> str:
+        """off, starting (the engine is being imported: some seconds), or ready."""
+        if not self._files.worker_alive():
+            return "off"
+        return "ready" if self._files.worker.exists() else "starting"
+
+    def stop(self, patience: float = 10.0) -> None:
+        """End the worker, whoever started it: asked first (the running job keeps its partial result), then killed."""
+        pid = (read_json(self._files.worker) or {}).get("pid")
+        with _guard:
+            mine = _started.pop(self.root, None)
+            pid = mine.pid if mine is not None else pid if self._files.worker_alive() else None
+            if pid is None:
+                return
+            _signal(pid, signal.SIGTERM)
+            end = time.monotonic() + patience
+            while time.monotonic() < end and (mine.poll() is None if mine else self._files.worker_alive()):
+                time.sleep(0.02)
+            if mine.poll() is None if mine else self._files.worker_alive():
+                _signal(pid, signal.SIGKILL)
+            if mine:
+                mine.wait()
+
+    def _status(self, job_id: str, state: dict) -> JobStatus:
+        folder = self._files.job(job_id)
+        job = read_json(folder / "job.json")
+        if job is None:
+            raise self._unknown(job_id)
+        run = Path(state.get("run") or job["run"])
+        progress, remaining = read_progress(folder)
+        waiting = self._files.waiting() if state["state"] == "queued" else []
+        return JobStatus(
+            id=job_id,
+            kind=job["spec"]["kind"],
+            state=state["state"],
+            spec=job["spec"],
+            progress=progress,
+            run_path=run if run.is_dir() else None,
+            error=state.get("error", ""),
+            submitted=job["submitted"],
+            started=state.get("started"),
+            ended=state.get("ended"),
+            ahead=sum(other < job_id for other in waiting),
+            remaining=remaining if state["state"] == "running" else None,
+        )
+
+    def _after_death(self, job_id: str) -> None:
+        """No worker holds the lock: say why of the job it had, and start another for the jobs that wait."""
+        with _guard:
+            mine = _started.get(self.root)
+            if mine is not None and mine.poll() is None:
+                return  # just starting, or just ending
+            state = self._files.state(job_id)["state"]  # it may have ended between our two looks
+            waiting = self._files.waiting()
+            if state == "running" or (state == "queued" and job_id not in waiting):
+                self._files.set_state(job_id, "failed", ended=time.time(), error=how_it_ended(mine, self._files.log))
+            elif state == "queued" and mine is not None and not self._was_ready(mine.pid):
+                for other in waiting:
+                    if self._files.claim(other):
+                        reason = f"The worker could not start. {how_it_ended(mine, self._files.log)}"
+                        self._files.set_state(other, "failed", ended=time.time(), error=reason)
+                _started.pop(self.root)
+                return
+            if self._files.waiting():
+                self.ensure_worker()
+
+    def _was_ready(self, pid: int) -> bool:
+        """Whether the worker with this id got as far as serving."""
+        return (read_json(self._files.worker) or {}).get("pid") == pid
+
+    def _unknown(self, job_id: str) -> RunProblem:
+        return RunProblem(f"Job {job_id} is not known under {self.root}; it may have been tidied away.")
+
+
+def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
+    """One line on why a worker is gone, for the job it was at."""
+    code = process.returncode if process is not None else None
+    if code is None:
+        return "The worker process ended unexpectedly; run it again."
+    if code == -signal.SIGKILL:
+        return (
+            "The worker process was killed (SIGKILL), most often because the machine ran out of memory; "
+            "try a smaller model, length or batch, or close other programs."
+        )
+    if code < 0:
+        return f"The worker process was ended by {signal.Signals(-code).name}; run it again."
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"The worker process ended with exit code {code}{': ' + last[:300] if last else ''}; see {log}."
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, in which the worker finds the very package that this process runs."""
+    here = str(Path(__file__).resolve().parents[2])
+    rest = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != here]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *rest])}
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

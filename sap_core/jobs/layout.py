@@ -1,0 +1,161 @@
+"""What a job is on disk, shared by the client and the worker. No torch here."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from ..errors import OperationFailed
+from ..progress import Progress
+from ..runs.files import plain, read_json, write_json
+
+OPEN = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One look at a job. Times are seconds since 1970; ``run_path`` is None until the run folder exists."""
+
+    id: str
+    kind: str
+    state: str  # queued, running, finished, failed or cancelled
+    spec: dict[str, Any]
+    progress: Progress | None
+    run_path: Path | None
+    error: str
+    submitted: float
+    started: float | None
+    ended: float | None
+    ahead: int = 0  # jobs before this one in the queue
+    remaining: float | None = None  # estimated seconds until the present stage ends
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still change."""
+        return self.state in OPEN
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        if self.started is None:
+            return 0.0
+        return max(0.0, (self.ended or time.time()) - self.started)
+
+
+class JobFolder:
+    """Paths and small documents under ``<root>/.jobs``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.path = self.root / ".jobs"
+        self.queue = self.path / "queue"
+        self.clients = self.path / "clients"
+        self.lock = self.path / "worker.lock"
+        self.worker = self.path / "worker.json"
+        self.log = self.path / "worker.log"
+
+    def make(self) -> None:
+        for folder in (self.queue, self.clients):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def job(self, job_id: str) -> Path:
+        return self.path / job_id
+
+    def waiting(self) -> list[str]:
+        """Ids in the queue, oldest first."""
+        try:
+            return sorted(os.listdir(self.queue))
+        except FileNotFoundError:
+            return []
+
+    def claim(self, job_id: str) -> bool:
+        """Take a job out of the queue; True for exactly one caller."""
+        try:
+            (self.queue / job_id).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def ids(self) -> list[str]:
+        """All job ids, newest first."""
+        return sorted((path.parent.name for path in self.path.glob("*/job.json")), reverse=True)
+
+    def state(self, job_id: str) -> dict[str, Any]:
+        return read_json(self.job(job_id) / "state.json") or {"state": "queued"}
+
+    def set_state(self, job_id: str, state: str, **fields: Any) -> None:
+        """Write a job's state, even on a full disk: there, the old file's own block is written over."""
+        path = self.job(job_id) / "state.json"
+        document = {**self.state(job_id), "state": state, **fields}
+        try:
+            write_json(path, document)
+        except OperationFailed:
+            with open(path, "r+", encoding="utf-8") as file:
+                json.dump(plain(document), file)
+                file.truncate()
+
+    def worker_alive(self) -> bool:
+        """Whether a worker holds the lock. The system drops the lock with the process, however that ends."""
+        try:
+            with open(self.lock, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def hold_lock(self, patience: float = 3.0) -> IO[bytes] | None:
+        """Become the one worker; None when there is another. Waits out the clients' glances at the lock."""
+        file = open(self.lock, "ab")
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    file.close()
+                    return None
+                time.sleep(0.05)
+
+    def register_client(self) -> None:
+        """Tell the worker that this process wants it alive."""
+        me = psutil.Process()
+        write_json(self.clients / f"{me.pid}.json", {"pid": me.pid, "process_created": me.create_time()})
+
+    def clients_alive(self) -> bool:
+        """Whether any registered process lives; the entries of dead ones are removed."""
+        alive = False
+        for path in self.clients.glob("*.json"):
+            client = read_json(path) or {}
+            try:
+                created = psutil.Process(client["pid"]).create_time()
+            except (psutil.Error, KeyError):
+                created = None
+            if created is not None and abs(created - client["process_created"]) < 1:
+                alive = True
+            else:
+                path.unlink(missing_ok=True)
+        return alive
+
+
+def read_progress(job: Path) -> tuple[Progress | None, float | None]:
+    """The last report and the estimated seconds until its stage ends (None before there is a basis for it)."""
+    document = read_json(job / "progress.json")
+    if not document:
+        return None, None
+    progress = Progress(*(document[key] for key in ("stage", "done", "total", "message", "data")))
+    steps = progress.done - document["stage_from"]  # the time of the first report's own step is not known
+    if steps < 1 or progress.done > progress.total:
+        return progress, None
+    pace = document["stage_seconds"] / steps
+    since = max(0.0, time.time() - document["written"])
+    return progress, max(0.0, pace * (progress.total - progress.done) - since)

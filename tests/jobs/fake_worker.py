@@ -1,0 +1,44 @@
+"""A real worker process around work that is only pretended: what it does is written in the prompt of the spec."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from sap_core.errors import InvalidInput
+from sap_core.jobs.worker import serve
+from sap_core.progress import Progress
+from sap_core.runs import create_run
+
+
+def pretend(spec, out, progress):
+    task = spec.prompts[0]
+    if task == "refuse":
+        raise InvalidInput("steps is 900; expected at most 64.")
+    with create_run("capture", spec, out=out) as run:
+        if task == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "exit":
+            print("the engine gave up", file=sys.stderr, flush=True)
+            os._exit(7)
+        if task == "raise":
+            raise ValueError("matrix is\nsingular")
+        if task == "memory":
+            raise MemoryError
+        for step in range(spec.steps):
+            time.sleep(0.01)
+            progress(Progress("denoising", step + 1, spec.steps, "a step", {"text": f"word {step}"}))
+        run.finish({"text": task})
+    return run.path
+
+
+def start():
+    if os.environ.get("FAKE_BROKEN"):
+        raise ImportError("no engine here")
+    return pretend
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1], start))
