@@ -1,4 +1,4 @@
-"""Names, shapes and dtypes of stored tensors, from the headers of safetensors files alone. No torch, no weights read."""
+"""Names, shapes and dtypes of stored tensors, from the headers of safetensors files alone. No torch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
         tensors = [tensor for name in sorted(set(index.values())) for tensor in _file_header(folder, name)]
         absent = sorted(index.keys() - {tensor.key for tensor in tensors})
         if absent:
-            raise ModelProblem(f"{folder / INDEX} names {absent[0]!r}, which its file does not hold; download it again.")
+            raise ModelProblem(f"{folder / INDEX} names {absent[0]!r}, which no file holds; download it again.")
         return tuple(tensors)
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:

@@ -10,13 +10,13 @@ from ..errors import ModelProblem
 from .families import FAMILIES, recognise
 from .family import MASKED_DIFFUSION, Config, Family
 from .headers import StoredTensor
-from .layout import Matrix, find_matrices, with_base
+from .layout import Matrix, find_matrices, module_key
 from .source import Source, find_source
 
 # One quantity, the names configs give it; the first that is there counts.
 FIELDS = {
-    "layers": ("num_hidden_layers", "n_layer", "n_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads"),
     "head_dim": ("head_dim",),
     "hidden": ("hidden_size", "n_embd", "dim", "d_model"),
@@ -97,7 +97,7 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     native = family.native_config(source.config)
     sizes = read_sizes(native, source.ref)
     model_type = str(native.get("model_type", ""))
-    keys = {tensor.key: with_base(family.native_key(tensor.key), model_type) for tensor in source.tensors}
+    keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
     shapes = {keys[tensor.key]: tensor.shape for tensor in source.tensors}
     return ModelInfo(
         ref=source.ref,

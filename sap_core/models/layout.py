@@ -25,6 +25,8 @@ STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate")
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
+# Stored names that the native class has under another one.
+RENAMED = {"gpt_neox": (("embed_out.", "lm_head."),)}
 # Classes that store a linear layer as (in, out).
 TRANSPOSED = {"gpt2", "openai-gpt"}
 
@@ -69,8 +71,11 @@ def kind_of(rest: str) -> str | None:
     return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
 
 
-def with_base(key: str, model_type: str) -> str:
-    """A stored name with the path of the model inside its language-model class put in front, where it was left out."""
+def module_key(key: str, model_type: str) -> str:
+    """A stored name as the native module has it: renamed, with the inner model's path where that was left out."""
+    for old, new in RENAMED.get(model_type, ()):
+        if key.startswith(old):
+            key = new + key.removeprefix(old)
     base = BASE.get(model_type)
     if base is None or key.startswith((f"{base}.", "lm_head.")):
         return key
@@ -78,7 +83,7 @@ def with_base(key: str, model_type: str) -> str:
 
 
 def _ends(name: str, endings: tuple[str, ...]) -> bool:
-    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
+    return any(name == ending or name.endswith((f".{ending}", f"_{ending}")) for ending in endings)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

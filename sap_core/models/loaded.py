@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import ModelProblem
 from .family import AUTOREGRESSIVE, MASKED_DIFFUSION
 from .info import ModelInfo
+from .layout import TRANSPOSED
 
 
 class LoadedModel:
@@ -181,7 +182,10 @@ class LoadedModel:
 
     def native_state(self) -> dict[str, Tensor]:
         """Tensors by native name, in the shapes in which they are stored."""
-        return self.module.state_dict()
+        state = self.module.state_dict()
+        if self.info.native_config.get("model_type") in TRANSPOSED:
+            state.update({f"{m.name}.weight": state[f"{m.name}.weight"].t() for m in self.info.matrices})
+        return state
 
     def save(self, folder: str | Path) -> None:
         """Writes the model in the format it came in: the same tensor names and config, with the current weights."""

@@ -1,4 +1,4 @@
-"""`load_model`: from a demo name, a folder or a Hub id to a `LoadedModel`. safetensors only, never asks on the terminal."""
+"""`load_model`: from a demo name, a folder or a Hub id to a `LoadedModel`. safetensors only, never a question."""
 
 from __future__ import annotations
 
@@ -140,7 +140,6 @@ def read_weights(info: ModelInfo, config: Any, dtype: torch.dtype, trust_remote_
                 info.path,
                 config=config,
                 dtype=dtype,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -151,7 +150,7 @@ def read_weights(info: ModelInfo, config: Any, dtype: torch.dtype, trust_remote_
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelProblem(
-            f"{info.ref} lacks {len(missing)} of the tensors its config calls for, first {missing[0]}; download it again."
+            f"{info.ref} lacks {len(missing)} tensors its config calls for, first {missing[0]}; download it again."
         )
     if report["unexpected_keys"]:
         log.info("%s: tensors not used: %s", info.ref, sorted(report["unexpected_keys"]))
@@ -165,6 +164,7 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
     for matrix in info.matrices:
         parent, _, name = matrix.name.rpartition(".")
         old = module.get_submodule(matrix.name)
+        # The weight stays in its stored order in memory, so the product is computed exactly as before.
         new = nn.Linear(matrix.cols, matrix.rows, bias=True, device="meta")
         new.weight = nn.Parameter(old.weight.data.t(), requires_grad=False)
         new.bias = nn.Parameter(old.bias.data, requires_grad=False)

@@ -28,7 +28,7 @@ def save_checkpoint(model: LoadedModel, folder: Path) -> None:
     """
     source = Path(model.info.path)
     if not source.is_dir():
-        raise OperationFailed(f"{source}, the folder the model was loaded from, is gone; its names and config are needed.")
+        raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
     folder.mkdir(parents=True, exist_ok=True)
     stored = read_headers(source)
     state = model.native_state()

@@ -1,4 +1,4 @@
-"""Where a model comes from: a demo name, a folder, or a Hub id, and what can be read of it before any weight. No torch."""
+"""Where a model comes from: a demo name, a folder, or a Hub id, and what is read before any weight. No torch."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> 
     """`build_canvas` for prompts that are token ids already."""
     longest = max(map(len, prompts))
     if longest > length:
-        raise InvalidInput(f"A prompt has {longest} tokens, more than the length {length}; shorten it or raise the length.")
+        raise InvalidInput(f"A prompt has {longest} tokens, the length is {length}; shorten it or raise the length.")
     return _diffusion(model, prompts, length) if model.is_diffusion else _autoregressive(model, prompts, length)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, UnknownOption
@@ -74,7 +75,7 @@ def steps_of_blocks(fill: int, block: int, steps: int) -> list[int]:
     gets more steps than it has tokens, nor less than one, as long as blocks <= steps <= fill.
     """
     edges = [steps * min(start, fill) // fill for start in range(0, fill + block, block)]
-    return [after - before for before, after in zip(edges, edges[1:], strict=False)]
+    return [after - before for before, after in pairwise(edges)]
 
 
 def _causal(info: ModelInfo) -> bool:

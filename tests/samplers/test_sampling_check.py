@@ -1,0 +1,79 @@
+"""Settings that do not fit are refused before any forward pass; defaults are filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sap_core.errors import InvalidInput
+from sap_core.models import inspect_model
+from sap_core.samplers import check_sampling
+from sap_core.samplers.check import steps_of_blocks
+from sap_core.specs import CaptureSpec
+
+
+def check(folder: Path, fill: int = 20, **fields: object):
+    return check_sampling(inspect_model(str(folder)), CaptureSpec.build(model="m", **{"length": 64, **fields}), fill)
+
+
+def test_defaults(tiny_diffusion: Path, tiny_causal: Path) -> None:
+    found = check(tiny_diffusion)
+    assert (found.sampler, found.steps, found.block_length) == ("low_confidence", 20, 20)
+    assert check(tiny_diffusion, fill=200).steps == 64
+    assert check(tiny_causal, fill=200).steps == 200
+    assert check(tiny_diffusion, block_length=128).block_length == 20
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"length": 65}, "length is 65; .* at most 64"),
+        ({"steps": 21}, "steps is 21; there are 20 tokens to fill"),
+        ({"sampler": "autoregressive"}, "Sampler 'autoregressive' does not fit"),
+        ({"block_length": 4, "steps": 4}, "5 blocks of 4"),
+        ({"fill": 0}, "The prompt fills all 64 tokens"),
+    ],
+)
+def test_what_does_not_fit_a_diffusion_model(tiny_diffusion: Path, fields: dict, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check(tiny_diffusion, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"guidance": 1.0}, "guidance is 1, but .* autoregressive"),
+        ({"block_length": 4}, "block_length belongs to diffusion models"),
+        ({"sampler": "random"}, "Sampler 'random' does not fit"),
+        ({"steps": 21}, "steps is 21"),
+    ],
+)
+def test_what_does_not_fit_a_causal_model(tiny_causal: Path, fields: dict, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check(tiny_causal, **fields)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_no_steps(steps: int) -> None:
+    with pytest.raises(InvalidInput, match=f"steps is {steps}; at least 1"):
+        CaptureSpec.build(model="m", steps=steps)
+
+
+def test_an_unknown_sampler_lists_the_known() -> None:
+    with pytest.raises(InvalidInput, match="Unknown sampler 'low_confidenc'; known: auto, low_confidence, random"):
+        CaptureSpec.build(model="m", sampler="low_confidenc")
+
+
+def test_steps_are_shared_as_in_llada_where_blocks_divide() -> None:
+    assert steps_of_blocks(128, 32, 64) == [16, 16, 16, 16]
+
+
+@pytest.mark.parametrize("fill", range(1, 24))
+@pytest.mark.parametrize("block", [1, 4, 7, 24])
+def test_every_block_gets_a_step_and_none_more_than_it_has_tokens(fill: int, block: int) -> None:
+    sizes = [min(block, fill - start) for start in range(0, fill, block)]
+    for steps in range(len(sizes), fill + 1):
+        shares = steps_of_blocks(fill, block, steps)
+        assert sum(shares) == steps and len(shares) == len(sizes)
+        assert all(1 <= share <= size for share, size in zip(shares, sizes, strict=True))
