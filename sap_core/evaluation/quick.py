@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..remember import remember
 from .likelihood import Losses, text_likelihood
@@ -31,9 +32,14 @@ def quick_compare(
 
     Returns:
         {"prompt", "dense": {"text", "likelihood"}, "pruned": the same, "difference": {"nats_per_token",
-        "standard_error"} pruned minus dense on the same masks, "same_tokens": share of equal tokens in the two texts}.
+        "standard_error"} pruned minus dense on the same masks, "same_tokens": share of places at which both wrote the same token}.
         What was measured on the dense model is remembered.
+
+    Raises:
+        InvalidInput: a prompt longer than the length; a model without tokenizer.
     """
+    if dense.tokenizer is None:
+        raise InvalidInput(f"{dense.info.ref} has no tokenizer, so no text can be put to it; save one beside the model.")
     length = min(length, dense.info.max_length or length)
     rows = story_rows(
         dense.encode,
@@ -43,27 +49,28 @@ def quick_compare(
         fill_id=dense.tokenizer.eos_token_id,
         max_length=dense.info.max_length,
     )
-    tokens, losses = remember(
+    shown, written, losses = remember(
         dense.module, ("quick", prompt, seed, length), lambda: _measure(dense, rows, prompt, seed, length, progress)
     )
-    new_tokens, new_losses = _measure(pruned, rows, prompt, seed, length, progress)
-    shared = min(len(tokens), len(new_tokens))
-    agreement = sum(a == b for a, b in zip(tokens, new_tokens)) / shared
+    new_shown, new_written, new_losses = _measure(pruned, rows, prompt, seed, length, progress)
+    equal = sum(a == b for a, b in zip(written, new_written, strict=False))
     return {
         "prompt": prompt,
-        "dense": {"text": dense.decode(tokens), "likelihood": losses.summary()},
-        "pruned": {"text": pruned.decode(new_tokens), "likelihood": new_losses.summary()},
+        "dense": {"text": shown, "likelihood": losses.summary()},
+        "pruned": {"text": new_shown, "likelihood": new_losses.summary()},
         "difference": new_losses.minus(losses),
-        "same_tokens": agreement,
+        "same_tokens": equal / max(len(written), len(new_written), 1),
     }
 
 
 def _measure(
     model: LoadedModel, rows: list[TextRow], prompt: str, seed: int, length: int, progress: ProgressCallback
-) -> tuple[list[int], Losses]:
+) -> tuple[str, list[int], Losses]:
+    """(the whole text, the token ids written behind the prompt, the losses)."""
     to_write = length - len(model.encode(prompt))
-    steps = min(_STEPS, to_write) if model.is_diffusion else None
-    tokens = write(model, [prompt], length=length, steps=steps, seed=seed)[0].tolist()
+    steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
+    written = write(model, [prompt], length=length, steps=steps, seed=seed)
     end = model.tokenizer.eos_token_id
-    losses = text_likelihood(model, rows, draws=_DRAWS, seed=seed, progress=progress)
-    return tokens[: tokens.index(end, 1)] if end in tokens[1:] else tokens, losses
+    behind = written.row(0, end)
+    text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)
+    return text, behind, text_likelihood(model, rows, draws=_DRAWS, seed=seed, progress=progress)

@@ -49,38 +49,35 @@ def task_scores(model: LoadedModel, *, examples: int, progress: ProgressCallback
 def _score(model: LoadedModel, task: str, count: int, infill: bool) -> dict[str, Any]:
     from ..demo.tasks import examples
 
-    asked = examples(task, count, infill=infill)
-    groups: dict[tuple, list[Example]] = defaultdict(list)
-    for example in asked:
-        # Rows of a batch have one length and one number of tokens to write.
-        groups[(example.length, example.gap if infill else 0)].append(example)
+    groups: dict[int, list[Example]] = defaultdict(list)
+    for example in examples(task, count, infill=infill):
+        groups[example.length].append(example)
     right = 0
-    for (length, gap), members in sorted(groups.items(), key=lambda group: group[0]):
+    for length, members in sorted(groups.items()):
         for start in range(0, len(members), _ROWS_AT_ONCE):
             some = members[start : start + _ROWS_AT_ONCE]
-            right += sum(e.score(text) for e, text in zip(some, _written(model, some, length, gap), strict=True))
+            texts = (_filled if infill else _continued)(model, some, length)
+            right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
     share = right / count
     return {"score": share, "n": count, "standard_error": math.sqrt(share * (1 - share) / count)}
 
 
-def _written(model: LoadedModel, asked: list[Example], length: int, gap: int) -> list[str]:
-    """What the model wrote in the place of each example's target."""
-    if gap:
-        mask, end = model.tokenizer.mask_token, model.tokenizer.eos_token
-        prompts = [example.masked_text(mask, end) for example in asked]
-        length = max(len(model.encode(prompt)) for prompt in prompts)
-    else:
-        prompts = [example.before for example in asked]
-        length = min(length, model.info.max_length or length)
-    starts = [len(model.encode(example.before)) for example in asked]
-    tokens = write(model, prompts, length=length)
+def _continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
+    """What the model wrote behind each example."""
+    length = min(length, model.info.max_length or length)
+    written = write(model, [example.before for example in asked], length=length)
+    return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
+
+
+def _filled(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
+    """What the model wrote into the gap of each example; the canvas is filled up with end tokens, as in training."""
+    mask, end = model.tokenizer.mask_token, model.tokenizer.eos_token
+    prompts = []
+    for example in asked:
+        prompt = example.masked_text(mask, end)
+        prompts.append(prompt + f" {end}" * (length - len(model.encode(prompt))))
+    written = write(model, prompts, length=length)
     return [
-        _decode(model, row[start : start + gap] if gap else row[start:])
-        for row, start in zip(tokens.tolist(), starts, strict=True)
+        model.decode(written.row(i, model.tokenizer.eos_token_id, len(model.encode(e.before)), e.gap))
+        for i, e in enumerate(asked)
     ]
-
-
-def _decode(model: LoadedModel, ids: list[int]) -> str:
-    """The text up to its end token."""
-    end = model.tokenizer.eos_token_id
-    return model.decode(ids[: ids.index(end)] if end in ids else ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,8 +13,25 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 
-def write(model: LoadedModel, prompts: list[str], *, length: int, steps: int | None = None, seed: int = 0) -> Tensor:
-    """Tokens [prompts, length] after the last step, prompts included, at temperature 0 with the model's own sampler.
+@dataclass(frozen=True)
+class Written:
+    """``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
+    ``count``: tokens written in all rows together."""
+
+    tokens: Tensor
+    starts: tuple[int, ...]
+    count: int
+
+    def row(self, index: int, end: int | None, start: int | None = None, size: int | None = None) -> list[int]:
+        """The tokens of row ``index`` from ``start`` (default: behind its prompt) on, at most ``size``, up to the
+        ``end`` token."""
+        start = self.starts[index] if start is None else start
+        ids = self.tokens[index].tolist()[start : None if size is None else start + size]
+        return ids[: ids.index(end)] if end in ids else ids
+
+
+def write(model: LoadedModel, prompts: list[str], *, length: int, steps: int | None = None, seed: int = 0) -> Written:
+    """Generates behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
     to write, at most 64 for a diffusion model.
@@ -23,7 +41,11 @@ def write(model: LoadedModel, prompts: list[str], *, length: int, steps: int | N
     spec = CaptureSpec.build(
         model=model.info.ref, prompts=tuple(prompts), length=length, steps=steps, temperature=0.0, seed=seed
     )
-    tokens = None
-    for step in sample(model, build_canvas(model, prompts, length), spec):
+    canvas = build_canvas(model, prompts, length)
+    count = 0
+    for step in sample(model, canvas, spec):
         tokens = step.next_tokens
-    return tokens
+        count += int(step.accepted.sum())
+    # An autoregressive canvas is padded on the left: all its prompts end at the same column.
+    starts = canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts)
+    return Written(tokens, tuple(starts), count)

@@ -1,1 +1,16 @@
-"""TODO-ROOM."""
+"""Checkpoints that load elsewhere: written aside, verified in a fresh process, renamed; with model card and manifest."""
+
+from importlib import import_module
+
+_HOME = {
+    "ExportReport": "checkpoint",
+    "export_checkpoint": "checkpoint",
+    "verify_checkpoint": "verify",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""The model card: what was done, what it cost, how to load it, what not to expect. Numbers as measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pruning.methods import METHODS
+
+_HEADER = """---
+library_name: transformers
+tags:
+- pruned
+- sink-aware-pruning
+---
+"""
+
+
+def model_card(
+    *,
+    name: str,
+    source: str,
+    objective: str,
+    loader: str,
+    pruning: dict[str, Any] | None,
+    quality: dict[str, Any] | None,
+    size: dict[str, int],
+) -> str:
+    """The text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``: what
+    `evaluate` or `quick_compare` returned, or None."""
+    parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
+    if pruning:
+        parts.append(_table(pruning))
+    parts += [_quality(quality), _size(size, pruning), _loading(loader, objective), _check()]
+    return "\n\n".join(parts) + "\n"
+
+
+def loading_code(loader: str, folder: str = "PATH") -> str:
+    """The lines of Python that load an export."""
+    if loader == "transformers":
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            f'model = AutoModelForCausalLM.from_pretrained("{folder}", dtype="auto")\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
+        )
+    return f'import sap_core as sap\n\nmodel = sap.load_model("{folder}")  # model.module is the transformers model'
+
+
+def _what(source: str, objective: str, pruning: dict[str, Any] | None) -> str:
+    kind = objective.replace("_", " ")
+    if not pruning:
+        return f"An unpruned copy of `{source}` ({kind})."
+    method = METHODS[pruning["spec"]["method"]]
+    origin = f" ({method.source})" if method.source else ""
+    return f"`{source}` ({kind}) pruned with **{method.title}**{origin}. {method.help}"
+
+
+def _table(pruning: dict[str, Any]) -> str:
+    spec, report = pruning["spec"], pruning["report"]
+    rows = [("method", spec["method"]), ("pattern", spec["pattern"])]
+    rows.append(("sparsity asked", f"{spec['sparsity']:g}"))
+    rows.append(("sparsity found in the pruned matrices", f"{report['sparsity']:.4f}"))
+    if report["heads"]:
+        rows.append(("heads removed (layer.head)", ", ".join(f"{layer}.{head}" for layer, head in report["heads"])))
+    if report["calibration"]:
+        used = report["calibration"]
+        rows.append(("calibration", f"{used['source']}, {used['samples']} x {used['length']} tokens"))
+    rows.append(("seed", str(spec["seed"])))
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
+
+
+def _quality(quality: dict[str, Any] | None) -> str:
+    if not quality:
+        return "## Quality\n\nNot measured at export. `sap evaluate --model PATH --baseline ORIGINAL` measures it."
+    pruned = quality.get("pruned", quality)
+    dense = quality.get("dense", quality.get("baseline"))
+    lines = ["## Quality", "", "| | nats per token | standard error | perplexity |", "|---|---|---|---|"]
+    for title, side in (("this model", pruned), ("original", dense)):
+        if side:
+            found = side["likelihood"]
+            lines.append(
+                f"| {title} | {found['nats_per_token']:.4f} | {found['standard_error']:.4f} | {found['perplexity']:.3f} |"
+            )
+    if quality.get("difference"):
+        change = quality["difference"]
+        lines.append(f"| difference, paired | {change['nats_per_token']:+.4f} | {change['standard_error']:.4f} | |")
+    kind, texts = pruned["likelihood"]["kind"], pruned["likelihood"]["texts"]
+    meaning = "an upper bound (masked diffusion)" if kind == "bound" else "exact"
+    lines += ["", f"Negative log-likelihood, {meaning}, on {texts} texts; lower is better."]
+    lines += _tasks(pruned.get("tasks"), (dense or {}).get("tasks"))
+    return "\n".join(lines)
+
+
+def _tasks(tasks: dict[str, Any] | None, dense: dict[str, Any] | None) -> list[str]:
+    if not tasks:
+        return []
+    lines = ["", "| task | this model | original | examples |", "|---|---|---|---|"]
+    for name, found in tasks.items():
+        if "score" not in found:
+            continue
+        original = f"{dense[name]['score']:.2f}" if dense else ""
+        lines.append(f"| {name} | {found['score']:.2f} | {original} | {found['n']} |")
+    return lines
+
+
+def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
+    text = (
+        f"## Size\n\n{size['parameters']:,} parameters, {size['nonzero_parameters']:,} of them not zero; "
+        f"{size['bytes']:,} bytes of weights."
+    )
+    if pruning:
+        text += (
+            " Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
+            "ordinary dense kernels stay as they were; sparse kernels (2:4 on recent NVIDIA GPUs, through "
+            "`torch.sparse.to_sparse_semi_structured`) are what uses them."
+        )
+    return text
+
+
+def _loading(loader: str, objective: str) -> str:
+    text = f"## Load\n\n```python\n{loading_code(loader)}\n```"
+    if loader == "sap_core":
+        text += (
+            "\n\nThe folder keeps the tensor names and config of the original, which no stock transformers class reads; "
+            "the original's own code does where it runs, and `sap_core.load_model` does everywhere."
+        )
+    if objective == "masked_diffusion":
+        text += (
+            "\n\nIt is a masked diffusion model: `generate` does not apply. Fill mask tokens step by step, for example "
+            'with `sap capture --model PATH --prompt "..."`.'
+        )
+    return text
+
+
+def _check() -> str:
+    return (
+        "## Check\n\n`sap_verify.safetensors` holds fixed tokens and this model's logits on them; "
+        "`sap_core.verify_checkpoint(PATH)` compares a loaded copy with them in a fresh process. "
+        "`sap_manifest.json` has the hash of every file, the versions, the seed and the full specification."
+    )

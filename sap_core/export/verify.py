@@ -1,0 +1,97 @@
+"""The proof that an exported folder loads elsewhere: a fresh interpreter loads it and its logits are compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput, OperationFailed
+
+if TYPE_CHECKING:
+    from ..models.info import ModelInfo
+    from ..models.loaded import LoadedModel
+
+EXPECTED = "sap_verify.safetensors"
+MANIFEST = "sap_manifest.json"
+_TOKENS = 24
+_LARGEST = 1 << 20  # logits kept in the folder: 4 MB
+_SEED = 20
+# Largest difference of logits that counts as equal, in float32; for 16-bit weights, as a share of the largest logit.
+TOLERANCE = 1e-4
+TOLERANCE_16_BIT = 0.05
+_TIMEOUT = 1800
+
+
+def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
+    """Loads ``folder`` in a new process and compares its logits with those of the model that was exported.
+
+    The process uses stock transformers alone (AutoModelForCausalLM, AutoTokenizer), except for families whose format
+    no stock class reads; those go through `sap_core.load_model`, and "loader" says so.
+
+    Returns:
+        {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
+
+    Raises:
+        InvalidInput: the folder is no export of this package.
+        OperationFailed: it does not load; the message has the loader's last line.
+    """
+    folder = Path(folder)
+    if not (folder / EXPECTED).is_file():
+        raise InvalidInput(f"{folder} has no {EXPECTED}; expected a folder written by `sap prune --out` or export.")
+    loader = loader_of(folder)
+    script = Path(__file__).with_name("fresh_process.py")
+    environment = dict(os.environ)
+    if loader == "sap_core":
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    # -P keeps the script's own folder off the path: nothing of this package can slip in by accident.
+    command = [sys.executable, "-P", str(script), str(folder.absolute()), loader]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, cwd=folder)
+    except subprocess.TimeoutExpired:
+        raise OperationFailed(f"{folder} did not load within {_TIMEOUT // 60} minutes in a fresh process.") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise OperationFailed(f"{folder} does not load in a fresh process ({loader}): {last}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    precise = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    dtype = precise.get("dtype") or precise.get("torch_dtype") or "float32"
+    tolerance = TOLERANCE if dtype == "float32" else TOLERANCE_16_BIT * found["largest_logit"]
+    return {"equal": found["max_difference"] <= tolerance, "loader": loader, "tolerance": tolerance} | found
+
+
+def loads_with(info: ModelInfo) -> str:
+    """ "transformers" where stock classes read the family's own format, else "sap_core"."""
+    row = info.row
+    stock = info.native_config.get("model_type") == info.config.get("model_type") and not row.key_mapping
+    return "transformers" if stock and not row.remote_code else "sap_core"
+
+
+def loader_of(folder: Path) -> str:
+    """The loader an export was made for, from its expected-logits file's metadata."""
+    from safetensors import safe_open
+
+    with safe_open(folder / EXPECTED, framework="np") as file:
+        return (file.metadata() or {}).get("loader", "transformers")
+
+
+def write_expected(model: LoadedModel, folder: Path) -> None:
+    """Fixed random tokens and the model's logits on them, for whoever wants to check a copy of the folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    length = min(_TOKENS, model.info.max_length or _TOKENS)
+    generator = torch.Generator().manual_seed(_SEED)
+    tokens = torch.randint(0, model.info.vocab_size, (1, length), generator=generator)
+    with torch.no_grad():
+        logits = model.forward(tokens.to(model.device), None).float().cpu()
+    kept = max(1, min(length, _LARGEST // logits.shape[-1]))
+    save_file(
+        {"tokens": tokens, "logits": logits[:, :kept].contiguous()},
+        folder / EXPECTED,
+        metadata={"loader": loads_with(model.info), "format": "pt"},
+    )
