@@ -1,0 +1,83 @@
+"""The models a worker keeps warm: a few, within a share of the memory, and never an outdated one."""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ..specs import ModelOptions
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+    from ..pruning.apply import Pruned
+
+KEPT = 4  # models at once, pruned ones among them
+SHARE = 0.5  # of the machine's memory
+
+
+class ModelCache:
+    """Models by everything that decides their content; the least recently used leave first."""
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget = budget if budget is not None else int(SHARE * psutil.virtual_memory().total)
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def get(self, options: ModelOptions) -> LoadedModel:
+        """The model an action names, loaded if it is not warm. Raises ModelProblem as `load_model` does."""
+        from ..models.info import inspect_model
+        from ..models.loading import load_model
+
+        loading = {name: getattr(options, name) for name in ModelOptions.model_fields if name != "model"}
+        info = inspect_model(options.model, mask_token_id=options.mask_token_id)
+        key = ("dense", options.model, *loading.items(), _stamp(info.path))
+        found = self._take(key)
+        if found is None:
+            self._make_room(info.bytes)
+            found = load_model(options.model, **loading)
+            self._keep(key, found, info.bytes)
+        return found
+
+    def keep_pruned(self, run: Path, pruned: Pruned) -> None:
+        """Remember the result of a prune run, so that its export need not prune again."""
+        self._make_room(pruned.model.info.bytes)
+        self._keep(("pruned", str(run)), pruned, pruned.model.info.bytes)
+
+    def pruned(self, run: Path) -> Pruned | None:
+        """The result of a prune run if it is still warm."""
+        return self._take(("pruned", str(run)))
+
+    def clear(self) -> None:
+        """Let go of everything; after a failure for lack of memory."""
+        self._kept.clear()
+        gc.collect()
+
+    def _take(self, key: Hashable) -> Any:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def _keep(self, key: Hashable, value: Any, size: int) -> None:
+        self._kept[key] = (value, size)
+
+    def _make_room(self, size: int) -> None:
+        """Before a model of ``size`` bytes comes, so that the old and the new are never held together for nothing."""
+        dropped = False
+        while self._kept and (len(self._kept) >= KEPT or sum(s for _, s in self._kept.values()) + size > self.budget):
+            self._kept.popitem(last=False)
+            dropped = True
+        if dropped:
+            gc.collect()
+
+
+def _stamp(folder: str | None) -> tuple:
+    """Changes when a local model folder does."""
+    if folder is None:
+        return ()
+    files = (path for path in Path(folder).iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())
+    return tuple(sorted((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files))

@@ -1,0 +1,98 @@
+"""From a spec to a finished run folder: what the worker does for each kind of job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..progress import Progress, ProgressCallback
+from ..runs import check_new_folder, create_run
+from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, parse_spec
+from .cache import ModelCache
+
+
+def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Do what ``spec`` asks, with the run folder ``out``; the path of the run.
+
+    A refused input leaves no folder. Cancelled and failed work leaves a run that says so.
+
+    Raises:
+        InvalidInput: the spec can't be carried out as asked.
+        OperationFailed: it began and could not be ended.
+        Cancelled: ``progress`` asked to stop.
+    """
+    try:
+        return KINDS[type(spec)](spec, out, models, progress)
+    except MemoryError:
+        models.clear()
+        raise
+    except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            models.clear()
+        raise
+
+
+def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..capture.verb import capture_spec
+
+    return capture_spec(spec, model=_model(spec, models, progress), out=out, progress=progress).path
+
+
+def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
+    from ..evaluation.quick import quick_compare
+    from ..pruning.apply import plan_pruning, prune
+
+    dense = _model(spec, models, progress)
+    with create_run("prune", spec, out=out) as run:
+        plan = plan_pruning(dense, spec=spec, progress=progress)
+        run.write_json("plan.json", plan.to_dict())
+        pruned = prune(dense, spec=spec, plan=plan, progress=progress)
+        result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
+        models.keep_pruned(run.path, pruned)
+        if dense.tokenizer is not None:
+            result |= quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+        run.finish(result)
+    return run.path
+
+
+def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..evaluation.verb import evaluate
+
+    model = _model(spec, models, progress)
+    baseline = models.get(spec.model_copy(update={"model": spec.baseline})) if spec.baseline else None
+    with create_run("evaluate", spec, out=out) as run:
+        run.finish(evaluate(model, baseline, spec=spec, progress=progress))
+    return run.path
+
+
+def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The weights come from the worker's memory; when they left it, they are pruned again from the run."""
+    from ..export.from_run import export_run, open_prune_run, prune_again
+
+    check_new_folder(spec.out, overwrite=spec.overwrite)
+    source = open_prune_run(spec.run)
+    with create_run("export", spec, out=out) as run:
+        pruned = models.pruned(source.path)
+        if pruned is None:
+            pruned = prune_again(source, _model(parse_spec(source.spec), models, progress), progress)
+            models.keep_pruned(source.path, pruned)
+        report = export_run(
+            source, spec.out, overwrite=spec.overwrite, verify=spec.verify, pruned=pruned, progress=progress
+        )
+        run.finish(report.to_dict())
+    return run.path
+
+
+def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
+    progress(Progress("load", 0, 1, "Loading the model"))
+    return models.get(spec)
+
+
+KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path]] = {
+    CaptureSpec: _capture,
+    PruneSpec: _prune,
+    EvaluateSpec: _evaluate,
+    ExportSpec: _export,
+}
