@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import itself, the ground floor, and what stands beside its name. Submodules count with their room unless
 # named in FRONT: those import no torch and may be used by rooms that must not touch the rest.
-GROUND = {"errors", "progress", "specs", "_version"}
+GROUND = {"errors", "progress", "specs", "remember", "_version"}
 FRONT = {
     "models.info", "models.families", "models.estimate", "pruning.methods", "pruning.plan", "samplers.rules",
     "sinks.rules", "demo.paths", "jobs.client",
@@ -22,6 +22,7 @@ MAY = {
     "errors": set(),
     "progress": set(),
     "_version": set(),
+    "remember": set(),
     "specs": {"pruning.methods", "samplers.rules", "sinks.rules"},
     "trajectory": set(),
     "sinks": {"trajectory"},
@@ -39,7 +40,7 @@ MAY = {
     "cli": {"models", "samplers", "capture", "pruning", "evaluation", "export", "runs", "sinks", "trajectory", "demo"},
 }
 # Third-party packages that only some rooms may touch.
-NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", *FRONT}
+NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", "remember", *FRONT}
 ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
 
 
