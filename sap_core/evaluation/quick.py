@@ -32,14 +32,14 @@ def quick_compare(
 
     Returns:
         {"prompt", "dense": {"text", "likelihood"}, "pruned": the same, "difference": {"nats_per_token",
-        "standard_error"} pruned minus dense on the same masks, "same_tokens": share of places at which both wrote the same token}.
-        What was measured on the dense model is remembered.
+        "standard_error"} pruned minus dense on the same masks, "same_tokens": share of places at which both wrote
+        the same token}. What was measured on the dense model is remembered.
 
     Raises:
         InvalidInput: a prompt longer than the length; a model without tokenizer.
     """
     if dense.tokenizer is None:
-        raise InvalidInput(f"{dense.info.ref} has no tokenizer, so no text can be put to it; save one beside the model.")
+        raise InvalidInput(f"{dense.info.ref} has no tokenizer, so it can't be put a text; save one beside the model.")
     length = min(length, dense.info.max_length or length)
     rows = story_rows(
         dense.encode,

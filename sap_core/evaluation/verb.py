@@ -51,7 +51,10 @@ def evaluate(
     rows = [_rows(which, spec) for which in models]
     if len(models) == 2:
         _check_pair(models, rows)
-    losses = [text_likelihood(m, r, draws=spec.draws, seed=spec.seed, progress=progress) for m, r in zip(models, rows)]
+    losses = [
+        text_likelihood(m, r, draws=spec.draws, seed=spec.seed, progress=progress)
+        for m, r in zip(models, rows, strict=True)
+    ]
     speeds = generation_speed(models) if all(m.tokenizer is not None for m in models) else [{}] * len(models)
     documents = [
         _document(m, loss, speed, spec, progress) for m, loss, speed in zip(models, losses, speeds, strict=True)
@@ -71,7 +74,9 @@ def evaluate(
 def _document(
     model: LoadedModel, losses: Losses, speed: dict[str, Any], spec: EvaluateSpec, progress: ProgressCallback
 ) -> dict[str, Any]:
-    tasks = task_scores(model, examples=spec.samples, progress=progress) if spec.tasks and knows_stories(model) else None
+    tasks = None
+    if spec.tasks and knows_stories(model):
+        tasks = task_scores(model, examples=spec.samples, progress=progress)
     return {
         "model": model.info.ref,
         "objective": model.info.objective,
@@ -99,7 +104,7 @@ def _loaded(model: LoadedModel | str, spec: EvaluateSpec) -> LoadedModel:
 
 def _rows(model: LoadedModel, spec: EvaluateSpec) -> list[TextRow]:
     if model.tokenizer is None:
-        raise InvalidInput(f"{model.info.ref} has no tokenizer, so no text can be put to it; save one beside the model.")
+        raise InvalidInput(f"{model.info.ref} has no tokenizer, so it can't be put a text; save one beside the model.")
     if model.is_diffusion:
         model.check_masked()
     common = {

@@ -1,4 +1,4 @@
-"""Checkpoints that load elsewhere: written aside, verified in a fresh process, renamed; with model card and manifest."""
+"""Checkpoints that load elsewhere: verified in a fresh process, renamed when complete, with card and manifest."""
 
 from importlib import import_module
 

@@ -76,10 +76,9 @@ def _quality(quality: dict[str, Any] | None) -> str:
     lines = ["## Quality", "", "| | nats per token | standard error | perplexity |", "|---|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            found = side["likelihood"]
-            lines.append(
-                f"| {title} | {found['nats_per_token']:.4f} | {found['standard_error']:.4f} | {found['perplexity']:.3f} |"
-            )
+            lines.append("| {} | {nats_per_token:.4f} | {standard_error:.4f} | {perplexity:.3f} |".format(
+                title, **side["likelihood"]
+            ))
     if quality.get("difference"):
         change = quality["difference"]
         lines.append(f"| difference, paired | {change['nats_per_token']:+.4f} | {change['standard_error']:.4f} | |")
@@ -120,7 +119,7 @@ def _loading(loader: str, objective: str) -> str:
     text = f"## Load\n\n```python\n{loading_code(loader)}\n```"
     if loader == "sap_core":
         text += (
-            "\n\nThe folder keeps the tensor names and config of the original, which no stock transformers class reads; "
+            "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "
             "the original's own code does where it runs, and `sap_core.load_model` does everywhere."
         )
     if objective == "masked_diffusion":

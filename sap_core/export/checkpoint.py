@@ -98,7 +98,7 @@ def check_export_folder(model: LoadedModel, out: str | os.PathLike, *, overwrite
         if model.info.path and target.resolve() == Path(model.info.path).resolve():
             raise InvalidInput(f"{target} is the folder the model was loaded from; choose another.")
         if any(target.iterdir()) and not (target / "config.json").is_file():
-            raise InvalidInput(f"{target} holds other things than a model; it is not overwritten, choose another folder.")
+            raise InvalidInput(f"{target} holds other things than a model; it stays as it is, choose another.")
     existing = next(parent for parent in (target, *target.parents) if parent.exists())
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     free = shutil.disk_usage(existing).free

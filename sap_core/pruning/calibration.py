@@ -17,7 +17,7 @@ from ..errors import InvalidInput
 
 DEMO = "demo"
 LONGEST_DEFAULT = 256
-# Held-out texts have seeds below those of the training texts; calibration keeps clear of evaluation's, which start at 0.
+# Held-out texts have seeds below those of training; calibration keeps clear of evaluation's, which start at 0.
 _DEMO_SEED = 500_000_000
 _SEEDS_APART = 100_000
 
@@ -133,7 +133,7 @@ def _story_rows(
 
 
 def _windows(path: Path, encode: Callable[[str], list[int]], samples: int, length: int, seed: int) -> Calibration:
-    """Up to ``samples`` windows of the file's tokens, without overlap, drawn by ``seed``; a short file is one window."""
+    """Up to ``samples`` windows of the file's tokens, without overlap, drawn by ``seed``; a short file is one."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

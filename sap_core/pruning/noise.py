@@ -11,6 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..capture.recorder import Queries
+from ..capture.rows import Attention, attention_rows
+
 LEVELS = tuple(range(5, 51, 5))
 TOTAL = 50
 FLOOR = 1e-3
@@ -28,15 +31,22 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int) -> Tensor:
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
-def sink_weights(received: Tensor, causal: bool) -> Tensor:
-    """phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S].
+def sink_weights(mass: Tensor) -> Tensor:
+    """phi [B, S], how much of a sink each position is (0 not, 1 fully), from its attention ``mass`` [B, S].
 
     phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
-    summed over layers, heads and queries. ``received`` is a mean over the queries that can see the position, so it is
-    multiplied by their number: S, or S - j in a causal model.
+    summed over layers, heads and queries.
     """
-    length = received.shape[-1]
-    queries = length - torch.arange(length) if causal else torch.full((length,), length)
-    mass = received.sum(dim=(1, 2)) * queries.to(received)
     threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
     return torch.sigmoid(SHARPNESS * (mass - threshold))
+
+
+def layer_mass(layer: int, attention: Attention, queries: Queries) -> Tensor:
+    """One layer's share of the mass, [B, S]: attention summed over heads and queries. A reduction for the recorder."""
+    batch, _, length, _ = attention.query.shape
+    groups = attention.key.shape[1]
+    total = attention.query.new_zeros(batch * groups, length, dtype=torch.float32)
+    for piece in attention_rows(attention):
+        rows = piece.probabilities
+        total[piece.heads, : rows.shape[-1]] += rows.sum((1, 2))
+    return total.view(batch, groups, length).sum(1)

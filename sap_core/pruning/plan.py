@@ -136,7 +136,7 @@ def check_pattern(name: str, cols: int, pattern: Pattern) -> None:
 def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None) -> PruningPlan:
     outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
     if not outputs:
-        raise InvalidInput(f"method 'heads' is not supported for {info.title}: no attention output projection is known.")
+        raise InvalidInput(f"method 'heads' is not supported for {info.title}: its attention output is not known.")
     count = int(info.layers * info.heads * spec.sparsity)
     pending = ""
     if spec.heads is not None:

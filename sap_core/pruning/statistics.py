@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..capture.recorder import record_attention
 from ..progress import Progress, ProgressCallback, silent
-from .noise import sink_weights
+from .noise import layer_mass, sink_weights
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -105,12 +106,10 @@ def block_by_block(
 
 
 def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
-    from ..capture.recorder import record_attention
-
-    with record_attention(model) as recorder:
+    """phi [B, S] of a forward pass over ``tokens``."""
+    with record_attention(model, reduce=layer_mass) as recorder:
         model.logits(tokens)
-        received = recorder.collect().received
-    return sink_weights(received, model.info.objective == "autoregressive").to(tokens.device)
+        return sink_weights(sum(mass.to(tokens.device) for mass in recorder.results()))
 
 
 def _forward(model: LoadedModel, tokens: Tensor, weights: Tensor) -> Tensor:
