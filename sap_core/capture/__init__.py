@@ -1,1 +1,22 @@
-"""TODO-ROOM."""
+"""Attention reduced to statistics while a model runs: nothing of size length x length is ever kept."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "AttentionRecorder": "recorder",
+    "AttentionStats": "recorder",
+    "record_attention": "recorder",
+    "capture": "verb",
+    "capture_spec": "verb",
+    "attention_map": "attention_map",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
