@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OperationFailed
-from .rows import Attention
+from .rows import Attention, Buffers
 from .statistics import LayerStatistics, layer_statistics
 
 BASES = ("sdpa", "eager")
@@ -158,8 +158,10 @@ def record_attention(model: Any, chunk: int = 128, reduce: Reduce | None = None)
     if any(id(attention) in _ACTIVE for attention in attentions):
         raise OperationFailed("This model is being recorded already; end that recording first.")
 
+    buffers = Buffers()
+
     def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
-        return layer_statistics(inputs, queries.valid, queries.masked, chunk)
+        return layer_statistics(inputs, queries.valid, queries.masked, chunk, buffers)
 
     recorder = AttentionRecorder(module, attentions, model, reduce or statistics)
     name = _register(base)

@@ -1,11 +1,13 @@
 """Attention rows in pieces: the softmax that a model's attention takes, a few heads and queries at a time.
 
-One piece lives in two buffers that are used again for the next. Fresh memory for every piece would cost more than the
-arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a buffer.
+One piece lives in buffers that are used again for the next piece and the next layer. Fresh memory for every piece would
+cost more than the arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a
+buffer. For the same reason rows are left unnormalised: whoever sums them folds 1 / total into the weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,44 +48,65 @@ class Piece:
     Attributes:
         heads: slice into batch * key-value heads, batch outermost.
         queries: slice into the queries.
-        probabilities, logarithms: (n, groups, c, K): A[i, j] and ln A[i, j]. K <= S: keys beyond are invisible.
+        shifted: (n, groups, c, K), logits minus their row's largest. K <= S: keys beyond are invisible.
+        exponentials: (n, groups, c, K), exp(shifted).
+        totals: (n, groups, c), sums of ``exponentials``; A[i, j] = exponentials / totals, in 1..S.
     """
 
     heads: slice
     queries: slice
-    probabilities: Tensor
-    logarithms: Tensor
+    shifted: Tensor
+    exponentials: Tensor
+    totals: Tensor
 
 
-def attention_rows(inputs: Attention, chunk: int = 128) -> Iterator[Piece]:
-    """All rows of one layer, piece by piece, queries outermost within a group of heads; float32.
+class Buffers:
+    """Memory that is used again, by name; one per recorder."""
 
-    Memory: two buffers of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers, so it grows with S, not S^2.
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, torch.device], Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """A float32 tensor of ``shape`` with undefined content; what was taken by this name before is overwritten."""
+        numbers = math.prod(shape)
+        held = self._held.get((name, device))
+        if held is None or held.numel() < numbers:
+            held = self._held[name, device] = torch.empty(numbers, device=device)
+        return held[:numbers].view(shape)
+
+
+def attention_rows(inputs: Attention, chunk: int = 128, buffers: Buffers | None = None) -> Iterator[Piece]:
+    """All rows of one layer, piece by piece, queries in order within a group of heads; float32.
+
+    Memory: float32 copies of query and key, and two pieces of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
+    it grows with S, not S^2.
     """
+    buffers = buffers or Buffers()
     batch, heads, size, width = inputs.query.shape
     kv = inputs.key.shape[1]
     groups = heads // kv
-    query = (inputs.query.float() * inputs.scale).reshape(batch * kv, groups, size, width)
-    key = inputs.key.float().reshape(batch * kv, size, width).transpose(1, 2)
+    device = inputs.query.device
+    query = buffers.take("query", (batch, heads, size, width), device)
+    key = buffers.take("key", (batch, kv, size, width), device)
+    torch.mul(query.copy_(inputs.query), inputs.scale, out=query)
+    query = query.view(batch * kv, groups, size, width)
+    key = key.copy_(inputs.key).view(batch * kv, size, width).transpose(1, 2)
     chunk = min(chunk, size)
-    budget = CPU_NUMBERS if query.device.type == "cpu" else GPU_NUMBERS
+    budget = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
     together = max(1, min(budget // (groups * chunk * size), batch * kv))
-    buffers = [query.new_empty(together * groups * chunk * size) for _ in range(2)]
     for first in range(0, batch * kv, together):
         n = min(together, batch * kv - first)
         for start in range(0, size, chunk):
             stop = min(start + chunk, size)
             count, keys = stop - start, stop if inputs.causal else size
-            logits, rows = (buffer[: n * groups * count * keys] for buffer in buffers)
-            logits = logits.view(n, groups * count, keys)
             part = query[first : first + n, :, start:stop].reshape(n, groups * count, width)
-            torch.bmm(part, key[first : first + n, :, :keys], out=logits)
-            logits = logits.view(n, groups, count, keys)
-            _restrict(logits, inputs, first, start, stop, kv)
-            rows = rows.view(n, groups, count, keys)
-            torch.log_softmax(logits, -1, out=rows)
-            torch.exp(rows, out=logits)
-            yield Piece(slice(first, first + n), slice(start, stop), logits, rows)
+            shifted = buffers.take("shifted", (n, groups * count, keys), device)
+            torch.bmm(part, key[first : first + n, :, :keys], out=shifted)
+            shifted = shifted.view(n, groups, count, keys)
+            _restrict(shifted, inputs, first, start, stop, kv)
+            shifted -= shifted.amax(-1, keepdim=True)
+            exponentials = torch.exp(shifted, out=buffers.take("exponentials", (n, groups, count, keys), device))
+            yield Piece(slice(first, first + n), slice(start, stop), shifted, exponentials, exponentials.sum(-1))
 
 
 def _restrict(logits: Tensor, inputs: Attention, first: int, start: int, stop: int, kv: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .rows import Attention, attention_rows
+from .rows import Attention, Buffers, attention_rows
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class LayerStatistics:
     distance: Tensor
 
 
-def layer_statistics(inputs: Attention, valid: Tensor, masked: Tensor, chunk: int = 128) -> LayerStatistics:
+def layer_statistics(
+    inputs: Attention, valid: Tensor, masked: Tensor, chunk: int = 128, buffers: Buffers | None = None
+) -> LayerStatistics:
     """The statistics of one layer.
 
     The distance needs no pass of its own: left and right of a piece's own queries |i - j| is linear in i and j, so two
@@ -48,21 +50,23 @@ def layer_statistics(inputs: Attention, valid: Tensor, masked: Tensor, chunk: in
     sums = torch.zeros(batch * kv, groups, 2, size, device=device)
     entropy = torch.zeros(batch * kv, groups, device=device)
     distance = torch.zeros(batch * kv, groups, device=device)
-    for piece in attention_rows(inputs, chunk):
-        rows, (start, stop) = piece.probabilities, (piece.queries.start, piece.queries.stop)
+    for piece in attention_rows(inputs, chunk, buffers):
+        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
         n, _, count, keys = rows.shape
         away = place[:keys] - start
-        weight = weights[piece.heads, :, start:stop]
-        weight = torch.cat([weight, weight[:, :1] * away[start:stop]], 1)[:, None].expand(n, groups, 3, count)
-        columns = torch.bmm(weight.reshape(n * groups, 3, count), rows.view(n * groups, count, keys))
+        weight = weights[piece.heads, None, :, start:stop] / piece.totals[:, :, None]  # (n, groups, 2, count)
+        own = weight[:, :, 0]
+        weight = torch.cat([weight, (own * away[start:stop])[:, :, None]], 2)
+        columns = torch.bmm(weight.view(n * groups, 3, count), rows.view(n * groups, count, keys))
         columns = columns.view(n, groups, 3, keys)
         sums[piece.heads, :, :, :keys] += columns[:, :, :2]
-        own = weight[:, :, 0]
-        entropy[piece.heads] -= (torch.mul(piece.logarithms, rows, out=piece.logarithms).sum(-1) * own).sum(-1)
-        apart = columns[:, :, 2] - away * columns[:, :, 0]  # sum_i w_i A[i, j] (i - j)
         offset = (place[start:stop, None] - place[start:stop]).abs()
         near = ((rows[..., start:stop] * offset).sum(-1) * own).sum(-1)
+        apart = columns[:, :, 2] - away * columns[:, :, 0]  # sum_i w_i A[i, j] (i - j)
         distance[piece.heads] += near + apart[..., :start].sum(-1) - apart[..., stop:].sum(-1)
+        # -sum_j A ln A = ln total - sum_j A * shifted
+        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
+        entropy[piece.heads] += (own * (piece.totals * piece.totals.log() - surprise)).sum(-1)
     received, received_masked = sums.view(batch, heads, 2, size).unbind(2)
     return LayerStatistics(received, received_masked, entropy.view(batch, heads), distance.view(batch, heads))
 
@@ -79,7 +83,9 @@ class PrefixStatistics:
     distance: Tensor
 
 
-def prefix_statistics(inputs: Attention, first: int, chunk: int = 128) -> PrefixStatistics:
+def prefix_statistics(
+    inputs: Attention, first: int, chunk: int = 128, buffers: Buffers | None = None
+) -> PrefixStatistics:
     """The statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, from one pass over the whole text.
 
     A causal row does not change when the text grows, so what a prefix of m tokens receives is the mean of the first m
@@ -95,14 +101,14 @@ def prefix_statistics(inputs: Attention, first: int, chunk: int = 128) -> Prefix
     rows_entropy = torch.zeros(batch * kv, groups, size, device=device)
     rows_distance = torch.zeros(batch * kv, groups, size, device=device)
     carried = torch.zeros(0)
-    for piece in attention_rows(inputs, chunk):
-        rows, (start, stop) = piece.probabilities, (piece.queries.start, piece.queries.stop)
+    for piece in attention_rows(inputs, chunk, buffers):
+        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
+        rows /= piece.totals[..., None]
         keys = rows.shape[-1]
-        rows_entropy[piece.heads, :, start:stop] = -torch.mul(
-            piece.logarithms, rows, out=piece.logarithms
-        ).sum(-1)
+        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
+        rows_entropy[piece.heads, :, start:stop] = piece.totals.log() - surprise
         rows_distance[piece.heads, :, start:stop] = place[start:stop] - rows @ place[:keys]
-        running = torch.cumsum(rows, -2, out=piece.logarithms)
+        running = torch.cumsum(rows, -2, out=piece.shifted)
         if start:
             running[..., : carried.shape[-1]] += carried
         carried = running[..., -1:, :].clone()
