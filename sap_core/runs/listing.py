@@ -88,13 +88,7 @@ def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None)
         RunProblem: missing, not a run, or still being written.
         OperationFailed: the system refuses.
     """
-    path = resolve_run(run, root)
-    if not path.is_dir():
-        raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
-    if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
-        raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
-    if not (path / MANIFEST).exists() and (path / WRITER).exists() and writer_alive(path):
-        raise RunProblem(f"Run {path} is still being written; cancel it first, then delete it.")
+    path = check_deletable(run, root=root)
     doomed = path.with_name(f".deleted-{path.name}-{uuid.uuid4().hex[:6]}")
     try:
         path.rename(doomed)  # gone for every reader at once; the files follow
@@ -104,6 +98,18 @@ def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None)
     except OSError as error:
         problem = disk_problem(error, path)
         raise OperationFailed(str(problem).replace("Can't write", "Can't delete")) from error
+
+
+def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
+    """The folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
+    path = resolve_run(run, root)
+    if not path.is_dir():
+        raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
+    if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
+        raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
+    if not (path / MANIFEST).exists() and (path / WRITER).exists() and writer_alive(path):
+        raise RunProblem(f"Run {path} is still being written; cancel it first, then delete it.")
+    return path
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,97 @@
+"""``sap capture``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..samplers.rules import SAMPLERS
+from . import options as opt
+from .screen import emit, work
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(capture)
+
+
+def capture(
+    model: opt.Model,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt", "-p", help="What the text begins with; again for more texts at once.", show_default='""'
+        ),
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens in all, prompt included.", show_default="128")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Denoising steps; autoregressive: tokens to generate.", show_default="64, or all tokens if fewer"
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}.", show_default="the model's own")
+    ] = None,
+    block_length: Annotated[
+        int | None, typer.Option(help="Tokens per semi-autoregressive block.", show_default="one block")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.", show_default="0")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance; 0 is off.", show_default="0")
+    ] = None,
+    seed: opt.Seed = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder of the run; must not exist.", show_default="a new one in ./runs")
+    ] = None,
+    name: opt.Name = None,
+    dtype: opt.Dtype = None,
+    device: opt.Device = None,
+    trust_remote_code: opt.RemoteCode = None,
+    mask_token_id: opt.MaskToken = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Generate from a prompt and record attention at every step, layer and head."""
+    from ..runs.paths import check_new_folder, new_run_path
+    from ..specs import CaptureSpec
+
+    spec = CaptureSpec.build(
+        model=model,
+        **opt.given(
+            prompts=tuple(prompt) if prompt else None,
+            length=length,
+            steps=steps,
+            sampler=sampler,
+            block_length=block_length,
+            temperature=temperature,
+            guidance=guidance,
+            seed=seed,
+            name=name,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            mask_token_id=mask_token_id,
+        ),
+    )
+    folder = check_new_folder(out if out is not None else new_run_path("capture"))
+    with work("capture") as progress:
+        from ..capture.verb import capture_spec
+
+        run = capture_spec(spec, out=folder, progress=progress)
+        sizes = dict(run.trajectory.sizes)
+    document = {
+        "run": str(run.path),
+        "state": run.state,
+        "seconds": run.seconds,
+        "sizes": sizes,
+        "text": run.text,
+        "result": run.result,
+    }
+
+    def show():
+        yield run.text
+        yield ""
+        yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"
+        yield f"Run: {run.path}"
+
+    emit(document, as_json, show)

@@ -1,0 +1,42 @@
+"""Options that several commands share, so that each is described once.
+
+An option that was not given is None and leaves the spec's own default in force; the defaults shown by ``--help`` are
+compared with the specs' by a test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="demo:NAME, a folder, or a Hub id.", show_default=False)]
+Dtype = Annotated[str | None, typer.Option(help="Precision: auto, float32, bfloat16, float16.", show_default="auto")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
+RemoteCode = Annotated[
+    bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+]
+MaskToken = Annotated[
+    int | None, typer.Option(help="For diffusion models that do not declare their mask token.", show_default=False)
+]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.", show_default="0")]
+Name = Annotated[str | None, typer.Option(help="Shown in the list of runs.", show_default=False)]
+Run = Annotated[str, typer.Argument(help="A run's folder, or its id.", show_default=False)]
+Rule = Annotated[str, typer.Option(help="What counts as a sink: column_sum, rate or zscore.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="The rule's threshold, in its own unit.", show_default="the rule's own")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder that is there.")]
+Verify = Annotated[bool, typer.Option(help="Load what was written in a fresh process and compare.")]
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def absolute(path: str | Path | None) -> str | None:
+    """A file or folder named on the command line, for a spec that outlives the working folder."""
+    return None if path is None else str(Path(path).expanduser().absolute())

@@ -1,0 +1,210 @@
+"""``sap prune``, ``sap export``, ``sap verify``: from a model to a checkpoint that loads elsewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InvalidInput
+from ..pruning.methods import METHODS
+from . import options as opt
+from .screen import cell, emit, size, table, work
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(prune)
+    app.command()(export)
+    app.command()(verify)
+
+
+def prune(
+    model: opt.Model,
+    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}.", show_default="sink")] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of weights (method heads: of heads) to zero.", show_default="0.5")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="unstructured, 2:4 or 4:8 (zeroed of consecutive).", show_default="unstructured")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")] = None,
+    calibration_length: Annotated[
+        int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
+    ] = None,
+    heads: Annotated[
+        str | None, typer.Option(help="Method heads: exactly these, as LAYER.HEAD,LAYER.HEAD.", show_default=False)
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Method heads: the capture run that ranks them.", show_default=False)
+    ] = None,
+    seed: opt.Seed = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder of the checkpoint; must not exist.", show_default=False)
+    ] = None,
+    overwrite: opt.Overwrite = False,
+    verify: opt.Verify = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    name: opt.Name = None,
+    dtype: opt.Dtype = None,
+    device: opt.Device = None,
+    trust_remote_code: opt.RemoteCode = None,
+    mask_token_id: opt.MaskToken = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
+    from ..runs.paths import check_new_folder
+    from ..specs import PruneSpec
+
+    spec = PruneSpec.build(
+        model=model,
+        **opt.given(
+            method=method,
+            sparsity=sparsity,
+            pattern=pattern,
+            calibration=calibration if calibration in (None, "demo") else opt.absolute(calibration),
+            samples=samples,
+            calibration_length=calibration_length,
+            heads=parse_heads(heads),
+            run=_run_path(run),
+            seed=seed,
+            name=name,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            mask_token_id=mask_token_id,
+        ),
+    )
+    if out is None and not dry_run:
+        raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
+    if out is not None:
+        check_new_folder(out, overwrite=overwrite)
+    with work("prune") as progress:
+        from ..pruning.apply import plan_pruning
+        from ..pruning.apply import prune as apply
+
+        if dry_run:
+            plan = plan_pruning(spec.model, spec=spec, progress=progress)
+        else:
+            from ..evaluation.quick import quick_compare
+            from ..export.checkpoint import export_checkpoint
+            from ..models.loading import load_model
+
+            loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
+            dense = load_model(spec.model, **{key: getattr(spec, key) for key in loading})
+            pruned = apply(dense, spec=spec, progress=progress)
+            plan = pruned.plan
+            quality = None
+            if dense.tokenizer is not None:
+                quality = quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+            report = export_checkpoint(
+                pruned, out, overwrite=overwrite, verify=verify, quality=quality, progress=progress
+            )
+    document: dict[str, Any] = {"plan": plan.to_dict()}
+    if not dry_run:
+        document |= {"out": str(report.folder), "report": pruned.report, "quality": quality, "export": report.to_dict()}
+
+    def show():
+        yield from plan_lines(plan)
+        if dry_run:
+            yield "Dry run: nothing was written."
+            return
+        yield ""
+        if quality:
+            yield from quality_lines(quality)
+            yield ""
+        yield from export_lines(report)
+
+    emit(document, as_json, show)
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A finished prune run: its folder, or its id.", show_default=False)],
+    out: Annotated[str, typer.Option(help="Folder of the checkpoint; must not exist.", show_default=False)],
+    overwrite: opt.Overwrite = False,
+    verify: opt.Verify = True,
+    as_json: opt.Json = False,
+) -> None:
+    """Write what a prune run made as a checkpoint that stock transformers loads."""
+    from ..runs import check_new_folder, open_run
+
+    check_new_folder(out, overwrite=overwrite)
+    opened = open_run(run)
+    with work("export") as progress:
+        from ..export.from_run import export_run
+
+        report = export_run(opened, out, overwrite=overwrite, verify=verify, progress=progress)
+    emit({"run": str(opened.path), **report.to_dict()}, as_json, lambda: export_lines(report))
+
+
+def verify(
+    folder: Annotated[str, typer.Argument(help="A folder written by `sap prune` or `sap export`.", show_default=False)],
+    as_json: opt.Json = False,
+) -> None:
+    """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
+    with work("verify"):
+        from ..export.verify import verify_checkpoint
+
+        found = verify_checkpoint(folder)
+    words = "loads and gives the logits it was exported with" if found["equal"] else "loads, but with OTHER logits"
+    emit(found, as_json, lambda: [f"{folder} {words} (largest difference {found['max_difference']:.3g})."])
+    if not found["equal"]:
+        raise typer.Exit(1)
+
+
+def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
+    """``"0.1,2.3"`` as ((0, 1), (2, 3)).
+
+    Raises:
+        InvalidInput: anything else.
+    """
+    if text is None:
+        return None
+    pairs = [re.fullmatch(r"\s*(\d+)\.(\d+)\s*", part) for part in text.split(",")]
+    if not all(pairs):
+        raise InvalidInput(f"--heads is '{text}'; expected LAYER.HEAD pairs such as 0.1,2.3.")
+    return tuple((int(pair[1]), int(pair[2])) for pair in pairs)
+
+
+def plan_lines(plan: Any) -> list[str]:
+    """The plan per layer, then its sum."""
+    totals = plan.totals()
+    lines = table(
+        plan.per_layer().to_dict(orient="records"),
+        {"layer": "layer", "weights": "weights", "zeros": "go", "sparsity": "share", "heads": "heads that go"},
+    )
+    share = f"{totals['zeros']:,} of {totals['weights']:,} weights go ({totals['sparsity']:.1%})"
+    lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
+    if plan.heads:
+        lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
+    return [*lines, *filter(None, [plan.pending]), *plan.notes]
+
+
+def quality_lines(quality: dict[str, Any]) -> list[str]:
+    """Dense and pruned, side by side."""
+    rows = [
+        {"": side, "nats": f"{cell(found['nats_per_token'])} ± {cell(found['standard_error'])}", "kind": found["kind"]}
+        for side in ("dense", "pruned")
+        for found in [quality[side]["likelihood"]]
+    ]
+    difference = quality["difference"]
+    lines = table(rows, {"": "", "nats": "nats/token ± SE", "kind": "kind"})
+    change = f"{difference['nats_per_token']:+.4g} ± {difference['standard_error']:.2g} nats/token (paired)"
+    return [*lines, f"Difference: {change}; pruned text: {quality['pruned']['text']}"]
+
+
+def export_lines(report: Any) -> list[str]:
+    """Where it is and how to load it."""
+    verified = "verified in a fresh process" if report.verification else "not verified"
+    return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
+
+
+def _run_path(run: str | None) -> str | None:
+    if run is None:
+        return None
+    from ..runs import open_run
+
+    return str(open_run(run).path)

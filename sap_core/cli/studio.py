@@ -1,0 +1,99 @@
+"""``sap studio`` and ``sap demo``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InvalidInput, OperationFailed
+from . import options as opt
+from .screen import emit, work
+
+HOST = "127.0.0.1"
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(studio)
+    demo = typer.Typer(help="The demo models and the stories they were trained on.", no_args_is_help=True)
+    demo.command()(train)
+    demo.command()(stories)
+    app.add_typer(demo, name="demo")
+
+
+def studio(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
+) -> None:
+    """Open the studio in the browser, on this machine only."""
+    check_port(port)
+    command = studio_command(port)
+    print(f"Studio: http://{HOST}:{port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    os.execv(command[0], command)
+
+
+def train(
+    out: Annotated[
+        str | None, typer.Option(help="Folder for both models.", show_default="where demo: looks for them")
+    ] = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Train both demo models from nothing (under two hours on two cores); goes on where it was stopped."""
+    with work("train") as progress:
+        from ..demo import train_demo
+
+        folders = train_demo(out or demo_home(), seed=seed or 0, progress=progress)
+    document = {name: str(folder) for name, folder in folders.items()}
+    emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])
+
+
+def stories(
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 3,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Write stories of the demo corpus."""
+    from ..demo import generate_stories
+
+    found = generate_stories(n, seed or 0)
+    rows = [{key: getattr(story, key) for key in ("text", "task", "plot", "seed")} for story in found]
+    emit(rows, as_json, lambda: "\n\n".join(row["text"] for row in rows).split("\n"))
+
+
+def studio_command(port: int) -> list[str]:
+    """The command that serves the studio: from an installed package its own copy of the app, else the checkout's."""
+    places = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
+    app = next((place for place in places if place.is_file()), None)
+    if app is None:
+        raise OperationFailed(
+            f"The studio's app.py is neither at {places[0]} nor at {places[1]}; reinstall sap-studio."
+        )
+    settings = {
+        "server.address": HOST,
+        "server.port": port,
+        "server.showEmailPrompt": "false",
+        "browser.gatherUsageStats": "false",
+    }
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(app), *flags]
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that is taken, which Streamlit would only tell in its log. Raises InvalidInput."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InvalidInput(f"Port {port} can't be used ({error.strerror}); give another with --port.") from None
+
+
+def demo_home() -> Path:
+    """Where `demo:` models are looked for: the checkout's assets, or inside the installed package."""
+    checkout = PACKAGE.parent
+    return checkout / "assets" / "demo" if (checkout / "pyproject.toml").is_file() else PACKAGE / "demo" / "checkpoints"
