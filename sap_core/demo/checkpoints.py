@@ -1,0 +1,28 @@
+"""Where the shipped demo models lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sap_core.errors import ModelProblem, UnknownOption
+
+#: name -> what it is
+MODELS = {
+    "stories-diffusion": "masked diffusion, bidirectional",
+    "stories-ar": "autoregressive, causal",
+}
+_HERE = Path(__file__).resolve().parent
+
+
+def checkpoint_path(name: str) -> Path:
+    """Folder of a demo model: inside the installed package, or in `assets/demo` of a checkout."""
+    if name not in MODELS:
+        raise UnknownOption("demo model", name, MODELS)
+    places = (_HERE / "checkpoints" / name, _HERE.parents[1] / "assets" / "demo" / name)
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    raise ModelProblem(
+        f"the demo model '{name}' was not found in {places[0].parent} or {places[1].parent}: "
+        "reinstall the package, or make it with `sap demo train`"
+    )

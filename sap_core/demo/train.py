@@ -1,0 +1,186 @@
+"""Both demo models from nothing: seeded, resumable, on two CPU cores.
+
+Order: the autoregressive model first; the diffusion model then starts from its weights (as Dream, Ye et al. 2508.15487)
+with the causal mask taken away. Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it
+is being trained a hidden state file beside it lets a stopped training go on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from sap_core.demo.batches import batch
+from sap_core.demo.objectives import causal_losses, masked_losses
+from sap_core.demo.optimizer import build_optimizers, schedule
+from sap_core.demo.parallel import Workers, accumulate_gradients
+from sap_core.demo.tokenizer import CONTEXT, build_tokenizer
+from sap_core.errors import InvalidInput
+from sap_core.progress import Progress, ProgressCallback, silent
+
+AR, DIFFUSION = "stories-ar", "stories-diffusion"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps and sizes of one training; `RECIPES` are those of the shipped models.
+
+    From step `weigh_from` on the look-back words count more (see `objectives`): the autoregressive model first learns
+    how sentences go, the diffusion model begins with weights that know it.
+    """
+
+    steps: int
+    batch_size: int
+    muon_lr: float
+    adam_lr: float
+    decay_share: float
+    weigh_from: int
+
+
+RECIPES = {
+    AR: Recipe(steps=900, batch_size=24, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5, weigh_from=500),
+    DIFFUSION: Recipe(steps=3000, batch_size=24, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5, weigh_from=0),
+}
+#: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
+CORES = 2
+_LOG_EVERY, _SAVE_EVERY = 25, 100
+
+
+def train_demo(out_dir: str | Path, *, seed: int = 0, recipes: dict[str, Recipe] | None = None,
+               progress: ProgressCallback = silent) -> dict[str, Path]:
+    """Train both models into `out_dir`/stories-ar and `out_dir`/stories-diffusion; returns the two folders.
+
+    A training that was stopped goes on from its last saved state; a finished one is left as it is. Raises InvalidInput
+    if a folder holds a model that was trained otherwise (another seed or recipe).
+    """
+    out, recipes = Path(out_dir), recipes or RECIPES
+    folders = {name: out / name for name in (AR, DIFFUSION)}
+    for name, folder in folders.items():
+        _check_resumable(folder, name, recipes[name], seed)
+    out.mkdir(parents=True, exist_ok=True)
+    _train_one(AR, folders[AR], recipes[AR], seed, progress, start_from=None)
+    _train_one(DIFFUSION, folders[DIFFUSION], recipes[DIFFUSION], seed, progress, start_from=folders[AR])
+    return folders
+
+
+def build_model(name: str, seed: int = 0):
+    """The untrained model of this name: 6 layers, width 192, 6 heads, FFN 512; float32."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = build_tokenizer(add_bos=name == AR)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=6,
+        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )
+    config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"
+    if name == DIFFUSION:
+        config.is_causal = False
+        config.mask_token_id = tokenizer.mask_token_id
+    config.architectures = ["LlamaForCausalLM"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config), tokenizer
+
+
+def _train_one(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback,
+               start_from: Path | None) -> None:
+    if (folder / "config.json").exists():
+        return
+    with Workers(CORES) as workers:
+        _run(name, folder, recipe, seed, progress, start_from, workers)
+
+
+def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback,
+         start_from: Path | None, workers: Workers) -> None:
+    from safetensors.torch import load_file
+
+    model, tokenizer = build_model(name, seed)
+    if start_from is not None:
+        model.load_state_dict(load_file(start_from / "model.safetensors"))
+    model.train()
+    parameters = list(model.parameters())
+    optimizers = build_optimizers(model, recipe.muon_lr, recipe.adam_lr, workers)
+    base = [o.param_groups[0]["lr"] for o in optimizers]
+    generator = torch.Generator().manual_seed(seed)
+    state_file, log, first = _state_file(folder), [], 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        generator.set_state(state["generator"])
+        log, first = state["log"], state["step"]
+    begun, seconds_before, recent = time.monotonic(), log[-1]["seconds"] if log else 0.0, []
+    for step in range(first, recipe.steps):
+        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share)
+        for optimizer, lr in zip(optimizers, base, strict=True):
+            optimizer.param_groups[0]["lr"] = lr * factor
+        drawn = batch(step, size=recipe.batch_size, seed=seed, causal=name == AR)
+        weighted = step >= recipe.weigh_from
+        if name == AR:
+            losses = causal_losses(model, drawn, tokenizer.pad_token_id, weighted, workers.n)
+        else:
+            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, weighted, workers.n)
+        recent.append(accumulate_gradients(parameters, losses, workers))
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        done = step + 1
+        if done % _LOG_EVERY == 0 or done == recipe.steps:
+            log.append({"step": done, "loss": round(sum(recent) / len(recent), 5), "lr_factor": round(factor, 4),
+                        "seconds": round(seconds_before + time.monotonic() - begun, 1)})
+            recent = []
+        if done % _SAVE_EVERY == 0 and done < recipe.steps:
+            _save_state(state_file, {
+                "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
+                "generator": generator.get_state(), "log": log, "step": done,
+                "made_with": _made_with(name, recipe, seed)})
+        progress(Progress(f"train {name}", done, recipe.steps, data=log[-1] if log else {}))
+    _save_finished(folder, model, tokenizer, log, _made_with(name, recipe, seed))
+    state_file.unlink(missing_ok=True)
+
+
+def _made_with(name: str, recipe: Recipe, seed: int) -> dict:
+    return {"model": name, "seed": seed, **asdict(recipe)}
+
+
+def _state_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.training.pt")
+
+
+def _save_state(path: Path, state: dict) -> None:
+    aside = path.with_suffix(".new")
+    torch.save(state, aside)
+    os.replace(aside, path)
+
+
+def _save_finished(folder: Path, model, tokenizer, log: list[dict], made_with: dict) -> None:
+    """All files into a folder aside, then one rename: a folder that exists is complete."""
+    aside = folder.with_name(f".{folder.name}.new")
+    aside.mkdir(exist_ok=True)
+    model.eval()
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    lines = [json.dumps(made_with), *(json.dumps(line) for line in log)]
+    (aside / "training_log.jsonl").write_text("\n".join(lines) + "\n")
+    os.replace(aside, folder)
+
+
+def _check_resumable(folder: Path, name: str, recipe: Recipe, seed: int) -> None:
+    wanted = _made_with(name, recipe, seed)
+    found = wanted
+    if (folder / "training_log.jsonl").exists():
+        found = json.loads((folder / "training_log.jsonl").read_text().splitlines()[0])
+    elif folder.exists():
+        raise InvalidInput(f"{folder} exists and is no demo model: choose another --out, or remove it")
+    elif _state_file(folder).exists():
+        found = torch.load(_state_file(folder), weights_only=True)["made_with"]
+    if found != wanted:
+        raise InvalidInput(f"{folder} was trained with {found}, asked was {wanted}: choose another --out, or remove it")
