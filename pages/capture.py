@@ -1,0 +1,39 @@
+"""Capture: run a model on a prompt and record its attention at every step."""
+
+import streamlit as st
+
+from sap_core.errors import SapError
+from sap_core.ui import capture, doors, work
+from sap_core.ui.frame import doors as show_doors
+from sap_core.ui.frame import heading
+from sap_core.ui.models import describe, pick_model
+from sap_core.ui.words import plain_error
+
+heading("Capture", "Generate from a prompt, and record at every step which tokens receive attention.")
+form, side = st.columns([3, 2], gap="large")
+with form:
+    above = st.container()  # the model comes first to the eye, but is read with the options below it
+    advanced = capture.advanced_options()
+    with above:
+        model, info = pick_model(mask_token_id=advanced["mask_token_id"])
+        if info is None:
+            st.stop()
+        describe(info)
+    try:
+        spec = capture.pick_spec(model, info, advanced)
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        st.stop()
+with side:
+    fits = capture.memory_panel(info, spec)
+    busy = (status := work.job_of("capture")) is not None and status.open
+    if st.button("Run", type="primary", width="stretch", disabled=not fits or busy, icon=":material/play_arrow:"):
+        if work.submit(spec, "capture"):
+            st.rerun()
+    if busy:
+        st.caption("One capture of yours is running; it goes on if you leave this page.")
+
+status = work.watch("capture", capture.live)
+if status is not None and not status.open:
+    capture.outcome(status)
+show_doors(doors.command_of(spec, "RUN"), doors.python_of(spec))

@@ -1,0 +1,61 @@
+"""Heads: which attention heads are unstable, what makes them so, and one head in detail."""
+
+import streamlit as st
+
+from sap_core.plots.heads import component_bars, head_grid
+from sap_core.plots.heatmap import trajectory_heatmap
+from sap_core.plots.theme import CONFIG
+from sap_core.ui import doors, heads, motion, results
+from sap_core.ui.frame import doors as show_doors
+from sap_core.ui.frame import go, heading
+from sap_core.ui.picks import pick_rule, run_in_view
+
+heading("Heads", "How unstable each head's sink is, from 0 (steady) to 1. Click a cell or a row to open a head.")
+run = run_in_view()
+if run is None:
+    st.stop()
+
+left, right = st.columns([1, 2], vertical_alignment="bottom")
+rule = pick_rule(left)
+value = heads.pick_value(right)
+weights = heads.pick_weights()
+ranking = results.ranking_of(run.path, rule, None, weights)
+layer, head = heads.chosen_head(ranking)
+
+grid, table = st.columns([3, 2], gap="large")
+with grid:
+    st.subheader("Layer and head", anchor=False)
+    st.plotly_chart(
+        head_grid(ranking, value, selected=(layer, head)),
+        key="grid",
+        on_select=heads.grid_clicked,
+        selection_mode="points",
+        config=CONFIG,
+        alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
+    )
+with table:
+    heads.ranking_table(ranking)
+
+st.subheader(f"Layer {layer}, head {head}", anchor=False)
+row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
+left, right = st.columns([3, 2], gap="large")
+with left:
+    st.plotly_chart(
+        trajectory_heatmap(view, height=360), config=CONFIG, alt=f"Attention received, {view.label}", key="head_map"
+    )
+with right:
+    st.markdown(
+        f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}. It is the mean of:"
+    )
+    st.plotly_chart(component_bars(row), config=CONFIG, alt="Components of the instability score", key="parts")
+    go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
+    go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
+with st.expander("How its sink moves: every number with its formula"):
+    motion.panel(view)
+
+show_doors(
+    *doors.reading(
+        "heads", str(run.path), f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})", options={"top": 10}
+    )
+)

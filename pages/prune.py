@@ -1,0 +1,40 @@
+"""Prune: choose what goes, see the plan at once, apply it, and see what it cost."""
+
+import streamlit as st
+
+from sap_core.errors import SapError
+from sap_core.ui import doors, prune, work
+from sap_core.ui.frame import doors as show_doors
+from sap_core.ui.frame import heading
+from sap_core.ui.models import describe, pick_model
+from sap_core.ui.words import plain_error
+
+heading(
+    "Prune", "Choose a method and how much goes. The plan follows the slider; nothing is touched before you apply it."
+)
+form, side = st.columns([2, 3], gap="large")
+with form:
+    model, info = pick_model()
+    if info is None:
+        st.stop()
+    describe(info)
+    try:
+        spec = prune.pick_spec(model, info)
+        plan = prune.plan_of(spec, info)
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        st.stop()
+    busy = (status := work.job_of("prune")) is not None and status.open
+    if st.button(
+        "Apply", type="primary", width="stretch", disabled=busy or spec.sparsity == 0, icon=":material/content_cut:"
+    ):
+        if work.submit(spec, "prune"):
+            st.rerun()
+    st.caption("Apply works on a copy: the model itself stays as it is, so there is nothing to undo.")
+with side:
+    prune.show_plan(plan, info)
+
+status = work.watch("prune")
+prune.follow(status)
+prune.candidates(model)
+show_doors(doors.command_of(spec, "OUT"), doors.python_of(spec, "out/"))

@@ -1,0 +1,65 @@
+"""Sinks: replay one run, and see where its attention goes."""
+
+import streamlit as st
+
+from sap_core.plots.heatmap import trajectory_heatmap
+from sap_core.plots.multiples import layer_multiples
+from sap_core.plots.theme import CONFIG
+from sap_core.ui import doors, motion, results
+from sap_core.ui.address import address_number, remember
+from sap_core.ui.frame import doors as show_doors
+from sap_core.ui.frame import go, heading
+from sap_core.ui.picks import pick_selection, run_in_view
+from sap_core.ui.replay import replay
+from sap_core.ui.tables import figure_downloads, sink_tables
+
+heading("Sinks", "Where attention goes while the text is written: play the run, or choose a step.")
+run = run_in_view()
+if run is None:
+    st.stop()
+
+pick = pick_selection(run)
+path, stamp = str(run.path), results.stamp(run.path)
+view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule, pick.threshold)
+if run.state == "running":
+    st.info(f"This run is still being recorded: {view.steps} of {view.steps_total} steps so far.")
+
+
+@st.fragment
+def player() -> None:
+    step = address_number("step", 0, 0, view.steps - 1)
+    chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
+    if chosen != step:
+        remember("step", chosen)
+    motion.step_line(view, chosen)
+
+
+player()
+motion.figures_strip(view)
+
+layers, moves, tokens, figure = st.tabs(["All layers", "How it moves", "Which tokens", "Figure to take along"])
+with layers:
+    st.caption("Every layer on the same scale, with its dominant position. Choose one above to see it large.")
+    st.plotly_chart(
+        layer_multiples(run.trajectories[pick.sample], head=pick.head), config=CONFIG, alt="Heatmap of every layer"
+    )
+with moves:
+    motion.panel(view)
+with tokens:
+    sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
+with figure:
+    drawn = trajectory_heatmap(
+        view, step=address_number("step", 0, 0, view.steps - 1), title=f"{run.name}: {view.label}"
+    )
+    st.plotly_chart(drawn, config=CONFIG, alt=f"Attention received per step and position, {view.label}", key="figure")
+    figure_downloads(drawn, view, run, "sinks")
+
+go("Which heads are unstable?", "heads", run=run.id)
+show_doors(
+    *doors.reading(
+        "sinks",
+        path,
+        f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
+        options={"rule": pick.rule},
+    )
+)

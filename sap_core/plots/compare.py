@@ -1,0 +1,43 @@
+"""Two runs on one normalised time axis."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from .reduce import reduce_max
+from .theme import DIVERGING, base_figure, colour_bar
+
+
+def difference_heatmap(a: np.ndarray, b: np.ndarray, *, height: int = 380) -> go.Figure:
+    """b - a, both (time, position) in multiples of an even share on the same grid, in doublings: log2(b / a).
+
+    The scale is symmetric, from 1/16 to 16 times; grey-white is equal. NaN (one of them does not exist there) is empty.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        doublings = np.clip(np.log2(np.maximum(b, 2**-6)) - np.log2(np.maximum(a, 2**-6)), -4, 4)
+    strongest, tall, wide = reduce_max(np.abs(doublings))
+    signed, _, _ = reduce_max(doublings)
+    shown = np.where(signed >= strongest - 1e-9, signed, -strongest).astype(np.float32)
+    rows = (np.arange(shown.shape[0]) * tall) / max(a.shape[0] - 1, 1)
+    figure = base_figure(height)
+    figure.add_trace(
+        go.Heatmap(
+            z=shown,
+            x=np.arange(shown.shape[1]) * wide,
+            y=rows,
+            zmin=-4,
+            zmax=4,
+            colorscale=DIVERGING,
+            colorbar=colour_bar(
+                "attention received<br>(B relative to A)",
+                tickvals=[-4, -2, 0, 2, 4],
+                ticktext=["1/16", "¼", "equal", "4 ×", "16 ×"],
+            ),
+            hovertemplate="position %{x}, %{y:.0%} of the run<br>B is 2^%{z:.2f} of A<extra></extra>",
+            hoverongaps=False,
+        )
+    )
+    figure.update_xaxes(title="position (tokens)", showgrid=False)
+    figure.update_yaxes(title="share of the run", autorange="reversed", showgrid=False)
+    return figure

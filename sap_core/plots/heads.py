@@ -1,0 +1,117 @@
+"""The layer x head grid: one cell per head, a click on a cell chooses it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from ..sinks.instability import COMPONENTS
+from .theme import CASING, PATH, SEQUENTIAL, base_figure, colour_bar
+
+
+def head_grid(
+    ranking: pd.DataFrame,
+    value: str = "instability",
+    *,
+    selected: tuple[int, int] | None = None,
+    height: int | None = None,
+) -> go.Figure:
+    """``value`` of every head on a scale from 0 to 1, whatever its extremes, so that two runs compare by eye.
+
+    Args:
+        ranking: the table of `sap_core.rank_heads`.
+        value: a column of it.
+        selected: (layer, head) to frame.
+
+    The heatmap itself reports no clicks; the invisible markers on top of it do, as ``customdata`` (layer, head).
+    """
+    table = ranking.pivot(index="layer", columns="head", values=value).sort_index().sort_index(axis=1)
+    ranks = ranking.pivot(index="layer", columns="head", values="rank").loc[table.index, table.columns]
+    layers, heads = table.index.to_numpy(), table.columns.to_numpy()
+    height = height or int(np.clip(90 + 40 * len(layers), 220, 760))
+    figure = base_figure(height)
+    title = value_title(value)
+    small = table.size <= 256
+    figure.add_trace(
+        go.Heatmap(
+            z=table.to_numpy(np.float32),
+            x=heads,
+            y=layers,
+            zmin=0,
+            zmax=1,
+            colorscale=SEQUENTIAL,
+            xgap=2,
+            ygap=2,
+            texttemplate="%{z:.2f}" if small else None,
+            textfont={"size": 11},
+            colorbar=colour_bar(f"{title}<br>(0 to 1)", tickformat=".1f"),
+            hoverinfo="skip",
+        )
+    )
+    grid_heads, grid_layers = np.meshgrid(heads, layers)
+    size = int(np.clip(0.8 * (height - 80) / max(len(layers), 1), 8, 40))
+    figure.add_trace(
+        go.Scatter(
+            x=grid_heads.ravel(),
+            y=grid_layers.ravel(),
+            mode="markers",
+            marker={"symbol": "square", "size": size, "opacity": 0},
+            selected={"marker": {"opacity": 0}},
+            unselected={"marker": {"opacity": 0}},
+            customdata=np.stack(
+                [grid_layers.ravel(), grid_heads.ravel(), table.to_numpy().ravel(), ranks.to_numpy().ravel()], 1
+            ),
+            hovertemplate=(
+                "layer %{customdata[0]:.0f}, head %{customdata[1]:.0f}<br>" + title + " %{customdata[2]:.3f}"
+                "<br>rank %{customdata[3]:.0f}<extra></extra>"
+            ),
+            showlegend=False,
+        )
+    )
+    if selected is not None:
+        layer, head = selected
+        for colour, width in ((CASING, 5), (PATH, 3)):
+            figure.add_shape(
+                type="rect",
+                x0=head - 0.5,
+                x1=head + 0.5,
+                y0=layer - 0.5,
+                y1=layer + 0.5,
+                line={"color": colour, "width": width},
+            )
+    figure.update_xaxes(
+        title="head", dtick=1 if len(heads) <= 16 else 4, showgrid=False, zeroline=False, constrain="domain"
+    )
+    figure.update_yaxes(
+        title="layer", dtick=1 if len(layers) <= 16 else 4, autorange="reversed", showgrid=False, zeroline=False
+    )
+    figure.update_layout(clickmode="event+select", dragmode=False)
+    return figure
+
+
+def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
+    """What the score of one head is made of: each component as it counts, 0 (steady) to 1 (unstable)."""
+    values = [row[part.column] if part.rises else 1 - row[part.column] for part in COMPONENTS.values()]
+    figure = base_figure(height)
+    figure.add_trace(
+        go.Bar(
+            x=[float(np.clip(value, 0, 1)) for value in values],
+            y=[part.title for part in COMPONENTS.values()],
+            orientation="h",
+            marker={"color": "#0072B2"},
+            text=[f"{value:.2f}" for value in values],
+            textposition="auto",
+            customdata=[part.formula for part in COMPONENTS.values()],
+            hovertemplate="%{y}: %{x:.3f}<br>%{customdata}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(range=[0, 1], title="0 steady, 1 unstable")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(margin={"l": 130, "r": 16, "t": 8, "b": 40})
+    return figure
+
+
+def value_title(value: str) -> str:
+    """A column of the ranking in words, as the ranking has it (persistence is high for a steady head)."""
+    return {"instability": "instability", "deviation": "sink deviation"}.get(value, value.replace("_", " "))

@@ -1,0 +1,140 @@
+"""Step x position: where attention goes while the text is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from .reduce import level_of, reduce_max, share_levels
+from .theme import CASING, FRONTIER, PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, base_figure, colour_bar
+from .view import View, printable
+
+TEXT_CELLS = 20_000  # above this, the words in the hover would weigh more than the figure
+
+
+def trajectory_heatmap(
+    view: View,
+    *,
+    step: int | None = None,
+    show_path: bool = True,
+    show_frontier: bool = True,
+    show_sinks: bool = True,
+    height: int = 420,
+    title: str | None = None,
+    normalised: bool = False,
+    colour_axis: bool = True,
+) -> go.Figure:
+    """Attention received, in multiples of an even share, on the fixed logarithmic scale.
+
+    Args:
+        step: draws a cursor line there.
+        normalised: the vertical axis runs from 0 to 1 (share of the run) instead of over steps, for comparisons.
+        colour_axis: False leaves the colour bar out (small multiples share one).
+    """
+    levels, tall, wide = reduce_max(share_levels(view.times_even))
+    shares, _, _ = reduce_max(view.share)
+    rows = np.arange(levels.shape[0]) * tall + (tall - 1) / 2
+    columns = np.arange(levels.shape[1]) * wide + (wide - 1) / 2
+    scale = 1 / max(view.steps - 1, 1) if normalised else 1
+    figure = base_figure(height, title=title)
+    figure.add_trace(
+        go.Heatmap(
+            z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
+            x=columns,
+            y=rows * scale,
+            customdata=shares.astype(np.float32),
+            text=_words(view) if tall == wide == 1 and view.share.size <= TEXT_CELLS else None,
+            zmin=1,
+            zmax=255,
+            colorscale=SEQUENTIAL,
+            showscale=colour_axis,
+            colorbar=colour_bar(
+                SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
+            ),
+            hovertemplate=_hover(tall, wide, normalised),
+            hoverongaps=False,
+            name="",
+        )
+    )
+    if show_frontier:
+        _add_frontier(figure, view, scale)
+    if show_sinks and view.sinks.any():
+        _add_sinks(figure, view, scale)
+    if show_path:
+        _add_path(figure, view, scale)
+    if step is not None:
+        figure.add_hline(y=step * scale, line={"color": PATH, "width": 1, "dash": "dot"})
+    figure.update_xaxes(title=_block("position (tokens)", wide), range=[-0.5, view.positions - 0.5], showgrid=False)
+    figure.update_yaxes(
+        title="share of the run" if normalised else _block("step", tall),
+        range=[1 + 0.5 * scale, -0.5 * scale] if normalised else [view.steps - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    return figure
+
+
+def _words(view: View) -> list[list[str]]:
+    return [[printable(view.piece(step, place)) for place in range(view.positions)] for step in range(view.steps)]
+
+
+def _hover(tall: int, wide: int, normalised: bool) -> str:
+    word = "<b>%{text}</b><br>" if tall == wide == 1 else "largest of a block<br>"
+    time = "%{y:.0%} of the run" if normalised else "step %{y:.0f}"
+    return f"{word}position %{{x:.0f}}, {time}<br>%{{customdata:.2%}} of attention<extra></extra>"
+
+
+def _block(name: str, size: int) -> str:
+    return name if size == 1 else f"{name}, largest of each {size}"
+
+
+def _add_frontier(figure: go.Figure, view: View, scale: float) -> None:
+    frontier = view.frontier()
+    places = np.flatnonzero(~np.isnan(frontier))
+    if not places.size:
+        return
+    marker = {
+        "symbol": "line-ew",
+        "size": max(4, min(10, 700 // view.positions)),
+        "line": {"color": FRONTIER, "width": 1.5},
+    }
+    figure.add_trace(
+        go.Scatter(
+            x=places,
+            y=frontier[places] * scale,
+            mode="markers",
+            marker=marker,
+            name="token written",
+            hovertemplate="position %{x} written here<extra></extra>",
+        )
+    )
+
+
+def _add_sinks(figure: go.Figure, view: View, scale: float) -> None:
+    steps, places = np.nonzero(view.sinks)
+    if steps.size > 4000:
+        keep = np.linspace(0, steps.size - 1, 4000).astype(int)
+        steps, places = steps[keep], places[keep]
+    figure.add_trace(
+        go.Scatter(
+            x=places,
+            y=steps * scale,
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 6, "color": FRONTIER, "line": {"width": 1}},
+            name="sink",
+            hoverinfo="skip",
+        )
+    )
+
+
+def _add_path(figure: go.Figure, view: View, scale: float) -> None:
+    common = {"x": view.path, "y": np.arange(view.steps) * scale, "mode": "lines"}
+    figure.add_trace(go.Scatter(**common, line={"color": CASING, "width": 4}, showlegend=False, hoverinfo="skip"))
+    figure.add_trace(
+        go.Scatter(
+            **common,
+            line={"color": PATH, "width": 2},
+            name="dominant position",
+            hovertemplate="dominant: position %{x}<extra></extra>",
+        )
+    )

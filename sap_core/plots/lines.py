@@ -1,0 +1,72 @@
+"""Quantities over the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from .theme import SERIES, base_figure
+
+
+def step_lines(
+    series: Mapping[str, Sequence[float]],
+    y_title: str,
+    *,
+    x: Sequence[float] | None = None,
+    x_title: str = "step",
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    colours: Mapping[str, str] | None = None,
+    height: int = 260,
+    from_zero: bool = True,
+) -> go.Figure:
+    """One line per name; ``bands`` (low, high) are drawn behind as a light area. ``y_title`` carries the unit."""
+    figure = base_figure(height)
+    for index, (name, values) in enumerate(series.items()):
+        colour = (colours or {}).get(name, SERIES[index % len(SERIES)])
+        places = np.arange(len(values)) if x is None else np.asarray(x)
+        if bands and name in bands:
+            low, high = (np.asarray(edge, float) for edge in bands[name])
+            figure.add_trace(
+                go.Scatter(
+                    x=np.r_[places, places[::-1]],
+                    y=np.r_[high, low[::-1]],
+                    fill="toself",
+                    fillcolor=_translucent(colour),
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
+        figure.add_trace(
+            go.Scatter(
+                x=places, y=np.asarray(values, float), mode="lines", name=name, line={"color": colour, "width": 2}
+            )
+        )
+    figure.update_xaxes(title=x_title, zeroline=False)
+    figure.update_yaxes(title=y_title, rangemode="tozero" if from_zero else "normal", zeroline=False)
+    figure.update_layout(hovermode="x unified")
+    return figure
+
+
+def frequency_bars(frequency: np.ndarray, words: Sequence[str], *, top: int = 12, height: int = 260) -> go.Figure:
+    """The positions that dominate most often: share of steps, f_j of METRICS section 3."""
+    order = [int(place) for place in np.argsort(-frequency, kind="stable")[:top] if frequency[place] > 0]
+    figure = base_figure(height)
+    figure.add_trace(
+        go.Bar(
+            x=[f"{place} · {words[place]}" for place in order],
+            y=[float(frequency[place]) for place in order],
+            marker={"color": SERIES[0]},
+            hovertemplate="position %{x}<br>dominant in %{y:.1%} of the steps<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="position · last word there", type="category")
+    figure.update_yaxes(title="share of steps dominant", tickformat=".0%", range=[0, 1])
+    return figure
+
+
+def _translucent(colour: str) -> str:
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"

@@ -1,0 +1,75 @@
+"""Every layer at a glance: the same heatmap, small, on the same scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from .reduce import level_of, reduce_max, share_levels
+from .theme import PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, colour_bar
+from .view import make_view
+
+COLUMNS = 4
+MOST = 32
+
+
+def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Figure:
+    """One small step x position heatmap per layer (mean over heads, or one head), with its dominant path.
+
+    More than `MOST` layers: evenly spaced ones, first and last included.
+    """
+    count = trajectory.sizes["layer"]
+    layers = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    rows = -(-len(layers) // COLUMNS)
+    figure = make_subplots(
+        rows=rows,
+        cols=min(COLUMNS, len(layers)),
+        subplot_titles=[f"layer {layer}" for layer in layers],
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.02,
+        vertical_spacing=min(0.12, 0.5 / rows),
+    )
+    for index, layer in enumerate(layers):
+        view = make_view(trajectory, int(layer), head)
+        levels, tall, wide = reduce_max(share_levels(view.times_even), rows=64, columns=128)
+        place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
+        figure.add_trace(
+            go.Heatmap(
+                z=levels,
+                x=np.arange(levels.shape[1]) * wide,
+                y=np.arange(levels.shape[0]) * tall,
+                coloraxis="coloraxis",
+                hovertemplate=f"layer {layer}, step %{{y}}, position %{{x}}<extra></extra>",
+            ),
+            **place,
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=view.path, y=np.arange(view.steps), mode="lines", line={"color": PATH, "width": 1}, hoverinfo="skip"
+            ),
+            **place,
+        )
+    figure.update_layout(
+        height=60 + 170 * rows,
+        showlegend=False,
+        margin={"l": 48, "r": 16, "t": 28, "b": 40},
+        coloraxis={
+            "cmin": 1,
+            "cmax": 255,
+            "colorscale": SEQUENTIAL,
+            "colorbar": colour_bar(
+                SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
+            ),
+        },
+    )
+    figure.update_annotations(font_size=12)
+    figure.update_xaxes(showgrid=False, zeroline=False)
+    figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
+    for column in range(1, min(COLUMNS, len(layers)) + 1):
+        figure.update_xaxes(title="position", row=rows, col=column)
+    for row in range(1, rows + 1):
+        figure.update_yaxes(title="step", row=row, col=1)
+    return figure

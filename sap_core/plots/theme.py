@@ -1,0 +1,66 @@
+"""What all figures share: the colour scales, the overlay colours, the base layout.
+
+One quantity has one scale on every page. Attention received is drawn on a fixed logarithmic scale from a quarter of an
+even share to 64 times an even share, so that two figures can be compared by eye. The scale is cividis, which reads the
+same with and without the common colour-vision deficiencies and in grey. Overlays are white or vermilion on a dark
+casing, visible on both ends of the scale. Axis and text colours are left to the page, which knows light from dark.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+SEQUENTIAL = "Cividis"
+DIVERGING = "RdBu_r"
+# Okabe and Ito's palette: told apart under the common colour-vision deficiencies.
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+RUN_COLOURS = {"a": SERIES[0], "b": SERIES[1]}
+PATH = "#FF5A36"
+CASING = "#10151C"
+FRONTIER = "#FFFFFF"
+
+# log2 of (attention / even share), and the ticks that stand for it.
+SHARE_RANGE = (-2.0, 6.0)
+SHARE_TICKS = {-2: "¼", -1: "½", 0: "1", 1: "2", 2: "4", 3: "8", 4: "16", 5: "32", 6: "64"}
+SHARE_TITLE = "attention received<br>(× even share)"
+
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "sink-aware-pruning"},
+}
+
+
+def base_figure(height: int, *, title: str | None = None, **layout: Any) -> go.Figure:
+    """An empty figure with the house's margins, fonts and legend; ``height`` in CSS pixels."""
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 56, "r": 16, "t": 36 if title else 12, "b": 44},
+        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 14}} if title else None,
+        font={"size": 12},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0, "title": None},
+        hoverlabel={"font": {"family": "monospace", "size": 12}},
+        **layout,
+    )
+    return figure
+
+
+def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
+    """A narrow colour bar with its unit in the title."""
+    return {
+        "title": {"text": title, "side": "right", "font": {"size": 11}},
+        "thickness": 12,
+        "outlinewidth": 0,
+        **changes,
+    }
+
+
+def palette(levels: int = 256, scale: str = SEQUENTIAL) -> list[tuple[int, int, int]]:
+    """The scale as ``levels`` RGB triples, 0..255, dark end first."""
+    colours = sample_colorscale(scale, [index / (levels - 1) for index in range(levels)], colortype="tuple")
+    return [tuple(round(255 * channel) for channel in colour) for colour in colours]

@@ -1,0 +1,109 @@
+"""One view of one trajectory: the arrays that the heatmap, the replay and the shaded text all draw from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ..trajectory.access import visibility
+
+
+@dataclass(frozen=True)
+class View:
+    """Attention of one head, or of a mean over heads or layers, with the text as of each step.
+
+    Shapes: T steps, S positions. ``share`` sums to 1 over the positions that exist at a step; ``times_even`` is share
+    times their number, so that 1 is an even share, NaN where a position does not exist yet. ``tokens`` are the ids
+    after the step, ``masked`` says where nothing is written after it, ``accepted`` what was written at it.
+    """
+
+    share: np.ndarray  # float32 (T, S)
+    times_even: np.ndarray  # float32 (T, S)
+    path: np.ndarray  # int (T,), position with the most attention
+    sinks: np.ndarray  # bool (T, S)
+    tokens: np.ndarray  # int32 (T, S)
+    masked: np.ndarray  # bool (T, S)
+    accepted: np.ndarray  # bool (T, S)
+    prompt: np.ndarray  # bool (S,)
+    pieces: dict[int, str]
+    label: str
+    objective: str
+    steps_total: int
+
+    @property
+    def steps(self) -> int:
+        return self.share.shape[0]
+
+    @property
+    def positions(self) -> int:
+        return self.share.shape[1]
+
+    def piece(self, step: int, position: int) -> str:
+        """The text at a position after a step; ``[mask]`` where nothing is written."""
+        if self.masked[step, position]:
+            return "[mask]"
+        token = int(self.tokens[step, position])
+        return self.pieces.get(token, f"#{token}")
+
+    def frontier(self) -> np.ndarray:
+        """The step at which each position was written, float (S,); NaN for the prompt and for what never was."""
+        written = self.accepted.any(axis=0)
+        return np.where(written, self.accepted.argmax(axis=0), np.nan)
+
+
+def make_view(
+    trajectory: xr.Dataset, layer: int | None = None, head: int | None = None, sinks: np.ndarray | None = None
+) -> View:
+    """The view of ``layer`` and ``head``; None means the mean over all of them.
+
+    Args:
+        trajectory: see `sap_core.trajectory`; may be unfinished.
+        sinks: bool (T, S), positions that a rule calls sinks; none when left out.
+    """
+    received = trajectory["received"]
+    received = received.mean("layer") if layer is None else received.isel(layer=layer)
+    received = received.mean("head") if head is None else received.isel(head=head)
+    share = received.values.astype(np.float32)
+    _, visible = visibility(trajectory)
+    exists = visible > 0
+    count = exists.sum(axis=1, keepdims=True)
+    masked, accepted = trajectory["masked"].values, trajectory["accepted"].values
+    return View(
+        share=share,
+        times_even=np.where(exists, share * count, np.nan).astype(np.float32),
+        path=np.where(exists, share, -1).argmax(axis=1),
+        sinks=np.zeros(share.shape, bool) if sinks is None else sinks,
+        tokens=trajectory["next_token"].values,
+        masked=masked & ~accepted,
+        accepted=accepted,
+        prompt=trajectory["prompt"].values,
+        pieces=pieces_of(trajectory),
+        label=selection_label(layer, head),
+        objective=trajectory.attrs["objective"],
+        steps_total=int(trajectory.attrs["steps_total"]),
+    )
+
+
+def pieces_of(trajectory: xr.Dataset) -> dict[int, str]:
+    """Token id -> text, for the ids that occur."""
+    return {int(token): text for token, text in json.loads(trajectory.attrs["pieces"]).items()}
+
+
+def selection_label(layer: int | None, head: int | None) -> str:
+    """What is drawn, in words."""
+    if layer is None and head is None:
+        return "mean over all layers and heads"
+    if head is None:
+        return f"layer {layer}, mean over heads"
+    if layer is None:
+        return f"head {head}, mean over layers"
+    return f"layer {layer}, head {head}"
+
+
+def printable(piece: str) -> str:
+    """A token's text with its white space made visible."""
+    shown = piece.replace("\n", "↵").replace("\t", "⇥")
+    return shown if shown.strip() else shown.replace(" ", "␣") or "∅"

@@ -1,0 +1,64 @@
+"""The page's address as state: run, sample, layer, head, step and rule, so that a view can be sent to a colleague."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+
+def address_choice(
+    label: str,
+    options: Sequence[Any],
+    key: str,
+    *,
+    format_func: Callable[[Any], str] = str,
+    help: str | None = None,
+    container: Any = None,
+    default: int = 0,
+) -> Any:
+    """A selectbox whose value is in the address as ``key``, as the option itself and not as its label.
+
+    (Streamlit's own binding writes the label. A run's label changes when it is renamed, and two may be equal.)
+    An address that names an option that does not exist is corrected.
+    """
+    held = f"choice_{key}"
+    texts = {address_text(option): option for option in options}
+    if held in st.session_state:
+        if st.session_state[held] not in options:
+            del st.session_state[held]
+    elif st.query_params.get(key) in texts:
+        st.session_state[held] = texts[st.query_params[key]]
+    extra = {} if held in st.session_state else {"index": default}
+    chosen = (container or st).selectbox(
+        label, options, key=held, format_func=format_func, help=help, persist_state="session", **extra
+    )
+    remember(key, chosen)
+    return chosen
+
+
+def address_text(value: Any) -> str:
+    """An option as it stands in the address; None (the mean) as 'mean'."""
+    return "mean" if value is None else str(value)
+
+
+def address_number(key: str, default: int, low: int, high: int) -> int:
+    """A whole number from the address, within its limits; ``default`` where there is none."""
+    try:
+        return max(low, min(high, int(st.query_params[key])))
+    except (KeyError, ValueError):
+        return default
+
+
+def remember(key: str, value: Any) -> None:
+    """Write a value into the address, unless it stands there already."""
+    text = address_text(value)
+    if st.query_params.get(key) != text:
+        st.query_params[key] = text
+
+
+def choose(key: str, value: Any) -> None:
+    """Set what `address_choice` will show next: for callbacks and for actions that lead elsewhere."""
+    st.session_state[f"choice_{key}"] = value
+    st.query_params[key] = address_text(value)

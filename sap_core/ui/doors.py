@@ -1,0 +1,116 @@
+"""The same action from a terminal and from Python, as text to copy. Pure functions of the spec; no Streamlit."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec
+
+# Fields whose option has another name than the field.
+OPTIONS = {"prompts": "--prompt"}
+COMMANDS = {CaptureSpec: "capture", PruneSpec: "prune", EvaluateSpec: "evaluate"}
+ALWAYS = {
+    CaptureSpec: ("model", "prompts", "length", "steps", "sampler", "seed"),
+    PruneSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
+    EvaluateSpec: ("model", "baseline"),
+}
+
+
+def command_of(spec: Spec, out: str | None = None) -> str:
+    """The `sap` command that does what ``spec`` says; fields at their default are left out, the telling ones kept."""
+    words = ["sap", COMMANDS[type(spec)]]
+    for name, value in _told(spec):
+        option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        elif name == "heads":
+            words.append(f"{option} {','.join(f'{layer}.{head}' for layer, head in value)}")
+        elif isinstance(value, (tuple, list)):
+            words += [f"{option} {shlex.quote(str(item))}" for item in value]
+        else:
+            words.append(f"{option} {shlex.quote(_short(value))}")
+    if out is not None:
+        words.append(f"--out {shlex.quote(out)}")
+    return _wrapped(words)
+
+
+def python_of(spec: Spec, out: str | None = None) -> str:
+    """The Python lines that do what ``spec`` says."""
+    fields = dict(_told(spec))
+    if isinstance(spec, CaptureSpec):
+        model = fields.pop("model")
+        loading = {
+            key: fields.pop(key) for key in ("dtype", "device", "trust_remote_code", "mask_token_id") if key in fields
+        }
+        if len(spec.prompts) == 1:
+            fields = {"prompt": fields.pop("prompts", spec.prompts)[0], **fields}
+        lines = [f"model = {_call('sap.load_model', [model], loading)}"]
+        call = _call("sap.capture", [], fields | ({"out": out} if out else {}), first="model")
+        lines += [f"run = {call}", 'run.trajectory["received"]  # dims step, layer, head, position']
+    elif isinstance(spec, PruneSpec):
+        model = fields.pop("model")
+        lines = [f"pruned = {_call('sap.prune', [model], fields)}", "pruned.plan.per_layer()"]
+        if out:
+            lines.append(f"sap.export_checkpoint(pruned, {out!r})")
+    else:
+        model = fields.pop("model")
+        lines = [_call("sap.evaluate", [model], fields)]
+    return "\n".join(["import sap_core as sap", "", *lines])
+
+
+def exporting(pruning: PruneSpec, export: ExportSpec) -> tuple[str, str]:
+    """The two texts for writing the checkpoint of a prune run. `sap prune --out` prunes and writes in one go."""
+    extra = ", overwrite=True" if export.overwrite else ""
+    python = [
+        "from sap_core.export import export_run",
+        "",
+        f"export_run({export.run!r}, {export.out!r}{extra})",
+    ]
+    return command_of(pruning, export.out), "\n".join(python)
+
+
+def reading(
+    command: str, run: str, python: str, *, options: dict[str, Any] | None = None, more: Iterable[str] = ()
+) -> tuple[str, str]:
+    """The two texts for looking at a run: ``sap COMMAND RUN`` and ``python`` applied to the opened run."""
+    words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
+    words += [f"--{name} {shlex.quote(_short(value))}" for name, value in (options or {}).items() if value is not None]
+    return " ".join(words), "\n".join(["import sap_core as sap", "", f"run = sap.open_run({run!r})", python])
+
+
+def _told(spec: Spec) -> list[tuple[str, Any]]:
+    """(field, value) of what differs from the defaults or belongs into every command, in the spec's order."""
+    always, told = ALWAYS[type(spec)], []
+    own = [name for name in type(spec).model_fields if name not in ("kind", "run", "out")]
+    if isinstance(spec, PruneSpec):
+        own.append("run")
+    first = [name for name in always if name in own]
+    for name in first + [name for name in own if name not in first]:
+        value, default = getattr(spec, name), type(spec).model_fields[name].default
+        if value is not None and (name in always or value != default):
+            told.append((name, value))
+    return told
+
+
+def _call(function: str, positional: list[Any], keywords: dict[str, Any], first: str = "") -> str:
+    parts = [*([first] if first else []), *(repr(value) for value in positional)]
+    parts += [f"{name}={list(value) if isinstance(value, tuple) else value!r}" for name, value in keywords.items()]
+    line = f"{function}({', '.join(parts)})"
+    if len(line) <= 88:
+        return line
+    return f"{function}(\n    " + ",\n    ".join(parts) + ",\n)"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wrapped(words: list[str]) -> str:
+    """One option a line as soon as the command gets long."""
+    line = " ".join(words)
+    if len(line) <= 88:
+        return line
+    head = [word for word in words if not word.startswith("--")]
+    return " \\\n  ".join([" ".join(head), *(word for word in words if word.startswith("--"))])

@@ -1,0 +1,98 @@
+"""The controls and the table of the Heads page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ..plots.heads import value_title
+from ..sinks.instability import COMPONENTS
+from .address import address_choice, choose
+
+
+def pick_value(container: Any) -> str:
+    """What colours the grid."""
+    return address_choice(
+        "Coloured by",
+        ["instability", *COMPONENTS],
+        "value",
+        format_func=lambda name: value_title(name).capitalize(),
+        container=container,
+        help="The score, or one of the five quantities it is made of, as the table below lists them.",
+    )
+
+
+def pick_weights() -> dict[str, float] | None:
+    """The weights of the score's components; None while all are equal."""
+    with st.expander("Weights of the instability score", icon=":material/tune:"):
+        st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
+        weights = {}
+        for column, (name, part) in zip(st.columns(len(COMPONENTS)), COMPONENTS.items(), strict=True):
+            weights[name] = column.slider(
+                part.title, 0.0, 1.0, 1.0, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
+            )
+        if not any(weights.values()):
+            st.warning("All weights are 0; give at least one a positive weight. Equal weights are used meanwhile.")
+            return None
+    return None if len(set(weights.values())) == 1 else weights
+
+
+def weights_text(weights: dict[str, float] | None) -> str:
+    """The weights as an argument in Python."""
+    return "" if weights is None else f", weights={weights!r}"
+
+
+def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
+    """The head in the address, or the most unstable one."""
+    found = []
+    for key in ("layer", "head"):
+        text = str(st.query_params.get(key, ""))
+        found.append(int(text) if text.isdigit() else None)
+    layer, head = found
+    if layer is not None and head is not None and ((ranking["layer"] == layer) & (ranking["head"] == head)).any():
+        return layer, head
+    return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
+
+
+def grid_clicked() -> None:
+    """A click on the grid opens the head, here and on Sinks."""
+    points = st.session_state["grid"]["selection"]["points"]
+    if points and points[-1].get("customdata"):
+        layer, head, *_ = points[-1]["customdata"]
+        open_head(int(layer), int(head))
+
+
+def open_head(layer: int, head: int) -> None:
+    choose("layer", layer)
+    choose("head", head)
+
+
+def ranking_table(ranking: pd.DataFrame) -> None:
+    """The ranking with its components; a chosen row opens the head."""
+    st.subheader("Ranking", anchor=False)
+    shares = {
+        name: st.column_config.NumberColumn(value_title(name), format="%.2f", help=COMPONENTS[name].formula)
+        for name in COMPONENTS
+    }
+    st.dataframe(
+        ranking[["rank", "layer", "head", "instability", *COMPONENTS]],
+        key="ranking",
+        on_select=lambda: _row_chosen(ranking),
+        selection_mode="single-row",
+        hide_index=True,
+        height=330,
+        column_config={
+            "instability": st.column_config.ProgressColumn("instability", format="%.2f", min_value=0, max_value=1),
+            **shares,
+        },
+        alt="Ranking of the heads by instability, with its components",
+    )
+
+
+def _row_chosen(ranking: pd.DataFrame) -> None:
+    rows = st.session_state["ranking"]["selection"]["rows"]
+    if rows:
+        row = ranking.iloc[rows[0]]
+        open_head(int(row["layer"]), int(row["head"]))

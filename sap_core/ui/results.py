@@ -1,0 +1,107 @@
+"""Results for the pages, remembered as long as the run folder stays as it is.
+
+Every function takes a run's path and a stamp; the stamp changes when the run does (see `stamp`), which is all that keeps
+a remembered result true. Numbers are computed by the rooms that own them; nothing here computes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ..models.info import ModelInfo, inspect_model
+from ..plots.view import View, make_view
+from ..runs import Run, RunSummary, list_runs, open_run
+from ..sinks.compare import Comparison, compare_runs
+from ..sinks.instability import head_components, score_heads
+from ..sinks.rules import find_sinks
+from ..sinks.scan import scan
+from ..sinks.summary import sink_summary
+from ..trajectory.access import visibility
+
+Stamp = tuple[int, ...]
+
+
+def stamp(path: str | Path) -> Stamp:
+    """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
+    path = Path(path)
+    found = []
+    for name in ("manifest.json", "trajectory/0.zarr/zarr.json", "result.json"):
+        try:
+            state = (path / name).stat()
+            found += [state.st_mtime_ns, state.st_size]
+        except OSError:
+            found += [0, 0]
+    return tuple(found)
+
+
+def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
+    """Runs of a kind in one of the states, newest first."""
+    return [run for run in list_runs(kind=kind) if run.state in states]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def opened(path: str, _stamp: Stamp, unfinished: bool = False) -> Run:
+    """The run itself. Raises RunProblem."""
+    return open_run(path, unfinished=unfinished)
+
+
+def run_at(path: str | Path, *, unfinished: bool = False) -> Run:
+    """The run at a path, opened once per state of its folder. Raises RunProblem."""
+    return opened(str(path), stamp(path), unfinished)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def view_of(
+    path: str, stamp: Stamp, sample: int, layer: int | None, head: int | None, rule: str | None, threshold: float | None
+) -> View:
+    """One head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
+    trajectory = opened(path, stamp, True).trajectories[sample]
+    view = make_view(trajectory, layer, head)
+    if rule is None:
+        return view
+    queries, visible = visibility(trajectory)
+    sinks = find_sinks(view.share, rule, threshold=threshold, visible=visible, queries=queries)
+    return View(**{**view.__dict__, "sinks": sinks})
+
+
+@st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
+def components_of(path: str, stamp: Stamp, rule: str, threshold: float | None) -> pd.DataFrame:
+    """The components of every head's instability, mean over the run's samples."""
+    run = opened(path, stamp, True)
+    parts = [head_components(trajectory, rule=rule, threshold=threshold) for trajectory in run.trajectories]
+    return pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
+
+
+def ranking_of(
+    path: str | Path, rule: str = "column_sum", threshold: float | None = None, weights: Any = None
+) -> pd.DataFrame:
+    """The ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
+    return score_heads(components_of(str(path), stamp(path), rule, threshold), weights)
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking for sinks …")
+def summary_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int = 0) -> dict[str, Any]:
+    """`sap_core.sink_summary` of a run."""
+    return sink_summary(opened(path, stamp, True), rule, threshold=threshold, sample=sample)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def scan_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int) -> Any:
+    """Per layer and head: every metric of motion."""
+    return scan(opened(path, stamp, True).trajectories[sample], rule, threshold)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing …")
+def comparison_of(a: str, stamp_a: Stamp, b: str, stamp_b: Stamp, rule: str, threshold: float | None) -> Comparison:
+    """`sap_core.compare_runs` of two runs."""
+    return compare_runs(opened(a, stamp_a, True), opened(b, stamp_b, True), rule=rule, threshold=threshold)
+
+
+@st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
+def model_info(ref: str, mask_token_id: int | None = None) -> ModelInfo:
+    """`sap_core.inspect_model`. Raises ModelProblem."""
+    return inspect_model(ref, mask_token_id=mask_token_id)
