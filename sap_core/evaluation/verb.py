@@ -48,7 +48,7 @@ def evaluate(
     if baseline is None:
         baseline = spec.baseline
     models = [_loaded(which, spec) for which in (model, baseline) if which is not None]
-    rows = [_rows(which, spec) for which in models]
+    rows = [text_rows(which, text=spec.text, samples=spec.samples, seed=spec.seed) for which in models]
     if len(models) == 2:
         _check_pair(models, rows)
     losses = [
@@ -69,6 +69,30 @@ def evaluate(
             if result[key] is not None and documents[1][key]
         }
     return result
+
+
+def text_rows(model: LoadedModel, *, text: str | None, samples: int, seed: int) -> list[TextRow]:
+    """What ``model`` is measured on: windows of the file ``text``, or held-out stories of the demo corpus.
+
+    Raises:
+        InvalidInput: a model without tokenizer, a file that can't be used.
+        ModelProblem: a diffusion model without mask token.
+    """
+    if model.tokenizer is None:
+        raise InvalidInput(
+            f"{model.info.ref} has no tokenizer, so no text can be put to it; save one beside the model."
+        )
+    if model.is_diffusion:
+        model.check_masked()
+    common = {
+        "samples": samples,
+        "seed": seed,
+        "diffusion": model.is_diffusion,
+        "max_length": model.info.max_length,
+    }
+    if text is not None:
+        return file_rows(text, model.encode, **common)
+    return story_rows(model.encode, fill_id=model.tokenizer.eos_token_id, **common)
 
 
 def _document(
@@ -100,22 +124,6 @@ def _loaded(model: LoadedModel | str, spec: EvaluateSpec) -> LoadedModel:
         trust_remote_code=spec.trust_remote_code,
         mask_token_id=spec.mask_token_id,
     )
-
-
-def _rows(model: LoadedModel, spec: EvaluateSpec) -> list[TextRow]:
-    if model.tokenizer is None:
-        raise InvalidInput(f"{model.info.ref} has no tokenizer, so it can't be put a text; save one beside the model.")
-    if model.is_diffusion:
-        model.check_masked()
-    common = {
-        "samples": spec.samples,
-        "seed": spec.seed,
-        "diffusion": model.is_diffusion,
-        "max_length": model.info.max_length,
-    }
-    if spec.text is not None:
-        return file_rows(spec.text, model.encode, **common)
-    return story_rows(model.encode, fill_id=model.tokenizer.eos_token_id, **common)
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:
