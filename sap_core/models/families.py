@@ -9,12 +9,13 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import causal, llada, native_diffusion
+from .zoo import causal, dream, llada, native_diffusion
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         llada.FAMILY,
+        dream.FAMILY,
         native_diffusion.FAMILY,
         causal.FAMILY,
     )

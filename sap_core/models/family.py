@@ -30,6 +30,7 @@ class Family:
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
         architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
         mask_token_id: Used where neither config nor tokenizer declare one.
         shift_logits: The model's row i predicts token i + 1 although it denoises; `LoadedModel.logits` shifts it back.
@@ -52,6 +53,7 @@ class Family:
     samplers: tuple[str, ...]
     native_config: Callable[[Config], Config] = dict
     architecture: str = ""
+    tokenizer: str = ""
     key_mapping: tuple[tuple[str, str], ...] = ()
     mask_token_id: int | None = None
     shift_logits: bool = False

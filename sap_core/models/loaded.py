@@ -79,6 +79,21 @@ class LoadedModel:
             input_ids=input_ids, attention_mask=mask, position_ids=positions(mask), use_cache=False
         ).logits
 
+    def span_logits(
+        self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
+    ) -> Tensor:
+        """Logits of a canvas while it is denoised; a block-causal family computes those of one block alone.
+
+        Args:
+            tokens: (batch, sequence).
+            span: (sequence,) bool, the columns that are wanted; None for all.
+            memory: Empty at the start of a canvas; a family keeps there what later calls can use again.
+
+        Returns:
+            (batch, sequence, vocabulary); rows outside of ``span`` may be zero.
+        """
+        return self.logits(tokens, observed=observed)
+
     @torch.no_grad()
     def next_logits(
         self, input_ids: Tensor, attention_mask: Tensor, past: Any | None

@@ -57,8 +57,11 @@ def load_model(
     module = read_weights(info, config, kind, trust_remote_code)
     linear_from_conv1d(module, info)
     check_layout(module, info)
-    tokenizer = load_tokenizer(Path(info.path), config, trust_remote_code=info.row.remote_code)
-    return adapter(info.row)(module.to(target), tokenizer, info)
+    row = info.row
+    tokenizer = load_tokenizer(
+        Path(info.path), config, trust_remote_code=row.remote_code, class_name=row.tokenizer
+    )
+    return adapter(row)(module.to(target), tokenizer, info)
 
 
 def pick_device(device: str) -> torch.device:

@@ -9,7 +9,7 @@ import torch
 
 from .canvas import Canvas
 from .check import Sampling
-from .masked import predict
+from .denoise import predict
 from .step import Step
 
 if TYPE_CHECKING:

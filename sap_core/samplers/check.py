@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, UnknownOption
 from ..models.family import AUTOREGRESSIVE
-from .rules import SAMPLERS
+from .rules import SAMPLERS, SamplerRule
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
     from ..specs import CaptureSpec
-
-DEFAULT_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,7 @@ class Sampling:
     sampler: str
     steps: int
     block_length: int
+    threshold: float | None = None
 
 
 def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
@@ -36,47 +35,64 @@ def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
     Raises:
         UnknownOption: a sampler this model can't use.
         InvalidInput: a length beyond the model's positions, nothing to fill, more steps than tokens, fewer steps than
-            blocks, guidance or blocks for an autoregressive model.
+            blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a threshold for a
+            rule that has none.
     """
     if info.max_length is not None and spec.length > info.max_length:
         raise InvalidInput(f"length is {spec.length}; {info.ref} takes at most {info.max_length} tokens.")
-    name = info.samplers[0] if spec.sampler == "auto" else spec.sampler
-    if name not in info.samplers:
-        usable = f"{info.ref} is {info.objective.replace('_', ' ')}."
-        if name in SAMPLERS:
-            known = ", ".join(info.samplers)
-            raise InvalidInput(f"Sampler '{name}' does not fit: {usable} Use one of: {known}.")
-        raise UnknownOption("sampler", name, info.samplers, hint=usable)
+    rule = _rule(info, spec)
     if fill < 1:
         raise InvalidInput(f"The prompt fills all {spec.length} tokens; give a greater length or a shorter prompt.")
-    steps = spec.steps if spec.steps is not None else (fill if _causal(info) else min(DEFAULT_STEPS, fill))
+    steps = spec.steps if spec.steps is not None else min(rule.default_steps or fill, fill)
     if not 1 <= steps <= fill:
         raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
-    if _causal(info):
+    if spec.threshold is not None and rule.threshold is None:
+        raise InvalidInput(f"threshold is {spec.threshold:g}, but sampler '{rule.name}' has none; leave it out.")
+    threshold = spec.threshold if spec.threshold is not None else rule.threshold
+    if info.objective == AUTOREGRESSIVE:
         if spec.guidance:
             raise InvalidInput(f"guidance is {spec.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
         if spec.block_length is not None and spec.block_length < fill:
             raise InvalidInput(f"block_length belongs to diffusion models; {info.ref} is autoregressive, leave it out.")
-        return Sampling(name, steps, fill)
-    block = min(spec.block_length or info.block_size or fill, fill)
+        return Sampling(rule.name, steps, fill)
+    if spec.guidance and not rule.guidance:
+        raise InvalidInput(f"guidance is {spec.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
+    return Sampling(rule.name, steps, _block_length(info, spec, steps, fill), threshold)
+
+
+def share_steps(sizes: list[int], steps: int) -> list[int]:
+    """How ``steps`` are shared among blocks of ``sizes`` tokens, in proportion to them.
+
+    Equal to LLaDA's steps // blocks wherever that is defined (equal blocks that divide the steps). A block never gets
+    more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become
+    one each.
+    """
+    spare, room = max(steps - len(sizes), 0), sum(sizes) - len(sizes)
+    edges = [0, *accumulate(size - 1 for size in sizes)]
+    return [1 + (spare * after // room - spare * before // room if room else 0) for before, after in pairwise(edges)]
+
+
+def _rule(info: ModelInfo, spec: CaptureSpec) -> SamplerRule:
+    name = info.samplers[0] if spec.sampler == "auto" else spec.sampler
+    if name in info.samplers:
+        return SAMPLERS[name]
+    kind = f"{info.ref} is {info.objective.replace('_', ' ')}."
+    if name in SAMPLERS:
+        raise InvalidInput(f"Sampler '{name}' does not fit: {kind} Use one of: {', '.join(info.samplers)}.")
+    raise UnknownOption("sampler", name, info.samplers, hint=kind)
+
+
+def _block_length(info: ModelInfo, spec: CaptureSpec, steps: int, fill: int) -> int:
+    own = info.block_size
+    if own is not None:
+        if spec.block_length not in (None, own):
+            raise InvalidInput(f"block_length is {spec.block_length}; {info.ref} has blocks of {own}, leave it out.")
+        return own
+    block = min(spec.block_length or fill, fill)
     blocks = math.ceil(fill / block)
     if steps < blocks:
         raise InvalidInput(
             f"steps is {steps}; the {fill} tokens to fill make {blocks} blocks of {block}, each needs a step at least: "
             f"give {blocks} steps or more, or longer blocks."
         )
-    return Sampling(name, steps, block)
-
-
-def steps_of_blocks(fill: int, block: int, steps: int) -> list[int]:
-    """How ``steps`` are shared among the blocks of a canvas, in proportion to their tokens.
-
-    Equal to LLaDA's steps // blocks wherever that is defined (blocks divide the tokens and the steps). A block never
-    gets more steps than it has tokens, nor less than one, as long as blocks <= steps <= fill.
-    """
-    edges = [steps * min(start, fill) // fill for start in range(0, fill + block, block)]
-    return [after - before for before, after in pairwise(edges)]
-
-
-def _causal(info: ModelInfo) -> bool:
-    return info.objective == AUTOREGRESSIVE
+    return block

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MASKED = "masked_diffusion"
+
 
 @dataclass(frozen=True)
 class SamplerRule:
-    """One row of the table. ``objective`` is that of the models it samples from; ``run`` is "module:function"."""
+    """One row of the table.
+
+    Attributes:
+        objective: That of the models it samples from.
+        run: "module:function", (model, canvas, spec, sampling, generator) -> steps.
+        default_steps: Steps when none are given; None: as many as there are tokens to fill.
+        threshold: Default of the confidence at which a token is kept; None for rules without one.
+        guidance: Whether classifier-free guidance applies.
+    """
 
     name: str
     title: str
@@ -15,6 +25,9 @@ class SamplerRule:
     help: str
     source: str
     run: str
+    default_steps: int | None = 64
+    threshold: float | None = None
+    guidance: bool = True
 
 
 SAMPLERS: dict[str, SamplerRule] = {
@@ -23,18 +36,87 @@ SAMPLERS: dict[str, SamplerRule] = {
         SamplerRule(
             "low_confidence",
             "Low-confidence remasking",
-            "masked_diffusion",
+            MASKED,
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.masked:low_confidence",
+            "sap_core.samplers.llada:low_confidence",
         ),
         SamplerRule(
             "random",
             "Random remasking",
-            "masked_diffusion",
+            MASKED,
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.masked:random",
+            "sap_core.samplers.llada:random",
+        ),
+        SamplerRule(
+            "confidence_threshold",
+            "Confidence threshold",
+            MASKED,
+            "Keeps every token that is sure enough, at least one a step; ends early when the model is sure.",
+            "Fast-dLLM, arXiv 2505.22618",
+            "sap_core.samplers.llada:confidence_threshold",
+            default_steps=None,
+            threshold=0.9,
+        ),
+        SamplerRule(
+            "origin",
+            "Random opening",
+            MASKED,
+            "Every mask opens with the probability that the noise schedule gives it.",
+            "Dream, arXiv 2508.15487",
+            "sap_core.samplers.schedule:origin_sampler",
+        ),
+        SamplerRule(
+            "maskgit_plus",
+            "Highest probability",
+            MASKED,
+            "Opens the masks with the most probable tokens, as many as the schedule says.",
+            "Dream, arXiv 2508.15487; MaskGIT, arXiv 2202.04200",
+            "sap_core.samplers.schedule:maskgit_plus_sampler",
+        ),
+        SamplerRule(
+            "topk_margin",
+            "Widest margin",
+            MASKED,
+            "Opens the masks whose best token is furthest ahead of the second best.",
+            "Dream, arXiv 2508.15487; arXiv 2502.06768",
+            "sap_core.samplers.schedule:topk_margin_sampler",
+        ),
+        SamplerRule(
+            "entropy",
+            "Lowest entropy",
+            MASKED,
+            "Opens the masks whose prediction has least entropy.",
+            "Dream, arXiv 2508.15487",
+            "sap_core.samplers.schedule:entropy_sampler",
+        ),
+        SamplerRule(
+            "mdlm",
+            "Ancestral",
+            MASKED,
+            "Draws each step from the exact reverse of the masking process.",
+            "MDLM, arXiv 2406.07524",
+            "sap_core.samplers.schedule:mdlm_sampler",
+        ),
+        SamplerRule(
+            "low_confidence_dynamic",
+            "Threshold within blocks",
+            MASKED,
+            "Within the model's blocks, keeps every token that is sure enough, and no fewer than an even share.",
+            "SDAR, arXiv 2510.06303",
+            "sap_core.samplers.llada:confidence_threshold",
+            default_steps=None,
+            threshold=0.85,
+        ),
+        SamplerRule(
+            "low_confidence_static",
+            "Even shares within blocks",
+            MASKED,
+            "Within the model's blocks, keeps the surest tokens, an even share at every step.",
+            "SDAR, arXiv 2510.06303",
+            "sap_core.samplers.llada:low_confidence",
+            default_steps=None,
         ),
         SamplerRule(
             "autoregressive",
@@ -43,6 +125,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             "One token after the other, each from all before it.",
             "",
             "sap_core.samplers.autoregressive:autoregressive",
+            default_steps=None,
+            guidance=False,
         ),
     )
 }

@@ -104,7 +104,7 @@ def test_a_tensor_is_missing(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelProblem, match="lacks 1 tensors.*model.norm.weight"):
+    with pytest.raises(ModelProblem, match=r"lacks 1 tensors.*model.norm.weight"):
         load_model(str(folder))
 
 
@@ -140,7 +140,7 @@ def test_llada_variants_that_llama_does_not_compute(golden: Path, tmp_path: Path
 
 
 def test_dtype_and_device_names(folder: Path) -> None:
-    with pytest.raises(InvalidInput, match="Unknown dtype 'float31'; known: .*float32"):
+    with pytest.raises(InvalidInput, match=r"Unknown dtype 'float31'; known: .*float32"):
         load_model(str(folder), dtype="float31")
     with pytest.raises(InvalidInput, match="Unknown device 'gpu'; known: auto, cpu"):
         load_model(str(folder), device="gpu")

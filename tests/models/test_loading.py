@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import transformers
 from conftest import save_word_tokenizer
 from safetensors.torch import load_file, safe_open
 
+from sap_core.errors import ModelProblem
 from sap_core.models import load_model
 from sap_core.models.saving import save_checkpoint
 
@@ -181,15 +180,29 @@ def test_causal_families_load_save_and_load_in_stock_transformers(name: str, tmp
         assert torch.equal(again(IDS).logits, model.logits(IDS))
 
 
-def test_remote_code_is_never_asked_for(tiny_causal: Path, tmp_path: Path) -> None:
-    """A config that points at code still loads natively, and nothing waits on standard input."""
+def test_remote_code_is_never_asked_for(
+    tiny_causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A config that points at code still loads natively; the code is not run and nothing is asked."""
     folder = Path(shutil.copytree(tiny_causal, tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "evil.py").write_text("raise SystemExit(7)\n")
-    code = f"from sap_core.models import load_model; load_model({str(folder)!r}, device='cpu')"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, stdin=subprocess.PIPE, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()[-500:]
-    assert done.stdout == b""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    assert load_model(str(folder), device="cpu").tokenizer is not None
+    assert capsys.readouterr().out == ""
+
+
+def test_a_damaged_tokenizer_is_named(tiny_causal: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_causal, tmp_path / "model"))
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelProblem, match=r"The tokenizer in .* can't be loaded"):
+        load_model(str(folder), device="cpu")
+
+
+def test_a_model_without_a_tokenizer_works_on_ids(golden: Path) -> None:
+    model = load_model(str(golden / "tiny-llada"), device="cpu")
+    assert model.tokenizer is None and model.piece(7) == "7"
+    with pytest.raises(ModelProblem, match="has no tokenizer"):
+        model.encode("text")

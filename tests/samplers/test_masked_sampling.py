@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from sap_core.errors import InvalidInput
 from sap_core.models import load_model
 from sap_core.samplers import build_canvas, sample
-from sap_core.samplers.masked import predict, top_positions, transfer_counts
+from sap_core.samplers.denoise import even_share, predict, top_positions
 from sap_core.specs import CaptureSpec
 
 PROMPTS = ["w1 w2 w3 w4 w5", "w6 w7"]
@@ -39,7 +40,7 @@ def test_a_prompt_longer_than_the_length(tiny_diffusion: Path) -> None:
 def test_steps_tell_one_story(tiny_diffusion: Path, sampler: str, block: int | None) -> None:
     steps = run(tiny_diffusion, sampler=sampler, block_length=block, steps=7)
     assert [step.index for step in steps] == list(range(7)) and {step.total for step in steps} == {7}
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert torch.equal(before.next_tokens, after.tokens)
     for step in steps:
         assert torch.equal(step.masked, step.tokens == MASK)
@@ -95,8 +96,9 @@ def test_guidance_hides_its_second_pass(tiny_diffusion: Path) -> None:
     assert seen == [True, False] * 3
 
 
-def test_transfer_counts_by_hand() -> None:
-    assert transfer_counts(torch.tensor([7, 8, 2]), 4).tolist() == [[2, 2, 2, 1], [2, 2, 2, 2], [1, 1, 0, 0]]
+def test_even_shares_by_hand() -> None:
+    shares = torch.stack([even_share(torch.tensor([7, 8, 2]), step, 4) for step in range(4)], 1)
+    assert shares.tolist() == [[2, 2, 2, 1], [2, 2, 2, 2], [1, 1, 0, 0]]
 
 
 def test_top_positions_by_hand() -> None:
@@ -114,9 +116,3 @@ def test_temperature_draws_from_the_tempered_softmax() -> None:
     torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.2]), atol=0.015, rtol=0)
     cold = torch.bincount(predict(logits, 0.5, torch.Generator().manual_seed(0)), minlength=3) / len(logits)
     torch.testing.assert_close(cold, torch.tensor([25.0, 9.0, 4.0]) / 38, atol=0.015, rtol=0)
-
-
-def test_a_banned_token_is_never_drawn() -> None:
-    logits = torch.tensor([[9.0, 1.0, 0.0]]).repeat(500, 1)
-    assert predict(logits, 0.0, torch.Generator(), banned=0).unique().tolist() == [1]
-    assert 0 not in predict(logits, 5.0, torch.Generator().manual_seed(0), banned=0)

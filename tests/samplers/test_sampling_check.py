@@ -9,7 +9,7 @@ import pytest
 from sap_core.errors import InvalidInput
 from sap_core.models import inspect_model
 from sap_core.samplers import check_sampling
-from sap_core.samplers.check import steps_of_blocks
+from sap_core.samplers.check import share_steps
 from sap_core.specs import CaptureSpec
 
 
@@ -66,14 +66,19 @@ def test_an_unknown_sampler_lists_the_known() -> None:
 
 
 def test_steps_are_shared_as_in_llada_where_blocks_divide() -> None:
-    assert steps_of_blocks(128, 32, 64) == [16, 16, 16, 16]
+    assert share_steps([32] * 4, 64) == [16] * 4 and share_steps([32] * 4, 4) == [1] * 4
 
 
-@pytest.mark.parametrize("fill", range(1, 24))
-@pytest.mark.parametrize("block", [1, 4, 7, 24])
-def test_every_block_gets_a_step_and_none_more_than_it_has_tokens(fill: int, block: int) -> None:
-    sizes = [min(block, fill - start) for start in range(0, fill, block)]
-    for steps in range(len(sizes), fill + 1):
-        shares = steps_of_blocks(fill, block, steps)
+@pytest.mark.parametrize("sizes", [[5], [1, 4, 4, 3], [4, 4, 4, 2], [1, 1, 1], [7, 1]])
+def test_every_block_gets_a_step_and_none_more_than_it_has_tokens(sizes: list[int]) -> None:
+    for steps in range(len(sizes), sum(sizes) + 1):
+        shares = share_steps(sizes, steps)
         assert sum(shares) == steps and len(shares) == len(sizes)
         assert all(1 <= share <= size for share, size in zip(shares, sizes, strict=True))
+
+
+def test_a_threshold_belongs_to_its_rules(tiny_diffusion: Path) -> None:
+    assert check(tiny_diffusion, sampler="confidence_threshold").threshold == 0.9
+    assert check(tiny_diffusion, sampler="confidence_threshold", threshold=0.5).threshold == 0.5
+    with pytest.raises(InvalidInput, match=r"threshold is 0.5, but sampler 'random' has none"):
+        check(tiny_diffusion, sampler="random", threshold=0.5)

@@ -85,6 +85,6 @@ FAMILY = Family(
     native_config=native_config,
     architecture="LlamaForCausalLM",
     key_mapping=KEYS,
-    samplers=("low_confidence", "random"),
+    samplers=("low_confidence", "random", "confidence_threshold"),
     export="original names and config",
 )

@@ -22,5 +22,14 @@ FAMILY = Family(
     matches=matches,
     native_config=lambda config: {**config, "is_causal": False},
     bans_mask=True,
-    samplers=("low_confidence", "random"),
+    samplers=(
+        "low_confidence",
+        "random",
+        "confidence_threshold",
+        "origin",
+        "maskgit_plus",
+        "topk_margin",
+        "entropy",
+        "mdlm",
+    ),
 )

@@ -1,0 +1,117 @@
+"""Each denoising rule against its stated formula, on logits made by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from sap_core.samplers import llada, schedule
+from sap_core.samplers.denoise import Moment
+
+# Four masked positions of one canvas; softmax of log p is p. The last of five words is the mask token.
+SHARES = torch.tensor(
+    [
+        [0.50, 0.45, 0.03, 0.02, 0.0],
+        [0.40, 0.15, 0.15, 0.30, 0.0],
+        [0.10, 0.70, 0.10, 0.10, 0.0],
+        [0.45, 0.05, 0.25, 0.25, 0.0],
+    ]
+)
+
+
+def moment(step: int = 0, steps: int = 4, **fields) -> Moment:
+    masked = torch.tensor([[False, True, True, True, True]])
+    settings = {
+        "logits": SHARES.log(),
+        "masked": masked,
+        "allowed": masked,
+        "start": masked.sum(1),
+        "step": step,
+        "steps": steps,
+        "temperature": 0.0,
+        "threshold": None,
+        "mask_id": 4,
+        "generator": torch.Generator().manual_seed(0),
+    }
+    return Moment(**{**settings, **fields})
+
+
+def chosen(rule, **fields) -> list[int]:
+    """Numbers of the masked positions that are written, 0 to 3."""
+    return (rule(moment(**fields))[2][0, 1:]).nonzero()[:, 0].tolist()
+
+
+def test_low_confidence_takes_the_highest_probability() -> None:
+    predicted, score, accepted = llada.keep_surest(moment())
+    assert predicted.tolist() == [0, 0, 1, 0]
+    torch.testing.assert_close(score, torch.tensor([0.5, 0.4, 0.7, 0.45]))
+    assert accepted.tolist() == [[False, False, False, True, False]]
+    assert chosen(llada.keep_surest, steps=2) == [0, 2]
+
+
+def test_random_takes_its_share_whatever_the_probability() -> None:
+    picks = {
+        tuple(chosen(llada.keep_random, steps=2, generator=torch.Generator().manual_seed(seed))) for seed in range(40)
+    }
+    assert len(picks) == 6
+
+
+def test_a_threshold_keeps_all_that_reach_it_and_at_least_one() -> None:
+    assert chosen(llada.keep_above_threshold, threshold=0.449) == [0, 2, 3]
+    assert chosen(llada.keep_above_threshold, threshold=0.9) == [2]
+    assert chosen(llada.keep_above_threshold, threshold=0.9, steps=2) == [0, 2]
+
+
+def test_a_threshold_writes_nothing_outside_the_block() -> None:
+    allowed = torch.tensor([[False, True, True, False, False]])
+    assert chosen(llada.keep_above_threshold, threshold=0.1, allowed=allowed) == [0, 1]
+
+
+# 1 - s / t of the first of four steps: t = 1, s = 1 - 0.999 / 4; of four masks, int(4 x 0.24975) = 0 open.
+def test_dream_opens_as_many_as_its_schedule_says() -> None:
+    assert chosen(schedule.maskgit_plus) == []
+    assert chosen(schedule.maskgit_plus, steps=2) == [2]
+    assert chosen(schedule.maskgit_plus, step=3) == [0, 1, 2, 3]
+    assert schedule.opening(moment()) == pytest.approx(0.999 / 4)
+
+
+def test_dream_ranks_by_probability_margin_or_entropy() -> None:
+    _, margin, _ = schedule.topk_margin(moment(steps=2))
+    torch.testing.assert_close(margin, torch.tensor([0.05, 0.1, 0.6, 0.2]))
+    _, negative, _ = schedule.entropy(moment(steps=2))
+    expected = [sum(p * math.log(p) for p in row if p) for row in SHARES.tolist()]
+    assert negative.tolist() == pytest.approx(expected, abs=1e-6)
+    # Of three open masks, 0 leads by probability, 3 by margin, 0 by entropy.
+    allowed = torch.tensor([[False, True, True, False, True]])
+    picks = [chosen(rule, steps=2, step=1, allowed=allowed) for rule in (schedule.maskgit_plus, schedule.entropy)]
+    assert picks == [[0, 1, 3], [0, 1, 3]]
+    long = {"steps": 3, "step": 1, "allowed": allowed}  # 1 - s / t = 0.4995: one of three
+    assert chosen(schedule.maskgit_plus, **long) == [0]
+    assert chosen(schedule.topk_margin, **long) == [3]
+    assert chosen(schedule.entropy, **long) == [0]
+
+
+def test_origin_opens_each_mask_with_the_probability_of_the_schedule() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = [schedule.origin(moment(generator=generator))[2][0, 1:].float() for _ in range(3000)]
+    share = torch.stack(draws).mean(0)
+    torch.testing.assert_close(share, torch.full((4,), 0.999 / 4), atol=0.03, rtol=0)
+    assert schedule.origin(moment(step=3))[2].sum() == 4
+
+
+def test_mdlm_draws_from_q() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([schedule.mdlm(moment(step=1, temperature=1.0, generator=generator))[0] for _ in range(4000)])
+    before, after = 1 - 0.999 / 4, 1 - 2 * 0.999 / 4
+    for position in range(4):
+        share = torch.bincount(drawn[:, position], minlength=5) / len(drawn)
+        expected = SHARES[position] * (before - after) / before
+        expected[4] = after / before
+        torch.testing.assert_close(share, expected, atol=0.03, rtol=0)
+
+
+def test_mdlm_writes_everything_at_its_last_step_and_never_the_mask() -> None:
+    predicted, _, accepted = schedule.mdlm(moment(step=3))
+    assert predicted.tolist() == [0, 0, 1, 0] and accepted.sum() == 4
