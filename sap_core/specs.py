@@ -60,6 +60,9 @@ class CaptureSpec(ModelOptions):
     block_length: int | None = Field(None, ge=1, description="tokens per semi-autoregressive block; default one block")
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
     guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
+    threshold: float | None = Field(
+        None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default the rule's own"
+    )
     seed: int = 0
     name: str = Field("", description="shown in the list of runs")
 
@@ -150,6 +153,34 @@ class ExportSpec(Spec):
     verify: bool = True
 
 
+class SweepSpec(ModelOptions, CalibrationOptions):
+    """Prune one model in every combination of the lists below and measure each on the same texts and masks.
+
+    `sap_core.sweeps.grid` says which cells this makes; nothing here is checked against the other lists.
+    """
+
+    kind: Literal["sweep"] = "sweep"
+    methods: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = Field(("unstructured",), min_length=1)
+    sparsities: tuple[float, ...] = Field((0.5,), min_length=1, description="an N:M pattern has its own and one cell")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="of calibration texts and noise")
+    preset: str | None = Field(None, description="a ready list of variants in place of methods: ablation")
+    skip_invalid: bool = Field(False, description="leave impossible combinations out, with the reason, not refuse")
+    text: str | None = Field(None, description="FILE.txt to measure on; default: held-out stories of the demo corpus")
+    texts: int = Field(32, ge=1, description="texts to measure on")
+    draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
+    tasks: int = Field(0, ge=0, description="examples of each demo task; 0 leaves the tasks out")
+    speed: bool = Field(False, description="time generation, in turns with the dense model")
+    evaluation_seed: int = Field(0, description="of the texts and masks, the same for every cell")
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> SweepSpec:
+        if bool(self.methods) == (self.preset is not None):
+            raise InvalidInput("a sweep needs either methods, such as wanda,sink, or a preset, and not both.")
+        return self
+
+
 def parse_spec(document: dict[str, Any]) -> Spec:
     """The spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
 
@@ -157,7 +188,8 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         UnknownOption: no such kind.
         InvalidInput: a field does not fit.
     """
-    kinds = {cls.model_fields["kind"].default: cls for cls in (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec)}
+    known = (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec, SweepSpec)
+    kinds = {cls.model_fields["kind"].default: cls for cls in known}
     kind = document.get("kind")
     if kind not in kinds:
         raise UnknownOption("kind of spec", kind, kinds)
