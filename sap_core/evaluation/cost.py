@@ -43,8 +43,7 @@ def generation_speed(models: list[LoadedModel], *, repeats: int = _REPEATS) -> l
                 turns[i].append(time.perf_counter() - started)
     seconds = [statistics.median(turn) for turn in turns]
     return [
-        {"tokens_per_second": count / second, "seconds": second}
-        for count, second in zip(written, seconds, strict=True)
+        {"tokens_per_second": count / second, "seconds": second} for count, second in zip(written, seconds, strict=True)
     ]
 
 

@@ -76,9 +76,11 @@ def _quality(quality: dict[str, Any] | None) -> str:
     lines = ["## Quality", "", "| | nats per token | standard error | perplexity |", "|---|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            lines.append("| {} | {nats_per_token:.4f} | {standard_error:.4f} | {perplexity:.3f} |".format(
-                title, **side["likelihood"]
-            ))
+            lines.append(
+                "| {} | {nats_per_token:.4f} | {standard_error:.4f} | {perplexity:.3f} |".format(
+                    title, **side["likelihood"]
+                )
+            )
     if quality.get("difference"):
         change = quality["difference"]
         lines.append(f"| difference, paired | {change['nats_per_token']:+.4f} | {change['standard_error']:.4f} | |")

@@ -28,7 +28,7 @@ def main(folder: str, loader: str) -> dict:
         with torch.no_grad():
             logits = model(input_ids=expected["tokens"], use_cache=False).logits
     else:
-        from sap_core import load_model
+        from sap_core.models import load_model
 
         loaded = load_model(folder, device="cpu")
         tokenizer, name = loaded.tokenizer, type(loaded.module).__name__

@@ -47,7 +47,5 @@ def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallbac
 
     length = min(128, model.info.max_length or 128)
     with tempfile.TemporaryDirectory() as folder:
-        run = capture(
-            model, prompt=DEMO_PROMPT, length=length, seed=seed, out=Path(folder) / "run", progress=progress
-        )
+        run = capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=Path(folder) / "run", progress=progress)
         return rank_heads(run)

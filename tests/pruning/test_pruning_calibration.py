@@ -1,0 +1,83 @@
+"""Calibration data: the three sources and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sap_core.errors import InvalidInput
+from sap_core.pruning.calibration import read_calibration
+
+
+def read(source, **changes):
+    options = {"samples": 4, "length": None, "seed": 0, "vocab_size": 96, "max_length": 64, "fill_id": 1}
+    options |= {"encode": lambda text: [3 + len(word) % 90 for word in text.split()]} | changes
+    return read_calibration(str(source), **options)
+
+
+def test_ids_are_used_as_they_are(tmp_path):
+    ids = np.arange(60, dtype=np.int64).reshape(5, 12)
+    np.save(tmp_path / "ids.npy", ids)
+    found = read(tmp_path / "ids.npy", samples=2, length=3)
+    assert (found.tokens == ids).all() and found.valid.all()
+    assert found.describe()["samples"] == 5
+
+
+def test_stories_end_with_the_end_token_and_their_fill_does_not_count():
+    found = read("demo", max_length=512, samples=6)
+    assert found.tokens.shape[0] == 6 and found.tokens.shape[1] % 32 == 0
+    for tokens, valid in zip(found.tokens, found.valid, strict=True):
+        assert tokens[valid][-1] == 1 and (tokens[~valid] == 1).all() and not (tokens[valid][:-1] == 1).any()
+    assert (read("demo", seed=1).tokens != read("demo", seed=0).tokens).any()
+    assert (read("demo").tokens == read("demo").tokens).all()
+
+
+def test_a_text_file_is_cut_into_windows_without_overlap(tmp_path):
+    (tmp_path / "text.txt").write_text(" ".join("x" * (i % 80 + 1) for i in range(205)))
+    found = read(tmp_path / "text.txt", length=20, samples=10)
+    assert found.tokens.shape == (10, 20)
+    assert (found.tokens.flatten() == [3 + (i % 80 + 1) % 90 for i in range(200)]).all()
+    assert read(tmp_path / "text.txt", length=20, samples=3).tokens.shape == (3, 20)
+
+
+@pytest.mark.parametrize(("ids", "words"), [
+    (np.zeros((2, 4), np.int32), "holds int32; expected int64"),
+    (np.zeros((2, 4), np.float32), "holds float32"),
+    (np.zeros(8, np.int64), r"shape \(8,\); expected \(samples, length\)"),
+    (np.zeros((0, 4), np.int64), "is empty"),
+    (np.full((2, 4), 96), "ids 96 to 96 but the vocabulary is 0 to 95"),
+    (np.full((2, 4), -1), "ids -1"),
+    (np.zeros((2, 65), np.int64), "65 tokens but the model has 64 positions"),
+])  # fmt: skip
+def test_unusable_ids_are_refused(tmp_path, ids, words):
+    np.save(tmp_path / "bad.npy", ids)
+    with pytest.raises(InvalidInput, match=words):
+        read(tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("empty.txt", b"", "is empty"),
+    ("blank.txt", b" \n ", "is empty"),
+    ("empty.npy", b"", "is empty"),
+    ("latin.txt", b"caf\xe9", "not UTF-8"),
+    ("broken.npy", b"not numpy at all", "not a readable .npy"),
+    ("data.csv", b"a,b", "expected demo, a FILE.txt, or a FILE.npy"),
+])  # fmt: skip
+def test_unusable_files_are_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=words) as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_python_objects_is_refused_and_not_run(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InvalidInput, match="not a readable"):
+        read(tmp_path / "objects.npy")
+
+
+def test_text_needs_a_tokenizer_and_a_length_the_model_takes():
+    with pytest.raises(InvalidInput, match="no tokenizer"):
+        read("demo", encode=None)
+    with pytest.raises(InvalidInput, match="64 positions"):
+        read("demo", length=65)
