@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import causal, dream, llada, native_diffusion
+from .zoo import causal, dream, llada, masked_lm, native_diffusion
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -17,6 +17,7 @@ FAMILIES: dict[str, Family] = {
         llada.FAMILY,
         dream.FAMILY,
         native_diffusion.FAMILY,
+        masked_lm.FAMILY,
         causal.FAMILY,
     )
 }

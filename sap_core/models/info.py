@@ -25,8 +25,7 @@ FIELDS = {
     "max_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 }
 NEEDED = ("layers", "heads", "hidden", "vocab_size")
-# RoBERTa's positions start after its padding index.
-RESERVED_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2}
+ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,13 @@ def read_sizes(config: Config, ref: str) -> dict[str, Any]:
     sizes.setdefault("ffn", 4 * sizes["hidden"])
     sizes.setdefault("max_length", None)
     if sizes["max_length"] is not None:
-        sizes["max_length"] -= RESERVED_POSITIONS.get(config.get("model_type"), 0)
+        sizes["max_length"] -= first_position(config)
     return sizes
+
+
+def first_position(config: Config) -> int:
+    """The position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
+    return config.get("pad_token_id", 1) + 1 if config.get("model_type") in ROBERTAS else 0
 
 
 def _mask_token(family: Family, source: Source, native: Config, vocab_size: int, given: int | None) -> int | None:

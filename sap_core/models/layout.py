@@ -25,8 +25,11 @@ STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate")
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
-# Stored names that the native class has under another one.
-RENAMED = {"gpt_neox": (("embed_out.", "lm_head."),)}
+# Stored names that the native class has under another one: patterns and replacements.
+RENAMED = {
+    "gpt_neox": ((r"^embed_out\.", "lm_head."),),
+    "bert": ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+}
 # Classes that store a linear layer as (in, out).
 TRANSPOSED = {"gpt2", "openai-gpt"}
 
@@ -73,9 +76,8 @@ def kind_of(rest: str) -> str | None:
 
 def module_key(key: str, model_type: str) -> str:
     """A stored name as the native module has it: renamed, with the inner model's path where that was left out."""
-    for old, new in RENAMED.get(model_type, ()):
-        if key.startswith(old):
-            key = new + key.removeprefix(old)
+    for pattern, replacement in RENAMED.get(model_type, ()):
+        key = re.sub(pattern, replacement, key)
     base = BASE.get(model_type)
     if base is None or key.startswith((f"{base}.", "lm_head.")):
         return key

@@ -58,7 +58,7 @@ def _write_file(
         metadata = original.metadata() or {"format": "pt"}
         for tensor in tensors:
             name = model.info.keys[tensor.key]
-            value = state.get(name)
+            value = state.get(name, state.get(tensor.key))
             # A clone, because tied weights share memory and safetensors refuses that.
             content[tensor.key] = original.get_tensor(tensor.key) if value is None else value.cpu().contiguous().clone()
     save_file(content, target, metadata=metadata)
@@ -67,7 +67,7 @@ def _write_file(
 
 def _check_covered(model: LoadedModel, stored: tuple[StoredTensor, ...], state: dict[str, torch.Tensor]) -> None:
     """Every weight of the module is written under some name; tied ones count once."""
-    written = {model.info.keys[tensor.key] for tensor in stored}
+    written = {model.info.keys[tensor.key] for tensor in stored} | {tensor.key for tensor in stored}
     memory = {state[name].data_ptr() for name in written & state.keys()}
     lost = [name for name, value in state.items() if name not in written and value.data_ptr() not in memory]
     parameters = {name for name, _ in model.module.named_parameters()}

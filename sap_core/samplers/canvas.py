@@ -57,13 +57,19 @@ def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Can
     mask = model.check_masked()
     rows, lengths = [], []
     for prompt in prompts:
-        closing = [prompt[-1]] if model.info.row.closes_canvas and len(prompt) > 1 else []
+        closing = prompt[-1:] if model.info.row.closes_canvas and _ends(model, prompt) else []
         opening = prompt[: len(prompt) - len(closing)]
         rows.append(opening + [mask] * (length - len(prompt)) + closing)
         lengths.append(len(opening))
     tokens = torch.tensor(rows, dtype=torch.long, device=model.device)
     fill = int((tokens == mask).sum(1).max())
     return Canvas(tokens, torch.ones_like(tokens), tuple(lengths), fill)
+
+
+def _ends(model: LoadedModel, prompt: list[int]) -> bool:
+    """Whether the tokenizer put a closing token behind the prompt, behind an opening one."""
+    closers = {getattr(model.tokenizer, name, None) for name in ("sep_token_id", "eos_token_id")} - {None}
+    return len(prompt) > 1 and prompt[-1] in closers
 
 
 def _autoregressive(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:

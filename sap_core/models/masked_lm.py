@@ -1,0 +1,23 @@
+"""BERT-like models: no cache, and position ids that each class counts in its own way."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from .info import first_position
+from .loaded import LoadedModel, positions
+
+
+class MaskedLanguageModel(LoadedModel):
+    """A `LoadedModel` around a class of AutoModelForMaskedLM."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        options: dict[str, Any] = {}
+        if attention_mask is not None:
+            options["attention_mask"] = attention_mask.to(self.device)
+            if "position_ids" in inspect.signature(self.module.forward).parameters:
+                options["position_ids"] = positions(options["attention_mask"]) + first_position(self.info.native_config)
+        return self.module(input_ids=input_ids, **options).logits
