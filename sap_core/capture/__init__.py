@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
@@ -20,3 +22,14 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Verb(ModuleType):
+    """Importing this package binds its name in `sap_core`, where the verb ``sap_core.capture(...)`` should be; so the
+    package can be called as the verb."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_module(".verb", __name__).capture(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Verb

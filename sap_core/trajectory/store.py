@@ -21,7 +21,8 @@ from ..errors import OperationFailed, RunProblem
 SCHEMA = 1
 CHUNK_BYTES = 2 * 2**20  # aimed at, uncompressed; measured: smaller chunks are slower to read by their number
 CHUNK_STEPS = 32
-FLUSH_SECONDS = 1.0  # an unfinished chunk is rewritten at most this often, so that readers lag by about a second
+FLUSH_SECONDS = 1.0  # an unfinished chunk is rewritten at most this often, so that readers lag by about a second ...
+FLUSH_SHARE = 0.05  # ... and so seldom that it takes at most this share of the time
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,12 @@ class TrajectoryWriter:
         self.chunk_steps = int(np.clip(CHUNK_BYTES // (4 * heads * positions), 1, min(CHUNK_STEPS, max(steps, 1))))
         self.written = 0
         self._buffer: list[dict[str, np.ndarray]] = []  # steps of the chunk that is being filled
-        self._flushed = 0.0
+        self._due = 0.0  # when an unfinished chunk may be written again
+        self._pending: dict[str, Any] = {}
         try:
             self._group = zarr.create_group(self.path, zarr_format=3)
-            for name, row in VARIABLES.items():
-                self._group.create_array(
+            self._arrays = {
+                name: self._group.create_array(
                     name,
                     shape=tuple(self.sizes[dim] for dim in row.dims),
                     chunks=tuple(self._chunk(dim) for dim in row.dims),
@@ -100,15 +102,13 @@ class TrajectoryWriter:
                     dimension_names=row.dims,
                     attributes={"units": row.units, "long_name": row.help},
                 )
+                for name, row in VARIABLES.items()
+            }
         except (OSError, ValueError) as error:
             raise OperationFailed(f"Can't write a trajectory at {self.path}: {error}. Choose another folder.") from None
-        if valid is not None:
-            self._group["valid"][:] = valid
-        else:
-            self._group["valid"][:] = True
-        if prompt is not None:
-            self._group["prompt"][:] = prompt
-        self._group.update_attributes({**(attrs or {}), "steps_total": steps, "schema": SCHEMA, "steps_written": 0})
+        self._put("valid", slice(None), np.ones(positions, bool) if valid is None else np.asarray(valid))
+        self._put("prompt", slice(None), np.zeros(positions, bool) if prompt is None else np.asarray(prompt))
+        self._update(**(attrs or {}), steps_total=steps, schema=SCHEMA, steps_written=0)
 
     def append(self, step: int, **arrays: np.ndarray) -> None:
         """Add step ``step`` (0-based, in order). Arrays have their variable's dims without ``step``; all are optional.
@@ -122,10 +122,14 @@ class TrajectoryWriter:
         self._buffer.append({name: self._checked(name, value) for name, value in arrays.items()})
         self.written += 1
         full = len(self._buffer) == self.chunk_steps or self.written == self.sizes["step"]
-        if full or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+        if full or time.monotonic() >= self._due:
             self.flush()
         if full:
             self._buffer = []
+
+    def annotate(self, **attrs: Any) -> None:
+        """Set attributes at the next flush."""
+        self._pending.update(attrs)
 
     def write_all(self, steps: int, **arrays: np.ndarray) -> None:
         """Put the first ``steps`` steps of some variables at once: arrays have all dims, ``step`` first."""
@@ -144,13 +148,16 @@ class TrajectoryWriter:
 
     def flush(self) -> None:
         """Write what is buffered; readers see every appended step afterwards."""
+        begun = time.monotonic()
         if self._buffer:
             first = self.written - len(self._buffer)
             for name in self._buffer[-1]:
                 block = np.stack([arrays[name] for arrays in self._buffer])
                 self._put(name, slice(first, self.written), block)
-        self._update(steps_written=self.written)
-        self._flushed = time.monotonic()
+        self._update(steps_written=self.written, **self._pending)
+        self._pending = {}
+        ended = time.monotonic()
+        self._due = ended + max(FLUSH_SECONDS, (ended - begun) / FLUSH_SHARE)
 
     def close(self, **attrs: Any) -> None:
         """Flush, and set attributes that are known only now (such as ``pieces``)."""
@@ -181,7 +188,7 @@ class TrajectoryWriter:
 
     def _put(self, name: str, where: Any, value: np.ndarray) -> None:
         try:
-            self._group[name][where] = value
+            self._arrays[name][where] = value
         except OSError as error:
             raise OperationFailed(
                 f"Can't write to {self.path}: {error}. Free some space; the steps written before it are kept."

@@ -1,0 +1,71 @@
+"""Capturing a masked diffusion model: one recorded forward per denoising step, written as it comes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..models import LoadedModel
+from ..progress import Progress, ProgressCallback
+from ..samplers import Canvas, Step, sample
+from ..specs import CaptureSpec
+from .recorder import AttentionStats, record_attention
+from .writing import Clock, Pieces, live_text, new_trajectory, result, texts, token_arrays
+
+
+class DiffusionCapture:
+    """One capture; `run` does it, `result` tells how far it came."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        spec: CaptureSpec,
+        canvas: Canvas,
+        steps: int,
+        folder: Path,
+        progress: ProgressCallback,
+    ) -> None:
+        self._model, self._spec, self._canvas, self._steps = model, spec, canvas, steps
+        self._folder, self._progress = folder, progress
+        self._last: Step | None = None
+        self._clock = Clock()
+
+    def run(self) -> None:
+        model, positions = self._model, self._canvas.tokens.shape[1]
+        pieces = Pieces(model)
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(
+                    new_trajectory(self._folder, i, model, self._spec, self._canvas, self._steps, positions)
+                )
+                for i in range(len(self._canvas.tokens))
+            ]
+            recorder = stack.enter_context(record_attention(model))
+            for step in sample(model, self._canvas, self._spec):
+                stats = recorder.collect()
+                for i, writer in enumerate(writers):
+                    arrays = token_arrays(step, i)
+                    writer.annotate(pieces=pieces.add(arrays["token"], arrays["next_token"]))
+                    writer.append(step.index, **arrays, **_attention_arrays(stats, i))
+                self._last = step
+                self._progress(self._report(step))
+
+    def result(self) -> dict[str, Any]:
+        tokens = self._canvas.tokens if self._last is None else self._last.next_tokens
+        written = texts(self._model, tokens, tokens == self._model.info.mask_token_id)
+        return result(written, 0 if self._last is None else self._last.index + 1, self._steps, self._clock)
+
+    def _report(self, step: Step) -> Progress:
+        blank = step.next_tokens == self._model.info.mask_token_id
+        data = {
+            "text": live_text(self._model, step.next_tokens[0], blank[0]),
+            "masked": int(blank[0].sum()),
+            "step_seconds": self._clock.tick(),
+        }
+        return Progress("denoise", step.index + 1, step.total, "Denoising", data)
+
+
+def _attention_arrays(stats: AttentionStats, sample: int) -> dict[str, Any]:
+    names = ("received", "received_masked", "entropy", "distance")
+    return {name: getattr(stats, name)[sample].numpy() for name in names}
