@@ -9,11 +9,12 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import causal, dream, llada, masked_lm, native_diffusion
+from .zoo import causal, dream, llada, llada_moe, masked_lm, native_diffusion
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
+        llada_moe.FAMILY,
         llada.FAMILY,
         dream.FAMILY,
         native_diffusion.FAMILY,

@@ -34,6 +34,7 @@ class ModelInfo:
 
     ``matrices`` are the prunable linear layers inside the blocks, in block order, under native module names.
     ``max_length`` is None where the config sets no limit; ``mask_token_id`` where nothing declares one.
+    ``no_pruning`` is the reason why pruning is refused, "" where it is not.
     ``config`` and ``native_config`` are config.json as stored and as the native class reads it; ``keys`` maps stored
     tensor names to native ones.
     """
@@ -58,6 +59,7 @@ class ModelInfo:
     matrices: tuple[Matrix, ...]
     samplers: tuple[str, ...]
     block_size: int | None = None
+    no_pruning: str = ""
     config: Config = field(default_factory=dict, repr=False, compare=False)
     native_config: Config = field(default_factory=dict, repr=False, compare=False)
     keys: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -66,6 +68,11 @@ class ModelInfo:
     def row(self) -> Family:
         """The row of the table of families."""
         return FAMILIES[self.family]
+
+    def check_prunable(self) -> None:
+        """Raises ModelProblem with the reason where this model can't be pruned."""
+        if self.no_pruning:
+            raise ModelProblem(f"{self.ref} can't be pruned: {self.no_pruning}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: everything a page shows, matrices as their number."""
@@ -112,6 +119,7 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
         matrices=find_matrices(shapes, model_type),
         samplers=family.samplers,
         block_size=family.block_size,
+        no_pruning=family.no_pruning or _packed_experts(shapes),
         config=source.config,
         native_config=native,
         keys=keys,
@@ -168,6 +176,12 @@ def _mask_token(family: Family, source: Source, native: Config, vocab_size: int,
             "give the right one with mask_token_id."
         )
     return declared
+
+
+def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:
+    """Why experts that are stored in 3-D tensors can't be pruned; "" where there are none."""
+    packed = next((name for name, shape in shapes.items() if len(shape) == 3 and "expert" in name), None)
+    return f"its experts are stored in 3-D tensors ({packed}), which no pruning pattern here reads" if packed else ""
 
 
 def _main_dtype(tensors: tuple[StoredTensor, ...]) -> str:

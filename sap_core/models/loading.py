@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelProblem, UnknownOption
+from .experts import unpack_experts
 from .family import Family
 from .info import ModelInfo, describe
 from .layout import TRANSPOSED
@@ -56,7 +57,8 @@ def load_model(
     config = native_config_object(info)
     module = read_weights(info, config, kind, trust_remote_code)
     linear_from_conv1d(module, info)
-    check_layout(module, info)
+    unpack_experts(module, info.matrices)
+    info = prunable_as_loaded(module, info)
     row = info.row
     tokenizer = load_tokenizer(
         Path(info.path), config, trust_remote_code=row.remote_code, class_name=row.tokenizer
@@ -174,19 +176,25 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
         setattr(module.get_submodule(parent), name, new)
 
 
-def check_layout(module: nn.Module, info: ModelInfo) -> None:
-    """Holds the description to the module: every matrix it lists is a linear layer of that shape.
+def prunable_as_loaded(module: nn.Module, info: ModelInfo) -> ModelInfo:
+    """Holds the description to the module: every matrix it lists must be a linear layer of that shape.
 
-    Raises:
-        ModelProblem: a name or shape that does not agree; nothing downstream could be trusted.
+    Where one is not, the model still runs and can be captured; pruning is refused with the name of what is in the way.
     """
     for matrix in info.matrices:
-        try:
-            layer = module.get_submodule(matrix.name)
-        except AttributeError:
-            layer = None
+        layer = _submodule(module, matrix.name)
         if not isinstance(layer, nn.Linear) or tuple(layer.weight.shape) != (matrix.rows, matrix.cols):
-            raise ModelProblem(f"{info.ref}: {matrix.name} is no {matrix.rows} x {matrix.cols} linear layer as loaded.")
+            reason = f"{matrix.name} is no {matrix.rows} x {matrix.cols} linear layer in {type(module).__name__}"
+            loaded = tuple(m for m in info.matrices if isinstance(_submodule(module, m.name), nn.Linear))
+            return dataclasses.replace(info, matrices=loaded, no_pruning=info.no_pruning or reason)
+    return info
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def adapter(row: Family) -> type[LoadedModel]:

@@ -1,0 +1,62 @@
+"""Mixtures of experts as linear layers: transformers keeps all experts of a block in 3-D tensors, which no pruner sees.
+
+Here each expert's matrices become nn.Linear modules under the names the checkpoint gives them, on views of the same
+memory, so that scores, masks and saving treat an expert like any other layer.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from .layout import Matrix
+
+EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
+
+
+class Expert(nn.Module):
+    """down(act(gate(x)) * up(x))."""
+
+    def __init__(self, gate: Tensor, up: Tensor, down: Tensor, act: nn.Module) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = map(_linear, (gate, up, down))
+        self.act_fn = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Experts(nn.ModuleList):
+    """Drop-in for transformers' experts modules; the sum over each token's chosen experts, in their order."""
+
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k) -> (tokens, width)."""
+        total = torch.zeros_like(hidden_states)
+        for number in top_k_index.unique().tolist():
+            token, rank = torch.where(top_k_index == number)
+            output = self[number](hidden_states[token]) * top_k_weights[token, rank, None]
+            total.index_add_(0, token, output.to(total.dtype))
+        return total
+
+
+def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
+    """Replaces, in place, the packed experts that ``matrices`` name one by one."""
+    owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
+    for owner in owners:
+        packed = module.get_submodule(owner)
+        if not hasattr(packed, "gate_up_proj"):
+            continue
+        gate_up, down = packed.gate_up_proj.data, packed.down_proj.data
+        experts = Experts(
+            Expert(*both.chunk(2), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True)
+        )
+        parent, _, name = owner.rpartition(".")
+        setattr(module.get_submodule(parent), name, experts)
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
