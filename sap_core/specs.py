@@ -96,6 +96,12 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     method: str = "sink"
     sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
     pattern: str = Field("unstructured", description="unstructured, or N:M (N of M consecutive inputs zeroed)")
+    compare: Literal["auto", "row", "matrix"] = Field(
+        AUTO, description="weights compete within their output row or their matrix; auto is the method's own way"
+    )
+    order: Literal["auto", "sequential", "one_shot"] = Field(
+        AUTO, description="block by block on pruned inputs, or all at once on dense ones; auto is the method's own way"
+    )
     heads: tuple[tuple[int, int], ...] | None = Field(
         None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
     )
@@ -125,7 +131,7 @@ class PruneSpec(ModelOptions, CalibrationOptions):
 
     @model_validator(mode="after")
     def _combination(self) -> PruneSpec:
-        check_combination(self.method, self.pattern, self.sparsity)
+        check_combination(self.method, self.pattern, self.sparsity, self.compare, self.order)
         if self.method != "heads" and (self.heads is not None or self.run is not None):
             raise InvalidInput(f"heads and run belong to method 'heads', not to '{self.method}'; leave them out.")
         return self

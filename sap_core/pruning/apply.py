@@ -7,21 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..progress import Progress, ProgressCallback, silent
-from ..remember import remember
+from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
 from . import heads as head_surgery
 from .calibration import Calibration, check_source, read_calibration
-from .masks import lowest
-from .methods import METHODS, Method, parse_pattern
-from .noise import noised_inputs
-from .plan import PlannedMatrix, PruningPlan, make_plan
-from .scores import score
-from .statistics import TokenRows, block_by_block, one_shot
+from .methods import METHODS, Method
+from .plan import PruningPlan, make_plan
+from .removal import remove
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -70,7 +65,7 @@ def prune(
     else:
         _check_plan(plan, dense.info, spec)
     pruned = dense.clone()
-    _remove(dense, pruned, plan, method, spec, calibration, progress)
+    remove(dense, pruned, plan, spec, calibration, progress)
     report = _report(pruned, plan, method, calibration, time.perf_counter() - started)
     return Pruned(pruned, plan, spec, report)
 
@@ -132,14 +127,20 @@ def _loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
 
 
 def _check_method(model: LoadedModel, method: Method) -> None:
+    model.info.check_prunable()
     if not method.needs_mask_token:
         return
-    if model.info.objective == "autoregressive" and method.sinks == "none":
-        raise InvalidInput(
-            f"method '{method.name}' masks parts of the text, which an autoregressive model never sees; use wanda."
-        )
-    if model.info.objective == "masked_diffusion":
+    if model.is_diffusion:
         model.check_masked()
+    elif method.name in _NEEDS_NOISE:
+        raise InvalidInput(
+            f"method '{method.name}' compares levels of masking, which an autoregressive model never sees; "
+            f"use {_NEEDS_NOISE[method.name]}."
+        )
+
+
+# Methods that say nothing of their own about clean text, and what says the same there.
+_NEEDS_NOISE = {"noised_wanda": "wanda", "sink_temporal": "sink"}
 
 
 def _ranking(spec: PruneSpec, loaded: Any, progress: ProgressCallback) -> Any:
@@ -178,85 +179,6 @@ def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
     )
 
 
-def _remove(
-    dense: LoadedModel,
-    pruned: LoadedModel,
-    plan: PruningPlan,
-    method: Method,
-    spec: PruneSpec,
-    calibration: Calibration | None,
-    progress: ProgressCallback,
-) -> None:
-    if method.score == "heads":
-        head_surgery.zero_heads(pruned, plan.heads)
-        return
-    planned = {matrix.name: matrix for matrix in plan.matrices}
-    if calibration is None:
-        for layer in range(len(pruned.blocks)):
-            _prune_block(pruned, layer, {}, planned, plan, method)
-            progress(Progress("prune", layer + 1, len(pruned.blocks)))
-        return
-    data = _token_rows(dense, method, calibration, spec.seed)
-    if method.sequential:
-        block_by_block(
-            pruned,
-            data,
-            lambda layer, norms: _prune_block(pruned, layer, norms, planned, plan, method),
-            mean_square=method.inputs == "clean",
-            progress=progress,
-        )
-        return
-    norms = _dense_norms(dense, method, data, calibration, spec.seed, progress)
-    for layer in range(len(pruned.blocks)):
-        _prune_block(pruned, layer, norms, planned, plan, method)
-
-
-def _prune_block(
-    model: LoadedModel,
-    layer: int,
-    norms: dict[str, torch.Tensor],
-    planned: dict[str, PlannedMatrix],
-    plan: PruningPlan,
-    method: Method,
-) -> None:
-    pattern = parse_pattern(plan.pattern)
-    for name, module in model.linears(layer).items():
-        if name not in planned or not planned[name].zeros:
-            continue
-        weight = module.weight.data
-        scores = score(method.score, weight, norms.get(name))
-        weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
-
-
-def _token_rows(model: LoadedModel, method: Method, calibration: Calibration, seed: int) -> TokenRows:
-    tokens = torch.from_numpy(calibration.tokens).to(model.device)
-    weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
-    # An autoregressive model generates from clean text: its inputs have one noise level, none.
-    if method.inputs == "noised" and model.info.objective == "masked_diffusion":
-        noised = noised_inputs(tokens, model.info.mask_token_id, seed)
-        weights = weights[:, None].expand(noised.shape).flatten(0, 1)
-        tokens = noised.flatten(0, 1)
-    return TokenRows(tokens, weights)
-
-
-def _dense_norms(
-    model: LoadedModel,
-    method: Method,
-    data: TokenRows,
-    calibration: Calibration,
-    seed: int,
-    progress: ProgressCallback,
-) -> dict[str, torch.Tensor]:
-    """One-shot statistics do not depend on how much is pruned: a slider that moves must not pay for them again."""
-    return remember(
-        model.module,
-        ("norms", method.inputs, method.sinks, seed, calibration.describe()["sha256"]),
-        lambda: one_shot(
-            model, data, sinks=method.sinks == "each", mean_square=method.inputs == "clean", progress=progress
-        ),
-    )
-
-
 def _report(
     model: LoadedModel, plan: PruningPlan, method: Method, calibration: Calibration | None, seconds: float
 ) -> dict[str, Any]:
@@ -285,7 +207,7 @@ def _report(
     return {
         "method": plan.method,
         "pattern": plan.pattern,
-        "sparsity": float(np.divide(sum(row["zeros"] for row in rows), max(weights, 1))),
+        "sparsity": sum(row["zeros"] for row in rows) / max(weights, 1),
         "matrices": rows,
         "heads": [list(head) for head in plan.heads],
         "calibration": calibration.describe() if calibration else None,

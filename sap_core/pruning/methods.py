@@ -7,16 +7,25 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInput, UnknownOption
 
+BLOCK = 128  # SparseGPT: input columns that compete, and are treated between two updates of the rest
+COMPARISONS = ("row", "matrix")
+ORDERS = ("sequential", "one_shot")
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class Method:
     """One row of the table: what the pages show, and the recipe `sap_core.pruning.apply` follows.
 
-    ``score``: the formula of METRICS section 4 (a key of `sap_core.pruning.scores.SCORES`), or "heads".
+    ``score``: the formula of METRICS section 4: a key of `sap_core.pruning.scores.SCORES`, "sparsegpt" (which also
+    changes the weights that stay), or "heads".
     ``inputs``: the calibration inputs the score looks at: "none", "clean", or "noised" (partly masked).
-    ``sinks``: how tokens that are attention sinks are down-weighted: "none", or "each" (phi of the same noised pass).
+    ``sinks``: how tokens that are attention sinks are down-weighted: "none"; "each": by phi of the same noised pass;
+    "mean": by phi averaged over the noise levels; "lasting": as each, but sinks that stay count fully.
     ``sequential``: block by block, each block seeing the pruned ones before it; else one-shot on the dense model.
-    ``compare``: the weights that compete when no N:M pattern is asked: those of one output "row" or of the "matrix".
+    ``orders``: which of the two can be asked for.
+    ``compare``: the weights that compete when no N:M pattern is asked: those of one output "row", of the "matrix", or
+    of a "block" of 128 inputs.
     """
 
     name: str
@@ -28,6 +37,7 @@ class Method:
     inputs: str = "clean"
     sinks: str = "none"
     sequential: bool = False
+    orders: tuple[str, ...] = ("sequential", "one_shot")
     compare: str = "row"
 
     @property
@@ -36,7 +46,7 @@ class Method:
 
     @property
     def needs_mask_token(self) -> bool:
-        return self.inputs == "noised"
+        return self.inputs == "noised" or self.sinks == "mean"
 
 
 METHODS: dict[str, Method] = {
@@ -49,6 +59,7 @@ METHODS: dict[str, Method] = {
             "Han et al., arXiv 1506.02626",
             score="magnitude",
             inputs="none",
+            orders=(),
             compare="matrix",
         ),
         Method(
@@ -57,6 +68,34 @@ METHODS: dict[str, Method] = {
             "Weight times the norm of its input, per output row.",
             "Sun et al., arXiv 2306.11695",
             sequential=True,
+        ),
+        Method(
+            "ria",
+            "Relative importance",
+            "A weight's share of its row and of its column, times the root of its input's norm.",
+            "Zhang et al., ICLR 2024",
+            score="ria",
+            sequential=True,
+            compare="matrix",
+        ),
+        Method(
+            "taylor",
+            "Taylor",
+            "Weight times gradient: the loss that is lost, to first order; one-shot movement pruning.",
+            "Molchanov et al., arXiv 1906.10771; Sanh et al., arXiv 2005.07683",
+            score="taylor",
+            inputs="noised",
+            orders=("one_shot",),
+            compare="matrix",
+        ),
+        Method(
+            "sparsegpt",
+            "SparseGPT",
+            "Removes by second-order saliency and moves the weights that stay to make up for it.",
+            "Frantar & Alistarh, arXiv 2301.00774",
+            score="sparsegpt",
+            sequential=True,
+            compare="block",
         ),
         Method(
             "noised_wanda",
@@ -74,6 +113,33 @@ METHODS: dict[str, Method] = {
             sinks="each",
         ),
         Method(
+            "sink_sparsegpt",
+            "Sink-aware SparseGPT",
+            "SparseGPT on clean inputs in which tokens that are sinks under noise count less.",
+            "arXiv 2602.17664",
+            score="sparsegpt",
+            sinks="mean",
+            sequential=True,
+            compare="block",
+        ),
+        Method(
+            "sink_temporal",
+            "Sink-aware, lasting sinks kept",
+            "Sink-aware, but only sinks that come and go with the noise level count less; those that stay count fully.",
+            "this project; the idea of arXiv 2602.17664's abstract",
+            inputs="noised",
+            sinks="lasting",
+        ),
+        Method(
+            "random",
+            "Random",
+            "Any weights, drawn by the seed: the floor that every method must beat.",
+            "control",
+            score="random",
+            inputs="none",
+            orders=(),
+        ),
+        Method(
             "heads",
             "Unstable heads",
             "Whole attention heads whose sinks move most, zeroed in the output projection.",
@@ -81,6 +147,8 @@ METHODS: dict[str, Method] = {
             patterns=("unstructured",),
             score="heads",
             inputs="none",
+            orders=(),
+            compare="head",
         ),
     )
 }
@@ -108,19 +176,29 @@ def parse_pattern(text: str) -> Pattern:
         return Pattern()
     match = re.fullmatch(r"(\d+):(\d+)", text)
     if not match or not 0 < int(match[1]) < int(match[2]):
-        raise UnknownOption("pattern", text, ["unstructured", "2:4", "4:8"])
+        raise UnknownOption("pattern", text, ["unstructured", "2:4", "4:8"], hint="Any N:M with N < M is one.")
     return Pattern(int(match[1]), int(match[2]))
 
 
-def check_combination(method: str, pattern: str, sparsity: float) -> None:
-    """Errors for combinations that would do less than they say."""
-    parsed = parse_pattern(pattern)
+def check_combination(method: str, pattern: str, sparsity: float, compare: str = AUTO, order: str = AUTO) -> None:
+    """Errors for combinations that would do less than they say.
+
+    Raises:
+        InvalidInput: what is not supported together, with what is.
+    """
+    row, parsed = METHODS[method], parse_pattern(pattern)
+    if order != AUTO and order not in row.orders:
+        known = ", ".join(row.orders) or "none, for it does not look at inputs"
+        raise InvalidInput(f"method '{method}' has no order '{order}'; it supports: {known}. Leave order at auto.")
+    if compare != AUTO and (parsed.structured or row.compare not in COMPARISONS):
+        raise InvalidInput(
+            f"compare is '{compare}' but method '{method}' with pattern {pattern} compares weights within "
+            f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + row.compare}; leave compare at auto."
+        )
     if not parsed.structured:
         return
-    if "N:M" not in METHODS[method].patterns:
-        raise InvalidInput(
-            f"method '{method}' has no pattern {pattern}; it supports: {', '.join(METHODS[method].patterns)}."
-        )
+    if "N:M" not in row.patterns:
+        raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(row.patterns)}.")
     if abs(sparsity - parsed.n / parsed.m) > 1e-9:
         raise InvalidInput(
             f"pattern {pattern} zeroes {parsed.n / parsed.m:g} of the weights but sparsity is {sparsity:g}; "

@@ -11,14 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..capture.recorder import Queries
-from ..capture.rows import Attention, attention_rows
-
 LEVELS = tuple(range(5, 51, 5))
 TOTAL = 50
 FLOOR = 1e-3
 SHARPNESS = 5.0  # alpha of phi
 DEVIATIONS = 2.0  # k of phi
+IS_SINK = 0.5  # phi above which a token counts as a sink
 
 
 def noised_inputs(tokens: Tensor, mask_id: int, seed: int) -> Tensor:
@@ -31,22 +29,24 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int) -> Tensor:
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
-def sink_weights(mass: Tensor) -> Tensor:
-    """phi [B, S], how much of a sink each position is (0 not, 1 fully), from its attention ``mass`` [B, S].
+def sink_weights(received: Tensor) -> Tensor:
+    """phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S].
 
     phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
-    summed over layers, heads and queries.
+    summed over layers, heads and queries. ``received`` is the mean over the S queries, hence the factor S.
     """
+    mass = received.sum(dim=(1, 2)) * received.shape[-1]
     threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
     return torch.sigmoid(SHARPNESS * (mass - threshold))
 
 
-def layer_mass(layer: int, attention: Attention, queries: Queries) -> Tensor:
-    """One layer's share of the mass, [B, S]: attention summed over heads and queries. A reduction for the recorder."""
-    batch, _, length, _ = attention.query.shape
-    groups = attention.key.shape[1]
-    total = attention.query.new_zeros(batch * groups, length, dtype=torch.float32)
-    for piece in attention_rows(attention):
-        rows = piece.probabilities
-        total[piece.heads, : rows.shape[-1]] += rows.sum((1, 2))
-    return total.view(batch, groups, length).sum(1)
+def persistence(phi: Tensor) -> Tensor:
+    """How lastingly each position is a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S].
+
+    METRICS section 3 for one position: the mean length of its runs of consecutive levels with phi > 0.5, over the
+    number of levels; 0 where it never is a sink, 1 where it always is.
+    """
+    sink = phi > IS_SINK
+    before = torch.cat([torch.zeros_like(sink[:, :1]), sink[:, :-1]], 1)
+    runs = (sink & ~before).sum(1)
+    return sink.sum(1) / runs.clamp(min=1) / phi.shape[1]

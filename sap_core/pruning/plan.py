@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
-from .methods import METHODS, Pattern, parse_pattern
+from .methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,32 +96,38 @@ def make_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None = N
     plan says how many heads go and that which ones is ``pending``.
 
     Raises:
+        ModelProblem: a model of a kind that can't be pruned; says why.
         InvalidInput: the pattern does not divide a matrix, a head that does not exist, a ranking of another model.
     """
+    info.check_prunable()
     if spec.method == "heads":
         return _head_plan(info, spec, ranking)
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
+    compare = method.compare if spec.compare == AUTO else spec.compare
     rows = []
     for matrix in info.matrices:
         check_pattern(matrix.name, matrix.cols, pattern)
-        zeros = planned_zeros(matrix.rows, matrix.cols, spec.sparsity, pattern, method.compare)
+        zeros = planned_zeros(matrix.rows, matrix.cols, spec.sparsity, pattern, compare)
         rows.append(PlannedMatrix(matrix.name, matrix.layer, matrix.rows, matrix.cols, spec.sparsity, zeros))
     return PruningPlan(
-        spec.method, spec.pattern, spec.sparsity, method.compare, tuple(rows), parameters=info.parameters
+        spec.method, spec.pattern, spec.sparsity, compare, tuple(rows), parameters=info.parameters
     )
 
 
 def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compare: str) -> int:
     """How many weights of a matrix go.
 
-    Per row int(cols * s); per matrix the published rule "everything not above the weight at rank int(size * s)",
-    which is one weight more; N of every M in a pattern.
+    Per row int(cols * s); per matrix, and per block of 128 inputs, the published rule "everything not above the
+    weight at rank int(size * s)", which is one weight more; N of every M in a pattern.
     """
     if pattern.structured:
         return rows * (cols // pattern.m) * pattern.n
     if sparsity == 0:
         return 0
-    return rows * int(cols * sparsity) if compare == "row" else int(rows * cols * sparsity) + 1
+    if compare == "row":
+        return rows * int(cols * sparsity)
+    width = cols if compare == "matrix" else BLOCK
+    return sum(int(rows * min(width, cols - start) * sparsity) + 1 for start in range(0, cols, width))
 
 
 def check_pattern(name: str, cols: int, pattern: Pattern) -> None:

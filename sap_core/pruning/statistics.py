@@ -1,4 +1,4 @@
-"""What the calibration inputs say about every linear layer: the norms of its input columns.
+"""What the calibration inputs say about every linear layer: the norms of its input columns, or its Gram matrix.
 
 Two ways to walk the model. `one_shot` sees every layer of the dense model in one forward pass per batch.
 `block_by_block` feeds each block with the outputs of the blocks before it, after they have been pruned.
@@ -7,7 +7,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..capture.recorder import record_attention
 from ..progress import Progress, ProgressCallback, silent
-from .noise import layer_mass, sink_weights
+from .noise import sink_weights
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -38,94 +38,143 @@ class TokenRows:
         return zip(self.tokens.split(rows), self.weights.split(rows), strict=True)
 
 
-class ColumnNorms:
-    """Norms of the input columns of one linear layer, [in].
+class RootMeanSquare:
+    """sqrt(mean over rows of ||w * X_j||^2), [in]: Wanda's statistic."""
 
-    ``mean_square``: sqrt(mean over rows of ||w * X_j||^2), Wanda's statistic. Otherwise the sum over rows of
-    ||w * X_j||, the statistic of the sink-aware paper's code.
-    """
-
-    def __init__(self, mean_square: bool) -> None:
-        self.mean_square = mean_square
+    def __init__(self) -> None:
         self.total: Tensor | float = 0.0
         self.rows = 0
 
-    def add(self, squares: Tensor, rows: int) -> None:
-        """``squares`` [rows, in]: the squared column norm of every row."""
-        self.total = self.total + (squares if self.mean_square else squares.sqrt()).sum(0)
+    @staticmethod
+    def measure(x: Tensor, weights: Tensor) -> Tensor:
+        """Of one batch, x [B, S, in] and weights [B, S]; layers with the same input share it."""
+        return _squared_norms(x, weights).sum(0)
+
+    def add(self, measured: Tensor, rows: int) -> None:
+        self.total = self.total + measured
         self.rows += rows
 
     def result(self) -> Tensor:
-        return (self.total / self.rows).sqrt() if self.mean_square else self.total
+        return (self.total / self.rows).sqrt()
+
+
+class SumOfNorms(RootMeanSquare):
+    """Sum over rows of ||w * X_j||, [in]: the statistic of the sink-aware paper's code."""
+
+    @staticmethod
+    def measure(x: Tensor, weights: Tensor) -> Tensor:
+        return _squared_norms(x, weights).sqrt().sum(0)
+
+    def result(self) -> Tensor:
+        return self.total
+
+
+class Gram(RootMeanSquare):
+    """H = (2 / N) * sum over rows of (w X)^T (w X), [in, in]: SparseGPT's Hessian of the layer's squared error."""
+
+    @staticmethod
+    def measure(x: Tensor, weights: Tensor) -> Tensor:
+        flat = (x.float() * weights[..., None]).flatten(0, 1)
+        return flat.T @ flat
+
+    def result(self) -> Tensor:
+        return self.total * (2 / self.rows)
+
+
+Statistic = type[RootMeanSquare]
 
 
 def one_shot(
-    model: LoadedModel, data: TokenRows, *, sinks: bool, mean_square: bool, progress: ProgressCallback = silent
+    model: LoadedModel,
+    data: TokenRows,
+    statistic: Statistic,
+    *,
+    sinks: bool = False,
+    progress: ProgressCallback = silent,
 ) -> dict[str, Tensor]:
-    """Column norms [in] of every prunable linear layer, by name, on the model as it is.
+    """The statistic of every prunable linear layer, by name, on the model as it is.
 
     ``sinks``: every token's activations count (1 - phi), phi measured in the same forward pass, so that one pass is
     enough where the published code takes two.
     """
     modules = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
-    norms = {name: ColumnNorms(mean_square) for name in modules}
-    rows = _rows_at_once(data.tokens.shape[1], modules.values())
+    found = {name: statistic() for name in modules}
+    rows = rows_at_once(data.tokens.shape[1], modules.values())
     total = -(-len(data.tokens) // rows)
     for done, (tokens, weights) in enumerate(data.batches(rows)):
         with torch.no_grad(), _inputs_of(modules) as inputs:
-            weights = weights * (1 - _sink_share(model, tokens)) if sinks else _forward(model, tokens, weights)
-            _add(norms, inputs, weights)
+            if sinks:
+                weights = weights * (1 - _sink_share(model, tokens))
+            else:
+                model.logits(tokens)
+            _add(found, inputs, weights)
         progress(Progress("calibrate", done + 1, total))
-    return {name: norm.result() for name, norm in norms.items()}
+    return {name: one.result() for name, one in found.items()}
 
 
 def block_by_block(
     model: LoadedModel,
     data: TokenRows,
+    statistic: Statistic,
     prune_block: Callable[[int, dict[str, Tensor]], None],
     *,
-    mean_square: bool,
     progress: ProgressCallback = silent,
 ) -> None:
-    """Calls ``prune_block(layer, column norms by name)`` for every block, first to last; what it changes in a block
-    is what the later blocks see."""
-    rows = _rows_at_once(data.tokens.shape[1], model.linears(0).values())
+    """Calls ``prune_block(layer, statistic by name)`` for every block, first to last; what it changes in a block is
+    what the later blocks see."""
+    rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
     hidden, calls = _first_block_inputs(model, data, rows)
     weights = list(data.weights.split(rows))
     with torch.no_grad():
         for layer, block in enumerate(model.blocks):
             modules = model.linears(layer)
-            norms = {name: ColumnNorms(mean_square) for name in modules}
+            found = {name: statistic() for name in modules}
             for x, w in zip(hidden, weights, strict=True):
                 with _inputs_of(modules) as inputs:
                     _run_block(block, x, calls[len(x)][layer])
-                    _add(norms, inputs, w)
-            prune_block(layer, {name: norm.result() for name, norm in norms.items()})
-            hidden = [_run_block(block, x, calls[len(x)][layer]) for x in hidden]
+                    _add(found, inputs, w)
+            prune_block(layer, {name: one.result() for name, one in found.items()})
+            if layer + 1 < len(model.blocks):
+                hidden = [_run_block(block, x, calls[len(x)][layer]) for x in hidden]
             progress(Progress("prune", layer + 1, len(model.blocks)))
+
+
+def sink_shares(model: LoadedModel, tokens: Tensor, progress: ProgressCallback = silent) -> Tensor:
+    """phi [N, S] of ``tokens`` [N, S] on the model as it is."""
+    batches = tokens.split(_ROWS_AT_ONCE)
+    shares = []
+    for done, batch in enumerate(batches):
+        shares.append(_sink_share(model, batch))
+        progress(Progress("sinks", done + 1, len(batches)))
+    return torch.cat(shares)
+
+
+def rows_at_once(length: int, modules: Iterable[nn.Linear]) -> int:
+    """Batch size that keeps the held activations within bounds."""
+    width = sum(module.in_features for module in modules)
+    return max(1, min(_ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
+
+
+def _squared_norms(x: Tensor, weights: Tensor) -> Tensor:
+    """||w * X_j||^2 of every row of the batch, [B, in]."""
+    return (weights.square()[:, None, :] @ x.float().square()).squeeze(1)
 
 
 def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
     """phi [B, S] of a forward pass over ``tokens``."""
-    with record_attention(model, reduce=layer_mass) as recorder:
+    with record_attention(model) as recorder:
         model.logits(tokens)
-        return sink_weights(sum(mass.to(tokens.device) for mass in recorder.results()))
+        return sink_weights(recorder.collect().received).to(tokens.device)
 
 
-def _forward(model: LoadedModel, tokens: Tensor, weights: Tensor) -> Tensor:
-    model.logits(tokens)
-    return weights
-
-
-def _add(norms: dict[str, ColumnNorms], inputs: dict[str, Tensor], weights: Tensor) -> None:
-    """Squared norms of w * X_j for every layer; layers that share their input (q, k, v) share the work."""
+def _add(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
+    """One batch into every layer's statistic; layers that share their input (q, k, v) share the work."""
     seen: dict[tuple, Tensor] = {}
-    squared_weights = weights.square()[:, None, :]
     for name, x in inputs.items():
         key = (x.data_ptr(), x.shape)
         if key not in seen:
-            seen[key] = (squared_weights @ x.float().square()).squeeze(1)
-        norms[name].add(seen[key], len(x))
+            seen[key] = found[name].measure(x, weights.to(x.device))
+        found[name].add(seen[key], len(x))
 
 
 @contextmanager
@@ -182,9 +231,3 @@ def _first_block_inputs(
 def _run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
     out = block(hidden, **kwargs)
     return out[0] if isinstance(out, tuple) else out
-
-
-def _rows_at_once(length: int, modules: Any) -> int:
-    """Batch size that keeps the held activations within bounds."""
-    width = sum(module.in_features for module in modules)
-    return max(1, min(_ROWS_AT_ONCE, _HELD_VALUES // (length * width)))

@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 from sap_core.models import load_model
 from sap_core.pruning import prune
 
+# SparseGPT solves linear systems, so its weights agree to rounding; its masks are equal.
+SOLVED = ["sparsegpt-0.5", "sparsegpt-2of4", "sink-sparsegpt-0.5", "sink-sparsegpt-2of4"]
 EXACT = ["magnitude-0.5", "magnitude-2of4", "wanda-0.5", "wanda-2of4", "wanda-4of8", "sink-0.5", "sink-0.7"]
 
 
@@ -38,6 +40,14 @@ def test_weights_equal_the_published_code(llada, golden, name):
     assert len(wanted) == 14
     for key, value in wanted.items():
         assert found[key].equal(value), key
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_sparsegpt_removes_the_same_and_moves_the_rest_alike(llada, golden, name):
+    found = prune_as(llada, golden, name).model.module.state_dict()
+    for key, value in expected(llada, golden, name).items():
+        assert (found[key] == 0).equal(value == 0), key
+        assert (found[key] - value).abs().max() < 1e-5, key
 
 
 def test_the_dense_model_is_untouched(llada, golden):

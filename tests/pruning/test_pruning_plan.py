@@ -29,6 +29,8 @@ def fake_ranking(layers: int, heads: int) -> pd.DataFrame:
 @pytest.mark.parametrize(("method", "pattern", "sparsity"), [
     ("magnitude", "unstructured", 0.3), ("magnitude", "2:4", 0.5), ("wanda", "unstructured", 0.7),
     ("wanda", "4:8", 0.5), ("sink", "2:4", 0.5), ("noised_wanda", "unstructured", 0.25), ("wanda", "unstructured", 0.0),
+    ("sparsegpt", "unstructured", 0.6), ("sink_sparsegpt", "2:4", 0.5), ("sink_temporal", "unstructured", 0.5),
+    ("ria", "1:4", 0.25), ("ria", "unstructured", 0.5), ("taylor", "unstructured", 0.5), ("random", "3:4", 0.75),
 ])  # fmt: skip
 def test_the_weights_hold_what_the_plan_promised(model, method, pattern, sparsity):
     arguments = {"method": method, "pattern": pattern, "sparsity": sparsity, "samples": 3}
@@ -40,6 +42,18 @@ def test_the_weights_hold_what_the_plan_promised(model, method, pattern, sparsit
         assert row["zeros"] == row["planned_zeros"], row["name"]
     assert plan.totals()["zeros"] == sum(row["zeros"] for row in pruned.report["matrices"])
     assert abs(pruned.report["sparsity"] - sparsity) < 0.02
+
+
+def test_weights_can_compete_within_rows_or_matrices_and_be_seen_in_order_or_at_once(model):
+    by_row = prune(model, method="magnitude", sparsity=0.5, compare="row")
+    for name, module in by_row.model.linears(0).items():
+        assert ((module.weight == 0).sum(1) == module.in_features // 2).all(), name
+    assert by_row.plan.compare == "row"
+    hashes = {
+        prune(model, method="sink", sparsity=0.5, samples=2, **options).report["weights_sha256"]
+        for options in ({}, {"order": "sequential"}, {"compare": "matrix"}, {"order": "one_shot", "compare": "row"})
+    }
+    assert len(hashes) == 3  # one-shot and rows are what sink does by itself
 
 
 def test_a_plan_from_the_headers_equals_one_from_the_model_and_survives_json(model, tiny_diffusion):
@@ -104,6 +118,10 @@ def test_heads_without_a_run_watches_the_model_generate(model):
     ({"sparsity": -0.1}, InvalidInput, r"\[0, 1\)"),
     ({"method": "magnitude", "pattern": "3:6"}, InvalidInput, "whole groups of 6"),
     ({"method": "heads", "pattern": "2:4"}, InvalidInput, "supports: unstructured"),
+    ({"method": "taylor", "order": "sequential"}, InvalidInput, "it supports: one_shot"),
+    ({"method": "magnitude", "order": "one_shot"}, InvalidInput, "does not look at inputs"),
+    ({"method": "sparsegpt", "compare": "row"}, InvalidInput, "within a block"),
+    ({"pattern": "2:4", "compare": "row"}, InvalidInput, "within 4 consecutive inputs"),
     ({"heads": ((0, 0),)}, InvalidInput, "belong to method 'heads'"),
     ({"calibration": "missing.txt"}, InvalidInput, "does not exist"),
 ])  # fmt: skip
@@ -122,6 +140,8 @@ def test_a_plan_of_another_model_is_refused(model, golden):
 def test_masking_methods_are_refused_on_an_autoregressive_model(tiny_causal):
     with pytest.raises(InvalidInput, match="use wanda"):
         prune(str(tiny_causal), method="noised_wanda", sparsity=0.5)
+    with pytest.raises(InvalidInput, match="use sink"):
+        prune(str(tiny_causal), method="sink_temporal", sparsity=0.5)
     assert prune(str(tiny_causal), method="sink", sparsity=0.5, samples=2).report["sparsity"] == 0.5
 
 

@@ -1,0 +1,135 @@
+"""Carries a plan out: looks at the calibration inputs as the method asks, scores, and removes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..progress import Progress, ProgressCallback, silent
+from ..remember import remember
+from .gradients import taylor_scores
+from .heads import zero_heads
+from .masks import lowest
+from .methods import AUTO, METHODS, parse_pattern
+from .noise import noised_inputs, persistence
+from .scores import score
+from .sparsegpt import solve
+from .statistics import Gram, RootMeanSquare, Statistic, SumOfNorms, TokenRows, block_by_block, one_shot, sink_shares
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+    from ..specs import PruneSpec
+    from .calibration import Calibration
+    from .plan import PruningPlan
+
+
+def remove(
+    dense: LoadedModel,
+    pruned: LoadedModel,
+    plan: PruningPlan,
+    spec: PruneSpec,
+    calibration: Calibration | None,
+    progress: ProgressCallback = silent,
+) -> None:
+    """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method."""
+    method = METHODS[plan.method]
+    if method.score == "heads":
+        zero_heads(pruned, plan.heads)
+        return
+    if calibration is not None and _sequential(spec):
+        block_by_block(
+            pruned,
+            _weighted_rows(dense, spec, calibration, progress),
+            _statistic(spec),
+            lambda layer, found: _prune_block(pruned, layer, found, plan, spec.seed),
+            progress=progress,
+        )
+        return
+    found = dense_statistics(dense, spec, calibration, progress) if calibration is not None else {}
+    for layer in range(len(pruned.blocks)):
+        _prune_block(pruned, layer, found, plan, spec.seed)
+        progress(Progress("prune", layer + 1, len(pruned.blocks)))
+
+
+def dense_statistics(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback = silent
+) -> dict[str, Tensor]:
+    """What the method's formula needs of every matrix, measured on the model as it is, by matrix name.
+
+    It does not depend on how much is pruned, so it is remembered: a slider that moves must not pay for it again.
+    """
+    method = METHODS[spec.method]
+
+    def measure() -> dict[str, Tensor]:
+        if method.score == "taylor":
+            rows, clean = _rows(model, spec, calibration)
+            return taylor_scores(model, rows, clean, progress)
+        if method.sinks == "each":
+            rows, _ = _rows(model, spec, calibration)
+            return one_shot(model, rows, _statistic(spec), sinks=True, progress=progress)
+        return one_shot(model, _weighted_rows(model, spec, calibration, progress), _statistic(spec), progress=progress)
+
+    key = ("statistics", method.score, method.inputs, method.sinks, spec.seed, calibration.describe()["sha256"])
+    return remember(model.module, key, measure)
+
+
+def _prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int) -> None:
+    method, pattern = METHODS[plan.method], parse_pattern(plan.pattern)
+    planned = {matrix.name: matrix for matrix in plan.matrices if matrix.layer == layer and matrix.zeros}
+    for name, module in model.linears(layer).items():
+        if name not in planned:
+            continue
+        weight = module.weight.data
+        if method.score == "sparsegpt":
+            weight.copy_(solve(weight, found[name], planned[name].sparsity, pattern))
+            continue
+        scores = score(method.score, weight, found.get(name), seed=seed, matrix=name)
+        weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
+
+
+def _sequential(spec: PruneSpec) -> bool:
+    return METHODS[spec.method].sequential if spec.order == AUTO else spec.order == "sequential"
+
+
+def _statistic(spec: PruneSpec) -> Statistic:
+    method = METHODS[spec.method]
+    if method.score == "sparsegpt":
+        return Gram
+    # The published code sums over noised inputs and averages over clean ones.
+    return SumOfNorms if method.inputs == "noised" else RootMeanSquare
+
+
+def _rows(model: LoadedModel, spec: PruneSpec, calibration: Calibration) -> tuple[TokenRows, Tensor]:
+    """The rows the method's inputs are, and the same rows unmasked, [N, S] each."""
+    tokens = torch.from_numpy(calibration.tokens).to(model.device)
+    weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
+    # An autoregressive model generates from clean text: its inputs have one noise level, none.
+    if METHODS[spec.method].inputs == "noised" and model.is_diffusion:
+        noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed)
+        clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
+        weights = weights[:, None].expand(noised.shape).flatten(0, 1)
+        return TokenRows(noised.flatten(0, 1), weights), clean
+    return TokenRows(tokens, weights), tokens
+
+
+def _weighted_rows(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback
+) -> TokenRows:
+    """The rows with each token's weight lowered by how much of a sink it is, measured on the dense model."""
+    method = METHODS[spec.method]
+    rows, tokens = _rows(model, spec, calibration)
+    if method.sinks == "none":
+        return rows
+    if method.sinks == "mean":
+        noised = tokens[:, None]
+        if model.is_diffusion:
+            noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed)
+        share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
+        return TokenRows(tokens, rows.weights * (1 - share))
+    share = sink_shares(model, rows.tokens, progress)
+    if method.sinks == "lasting":
+        levels = share.view(len(calibration.tokens), -1, share.shape[-1])
+        share = (levels * (1 - persistence(levels))[:, None]).flatten(0, 1)
+    return TokenRows(rows.tokens, rows.weights * (1 - share))

@@ -1,0 +1,69 @@
+"""SparseGPT (Frantar & Alistarh, arXiv 2301.00774): remove weights and move the rest to make up for them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OperationFailed
+from .masks import lowest_of_groups, lowest_of_matrix
+from .methods import BLOCK, Pattern
+
+DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
+
+
+def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
+    """The pruned and adjusted weight, [out, in], in float32.
+
+    ``hessian`` [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their weights. With
+    U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per block of
+    128 columns the int(size * sparsity) + 1 lowest go (N of every M, with the weights as moved so far, in a pattern),
+    and the error (w - q) / U_jj of each column is carried to the columns right of it.
+
+    Raises:
+        OperationFailed: the Hessian is not positive definite even when damped.
+    """
+    weight = weight.float().clone()
+    columns = weight.shape[1]
+    dead = hessian.diagonal() == 0
+    weight[:, dead] = 0
+    factor = _inverse_factor(hessian, dead)
+    width = BLOCK - BLOCK % pattern.m if pattern.structured else BLOCK
+    for start in range(0, columns, width):
+        stop = min(start + width, columns)
+        upper = factor[start:stop, start:stop]
+        block = weight[:, start:stop]
+        if not pattern.structured:
+            mask = _lowest(block.square() / upper.diagonal().square(), sparsity)
+        errors = torch.zeros_like(block)
+        for j in range(stop - start):
+            if pattern.structured and j % pattern.m == 0:
+                group = slice(j, j + pattern.m)
+                saliency = block[:, group].square() / upper.diagonal()[group].square()
+                mask_group = lowest_of_groups(saliency, pattern.n, pattern.m)
+            gone = mask_group[:, j % pattern.m] if pattern.structured else mask[:, j]
+            # what is lost of this column, in units of its pivot; the columns right of it take it over
+            errors[:, j] = torch.where(gone, block[:, j], 0.0) / upper[j, j]
+            block[:, j + 1 :] -= errors[:, j, None] * upper[j, j + 1 :]
+            block[gone, j] = 0
+        weight[:, stop:] -= errors @ factor[start:stop, stop:]
+    return weight
+
+
+def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
+    if sparsity == 0:
+        return torch.zeros_like(saliency, dtype=torch.bool)
+    return lowest_of_matrix(saliency, int(saliency.numel() * sparsity) + 1)
+
+
+def _inverse_factor(hessian: Tensor, dead: Tensor) -> Tensor:
+    """U with U^T U = (H + damping)^-1, upper triangular."""
+    hessian = hessian.float().clone()
+    hessian.diagonal()[dead] = 1
+    hessian.diagonal().add_(DAMPING * hessian.diagonal().mean())
+    try:
+        return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True)
+    except RuntimeError:  # torch.linalg.LinAlgError
+        raise OperationFailed(
+            "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
+        ) from None
