@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import causal, dream, llada, llada_moe, masked_lm, native_diffusion
+from .zoo import a2d, causal, dream, llada, llada_moe, masked_lm, native_diffusion, sdar
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -17,6 +17,9 @@ FAMILIES: dict[str, Family] = {
         llada_moe.FAMILY,
         llada.FAMILY,
         dream.FAMILY,
+        sdar.FAMILY,
+        a2d.WHOLE,
+        a2d.BLOCKS,
         native_diffusion.FAMILY,
         masked_lm.FAMILY,
         causal.FAMILY,

@@ -36,7 +36,7 @@ class Family:
         shift_logits: The model's row i predicts token i + 1 although it denoises; `LoadedModel.logits` shifts it back.
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
-        block_size: Tokens a block-causal model denoises at a time; None for attention over the whole canvas.
+        block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
         samplers: Names in `sap_core.samplers.rules.SAMPLERS`, the default first.
         patterns: Pruning patterns that work on it; empty with ``no_pruning`` saying why.
         no_pruning: Reason why pruning is refused; "" where it is not.
@@ -59,7 +59,7 @@ class Family:
     shift_logits: bool = False
     bans_mask: bool = False
     closes_canvas: bool = False
-    block_size: int | None = None
+    block_size: Callable[[Config], int | None] = lambda config: None
     patterns: tuple[str, ...] = PATTERNS
     no_pruning: str = ""
     export: str = "native names and config"

@@ -15,6 +15,8 @@ from .family import AUTOREGRESSIVE, MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 
+RECORDING = "sap_"
+
 
 class LoadedModel:
     """A model in evaluation mode, without gradients, with its tokenizer and what is known of it.
@@ -25,6 +27,7 @@ class LoadedModel:
         module: The transformers model.
         tokenizer: Its tokenizer, or None where the folder has none.
         info: `ModelInfo`.
+        padding: (batch, sequence) attention mask during a forward, 0 at padding; None where there is none.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
@@ -33,6 +36,7 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.info = info
         self.observed = True
+        self.padding: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -41,6 +45,11 @@ class LoadedModel:
     @property
     def dtype(self) -> torch.dtype:
         return self.module.dtype
+
+    @property
+    def recorded(self) -> bool:
+        """Whether attention is being recorded now: a recorder runs the model under an attention name of its own."""
+        return str(getattr(self.module.config, "_attn_implementation", "")).startswith(RECORDING)
 
     @property
     def is_diffusion(self) -> bool:
@@ -60,11 +69,11 @@ class LoadedModel:
             (batch, sequence, vocabulary). Row i predicts position i for a diffusion model, i + 1 for an
             autoregressive one.
         """
-        self.observed = observed
+        self.observed, self.padding = observed, attention_mask
         try:
             output = self.forward(input_ids.to(self.device), attention_mask)
         finally:
-            self.observed = True
+            self.observed, self.padding = True, None
         logits = output if output.dtype in (torch.float32, torch.float64) else output.float()
         if self.info.row.shift_logits:
             logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
@@ -90,9 +99,10 @@ class LoadedModel:
             memory: Empty at the start of a canvas; a family keeps there what later calls can use again.
 
         Returns:
-            (batch, sequence, vocabulary); rows outside of ``span`` may be zero.
+            (batch, columns of the span, vocabulary).
         """
-        return self.logits(tokens, observed=observed)
+        logits = self.logits(tokens, observed=observed)
+        return logits if span is None else logits[:, span]
 
     @torch.no_grad()
     def next_logits(

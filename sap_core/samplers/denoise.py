@@ -94,7 +94,7 @@ def denoise(
             span = window(model, blocks, block)
             seen = masked & span if span is not None else masked
             moment = Moment(
-                logits=forbid(model, forward(tokens, span)[seen]),
+                logits=forbid(model, forward(tokens, span)[seen if span is None else seen[:, span]]),
                 masked=seen,
                 allowed=seen & (blocks <= block),
                 start=start,
@@ -125,7 +125,7 @@ class Forward:
         self._memories: tuple[dict, dict] = {}, {}
 
     def __call__(self, tokens: Tensor, span: Tensor | None) -> Tensor:
-        """(batch, sequence, vocabulary); outside of ``span``, a (sequence,) mask of columns, rows may be zero."""
+        """(batch, columns of ``span``, vocabulary); ``span`` is a (sequence,) mask of columns, None for all."""
         logits = self._model.span_logits(tokens, span, self._memories[0])
         if not self._guidance:
             return logits

@@ -1,0 +1,74 @@
+"""Block-causal models: each block of tokens attends to itself and to all blocks before it.
+
+Finished blocks never change, so while a canvas is denoised their keys and values are kept, and a step computes one
+block alone. While attention is recorded every step computes the whole canvas: same numbers, all rows to be seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .loaded import LoadedModel, positions
+
+
+class BlockCausalModel(LoadedModel):
+    """A `LoadedModel` with ``info.block_size`` tokens per block; blocks count from a text's first token."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
+        where = positions(valid)
+        blocks = where // self.info.block_size
+        mask = additive(blocks, blocks, valid, self.dtype)
+        return self.module(input_ids=input_ids, attention_mask=mask, position_ids=where, use_cache=False).logits
+
+    @torch.no_grad()
+    def span_logits(
+        self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
+    ) -> Tensor:
+        if span is None or self.recorded:
+            return super().span_logits(tokens, span, memory, observed=observed)
+        columns = span.nonzero()[:, 0]
+        start, end = int(columns[0]), int(columns[-1]) + 1
+        seen = memory.get("seen", 0)
+        if seen < start:
+            self._extend(tokens, seen, start, memory)
+            memory["seen"] = start
+        logits = self._extend(tokens, start, end, memory)
+        memory["cache"].crop(start - end)
+        return logits.float()
+
+    def _extend(self, tokens: Tensor, start: int, end: int, memory: dict[str, Any]) -> Tensor:
+        """Logits of columns start to end, which must be whole blocks, their keys and values added to the cache."""
+        from transformers import DynamicCache
+
+        cache = memory.setdefault("cache", DynamicCache(config=self.module.config))
+        where = torch.arange(end, device=self.device).expand(len(tokens), -1)
+        blocks = where // self.info.block_size
+        mask = additive(blocks[:, start:], blocks, torch.ones_like(blocks), self.dtype)
+        return self.module(
+            input_ids=tokens[:, start:end].to(self.device),
+            attention_mask=mask,
+            position_ids=where[:, start:],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+
+
+def additive(query_blocks: Tensor, key_blocks: Tensor, valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """(batch, 1, queries, keys) of 0 where a query sees a key and the lowest number elsewhere.
+
+    A float mask, because eager attention silently miscomputes a bool one. A query of the padding sees the padding, so
+    that no row is empty.
+
+    Args:
+        query_blocks: (batch, queries); key_blocks: (batch, keys), numbers of their blocks.
+        valid: (batch, keys), 0 at padding.
+    """
+    seen = key_blocks[:, None, :] <= query_blocks[:, :, None]
+    padding = valid == 0
+    seen &= ~padding[:, None, :] | padding[:, -query_blocks.shape[1] :, None]
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -1,0 +1,56 @@
+"""A2D: autoregressive Llama and Qwen models turned into diffusion models (dLLM's Tiny-A2D), whole or in blocks.
+
+Their tensor names are the native ones. Trained on blocks (BD3-LM), a model says ``block_size`` in its config.json;
+otherwise it attends to the whole canvas.
+"""
+
+from __future__ import annotations
+
+from ..family import MASKED_DIFFUSION, Config, Family
+
+PREFIX = "a2d-"
+NATIVE = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+
+def native_type(config: Config) -> str | None:
+    name = str(config.get("model_type", "")).lower()
+    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
+
+
+def native_config(config: Config) -> Config:
+    """The config of the native class, bidirectional."""
+    model_type = native_type(config)
+    return {**config, "model_type": model_type, "architectures": [NATIVE[model_type]], "is_causal": False}
+
+
+def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[str, ...], adapter: str) -> Family:
+    return Family(
+        name=name,
+        title=title,
+        examples=examples,
+        objective=MASKED_DIFFUSION,
+        matches=lambda config: native_type(config) in NATIVE and bool(config.get("block_size")) == blocks,
+        native_config=native_config,
+        block_size=lambda config: config.get("block_size"),
+        samplers=samplers,
+        export="original names and config",
+        adapter=adapter,
+    )
+
+
+WHOLE = _family(
+    "a2d",
+    "A2D, whole canvas",
+    "Tiny-A2D of Llama, Qwen2, Qwen3 trained with masked diffusion",
+    False,
+    ("low_confidence", "random", "confidence_threshold"),
+    "sap_core.models.loaded:LoadedModel",
+)
+BLOCKS = _family(
+    "a2d-blocks",
+    "A2D, block diffusion",
+    "Tiny-A2D trained with BD3-LM; config.json must say block_size",
+    True,
+    ("low_confidence_static", "low_confidence_dynamic"),
+    "sap_core.models.block_causal:BlockCausalModel",
+)
