@@ -87,11 +87,11 @@ class AttentionRecorder:
         return AttentionStats(*map(stacked, ("received", "received_masked", "entropy", "distance")))
 
     def _before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        self._layers = {}
-        self._complete = False
         self._queries = None
         if not getattr(self._owner, "observed", True):
-            return
+            return  # what the last observed forward left stays to be collected
+        self._layers = {}
+        self._complete = False
         tokens = kwargs.get("input_ids", args[0] if args else None)
         source = tokens if tokens is not None else kwargs.get("inputs_embeds")
         if source is None:
@@ -116,8 +116,8 @@ class AttentionRecorder:
         if missing:
             raise OperationFailed(
                 f"{type(module).__name__} ran, but {len(missing)} of its {len(self._attentions)} attention layers "
-                f"did not report (first: layer {missing[0]}): its code does not call transformers' attention interface. "
-                "Load it through a native transformers class."
+                f"did not report (first: layer {missing[0]}): its code does not call transformers' attention "
+                "interface. Load it through a native transformers class."
             )
         self._queries = None
         self._complete = True
@@ -149,14 +149,14 @@ def record_attention(model: Any, chunk: int = 128, reduce: Reduce | None = None)
             eager, or (at its forward) not all layers reporting.
     """
     module = getattr(model, "module", model) if not isinstance(model, nn.Module) else model
-    if type(module).__name__ == "OptimizedModule":
+    if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
         raise OperationFailed("A compiled model can't be recorded; pass the model as it was before torch.compile.")
-    base = getattr(module.config, "_attn_implementation", None)
-    if base not in BASES:
-        raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
     attentions = _attention_modules(model, module)
     if any(id(attention) in _ACTIVE for attention in attentions):
         raise OperationFailed("This model is being recorded already; end that recording first.")
+    base = getattr(module.config, "_attn_implementation", None)
+    if base not in BASES:
+        raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
 
     buffers = Buffers()
 

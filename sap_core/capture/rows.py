@@ -119,7 +119,7 @@ def _restrict(logits: Tensor, inputs: Attention, first: int, start: int, stop: i
         logits[..., start:stop].masked_fill_(above, BLOCKED)
     if inputs.mask is None:
         return
-    n, groups, count, keys = logits.shape
+    n, groups = logits.shape[:2]
     mask = inputs.mask
     index = torch.arange(first, first + n, device=mask.device)
     batch = index // kv if mask.shape[0] > 1 else torch.zeros_like(index)
