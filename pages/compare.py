@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from sap_core.ui import compare, results
+from sap_core.ui import compare, doors, results
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import heading
 from sap_core.ui.picks import pick_rule
@@ -20,14 +20,4 @@ compare.heatmaps(a, b, rule)
 compare.curves(found)
 compare.metrics(found)
 compare.claims(found)
-show_doors(
-    f"sap compare {a.path} {b.path}",
-    "\n".join(
-        [
-            "import sap_core as sap",
-            "",
-            f"found = sap.compare_runs(sap.open_run({str(a.path)!r}), sap.open_run({str(b.path)!r}), rule={rule!r})",
-            "found.table",
-        ]
-    ),
-)
+show_doors(*doors.comparing(str(a.path), str(b.path), rule))

@@ -20,4 +20,4 @@ if st.button("Write checkpoint", type="primary", disabled=busy or spec is None, 
 work.watch("export")
 export.written(source)
 if spec is not None:
-    show_doors(*doors.exporting(export.pruning_of(source), spec))
+    show_doors(*doors.exporting(spec))

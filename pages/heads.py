@@ -56,6 +56,9 @@ with st.expander("How its sink moves: every number with its formula"):
 
 show_doors(
     *doors.reading(
-        "heads", str(run.path), f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})", options={"top": 10}
+        "heads",
+        str(run.path),
+        f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})",
+        options={"rule": rule, "top": 10},
     )
 )

@@ -60,6 +60,6 @@ show_doors(
         "sinks",
         path,
         f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
-        options={"rule": pick.rule},
+        options={"rule": pick.rule, "threshold": pick.threshold, "sample": pick.sample or None},
     )
 )

@@ -35,8 +35,11 @@ def capture_run(
     for sample in range(samples):
         data = synthetic_trajectory(kind, steps, layers, heads, positions, objective=objective)
         sizes = {"steps": data.sizes["step"], "layers": layers, "heads": heads, "positions": positions}
+        attrs = {
+            key: value for key, value in data.attrs.items() if key not in ("schema", "steps_total", "steps_written")
+        }
         stored = TrajectoryWriter(
-            writer.path / "trajectory" / f"{sample}.zarr", **sizes, attrs=data.attrs, prompt=data["prompt"].values
+            writer.path / "trajectory" / f"{sample}.zarr", **sizes, attrs=attrs, prompt=data["prompt"].values
         )
         for step in range(data.sizes["step"] if written is None else written):
             stored.append(step, **{variable: data[variable].values[step] for variable in STEPPED})

@@ -1,4 +1,4 @@
-"""Text as HTML, each token on the colour of the attention it receives. Everything that comes from a model is escaped."""
+"""Text as HTML, each token on the colour of the attention it receives. What comes from a model is escaped."""
 
 from __future__ import annotations
 

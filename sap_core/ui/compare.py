@@ -12,7 +12,7 @@ from ..plots.compare import difference_heatmap
 from ..plots.heatmap import trajectory_heatmap
 from ..plots.lines import step_lines
 from ..plots.theme import CONFIG, RUN_COLOURS
-from ..runs import Run
+from ..runs import Run, RunSummary
 from ..sinks.compare import CURVES, Comparison
 from . import results
 from .frame import nothing_here
@@ -24,8 +24,9 @@ def pick_pair() -> tuple[Run, Run] | None:
     """The two runs, A and B; says what to do when there are not enough."""
     left, right = st.columns(2)
     states = ("finished", "cancelled")
-    a = pick_run("capture", "a", "Run A", container=left, states=states, default=1)
-    b = pick_run("capture", "b", "Run B", container=right, states=states)
+    first, second = _telling_pair(results.runs_of("capture", states=states))
+    a = pick_run("capture", "a", "Run A", container=left, states=states, default=first)
+    b = pick_run("capture", "b", "Run B", container=right, states=states, default=second)
     if a is None or b is None:
         nothing_here("Comparing needs captured runs, and there is none yet.", "Run the demo: it makes two", "start")
         return None
@@ -36,6 +37,14 @@ def pick_pair() -> tuple[Run, Run] | None:
     except SapError as error:
         st.error(plain_error(str(error)))
         return None
+
+
+def _telling_pair(runs: list[RunSummary]) -> tuple[int, int]:
+    """Which two of the newest runs to start from: an autoregressive and a diffusion one if there are both."""
+    kinds = [results.objective_of(str(run.path), results.stamp(run.path)) for run in runs[:20]]
+    if {"autoregressive", "masked_diffusion"} <= set(kinds):
+        return kinds.index("autoregressive"), kinds.index("masked_diffusion")
+    return 1, 0
 
 
 def headline(found: Comparison) -> None:
@@ -62,7 +71,7 @@ def heatmaps(a: Run, b: Run, rule: str) -> None:
         view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule, None)
         with column:
             st.subheader(f"{letter}: {run.name}", anchor=False)
-            figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False, colour_axis=letter == "B")
+            figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False, colour_axis=True)
             st.plotly_chart(
                 figure, config=CONFIG, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}"
             )
@@ -108,7 +117,7 @@ def metrics(found: Comparison) -> None:
     st.dataframe(
         table[["quantity", "unit", "A", "A ±", "B", "B ±", "B - A"]],
         hide_index=True,
-        height=36 * (len(table) + 1),
+        height=35 * (len(table) + 1) + 3,
         column_config={name: digits for name in ("A", "A ±", "B", "B ±", "B - A")},
         alt="Metrics of both runs with their difference",
     )
@@ -126,10 +135,10 @@ def claims(found: Comparison) -> None:
         _claim(rows, "distance_change", "Attention goes from global to local in B more than in A", higher=False),
         _claim(rows, "entropy_change", "Attention sharpens over the run in B more than in A", higher=False),
     ]
-    st.dataframe(answers, hide_index=True, height=36 * (len(answers) + 1), alt="The claims and their answers")
+    st.dataframe(answers, hide_index=True, height=35 * (len(answers) + 1) + 3, alt="The claims and their answers")
     st.caption(
-        "“Holds” when the difference has the claimed sign and exceeds the spread of the two (root of the summed squares, "
-        "over heads and prompts); “points that way” when only the sign fits."
+        "“Holds” when the difference has the claimed sign and exceeds the spread of the two (root of the summed "
+        "squares, over heads and prompts); “points that way” when only the sign fits."
     )
 
 

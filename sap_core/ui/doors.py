@@ -60,15 +60,13 @@ def python_of(spec: Spec, out: str | None = None) -> str:
     return "\n".join(["import sap_core as sap", "", *lines])
 
 
-def exporting(pruning: PruneSpec, export: ExportSpec) -> tuple[str, str]:
-    """The two texts for writing the checkpoint of a prune run. `sap prune --out` prunes and writes in one go."""
-    extra = ", overwrite=True" if export.overwrite else ""
-    python = [
-        "from sap_core.export import export_run",
-        "",
-        f"export_run({export.run!r}, {export.out!r}{extra})",
-    ]
-    return command_of(pruning, export.out), "\n".join(python)
+def exporting(export: ExportSpec) -> tuple[str, str]:
+    """The two texts for writing the checkpoint of a prune run."""
+    words = ["sap", "export", shlex.quote(export.run), f"--out {shlex.quote(export.out)}"]
+    words += ["--overwrite"] * export.overwrite + ["--no-verify"] * (not export.verify)
+    extra = (", overwrite=True" if export.overwrite else "") + ("" if export.verify else ", verify=False")
+    python = ["from sap_core.export import export_run", "", f"export_run({export.run!r}, {export.out!r}{extra})"]
+    return _wrapped(words), "\n".join(python)
 
 
 def reading(
@@ -78,6 +76,13 @@ def reading(
     words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
     words += [f"--{name} {shlex.quote(_short(value))}" for name, value in (options or {}).items() if value is not None]
     return " ".join(words), "\n".join(["import sap_core as sap", "", f"run = sap.open_run({run!r})", python])
+
+
+def comparing(a: str, b: str, rule: str) -> tuple[str, str]:
+    """The two texts for comparing two runs."""
+    command = f"sap compare {shlex.quote(a)} {shlex.quote(b)} --rule {rule}"
+    call = f"found = sap.compare_runs(sap.open_run({a!r}), sap.open_run({b!r}), rule={rule!r})"
+    return command, "\n".join(["import sap_core as sap", "", call, "found.table"])
 
 
 def _told(spec: Spec) -> list[tuple[str, Any]]:

@@ -12,7 +12,7 @@ import streamlit as st
 from ..errors import SapError
 from ..runs import RunSummary
 from ..runs.paths import runs_root
-from ..specs import ExportSpec, PruneSpec, parse_spec
+from ..specs import ExportSpec
 from . import results
 from .words import moment, plain_error, size
 
@@ -22,7 +22,8 @@ LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
     """Where to and how; None while no folder is named."""
     out = st.text_input(
-        "Folder to write", str(runs_root().parent / "exports" / source.id.replace("prune", "pruned")), key=f"out_{source.id}",
+        "Folder to write", str(runs_root().parent / "exports" / source.id.replace("prune", "pruned")),
+        key=f"out_{source.id}",
         help="On the machine the studio runs on. It must not exist yet, unless overwriting is allowed.",
     )  # fmt: skip
     left, right = st.columns(2)
@@ -61,18 +62,13 @@ def written(source: RunSummary) -> None:
             return
         if result["bytes"] <= LARGEST_DOWNLOAD:
             st.download_button(
-                "Download as zip", lambda: zipped(folder), f"{folder.name}.zip", "application/zip", icon=":material/download:",
-                on_click="ignore",
+                "Download as zip", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
+                icon=":material/download:", on_click="ignore",
             )  # fmt: skip
         else:
             st.caption("Too large for a download through the browser; copy the folder.")
     st.subheader("Load it anywhere", anchor=False)
     st.code(result["code"], language="python", wrap_lines=True)
-
-
-def pruning_of(source: RunSummary) -> PruneSpec:
-    """The spec of the prune run that is exported."""
-    return parse_spec(results.run_at(source.path).spec)
 
 
 def verification(found: dict[str, Any] | None) -> None:

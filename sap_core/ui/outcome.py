@@ -43,7 +43,8 @@ def show_outcome(run: Run) -> None:
     )
     tokens = dense["likelihood"]
     st.caption(
-        f"Nats per token ({kind}), measured on {tokens.get('texts', '?')} held-out texts, {tokens.get('tokens', '?')} tokens."
+        f"Nats per token ({kind}), measured on {tokens.get('texts', '?')} held-out texts, "
+        f"{tokens.get('tokens', '?')} tokens."
     )
     left, right = st.columns(2, gap="large")
     marked_dense, marked_pruned = differing_words(dense["text"], pruned["text"])
@@ -67,8 +68,8 @@ def _counts(result: dict[str, Any]) -> None:
     left = parameters - totals["zeros"]
     st.markdown(
         f"**{count(totals['zeros'])}** of {count(totals['weights'])} weights are zero ({totals['sparsity']:.1%}); "
-        f"**{count(left)}** of {count(parameters)} parameters are left. Zeros keep their place: the file has the same size, and "
-        "speed is gained only where the hardware skips them."
+        f"**{count(left)}** of {count(parameters)} parameters are left. Zeros keep their place: the file has the "
+        "same size, and speed is gained only where the hardware skips them."
     )
 
 

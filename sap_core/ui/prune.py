@@ -194,7 +194,8 @@ def candidates(model: str) -> None:
     st.subheader("Result", anchor=False)
     known = {run.id: run for run in runs}
     chosen = address_choice(
-        "Applied plan", list(known), "result", format_func=lambda name: f"{known[name].name} · {moment(known[name].created)}",
+        "Applied plan", list(known), "result",
+        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)}",
         help="Every plan that was applied to this model, newest first.",
     )  # fmt: skip
     try:

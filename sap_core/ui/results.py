@@ -1,7 +1,7 @@
 """Results for the pages, remembered as long as the run folder stays as it is.
 
-Every function takes a run's path and a stamp; the stamp changes when the run does (see `stamp`), which is all that keeps
-a remembered result true. Numbers are computed by the rooms that own them; nothing here computes.
+Every function takes a run's path and a stamp; the stamp changes when the run does (see `stamp`), which is all that
+keeps a remembered result true. Numbers are computed by the rooms that own them; nothing here computes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ..errors import SapError
 from ..models.info import ModelInfo, inspect_model
 from ..plots.view import View, make_view
 from ..runs import Run, RunSummary, list_runs, open_run
@@ -52,6 +53,15 @@ def opened(path: str, _stamp: Stamp, unfinished: bool = False) -> Run:
 def run_at(path: str | Path, *, unfinished: bool = False) -> Run:
     """The run at a path, opened once per state of its folder. Raises RunProblem."""
     return opened(str(path), stamp(path), unfinished)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def objective_of(path: str, stamp: Stamp) -> str:
+    """Of the model that a capture run recorded; empty where the run can't be opened."""
+    try:
+        return str(opened(path, stamp, True).trajectory.attrs.get("objective", ""))
+    except SapError:
+        return ""
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

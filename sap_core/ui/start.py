@@ -30,12 +30,12 @@ def idea() -> None:
         "autoregressive model these sinks stay where they are, usually at the first token."
     )
     middle.markdown(
-        "**In diffusion models they move.** A diffusion language model fills a masked canvas over many steps. Its sinks "
-        "appear, wander and vanish, so what looks important at one step may not matter at the next."
+        "**In diffusion models they move.** A diffusion language model fills a masked canvas over many steps. Its "
+        "sinks appear, wander and vanish, so what looks important at one step may not matter at the next."
     )
     right.markdown(
-        "**So pruning can do better.** Here you watch the sinks, rank the heads by how unstable they are, choose what to "
-        "remove, see at once what it costs, and leave with a checkpoint that loads elsewhere."
+        "**So pruning can do better.** Here you watch the sinks, rank the heads by how unstable they are, choose what "
+        "to remove, see at once what it costs, and leave with a checkpoint that loads elsewhere."
     )
 
 

@@ -35,7 +35,7 @@ def _client(root: str) -> JobClient:
 
 
 def submit(spec: Spec, slot: str, *, run_dir: str | None = None) -> str | None:
-    """Queue ``spec`` and remember it as this session's job ``slot``; shows what went wrong and returns None if it can't."""
+    """Queue ``spec`` as this session's job ``slot``; when it can't be, say why and return None."""
     try:
         job = client().submit(spec, run_dir=run_dir)
     except SapError as error:

@@ -1,0 +1,32 @@
+"""Compare: none, one, two runs, and the answers to the claims."""
+
+from __future__ import annotations
+
+from page_text import words
+from sample_runs import capture_run
+
+
+def test_without_runs_it_says_what_to_do(page):
+    assert "Comparing needs captured runs" in words(page("compare"))
+
+
+def test_one_run_with_itself_is_said(page, root):
+    capture_run(root)
+    assert "A and B are the same run" in words(page("compare"))
+
+
+def test_a_steady_and_a_wandering_run(page, root):
+    steady = capture_run(root, "fixed", objective="autoregressive", model="demo:stories-ar", steps=24)
+    wandering = capture_run(root, "drifting")
+    at = page("compare", a=steady.name, b=wandering.name)
+    assert [metric.value for metric in at.metric][:2] == ["0.000", "1.000"]
+    claims = at.dataframe[-1].value
+    assert claims["answer"].iloc[0] == "holds" and claims["answer"].iloc[1] == "holds"
+    assert f"sap compare {steady} {wandering}" in words(at)
+
+
+def test_the_demo_pair_is_chosen_with_the_autoregressive_one_as_a(page, root):
+    capture_run(root, "drifting", name="diffusion")
+    capture_run(root, "fixed", objective="autoregressive", model="demo:stories-ar", steps=24, name="causal")
+    at = page("compare")
+    assert "A: causal" in words(at) and "B: diffusion" in words(at)

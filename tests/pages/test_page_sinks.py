@@ -1,0 +1,69 @@
+"""Sinks in its states: no run, running, cancelled, finished, several, damaged, linked to."""
+
+from __future__ import annotations
+
+from page_text import words
+from sample_runs import capture_run
+
+
+def test_without_a_run_it_says_what_to_do(page):
+    assert "No run has been captured yet" in words(page("sinks"))
+
+
+def test_a_finished_run_shows_the_step_and_its_dominant_position(page, root):
+    capture_run(root, "drifting", steps=12, positions=32)
+    at = page("sinks", step="5")
+    assert "Step **5**: position **14**" in words(at)  # round(5 * 31 / 11)
+    assert at.metric[0].value == "1.000"  # a drifting sink changes at every step
+
+
+def test_the_address_chooses_run_layer_head_and_rule(page, root):
+    first = capture_run(root, "mixed", name="older")
+    capture_run(root, "fixed", name="newer")
+    at = page("sinks", run=first.name, layer="1", head="1", rule="rate", step="3")
+    assert at.selectbox(key="choice_run").value == first.name
+    assert at.selectbox(key="choice_layer").value == 1
+    assert at.selectbox(key="choice_rule").value == "rate"
+    assert "Step **3**: position **16**" in words(at)  # head 1 of "mixed" alternates between 0 and the middle
+
+
+def test_another_head_follows_the_choice(page, root):
+    capture_run(root, "mixed", steps=12, positions=32)
+    at = page("sinks", step="11")
+    at.selectbox(key="choice_head").select(2).run()
+    assert not at.exception
+    assert "position **31**" in words(at)  # head 2 drifts to the end
+
+
+def test_a_cancelled_run_shows_the_steps_it_has(page, root):
+    capture_run(root, steps=12, written=4, state="cancelled")
+    assert "Step **3**" in words(page("sinks", step="99"))
+
+
+def test_a_running_run_says_how_far_it_is(page, root):
+    capture_run(root, steps=12, written=4, state="running")
+    assert "4 of 12 steps so far" in words(page("sinks"))
+
+
+def test_an_unknown_run_in_the_address_is_said_and_another_shown(page, root):
+    capture_run(root, name="the only one")
+    at = page("sinks", run="20260101-000000-capture-aaaaaa")
+    assert "not among the capture runs" in words(at)
+    assert "Step **0**" in words(at)
+
+
+def test_a_truncated_run_is_an_error_line(page, root):
+    path = capture_run(root)
+    next(item for item in path.glob("trajectory/0.zarr/received/c/**/*") if item.is_file()).unlink()
+    at = page("sinks")
+    assert len(at.error) == 1 and "truncated" in at.error[0].value
+
+
+def test_several_prompts_can_be_chosen(page, root):
+    capture_run(root, samples=2)
+    assert list(page("sinks", sample="1").selectbox(key="choice_sample").options) == ["1 of 2", "2 of 2"]
+
+
+def test_an_autoregressive_run_is_drawn_too(page, root):
+    capture_run(root, "fixed", objective="autoregressive", model="demo:stories-ar", steps=24)
+    assert "Step **0**: position **0**" in words(page("sinks"))
