@@ -28,7 +28,7 @@ MAY = {
     "sinks": {"trajectory"},
     "runs": {"trajectory", "sinks"},
     "plots": {"trajectory", "sinks"},
-    "demo": {"models", "samplers", "evaluation"},
+    "demo": {"models", "samplers", "evaluation", "capture", "sinks"},
     "models": {"demo"},
     "samplers": {"models"},
     "capture": {"models", "samplers", "trajectory", "sinks", "runs"},
