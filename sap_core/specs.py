@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InvalidInput, UnknownOption
+from .pruning.allocation import check_allocation
 from .pruning.methods import METHODS, check_combination, parse_pattern
 from .samplers.rules import SAMPLERS
 from .sinks.rules import SINK_RULES
@@ -102,10 +103,13 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     order: Literal["auto", "sequential", "one_shot"] = Field(
         AUTO, description="block by block on pruned inputs, or all at once on dense ones; auto is the method's own way"
     )
+    allocation: str = Field("uniform", description="how the sparsity is shared among layers at the same mean")
+    allocation_width: float = Field(0.08, gt=0, le=0.5, description="most that a layer's sparsity leaves the mean")
+    allocation_table: tuple[float, ...] | None = Field(None, description="allocation 'table' only: one share per layer")
     heads: tuple[tuple[int, int], ...] | None = Field(
         None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
     )
-    run: str | None = Field(None, description="method `heads` only: the capture run whose instability ranking is used")
+    run: str | None = Field(None, description="method `heads`, allocation `instability`: the capture run whose instability ranking is used")
     seed: int = 0
     name: str = ""
 
@@ -129,11 +133,21 @@ class PruneSpec(ModelOptions, CalibrationOptions):
         parse_pattern(value)
         return value
 
+    @field_validator("allocation")
+    @classmethod
+    def _allocation(cls, value: str) -> str:
+        check_allocation(value)
+        return value
+
     @model_validator(mode="after")
     def _combination(self) -> PruneSpec:
-        check_combination(self.method, self.pattern, self.sparsity, self.compare, self.order)
-        if self.method != "heads" and (self.heads is not None or self.run is not None):
-            raise InvalidInput(f"heads and run belong to method 'heads', not to '{self.method}'; leave them out.")
+        check_combination(self.method, self.pattern, self.sparsity, self.compare, self.order, self.allocation)
+        if self.allocation_table is not None and self.allocation != "table":
+            raise InvalidInput(f"allocation_table belongs to allocation 'table', not to '{self.allocation}'.")
+        if self.method != "heads" and self.heads is not None:
+            raise InvalidInput(f"heads belong to method 'heads', not to '{self.method}'; leave them out.")
+        if self.method != "heads" and self.allocation != "instability" and self.run is not None:
+            raise InvalidInput("run belongs to method 'heads' and to allocation 'instability'; leave it out.")
         return self
 
 
@@ -169,6 +183,8 @@ class SweepSpec(ModelOptions, CalibrationOptions):
     methods: tuple[str, ...] = ()
     patterns: tuple[str, ...] = Field(("unstructured",), min_length=1)
     sparsities: tuple[float, ...] = Field((0.5,), min_length=1, description="an N:M pattern has its own and one cell")
+    orders: tuple[str, ...] = Field((AUTO,), min_length=1, description="sequential, one_shot, auto")
+    allocations: tuple[str, ...] = Field(("uniform",), min_length=1, description="of the sparsity over the layers")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="of calibration texts and noise")
     preset: str | None = Field(None, description="a ready list of variants in place of methods: ablation")
     skip_invalid: bool = Field(False, description="leave impossible combinations out, with the reason, not refuse")

@@ -12,7 +12,9 @@ import torch
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
+from . import evidence
 from . import heads as head_surgery
+from .allocation import ALLOCATIONS
 from .calibration import Calibration, check_source, read_calibration
 from .methods import METHODS, Method
 from .plan import PruningPlan, make_plan
@@ -54,19 +56,19 @@ def prune(
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
     spec = _spec(model, spec, fields)
-    if METHODS[spec.method].needs_calibration:
+    if _needs_texts(spec):
         check_source(spec.calibration)
     dense = _loaded(model, spec)
     method = METHODS[spec.method]
     _check_method(dense, method)
-    calibration = _calibration(dense, spec) if method.needs_calibration else None
+    calibration = _calibration(dense, spec) if _needs_texts(spec) else None
     if plan is None or plan.pending:
-        plan = make_plan(dense.info, spec, _ranking(spec, lambda: dense, progress))
+        plan = _measured_plan(dense, spec, calibration, progress)
     else:
         _check_plan(plan, dense.info, spec)
     pruned = dense.clone()
     remove(dense, pruned, plan, spec, calibration, progress)
-    report = _report(pruned, plan, method, calibration, time.perf_counter() - started)
+    report = _report(pruned, plan, calibration, time.perf_counter() - started)
     return Pruned(pruned, plan, spec, report)
 
 
@@ -77,22 +79,23 @@ def plan_pruning(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PruningPlan:
-    """What `prune` with the same arguments would remove. Reads the model's headers only, except for method `heads`
-    without a run or chosen heads, which has to watch the model generate first.
+    """What `prune` with the same arguments would remove. Reads the model's headers only, except where the plan
+    follows a measurement: method `heads` without a run or chosen heads, and allocations that measure.
 
     Raises:
         InvalidInput: as `prune`.
     """
     spec = _spec(model, spec, fields)
-    if METHODS[spec.method].needs_calibration:
+    if _needs_texts(spec):
         check_source(spec.calibration)
+    if _measures(spec):
+        dense = _loaded(model, spec)
+        return _measured_plan(dense, spec, _calibration(dense, spec) if _needs_texts(spec) else None, progress)
     if isinstance(model, str):
         from ..models.info import inspect_model
 
-        info = inspect_model(model, mask_token_id=spec.mask_token_id)
-    else:
-        info = model.info
-    return make_plan(info, spec, _ranking(spec, lambda: _loaded(model, spec), progress))
+        return make_plan(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
+    return make_plan(model.info, spec)
 
 
 def weights_sha256(model: LoadedModel) -> str:
@@ -143,12 +146,34 @@ def _check_method(model: LoadedModel, method: Method) -> None:
 _NEEDS_NOISE = {"noised_wanda": "wanda", "sink_temporal": "sink"}
 
 
-def _ranking(spec: PruneSpec, loaded: Any, progress: ProgressCallback) -> Any:
-    if spec.method != "heads" or spec.heads is not None:
-        return None
-    if spec.run is not None:
-        return head_surgery.rank_from_run(spec.run)
-    return head_surgery.rank_on_demo_prompt(loaded(), spec.seed, progress)
+def _needs_texts(spec: PruneSpec) -> bool:
+    return METHODS[spec.method].needs_calibration or ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
+
+
+def _measures(spec: PruneSpec) -> bool:
+    """Whether the plan depends on more than the shapes of the model."""
+    return bool(ALLOCATIONS[spec.allocation].needs) or (spec.method == "heads" and spec.heads is None)
+
+
+def _measured_plan(
+    dense: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
+) -> PruningPlan:
+    """The plan after whatever it follows has been measured on the dense model."""
+    needs = ALLOCATIONS[spec.allocation].needs
+    ranking = None
+    if needs == "capture" or (spec.method == "heads" and spec.heads is None):
+        if spec.run is not None:
+            ranking = head_surgery.rank_from_run(spec.run)
+        else:
+            ranking = head_surgery.rank_on_demo_prompt(dense, spec.seed, progress)
+    measured = None
+    if needs == "capture":
+        measured = evidence.head_stability(ranking)
+    elif needs == "inputs":
+        measured = evidence.outlier_shares(dense, spec, calibration, progress)
+    elif needs == "loss":
+        measured = evidence.loss_increases(dense, spec, calibration, progress)
+    return make_plan(dense.info, spec, ranking, measured)
 
 
 def _check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
@@ -180,7 +205,7 @@ def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
 
 
 def _report(
-    model: LoadedModel, plan: PruningPlan, method: Method, calibration: Calibration | None, seconds: float
+    model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float
 ) -> dict[str, Any]:
     """What is really in the weights, counted, beside what was planned."""
     planned = {matrix.name: matrix for matrix in plan.matrices}
@@ -207,6 +232,7 @@ def _report(
     return {
         "method": plan.method,
         "pattern": plan.pattern,
+        "allocation": plan.allocation,
         "sparsity": sum(row["zeros"] for row in rows) / max(weights, 1),
         "matrices": rows,
         "heads": [list(head) for head in plan.heads],

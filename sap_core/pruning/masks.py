@@ -20,13 +20,21 @@ def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
         return torch.zeros_like(score, dtype=torch.bool)
     if compare == "matrix":
         return lowest_of_matrix(score, zeros)
-    return lowest_of_rows(score, zeros // len(score))
+    return lowest_of_rows(score, *divmod(zeros, len(score)))
 
 
-def lowest_of_rows(score: Tensor, count: int) -> Tensor:
-    """The ``count`` lowest of each row; among equals the first go (stable), as in Wanda's code."""
-    order = torch.sort(score, dim=1, stable=True).indices[:, :count]
-    return torch.zeros_like(score, dtype=torch.bool).scatter_(1, order, True)
+def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
+    """The ``count`` lowest of each row, one more in the ``more`` rows in which the next costs least.
+
+    Among equals the first go (stable), as in Wanda's code.
+    """
+    order = torch.sort(score, dim=1, stable=True).indices
+    mask = torch.zeros_like(score, dtype=torch.bool).scatter_(1, order[:, :count], True)
+    if more:
+        following = order[:, count : count + 1]
+        rows = score.gather(1, following)[:, 0].argsort(stable=True)[:more]
+        mask[rows, following[rows, 0]] = True
+    return mask
 
 
 def lowest_of_matrix(score: Tensor, count: int) -> Tensor:

@@ -180,7 +180,9 @@ def parse_pattern(text: str) -> Pattern:
     return Pattern(int(match[1]), int(match[2]))
 
 
-def check_combination(method: str, pattern: str, sparsity: float, compare: str = AUTO, order: str = AUTO) -> None:
+def check_combination(
+    method: str, pattern: str, sparsity: float, compare: str = AUTO, order: str = AUTO, allocation: str = "uniform"
+) -> None:
     """Errors for combinations that would do less than they say.
 
     Raises:
@@ -194,6 +196,12 @@ def check_combination(method: str, pattern: str, sparsity: float, compare: str =
         raise InvalidInput(
             f"compare is '{compare}' but method '{method}' with pattern {pattern} compares weights within "
             f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + row.compare}; leave compare at auto."
+        )
+    if allocation != "uniform" and (parsed.structured or method == "heads"):
+        fixed = "method heads" if method == "heads" else f"pattern {pattern}"
+        raise InvalidInput(
+            f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "
+            "supported with pattern unstructured and every method but heads."
         )
     if not parsed.structured:
         return

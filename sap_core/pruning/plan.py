@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
+from .allocation import ALLOCATIONS, exact_zeros, layer_sparsities
 from .methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ class PlannedMatrix:
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open."""
+    """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open.
+
+    ``measured``: the value of each layer that the allocation followed (higher: keep more), where it is a measured one.
+    """
 
     method: str
     pattern: str
@@ -40,7 +44,8 @@ class PruningPlan:
     heads: tuple[tuple[int, int], ...] = ()
     parameters: int = 0
     pending: str = ""
-    notes: tuple[str, ...] = field(default=())
+    allocation: str = "uniform"
+    measured: tuple[float, ...] = ()
 
     def totals(self) -> dict[str, float]:
         """Weights considered, weights that go, their share, and the share of all the model's parameters."""
@@ -83,17 +88,24 @@ class PruningPlan:
         try:
             fields["matrices"] = tuple(PlannedMatrix(**m) for m in fields["matrices"])
             fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
-            fields["notes"] = tuple(fields.get("notes", ()))
+            fields["measured"] = tuple(fields.get("measured", ()))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None
 
 
-def make_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None = None) -> PruningPlan:
+def make_plan(
+    info: ModelInfo,
+    spec: PruneSpec,
+    ranking: pd.DataFrame | None = None,
+    measured: Sequence[float] | None = None,
+) -> PruningPlan:
     """What ``spec`` will remove from the model ``info`` describes.
 
     ``ranking``: method `heads` only, the table of `sap_core.rank_heads`. Without it (and without chosen heads) the
     plan says how many heads go and that which ones is ``pending``.
+    ``measured``: one value per layer for the allocations that follow a measurement; without it the plan is uniform
+    and ``pending`` says what will be measured.
 
     Raises:
         ModelProblem: a model of a kind that can't be pruned; says why.
@@ -104,14 +116,48 @@ def make_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None = N
         return _head_plan(info, spec, ranking)
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
     compare = method.compare if spec.compare == AUTO else spec.compare
-    rows = []
     for matrix in info.matrices:
         check_pattern(matrix.name, matrix.cols, pattern)
-        zeros = planned_zeros(matrix.rows, matrix.cols, spec.sparsity, pattern, compare)
-        rows.append(PlannedMatrix(matrix.name, matrix.layer, matrix.rows, matrix.cols, spec.sparsity, zeros))
-    return PruningPlan(
-        spec.method, spec.pattern, spec.sparsity, compare, tuple(rows), parameters=info.parameters
+    row = ALLOCATIONS[spec.allocation]
+    pending = "" if measured is not None or not row.needs else f"how much each layer loses, after measuring {row.needs}"
+    if spec.allocation == "uniform" or pending:
+        sparsities = [spec.sparsity] * len(info.matrices)
+        zeros = [planned_zeros(m.rows, m.cols, spec.sparsity, pattern, compare) for m in info.matrices]
+    else:
+        sparsities = _allocated(info, spec, measured)
+        sizes = [m.rows * m.cols for m in info.matrices]
+        zeros = exact_zeros(sizes, sparsities, round(sum(sizes) * spec.sparsity))
+    rows = tuple(
+        PlannedMatrix(m.name, m.layer, m.rows, m.cols, sparsity, count)
+        for m, sparsity, count in zip(info.matrices, sparsities, zeros, strict=True)
     )
+    return PruningPlan(
+        spec.method,
+        spec.pattern,
+        spec.sparsity,
+        compare,
+        rows,
+        parameters=info.parameters,
+        pending=pending,
+        allocation=spec.allocation,
+        measured=tuple(measured or ()),
+    )
+
+
+def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> list[float]:
+    """The sparsity of every matrix: that of its layer."""
+    layers = sorted({m.layer for m in info.matrices})
+    sizes = [sum(m.rows * m.cols for m in info.matrices if m.layer == layer) for layer in layers]
+    shares = layer_sparsities(
+        spec.allocation,
+        sizes,
+        spec.sparsity,
+        width=spec.allocation_width,
+        values=measured,
+        table=spec.allocation_table,
+    )
+    of_layer = dict(zip(layers, shares, strict=True))
+    return [of_layer[m.layer] for m in info.matrices]
 
 
 def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compare: str) -> int:

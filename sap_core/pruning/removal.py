@@ -43,13 +43,13 @@ def remove(
             pruned,
             _weighted_rows(dense, spec, calibration, progress),
             _statistic(spec),
-            lambda layer, found: _prune_block(pruned, layer, found, plan, spec.seed),
+            lambda layer, found: prune_block(pruned, layer, found, plan, spec.seed),
             progress=progress,
         )
         return
     found = dense_statistics(dense, spec, calibration, progress) if calibration is not None else {}
     for layer in range(len(pruned.blocks)):
-        _prune_block(pruned, layer, found, plan, spec.seed)
+        prune_block(pruned, layer, found, plan, spec.seed)
         progress(Progress("prune", layer + 1, len(pruned.blocks)))
 
 
@@ -75,7 +75,8 @@ def dense_statistics(
     return remember(model.module, key, measure)
 
 
-def _prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int) -> None:
+def prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int) -> None:
+    """Removes what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name."""
     method, pattern = METHODS[plan.method], parse_pattern(plan.pattern)
     planned = {matrix.name: matrix for matrix in plan.matrices if matrix.layer == layer and matrix.zeros}
     for name, module in model.linears(layer).items():

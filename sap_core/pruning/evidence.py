@@ -1,0 +1,81 @@
+"""One measured value per layer, for allocations that follow a measurement; higher means the layer should keep more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..evaluation.likelihood import text_likelihood
+from ..evaluation.texts import TextRow
+from ..progress import Progress, ProgressCallback, silent
+from .plan import make_plan
+from .removal import dense_statistics, prune_block
+from .scores import score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..models.loaded import LoadedModel
+    from ..specs import PruneSpec
+    from .calibration import Calibration
+
+OUTSTANDING = 5.0  # times the mean score of the layer
+_TEXTS = 8
+_DRAWS = 4
+
+
+def outlier_shares(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback = silent
+) -> list[float]:
+    """OWL (arXiv 2310.05175): the share of a layer's Wanda scores, on clean inputs, above 5 times their mean."""
+    wanda = spec.model_copy(update={"method": "wanda"})
+    norms = dense_statistics(model, wanda, calibration, progress)
+    shares = []
+    for layer in range(len(model.blocks)):
+        scores = torch.cat(
+            [
+                score("wanda", module.weight.data, norms[name]).flatten()
+                for name, module in model.linears(layer).items()
+            ]
+        )
+        shares.append(float((scores > OUTSTANDING * scores.mean()).float().mean()))
+    return shares
+
+
+def loss_increases(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback = silent
+) -> list[float]:
+    """Nats per token by which the loss on calibration texts rises when one layer alone is pruned as the spec says.
+
+    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. The model is left as it was.
+    """
+    alone = spec.model_copy(update={"allocation": "uniform", "order": "auto"})
+    plan = make_plan(model.info, alone)
+    found = dense_statistics(model, alone, calibration, progress)
+    rows = _text_rows(model, calibration)
+    dense = text_likelihood(model, rows, draws=_DRAWS, seed=spec.seed)
+    trial = model.clone()
+    increases = []
+    for layer in range(len(model.blocks)):
+        prune_block(trial, layer, found, plan, spec.seed)
+        change = text_likelihood(trial, rows, draws=_DRAWS, seed=spec.seed).minus(dense)
+        increases.append(change["nats_per_token"])
+        for original, copy in zip(model.linears(layer).values(), trial.linears(layer).values(), strict=True):
+            copy.weight.data.copy_(original.weight.data)
+        progress(Progress("sensitivity", layer + 1, len(model.blocks), data={"increase": increases[-1]}))
+    return increases
+
+
+def head_stability(ranking: pd.DataFrame) -> list[float]:
+    """Minus the mean instability of a layer's heads (METRICS section 3), layers in order."""
+    return (-ranking.groupby("layer")["instability"].mean().sort_index()).tolist()
+
+
+def _text_rows(model: LoadedModel, calibration: Calibration) -> list[TextRow]:
+    rows = []
+    for tokens, valid in zip(calibration.tokens[:_TEXTS], calibration.valid[:_TEXTS], strict=True):
+        scored = valid if model.is_diffusion else valid & (np.arange(len(tokens)) > 0)
+        rows.append(TextRow(tokens, scored, int(scored.sum())))
+    return rows
