@@ -1,0 +1,76 @@
+"""One cell of a sweep: prune as it says, measure on the sweep's texts and masks. What a worker runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from .._version import __version__
+from ..progress import ProgressCallback, silent
+from ..specs import ModelOptions, PruneSpec, SweepSpec
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+
+class CellRunner:
+    """Runs cells one after the other on a model that stays loaded; statistics that cells share are taken once.
+
+    ``options``: the sweep's spec as a dict.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        from ..evaluation.verb import text_rows
+        from ..models.loading import load_model
+
+        self.spec = SweepSpec.build(**options)
+        loading = {name: getattr(self.spec, name) for name in ModelOptions.model_fields if name != "model"}
+        self.dense = load_model(self.spec.model, **loading)
+        self.rows = text_rows(self.dense, text=self.spec.text, samples=self.spec.texts, seed=self.spec.evaluation_seed)
+
+    def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
+        """The record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
+        from ..pruning.apply import prune
+
+        started = time.perf_counter()
+        model, found = self.dense, {}
+        if cell["spec"] is not None:
+            pruned = prune(self.dense, spec=PruneSpec.build(**cell["spec"]), progress=progress)
+            model = pruned.model
+            found = {key: pruned.report.get(key) for key in ("sparsity", "seconds", "calibration", "weights_sha256")}
+        return {
+            "id": cell["id"],
+            "spec": cell["spec"],
+            "pruning": found,
+            "quality": self._measure(model, progress),
+            "seconds": round(time.perf_counter() - started, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "version": __version__,
+        }
+
+    def _measure(self, model: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
+        """Losses text by text (so that any two cells can be compared in pairs), task scores, size, speed."""
+        from ..evaluation.cost import generation_speed, model_size
+        from ..evaluation.likelihood import text_likelihood
+        from ..evaluation.tasks import knows_stories, task_scores
+
+        spec = self.spec
+        losses = text_likelihood(model, self.rows, draws=spec.draws, seed=spec.evaluation_seed, progress=progress)
+        quality: dict[str, Any] = {
+            "nats": losses.nats.tolist(),
+            "counted": losses.counted.tolist(),
+            "kind": losses.kind,
+            "tasks": None,
+            **model_size(model),
+        }
+        if spec.tasks and knows_stories(model):
+            quality["tasks"] = task_scores(model, examples=spec.tasks, progress=progress)
+        if spec.speed:
+            own, dense = generation_speed([model, self.dense])
+            quality["tokens_per_second"] = own["tokens_per_second"]
+            quality["speedup"] = own["tokens_per_second"] / dense["tokens_per_second"]
+        return quality

@@ -1,0 +1,162 @@
+"""From a sweep's lists to its cells, with everything that can't be said before any work. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput, UnknownOption
+from ..pruning.methods import METHODS, parse_pattern
+from ..pruning.plan import make_plan
+from ..specs import CalibrationOptions, ModelOptions, PruneSpec, SweepSpec
+from .presets import PRESETS
+
+if TYPE_CHECKING:
+    from ..models.info import ModelInfo
+
+DENSE = "dense"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to measure: the model as ``spec`` prunes it, or (``spec`` None) as it is.
+
+    ``id`` is its file's name. Cells of one ``group`` share what a model that stays loaded remembers of its calibration.
+    """
+
+    id: str
+    spec: PruneSpec | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A combination that can't be, and why; only where the sweep asks to leave such out."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``cells`` in the order in which they are best done, the dense model first."""
+
+    cells: tuple[Cell, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
+    """The cells of a sweep: every method or variant with every pattern, sparsity, order, allocation and seed.
+
+    Two lists give way where they would only repeat: an N:M pattern fixes the sparsity, so it makes one cell per seed;
+    a method that draws nothing at random runs for the first seed alone. ``info``: with it, each cell is also held
+    against the model (patterns that divide its matrices, methods that fit its objective).
+
+    Raises:
+        InvalidInput: combinations that can't be, unless ``skip_invalid``; no cell at all; a value given twice.
+    """
+    for axis in ("methods", "patterns", "sparsities", "orders", "allocations", "seeds"):
+        _check_distinct(axis, getattr(spec, axis))
+    cells: list[Cell] = []
+    skipped: list[Skipped] = []
+    for fields in _combinations(spec):
+        name = _readable(fields)
+        try:
+            pruning = PruneSpec.build(**_shared(spec), **fields)
+            if info is not None:
+                check_cell(info, pruning)
+        except InvalidInput as error:
+            skipped.append(Skipped(name, str(error)))
+            continue
+        cells.append(Cell(name, pruning, _group(fields)))
+    if skipped and not spec.skip_invalid:
+        raise InvalidInput(_refusal(skipped, len(cells) + len(skipped)))
+    if not cells:
+        raise InvalidInput(f"no combination of this sweep can be; the first reason: {skipped[0].reason}")
+    return Grid((Cell(DENSE, None, DENSE), *cells), tuple(skipped))
+
+
+def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
+    """InvalidInput where the model ``info`` describes can't be pruned as ``spec`` says; milliseconds."""
+    method = METHODS[spec.method]
+    if method.needs_mask_token and info.objective == "autoregressive" and method.sinks == "none":
+        raise InvalidInput(
+            f"method '{method.name}' masks parts of the text, which an autoregressive model never sees; use wanda."
+        )
+    make_plan(info, spec)
+
+
+def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """What differs between cells, as fields of `PruneSpec`."""
+    for variant in _variants(spec):
+        drawn = _draws_at_random(variant["method"])
+        for seed in spec.seeds if drawn else spec.seeds[:1]:
+            for pattern in spec.patterns:
+                parsed = parse_pattern(pattern)
+                for sparsity in (parsed.n / parsed.m,) if parsed.structured else spec.sparsities:
+                    yield {**variant, "pattern": pattern, "sparsity": sparsity, "seed": seed}
+
+
+def _variants(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Methods or the preset's variants, each in every order and allocation; what is at its default is not named."""
+    variants = []
+    for variant in _bases(spec):
+        for order, allocation in product(spec.orders, spec.allocations):
+            named = {"order": order, "allocation": allocation}
+            defaults = {name: PruneSpec.model_fields[name].default for name in named}
+            variants.append(variant | {name: value for name, value in named.items() if value != defaults[name]})
+    return variants
+
+
+def _bases(spec: SweepSpec) -> list[dict[str, Any]]:
+    if spec.preset is None:
+        for method in spec.methods:
+            if method not in METHODS:
+                raise UnknownOption("method", method, METHODS)
+        return [{"method": method} for method in spec.methods]
+    if spec.preset not in PRESETS:
+        raise UnknownOption("preset", spec.preset, PRESETS)
+    return [dict(variant) for variant in PRESETS[spec.preset]]
+
+
+def _draws_at_random(method: str) -> bool:
+    """Whether a method's result depends on the seed: through calibration texts, noise, or its own draws."""
+    row = METHODS[method]
+    return row.needs_calibration or row.score != "magnitude"
+
+
+def _shared(spec: SweepSpec) -> dict[str, Any]:
+    """The fields that all cells have in common."""
+    return {name: getattr(spec, name) for name in (*ModelOptions.model_fields, *CalibrationOptions.model_fields)}
+
+
+def _readable(fields: dict[str, Any]) -> str:
+    """A file name that says what the cell is: sink-unstructured-0.5-s0."""
+    fields = dict(fields)
+    first = [str(fields.pop("method")), fields.pop("pattern").replace(":", "of"), f"{fields.pop('sparsity'):g}"]
+    seed = fields.pop("seed")
+    options = [f"{name}={value}" for name, value in sorted(fields.items())]
+    return "-".join([*first, *options, f"s{seed}"]).replace("/", "_")
+
+
+def _group(fields: dict[str, Any]) -> str:
+    apart = ("pattern", "sparsity", "allocation")
+    return "-".join(str(value) for name, value in sorted(fields.items()) if name not in apart)
+
+
+def _check_distinct(axis: str, values: tuple[Any, ...]) -> None:
+    twice = {value for value in values if values.count(value) > 1}
+    if twice:
+        raise InvalidInput(f"{axis} lists {', '.join(map(str, sorted(twice)))} more than once; give each value once.")
+
+
+def _refusal(skipped: list[Skipped], total: int) -> str:
+    shown = " ".join(f"{one.id}: {one.reason}" for one in skipped[:_SHOWN])
+    more = f" ({len(skipped) - _SHOWN} more like these.)" if len(skipped) > _SHOWN else ""
+    return (
+        f"{len(skipped)} of {total} combinations can't be: {shown}{more} "
+        "Take them out of the lists, or ask to skip what can't be (skip_invalid, --skip-invalid)."
+    )

@@ -1,0 +1,176 @@
+"""A sweep as a table, while it runs or afterwards. One row per cell; no torch here."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import RunProblem
+from ..runs.files import read_json
+from ..specs import CalibrationOptions, ModelOptions, PruneSpec
+from .folder import SweepFolder
+from .grid import DENSE
+
+FIRST = ("id", "state", "method", "pattern", "sparsity", "seed")
+MEASURED = (
+    "found_sparsity",
+    "nats_per_token",
+    "standard_error",
+    "perplexity",
+    "kind",
+    "difference",
+    "difference_error",
+    "parameters",
+    "nonzero_parameters",
+    "bytes",
+    "tokens_per_second",
+    "speedup",
+    "seconds",
+    "error",
+)
+_TASK = "task_"
+# Settings that all cells share, and what says nothing about one: left out of the table.
+_NO_KEYS = {"id", "state", "seed", *MEASURED}
+_SHARED = {*ModelOptions.model_fields, *CalibrationOptions.model_fields, "kind", "name"}
+
+
+def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
+    """One row per cell, the dense model first; readable at any time.
+
+    Columns: id, state (finished, failed, waiting), the fields of the cell's pruning (method, pattern, sparsity, seed
+    ...), found_sparsity (in the weights), nats_per_token with standard_error, perplexity, difference (to the dense
+    model, nats per token, text by text on the same masks) with difference_error, task_NAME where tasks were asked,
+    parameters, nonzero_parameters, bytes, speedup where asked, seconds, error. Missing values are NaN.
+
+    Raises:
+        RunProblem: no sweep there.
+    """
+    sweep = SweepFolder(folder)
+    document = read_json(sweep.path / "sweep.json")
+    if not isinstance(document, dict) or "cells" not in document:
+        raise RunProblem(f"{folder} holds no sweep (no sweep.json); `sap sweep --out DIR` makes one.")
+    dense, failures = sweep.record(DENSE), sweep.failures()
+    rows, options, tasks = [], {}, {}
+    for cell in document["cells"]:
+        fields = _fields(cell["spec"])
+        row = _row(cell["id"], fields, sweep.record(cell["id"]), failures.get(cell["id"]), dense)
+        options |= dict.fromkeys(name for name in fields if name not in FIRST)
+        tasks |= dict.fromkeys(name for name in row if name.startswith(_TASK))
+        rows.append(row)
+    measured = [name for name in MEASURED if any(name in row for row in rows) or name in MEASURED[:7]]
+    return pd.DataFrame(rows, columns=[*FIRST, *options, *measured[:7], *tasks, *measured[7:]])
+
+
+def write_table(folder: str | os.PathLike) -> pd.DataFrame:
+    """`sweep_table`, also written to table.csv and table.parquet, each in one step."""
+    table, folder = sweep_table(folder), Path(folder)
+    for name, write in (("table.csv", _csv), ("table.parquet", _parquet)):
+        temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}"
+        try:
+            write(table, temporary)
+            os.replace(temporary, folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return table
+
+
+def summarise(table: pd.DataFrame, value: str = "difference", error: str | None = "difference_error") -> pd.DataFrame:
+    """Mean of ``value`` over seeds, with a 95 % interval; one row per combination of everything else that was pruned.
+
+    Columns: method, pattern, sparsity ..., seeds (how many), mean, low, high. The interval joins two sources in
+    quadrature: Student's t for the spread between seeds, and 1.96 standard errors of the texts (``error``, a column of
+    the table or None), which are the same for all seeds, so that their error does not shrink with the number of seeds.
+    One seed: the texts' alone.
+    """
+    from scipy.stats import t
+
+    done = table[(table["state"] == "finished") & table["method"].notna()]
+    keys = [name for name in table.columns if name not in _NO_KEYS and not name.startswith(_TASK)]
+    rows = []
+    for combination, group in done.groupby(keys, dropna=False, sort=False):
+        values = group[value].dropna().to_numpy(float)
+        if not len(values):
+            continue
+        n, texts = len(values), float(group[error].mean()) if error else 0.0
+        between = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) if n > 1 else 0.0
+        half = math.hypot(between, 1.96 * texts)
+        mean = float(values.mean())
+        found = {"seeds": n, "mean": mean, "low": mean - half, "high": mean + half}
+        rows.append(dict(zip(keys, combination, strict=True)) | found)
+    return pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "low", "high"])
+
+
+def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, float]:
+    """Nats per token of record ``a`` minus ``b``, text by text, and the standard error (ratio estimator over texts).
+
+    Records are those of `SweepFolder.record`, of cells of one sweep.
+    """
+    counted = np.asarray(a["quality"]["counted"], float)
+    apart = np.asarray(a["quality"]["nats"], float) - np.asarray(b["quality"]["nats"], float)
+    return _ratio(apart, counted)
+
+
+def _row(
+    cell: str, fields: dict[str, Any], record: dict[str, Any] | None, error: str | None, dense: dict[str, Any] | None
+) -> dict[str, Any]:
+    state = "finished" if record else "failed" if error else "waiting"
+    row: dict[str, Any] = {"id": cell, "state": state, **fields}
+    if record is not None:
+        quality = record["quality"]
+        nats, counted = np.asarray(quality["nats"], float), np.asarray(quality["counted"], float)
+        mean, spread = _ratio(nats, counted)
+        row["found_sparsity"] = record["pruning"].get("sparsity", 0.0)
+        row |= {"nats_per_token": mean, "standard_error": spread, "perplexity": math.exp(min(mean, 700.0))}
+        row["kind"] = quality["kind"]
+        if dense is not None:
+            row["difference"], row["difference_error"] = paired_difference(record, dense)
+        row |= _task_columns(quality.get("tasks"))
+        for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", "speedup"):
+            if name in quality:
+                row[name] = quality[name]
+        row["seconds"] = record["seconds"]
+    row["error"] = error
+    return row
+
+
+def _task_columns(tasks: dict[str, Any] | None) -> dict[str, float]:
+    columns = {}
+    for name, found in (tasks or {}).items():
+        if name == "infilling":
+            columns |= {f"{task}_infilled": value for task, value in _task_columns(found).items()}
+        else:
+            columns[_TASK + name] = found["score"]
+    return columns
+
+
+def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
+    """What a reader tells cells apart by: the main settings, and every other one that is not at its default."""
+    defaults = {name: field.default for name, field in PruneSpec.model_fields.items()}
+    return {
+        name: value
+        for name, value in (spec or {}).items()
+        if name not in _SHARED and (name in FIRST or value != defaults.get(name))
+    }
+
+
+def _ratio(amount: np.ndarray, per: np.ndarray) -> tuple[float, float]:
+    """sum(amount) / sum(per) and its standard error over texts; 0 for one text."""
+    mean = float(amount.sum() / per.sum())
+    if len(amount) < 2:
+        return mean, 0.0
+    residual = amount - mean * per
+    return mean, float(math.sqrt(residual.var(ddof=1) / len(amount)) / per.mean())
+
+
+def _csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False)
+
+
+def _parquet(table: pd.DataFrame, path: Path) -> None:
+    table.to_parquet(path, index=False)

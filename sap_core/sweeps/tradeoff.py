@@ -1,0 +1,22 @@
+"""Which results are worth having: the trade-off between cost and loss. No torch here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def frontier(table: pd.DataFrame, cost: str = "nonzero_parameters", loss: str = "nats_per_token") -> pd.DataFrame:
+    """The rows that no other row beats: none is at most as costly and at most as lossy, and better in one of the two.
+
+    Both columns are better when smaller (for a speed-up give its inverse). Rows without either value don't take part.
+    Sorted by cost; equal rows all stay.
+    """
+    taking_part = table[table[cost].notna() & table[loss].notna()].sort_values([cost, loss], kind="stable")
+    costs, losses = taking_part[cost].to_numpy(float), taking_part[loss].to_numpy(float)
+    keep = np.zeros(len(taking_part), bool)
+    best = (np.inf, np.inf)  # cost and loss of the last row kept
+    for i, point in enumerate(zip(costs, losses, strict=True)):
+        if point[1] < best[1] or point == best:
+            keep[i], best = True, point
+    return taking_part[keep]

@@ -1,0 +1,54 @@
+"""A real cell: pruned as `prune` does, measured as `evaluate` does, on the texts and masks of the dense model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sap_core.specs import SweepSpec
+from sap_core.sweeps import sweep
+from sap_core.sweeps.cell import CellRunner
+from sap_core.sweeps.grid import make_grid
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory, tiny_diffusion):
+    """A small real sweep."""
+    folder = tmp_path_factory.mktemp("texts")
+    np.save(folder / "ids.npy", np.random.default_rng(0).integers(3, 90, (3, 24)))
+    words = np.random.default_rng(1).integers(0, 92, 300)
+    (folder / "text.txt").write_text(" ".join(f"w{i}" for i in words))
+    return {
+        "model": str(tiny_diffusion), "methods": ("wanda",), "calibration": str(folder / "ids.npy"),
+        "text": str(folder / "text.txt"), "texts": 3, "draws": 2, "device": "cpu",
+    }  # fmt: skip
+
+
+def test_a_cell_measures_what_the_verbs_measure(fields):
+    from sap_core.evaluation import evaluate
+    from sap_core.models import load_model
+    from sap_core.pruning import prune
+
+    spec = SweepSpec.build(**fields)
+    runner = CellRunner(spec.model_dump(mode="json"))
+    dense, cell = (
+        runner.run({"id": cell.id, "spec": cell.spec and cell.spec.model_dump(mode="json")})
+        for cell in make_grid(spec).cells
+    )
+    model = load_model(fields["model"], device="cpu")
+    pruned = prune(model, method="wanda", sparsity=0.5, calibration=fields["calibration"])
+    expected = evaluate(pruned.model, model, fields["text"], samples=3, draws=2, tasks=False)
+    assert cell["pruning"]["weights_sha256"] == pruned.report["weights_sha256"]
+    nats, counted = np.array(cell["quality"]["nats"]), np.array(cell["quality"]["counted"])
+    assert nats.sum() / counted.sum() == pytest.approx(expected["likelihood"]["nats_per_token"], rel=1e-12)
+    apart = (nats - np.array(dense["quality"]["nats"])).sum() / counted.sum()
+    assert apart == pytest.approx(expected["difference"]["nats_per_token"], rel=1e-9)
+    assert cell["quality"]["nonzero_parameters"] == expected["nonzero_parameters"]
+
+
+def test_worker_processes_do_real_cells(fields, tmp_path):
+    done = sweep(**fields, out=tmp_path / "out", speed=True)
+    assert done.complete and done.failed == {}
+    row = done.table.iloc[1]
+    assert row["found_sparsity"] == 0.5 and row["speedup"] > 0 and row["kind"] == "bound"
+    assert row["difference"] != 0 and row["difference_error"] > 0
