@@ -22,7 +22,7 @@ FIRST_TRAINING_SEED = 1_000_000_000
 _POOL_BATCHES = 16
 _CANVAS_MULTIPLE, _SHORTEST_CANVAS = 32, 128
 #: Share of the diffusion batches on a canvas longer than they need.
-_ROOMY = 0.2
+_ROOMY = 0.12
 
 
 @dataclass(frozen=True)

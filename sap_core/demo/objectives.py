@@ -2,14 +2,9 @@
 
 Autoregressive: mean -ln p(next token); the tokens of an answer count several times, for they are two in a hundred.
 
-In both, the words that a story must keep to (names, colours, things, places, animals, pronouns: the ones a model has to
-look back for) count `LOOK_BACK_WEIGHT` times once `weighted` is set. Every loss is still least for the true
-distribution of each token; only the attention that the tokens get in training differs.
-
-Masked diffusion, in the low-variance form of LLaDA (Nie et al. 2502.09992, their eq. 14): with exactly k of n tokens
-masked and k uniform on 1..n, the bound is E_k[(n/k) * sum over masked of -ln p] / n, which is the mean over the masked
-tokens alone. k is stratified over the batch. Part of the rows keep their beginning in sight (a prompt, or everything
-before the answer or summary) and mask only what follows: the bound of that conditional.
+In both, a word that can be looked up (a name, colour, thing, place or animal that stands elsewhere in sight) counts
+more, the rarer its kind the more: about ten tokens in a hundred, they are what a story is right or wrong by, and without
+the weights the rare kinds are learned last. Every loss is still least at the true distribution of each token.
 """
 
 from __future__ import annotations
@@ -25,12 +20,13 @@ from sap_core.demo.batches import Batch, token_ids
 from sap_core.demo.templates import WORD_CLASS
 
 ANSWER_WEIGHT = 4.0
-LOOK_BACK_WEIGHT = 3.0
+#: What a word that can be looked up counts, by its class: about the inverse of how often it has to be.
+LOOK_UP_WEIGHT = {"NAME": 2.0, "OBJECT": 3.0, "COLOUR": 6.0, "PLACE": 6.0, "ANIMAL": 9.0}
 #: Share of the diffusion rows whose beginning stays in sight.
 PROMPTED = 0.3
 
 
-def causal_losses(model, batch: Batch, pad_id: int, weighted: bool, parts: int) -> list[Callable[[], Tensor]]:
+def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss."""
     tokens = torch.from_numpy(batch.tokens)
     position = torch.arange(1, tokens.shape[1])
@@ -38,8 +34,7 @@ def causal_losses(model, batch: Batch, pad_id: int, weighted: bool, parts: int) 
     in_task = (position >= torch.from_numpy(batch.task_start)[:, None]) & (
         position < torch.from_numpy(batch.text_length)[:, None])
     weight = weight * torch.where(in_task, ANSWER_WEIGHT, 1.0)
-    if weighted:
-        weight = weight * token_weights()[tokens[:, 1:]]
+    weight = weight * look_up_weights(tokens, torch.ones_like(tokens, dtype=torch.bool), causal=True)[:, 1:]
     weight = weight / weight.sum()
 
     def loss(rows: Tensor, row_weight: Tensor) -> Tensor:
@@ -50,16 +45,14 @@ def causal_losses(model, batch: Batch, pad_id: int, weighted: bool, parts: int) 
     return [lambda r=r, w=w: loss(r, w) for r, w in zip(tokens.chunk(parts), weight.chunk(parts), strict=True)]
 
 
-def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator, weighted: bool,
+def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator,
                   parts: int) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`."""
     tokens = torch.from_numpy(batch.tokens)
     masked = draw_masks(batch, generator)
     weight = masked / masked.sum(1, keepdim=True)
-    if weighted:
-        heavy = weight * token_weights()[tokens]
-        weight = heavy * (weight.sum() / heavy.sum())
-    weight = weight / len(tokens)
+    weight = weight * look_up_weights(tokens, ~masked, causal=False)
+    weight = weight / weight.sum()
 
     def loss(rows: Tensor, hidden: Tensor, row_weight: Tensor) -> Tensor:
         logits = model(input_ids=rows.masked_fill(hidden, mask_id), use_cache=False).logits
@@ -70,10 +63,19 @@ def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator,
     return [lambda r=r, h=h, w=w: loss(r, h, w) for r, h, w in shares]
 
 
+def look_up_weights(tokens: Tensor, visible: Tensor, causal: bool) -> Tensor:
+    """(batch, length): LOOK_UP_WEIGHT where the same word is in sight (for a causal model: further left), else 1."""
+    same = (tokens[:, :, None] == tokens[:, None, :]) & visible[:, None, :]
+    if causal:
+        same = same.tril(-1)
+    weights = _class_weights()[tokens]
+    return torch.where(same.any(-1), weights, 1.0)
+
+
 @lru_cache(maxsize=1)
-def token_weights() -> Tensor:
-    """(vocabulary,): LOOK_BACK_WEIGHT for the words that are drawn from a list or follow a gender, else 1."""
-    return torch.tensor([LOOK_BACK_WEIGHT if word in WORD_CLASS else 1.0 for word in token_ids()])
+def _class_weights() -> Tensor:
+    """(vocabulary,)"""
+    return torch.tensor([LOOK_UP_WEIGHT.get(WORD_CLASS.get(word), 1.0) for word in token_ids()])
 
 
 def draw_masks(batch: Batch, generator: torch.Generator) -> Tensor:

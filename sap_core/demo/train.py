@@ -28,23 +28,18 @@ AR, DIFFUSION = "stories-ar", "stories-diffusion"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps and sizes of one training; `RECIPES` are those of the shipped models.
-
-    From step `weigh_from` on the look-back words count more (see `objectives`): the autoregressive model first learns
-    how sentences go, the diffusion model begins with weights that know it.
-    """
+    """Steps and sizes of one training; `RECIPES` are those of the shipped models."""
 
     steps: int
     batch_size: int
     muon_lr: float
     adam_lr: float
     decay_share: float
-    weigh_from: int
 
 
 RECIPES = {
-    AR: Recipe(steps=900, batch_size=24, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5, weigh_from=500),
-    DIFFUSION: Recipe(steps=3000, batch_size=24, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5, weigh_from=0),
+    AR: Recipe(steps=700, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.4),
+    DIFFUSION: Recipe(steps=2500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
 CORES = 2
@@ -52,10 +47,10 @@ _LOG_EVERY, _SAVE_EVERY = 25, 100
 
 
 def train_demo(out_dir: str | Path, *, seed: int = 0, recipes: dict[str, Recipe] | None = None,
-               progress: ProgressCallback = silent) -> dict[str, Path]:
+               report: bool = True, progress: ProgressCallback = silent) -> dict[str, Path]:
     """Train both models into `out_dir`/stories-ar and `out_dir`/stories-diffusion; returns the two folders.
 
-    A training that was stopped goes on from its last saved state; a finished one is left as it is. Raises InvalidInput
+    With `report` each model is then measured (`demo_report`). A training that was stopped goes on from its last saved state; a finished one is left as it is. Raises InvalidInput
     if a folder holds a model that was trained otherwise (another seed or recipe).
     """
     out, recipes = Path(out_dir), recipes or RECIPES
@@ -65,17 +60,27 @@ def train_demo(out_dir: str | Path, *, seed: int = 0, recipes: dict[str, Recipe]
     out.mkdir(parents=True, exist_ok=True)
     _train_one(AR, folders[AR], recipes[AR], seed, progress, start_from=None)
     _train_one(DIFFUSION, folders[DIFFUSION], recipes[DIFFUSION], seed, progress, start_from=folders[AR])
+    if report:
+        from sap_core.demo.report import demo_report
+
+        for folder in folders.values():
+            if not (folder / "report.json").exists():
+                demo_report(folder, progress=progress)
     return folders
 
 
 def build_model(name: str, seed: int = 0):
-    """The untrained model of this name: 6 layers, width 192, 6 heads, FFN 512; float32."""
+    """The untrained model of this name: 6 layers, width 192, 6 heads, FFN 512; float32.
+
+    Embedding and output head are one matrix: to say again a word that was read is then the same circuit for every
+    word, and looking back is learned in half the steps.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = build_tokenizer(add_bos=name == AR)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=6,
-        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=False,
+        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )
     config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"
@@ -98,11 +103,10 @@ def _train_one(name: str, folder: Path, recipe: Recipe, seed: int, progress: Pro
 
 def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback,
          start_from: Path | None, workers: Workers) -> None:
-    from safetensors.torch import load_file
-
     model, tokenizer = build_model(name, seed)
     if start_from is not None:
-        model.load_state_dict(load_file(start_from / "model.safetensors"))
+        # through its own class: the file holds the tied matrix once
+        model.load_state_dict(type(model).from_pretrained(start_from).state_dict())
     model.train()
     parameters = list(model.parameters())
     optimizers = build_optimizers(model, recipe.muon_lr, recipe.adam_lr, workers)
@@ -122,11 +126,10 @@ def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressC
         for optimizer, lr in zip(optimizers, base, strict=True):
             optimizer.param_groups[0]["lr"] = lr * factor
         drawn = batch(step, size=recipe.batch_size, seed=seed, causal=name == AR)
-        weighted = step >= recipe.weigh_from
         if name == AR:
-            losses = causal_losses(model, drawn, tokenizer.pad_token_id, weighted, workers.n)
+            losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
         else:
-            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, weighted, workers.n)
+            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, workers.n)
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
