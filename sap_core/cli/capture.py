@@ -40,6 +40,10 @@ def capture(
     guidance: Annotated[
         float | None, typer.Option(help="Classifier-free guidance; 0 is off.", show_default="0")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
+    ] = None,
     seed: opt.Seed = None,
     out: Annotated[
         str | None, typer.Option(help="Folder of the run; must not exist.", show_default="a new one in ./runs")
@@ -65,6 +69,7 @@ def capture(
             block_length=block_length,
             temperature=temperature,
             guidance=guidance,
+            threshold=threshold,
             seed=seed,
             name=name,
             dtype=dtype,
@@ -78,7 +83,8 @@ def capture(
         from ..capture.verb import capture_spec
 
         run = capture_spec(spec, out=folder, progress=progress)
-        sizes = dict(run.trajectory.sizes)
+        found = run.trajectory.sizes
+        sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
     document = {
         "run": str(run.path),
         "state": run.state,

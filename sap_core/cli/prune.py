@@ -12,6 +12,9 @@ from ..pruning.methods import METHODS
 from . import options as opt
 from .screen import cell, emit, size, table, work
 
+# Written out because their table needs numpy, which --help should not wait for; a test compares.
+ALLOCATIONS = "uniform, owl, ramp, ramp_reverse, sensitivity, instability, table"
+
 
 def register(app: typer.Typer) -> None:
     app.command()(prune)
@@ -28,6 +31,21 @@ def prune(
     pattern: Annotated[
         str | None, typer.Option(help="unstructured, 2:4 or 4:8 (zeroed of consecutive).", show_default="unstructured")
     ] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Weights compete within their row or their matrix.", show_default="auto")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="sequential (block by block) or one_shot.", show_default="auto")
+    ] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help=f"How layers share the sparsity: {ALLOCATIONS}.", show_default="uniform")
+    ] = None,
+    allocation_width: Annotated[
+        float | None, typer.Option(help="Most that a layer's share leaves the mean.", show_default="0.08")
+    ] = None,
+    allocation_table: Annotated[
+        list[str] | None, typer.Option(help="Allocation table: one share per layer, with commas.", show_default=False)
+    ] = None,
     calibration: Annotated[
         str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
     ] = None,
@@ -39,7 +57,10 @@ def prune(
         str | None, typer.Option(help="Method heads: exactly these, as LAYER.HEAD,LAYER.HEAD.", show_default=False)
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="Method heads: the capture run that ranks them.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The capture run that ranks the heads (method heads, allocation instability).", show_default=False
+        ),
     ] = None,
     seed: opt.Seed = None,
     out: Annotated[
@@ -68,6 +89,11 @@ def prune(
             calibration=calibration if calibration in (None, "demo") else opt.absolute(calibration),
             samples=samples,
             calibration_length=calibration_length,
+            compare=compare,
+            order=order,
+            allocation=allocation,
+            allocation_width=allocation_width,
+            allocation_table=parse_shares(allocation_table),
             heads=parse_heads(heads),
             run=_run_path(run),
             seed=seed,
@@ -82,6 +108,7 @@ def prune(
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
     if out is not None:
         check_new_folder(out, overwrite=overwrite)
+    check_token_file(spec)
     with work("prune") as progress:
         from ..pruning.apply import plan_pruning
         from ..pruning.apply import prune as apply
@@ -155,6 +182,23 @@ def verify(
         raise typer.Exit(1)
 
 
+def check_token_file(spec: Any) -> None:
+    """A calibration file of token ids against the model's headers, so that not even a dry run takes a wrong one.
+
+    Raises:
+        InvalidInput: empty, of the wrong dtype or shape, ids outside the vocabulary, rows beyond the model's positions.
+    """
+    if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
+        return
+    from ..models.info import inspect_model
+    from ..pruning.calibration import read_calibration
+
+    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
+    settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
+    read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)
+
+
 def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
     """``"0.1,2.3"`` as ((0, 1), (2, 3)).
 
@@ -167,6 +211,16 @@ def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
     if not all(pairs):
         raise InvalidInput(f"--heads is '{text}'; expected LAYER.HEAD pairs such as 0.1,2.3.")
     return tuple((int(pair[1]), int(pair[2])) for pair in pairs)
+
+
+def parse_shares(parts: list[str] | None) -> tuple[float, ...] | None:
+    """``["0.5,0.4", "0.6"]`` as (0.5, 0.4, 0.6). Raises InvalidInput."""
+    if not parts:
+        return None
+    try:
+        return tuple(float(number) for part in parts for number in part.split(","))
+    except ValueError:
+        raise InvalidInput(f"--allocation-table is '{','.join(parts)}'; expected numbers such as 0.4,0.5.") from None
 
 
 def plan_lines(plan: Any) -> list[str]:

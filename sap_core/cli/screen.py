@@ -52,17 +52,20 @@ class Bar:
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
         self.stage = ""
-        self.drawn = False
+        self.drawn = self.told = False
         self.begun = 0.0
 
     def show(self, progress: Progress) -> None:
         name = progress.message or progress.stage
         if progress.stage != self.stage:
             self.close()
-            self.stage, self.begun = progress.stage, time.monotonic()
-            if not self.terminal:
+            self.stage, self.begun, self.told = progress.stage, time.monotonic(), False
+        if not self.terminal:
+            if progress.done and not self.told:  # not before its first step: input is still being refused then
                 print(" ".join(filter(None, [self.label, name])), file=self.stream)
-        if not self.terminal or not progress.total:
+                self.told = True
+            return
+        if not progress.total:
             return
         share = min(1.0, progress.done / progress.total)
         line = f"{'█' * round(share * WIDTH):░<{WIDTH}} {progress.done}/{progress.total} {name}"

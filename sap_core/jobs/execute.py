@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..errors import UnknownOption
 from ..progress import Progress, ProgressCallback
 from ..runs import check_new_folder, create_run
 from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, parse_spec
@@ -22,6 +23,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
         OperationFailed: it began and could not be ended.
         Cancelled: ``progress`` asked to stop.
     """
+    if type(spec) not in KINDS:
+        raise UnknownOption("kind of job", spec.kind, [kind.model_fields["kind"].default for kind in KINDS])
     try:
         return KINDS[type(spec)](spec, out, models, progress)
     except MemoryError:
