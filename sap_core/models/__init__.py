@@ -14,6 +14,7 @@ _HOME = {
     "LoadedModel": "loaded",
     "Matrix": "info",
     "ModelInfo": "info",
+    "chat_text": "chat",
     "estimate_memory": "memory",
     "families_table": "families",
     "fits": "memory",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import a2d, causal, dream, llada, llada_moe, masked_lm, native_diffusion, sdar
+from .zoo import a2d, causal, dream, llada, llada_moe, masked_lm, native_diffusion, remote, sdar
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -21,6 +21,8 @@ FAMILIES: dict[str, Family] = {
         a2d.WHOLE,
         a2d.BLOCKS,
         native_diffusion.FAMILY,
+        remote.DIFFUSION,
+        remote.CAUSAL,
         masked_lm.FAMILY,
         causal.FAMILY,
     )

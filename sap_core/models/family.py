@@ -43,6 +43,7 @@ class Family:
         export: What an exported folder is, in a few words.
         remote_code: The model's own Python code is needed, hence the user's consent.
         adapter: "module:Class" of the `LoadedModel` subclass.
+        reader: "module:function" that reads the weights: (source, info, placing) -> torch module.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Family:
     export: str = "native names and config"
     remote_code: bool = False
     adapter: str = "sap_core.models.loaded:LoadedModel"
+    reader: str = "sap_core.models.reading:read_native"
 
     def native_key(self, key: str) -> str:
         """The native name of a stored tensor."""

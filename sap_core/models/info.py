@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelProblem
+from .chat import special_words, template_of
 from .families import FAMILIES, recognise
 from .family import MASKED_DIFFUSION, Config, Family
 from .headers import StoredTensor
@@ -35,6 +36,7 @@ class ModelInfo:
     ``matrices`` are the prunable linear layers inside the blocks, in block order, under native module names.
     ``max_length`` is None where the config sets no limit; ``mask_token_id`` where nothing declares one.
     ``no_pruning`` is the reason why pruning is refused, "" where it is not.
+    ``chat_template`` is the tokenizer's, "" where it has none; `sap_core.models.chat_text` applies it.
     ``config`` and ``native_config`` are config.json as stored and as the native class reads it; ``keys`` maps stored
     tensor names to native ones.
     """
@@ -60,6 +62,8 @@ class ModelInfo:
     samplers: tuple[str, ...]
     block_size: int | None = None
     no_pruning: str = ""
+    chat_template: str = field(default="", repr=False)
+    special_words: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     config: Config = field(default_factory=dict, repr=False, compare=False)
     native_config: Config = field(default_factory=dict, repr=False, compare=False)
     keys: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -76,7 +80,7 @@ class ModelInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: everything a page shows, matrices as their number."""
-        hidden = ("config", "native_config", "keys", "matrices")
+        hidden = ("config", "native_config", "keys", "matrices", "special_words")
         shown = {name: value for name, value in self.__dict__.items() if name not in hidden}
         return {**shown, "samplers": list(self.samplers), "matrices": len(self.matrices)}
 
@@ -119,7 +123,9 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
         matrices=find_matrices(shapes, model_type),
         samplers=family.samplers,
         block_size=family.block_size(source.config),
-        no_pruning=family.no_pruning or _packed_experts(shapes),
+        no_pruning=family.no_pruning or _quantized(source.config) or _packed_experts(shapes),
+        chat_template=template_of(source.tokenizer),
+        special_words=special_words(source.tokenizer),
         config=source.config,
         native_config=native,
         keys=keys,
@@ -176,6 +182,12 @@ def _mask_token(family: Family, source: Source, native: Config, vocab_size: int,
             "give the right one with mask_token_id."
         )
     return declared
+
+
+def _quantized(config: Config) -> str:
+    """Why a checkpoint with quantized weights can't be pruned; "" for any other."""
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    return f"its weights are stored quantized ({method}); prune the unquantized model" if method else ""
 
 
 def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:

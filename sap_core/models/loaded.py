@@ -28,8 +28,12 @@ class LoadedModel:
         tokenizer: Its tokenizer, or None where the folder has none.
         info: `ModelInfo`.
         padding: (batch, sequence) attention mask during a forward, 0 at padding; None where there is none.
+        records_through: How its attention can be seen: "interface", transformers' attention interface, or "functional",
+            calls of torch's scaled_dot_product_attention.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
+
+    records_through = "interface"
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
         self.module = module.eval().requires_grad_(False)
@@ -162,9 +166,9 @@ class LoadedModel:
 
     # ---- text -------------------------------------------------------------------------------------------------------
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with the special tokens its tokenizer puts around one."""
-        return list(self._tokenizer()(text)["input_ids"])
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
+        return list(self._tokenizer()(text, add_special_tokens=special)["input_ids"])
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""

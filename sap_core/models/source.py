@@ -108,6 +108,8 @@ def _tokenizer_facts(folder: Path) -> dict[str, Any]:
     if (folder / "vocab.txt").is_file():  # WordPiece: one word per line, the number is the id
         with (folder / "vocab.txt").open(encoding="utf-8") as file:
             ids.update({word: i for i, line in enumerate(file) if (word := line.rstrip("\n")) == "[MASK]"})
+    if (folder / "chat_template.jinja").is_file():
+        facts["chat_template"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     return {**facts, "vocabulary": ids}
 
 
@@ -126,7 +128,7 @@ def _hub_source(ref: str) -> Source:
     config = _ask_hub(ref, lambda: fetch("config.json"))
     if config is None:
         raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
-    for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json"):
+    for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
         try:
             fetch(name)
         except LocalEntryNotFoundError:  # offline, and the tokenizer was never downloaded: the config is enough

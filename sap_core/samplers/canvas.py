@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput, ModelProblem
+from ..models.chat import chat_text
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -32,17 +33,22 @@ class Canvas:
     fill: int
 
 
-def build_canvas(model: LoadedModel, prompts: list[str], length: int) -> Canvas:
+def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: bool = False) -> Canvas:
     """Canvases of ``length`` tokens, prompt included, one per prompt.
 
     Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too.
     Autoregressive: padding, the prompt, then room for ``length`` minus the longest prompt new tokens.
 
+    Args:
+        chat: Put each prompt into the model's chat template, which brings its own special tokens.
+
     Raises:
-        InvalidInput: a prompt longer than the length, or an empty one for a model without a start token.
+        InvalidInput: a prompt longer than the length, an empty one for a model without a start token, or no chat
+            template where one is asked for.
         ModelProblem: no tokenizer, or no mask token where one is needed.
     """
-    return canvas_of_ids(model, [model.encode(prompt) for prompt in prompts], length)
+    texts = [chat_text(model.info, prompt) for prompt in prompts] if chat else prompts
+    return canvas_of_ids(model, [model.encode(text, special=not chat) for text in texts], length)
 
 
 def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:

@@ -87,6 +87,9 @@ def _block_length(info: ModelInfo, spec: CaptureSpec, steps: int, fill: int) -> 
     if own is not None:
         if spec.block_length not in (None, own):
             raise InvalidInput(f"block_length is {spec.block_length}; {info.ref} has blocks of {own}, leave it out.")
+        least = min(math.ceil(fill / own) + 1, fill)  # its blocks do not begin where the prompt ends
+        if steps < least:
+            raise InvalidInput(f"steps is {steps}; blocks of {own} need at least {least} for {fill} tokens.")
         return own
     block = min(spec.block_length or fill, fill)
     blocks = math.ceil(fill / block)

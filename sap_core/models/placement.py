@@ -1,0 +1,65 @@
+"""Where a model's weights go and in which precision: names to what transformers takes."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from ..errors import ModelProblem, UnknownOption
+from .info import ModelInfo
+
+SPREAD = "spread"
+QUANTIZED = ("int8", "int4")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device a name stands for.
+
+    Raises:
+        UnknownOption: no such device here.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    known = ["auto", "cpu", SPREAD, *(["cuda"] if cuda else []), *(["mps"] if mps else [])]
+    known += [f"cuda:{i}" for i in range(torch.cuda.device_count())] if cuda else []
+    if device not in known:
+        raise UnknownOption("device", device, known, hint="These are the devices of this machine.")
+    return torch.device(device)
+
+
+def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[str, Any]:
+    """The arguments of from_pretrained that say in which precision and where; ``device`` None: spread.
+
+    Raises:
+        UnknownOption: no such dtype.
+        ModelProblem: quantization without bitsandbytes.
+    """
+    stored = DTYPES.get(info.dtype, torch.float32)
+    if dtype in QUANTIZED:
+        where = "auto" if device is None else device
+        return {"dtype": stored, "quantization_config": quantization(dtype), "device_map": where}
+    if dtype not in ("auto", *DTYPES):
+        raise UnknownOption("dtype", dtype, ["auto", *DTYPES, *QUANTIZED])
+    if dtype == "auto" and stored is torch.float16 and device is not None and device.type == "cpu":
+        stored = torch.float32
+    kind = {"dtype": stored if dtype == "auto" else DTYPES[dtype]}
+    return {**kind, "device_map": "auto"} if device is None else kind
+
+
+def quantization(dtype: str) -> Any:
+    """bitsandbytes' settings for int8 or int4 (NF4).
+
+    Raises:
+        ModelProblem: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ModelProblem(f"dtype {dtype} needs bitsandbytes, which is not installed: pip install bitsandbytes.")
+    from transformers import BitsAndBytesConfig
+
+    if dtype == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
