@@ -35,15 +35,18 @@ def sweep(
     ] = None,
     sparsities: Annotated[str | None, typer.Option(help="Comma-separated shares.", show_default="0.5")] = None,
     patterns: Annotated[
-        str | None, typer.Option(help="unstructured, N:M; an N:M pattern has its own sparsity.", show_default="unstructured")
+        str | None,
+        typer.Option(help="unstructured, N:M; an N:M pattern has its own sparsity.", show_default="unstructured"),
     ] = None,
     orders: Annotated[str | None, typer.Option(help="auto, sequential, one_shot.", show_default="auto")] = None,
     allocations: Annotated[
-        str | None, typer.Option(help="How layers share the sparsity, such as uniform,ramp,owl.", show_default="uniform")
+        str | None,
+        typer.Option(help="How layers share the sparsity, such as uniform,ramp,owl.", show_default="uniform"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Of calibration texts and noise.", show_default="0")] = None,
     skip_invalid: Annotated[
-        bool | None, typer.Option("--skip-invalid", help="Leave out what can't be, with the reason, instead of refusing.")
+        bool | None,
+        typer.Option("--skip-invalid", help="Leave out what can't be, with the reason, instead of refusing."),
     ] = None,
     calibration: Annotated[
         str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
@@ -57,14 +60,19 @@ def sweep(
     ] = None,
     texts: Annotated[int | None, typer.Option(help="Texts to measure on.", show_default="32")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask draws per text (diffusion).", show_default="8")] = None,
-    tasks: Annotated[int | None, typer.Option(help="Examples of each demo task; 0: no tasks.", show_default="0")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(help="Examples of each demo task; 0: no tasks.", show_default="0")
+    ] = None,
     speed: Annotated[
         bool | None, typer.Option("--speed", help="Time generation, in turns with the dense model.")
     ] = None,
-    evaluation_seed: Annotated[int | None, typer.Option(help="Of texts and masks to measure on.", show_default="0")] = None,
+    evaluation_seed: Annotated[
+        int | None, typer.Option(help="Of texts and masks to measure on.", show_default="0")
+    ] = None,
     executor: Annotated[str, typer.Option(help="local (processes here) or ray.")] = "local",
     workers: Annotated[
-        int | None, typer.Option(help="Models at work at once.", show_default="one per GPU, or one; ray: as many as fit")
+        int | None,
+        typer.Option(help="Models at work at once.", show_default="one per GPU, or one; ray: as many as fit"),
     ] = None,
     address: Annotated[str, typer.Option(help="Ray cluster: auto, local, or ray://HOST:PORT.")] = "auto",
     gpus_per_worker: Annotated[

@@ -48,3 +48,14 @@ def record(
         "quality": {"nats": list(nats), "counted": [4, 4], "kind": "bound", "tasks": None} | size | quality,
         "seconds": 0.1,
     }
+
+
+class Quiet:
+    """Finishes every cell at once; takes any options."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.seed_of_dense = options["evaluation_seed"]
+
+    def run(self, cell: dict[str, Any], progress=lambda _: None) -> dict[str, Any]:
+        spec = cell["spec"]
+        return record(cell["id"], spec, (8.0, 12.0 + (10 * spec["sparsity"] + spec["seed"] if spec else 0)))
