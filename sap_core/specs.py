@@ -62,7 +62,7 @@ class CaptureSpec(ModelOptions):
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
     guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
     threshold: float | None = Field(
-        None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default the rule's own"
+        None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
     )
     seed: int = 0
     name: str = Field("", description="shown in the list of runs")
@@ -85,9 +85,11 @@ class CaptureSpec(ModelOptions):
 class CalibrationOptions(Spec):
     """The texts on which activation-aware methods look at the model."""
 
-    calibration: str = Field("demo", description="demo, FILE.txt, or FILE.npy (int64 token ids, shape (samples, length))")
+    calibration: str = Field("demo", description="demo, FILE.txt, or FILE.npy (int64 ids, shape (samples, length))")
     samples: int = Field(64, ge=1, description="calibration sequences")
-    calibration_length: int | None = Field(None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256")
+    calibration_length: int | None = Field(
+        None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256"
+    )
 
 
 class PruneSpec(ModelOptions, CalibrationOptions):
@@ -96,7 +98,10 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     kind: Literal["prune"] = "prune"
     method: str = "sink"
     sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
-    pattern: str = Field("unstructured", description="unstructured, or N:M (N of M consecutive inputs zeroed)")
+    pattern: str = Field(
+        "unstructured",
+        description="unstructured; N:M, N of M consecutive inputs zeroed; heads, channels or layers, taken out whole",
+    )
     compare: Literal["auto", "row", "matrix"] = Field(
         AUTO, description="weights compete within their output row or their matrix; auto is the method's own way"
     )
@@ -106,10 +111,15 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     allocation: str = Field("uniform", description="how the sparsity is shared among layers at the same mean")
     allocation_width: float = Field(0.08, gt=0, le=0.5, description="most that a layer's sparsity leaves the mean")
     allocation_table: tuple[float, ...] | None = Field(None, description="allocation 'table' only: one share per layer")
+    compensate: bool = Field(
+        False, description="patterns heads and channels: a bias for what the removed units gave on average"
+    )
     heads: tuple[tuple[int, int], ...] | None = Field(
         None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
     )
-    run: str | None = Field(None, description="method `heads`, allocation `instability`: the capture run whose instability ranking is used")
+    run: str | None = Field(
+        None, description="method `heads`, allocation `instability`: the capture run whose ranking is used"
+    )
     seed: int = 0
     name: str = ""
 
@@ -141,7 +151,9 @@ class PruneSpec(ModelOptions, CalibrationOptions):
 
     @model_validator(mode="after")
     def _combination(self) -> PruneSpec:
-        check_combination(self.method, self.pattern, self.sparsity, self.compare, self.order, self.allocation)
+        check_combination(
+            self.method, self.pattern, self.sparsity, self.compare, self.order, self.allocation, self.compensate
+        )
         if self.allocation_table is not None and self.allocation != "table":
             raise InvalidInput(f"allocation_table belongs to allocation 'table', not to '{self.allocation}'.")
         if self.method != "heads" and self.heads is not None:

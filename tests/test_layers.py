@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # named in FRONT: those import no torch and may be used by rooms that must not touch the rest.
 GROUND = {"errors", "progress", "specs", "remember", "_version"}
 FRONT = {
-    "models.info", "models.families", "models.memory", "jobs.layout", "pruning.methods", "pruning.plan", "pruning.allocation", "samplers.rules",
+    "models.info", "models.families", "models.memory", "jobs.layout", "pruning.methods", "pruning.plan", "pruning.allocation", "pruning.units", "samplers.rules",
     "sinks.rules", "demo.paths", "jobs.client",
 }  # fmt: skip
 MAY = {

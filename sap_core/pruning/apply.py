@@ -66,9 +66,11 @@ def prune(
         plan = _measured_plan(dense, spec, calibration, progress)
     else:
         _check_plan(plan, dense.info, spec)
-    pruned = dense.clone()
-    remove(dense, pruned, plan, spec, calibration, progress)
-    report = _report(pruned, plan, calibration, time.perf_counter() - started)
+    ranking = None
+    if spec.method == "heads" and plan.shape is not None:
+        ranking = head_surgery.ranking(dense, spec, progress)
+    pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking)
+    report = _report(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)
 
 
@@ -147,12 +149,17 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "sink_temporal": "sink"}
 
 
 def _needs_texts(spec: PruneSpec) -> bool:
-    return METHODS[spec.method].needs_calibration or ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
+    measured = ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
+    return METHODS[spec.method].needs_calibration or spec.compensate or measured
 
 
 def _measures(spec: PruneSpec) -> bool:
     """Whether the plan depends on more than the shapes of the model."""
-    return bool(ALLOCATIONS[spec.allocation].needs) or (spec.method == "heads" and spec.heads is None)
+    return bool(ALLOCATIONS[spec.allocation].needs) or _chooses_heads(spec)
+
+
+def _chooses_heads(spec: PruneSpec) -> bool:
+    return spec.method == "heads" and spec.pattern == "unstructured" and spec.heads is None
 
 
 def _measured_plan(
@@ -161,11 +168,8 @@ def _measured_plan(
     """The plan after whatever it follows has been measured on the dense model."""
     needs = ALLOCATIONS[spec.allocation].needs
     ranking = None
-    if needs == "capture" or (spec.method == "heads" and spec.heads is None):
-        if spec.run is not None:
-            ranking = head_surgery.rank_from_run(spec.run)
-        else:
-            ranking = head_surgery.rank_on_demo_prompt(dense, spec.seed, progress)
+    if needs == "capture" or _chooses_heads(spec):
+        ranking = head_surgery.ranking(dense, spec, progress)
     measured = None
     if needs == "capture":
         measured = evidence.head_stability(ranking)
@@ -208,35 +212,45 @@ def _report(
     model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float
 ) -> dict[str, Any]:
     """What is really in the weights, counted, beside what was planned."""
-    planned = {matrix.name: matrix for matrix in plan.matrices}
-    rows = []
-    for layer in range(len(model.blocks)):
-        for name, module in model.linears(layer).items():
-            if name not in planned:
-                continue
-            weight = module.weight.data
-            zeros = int((weight == 0).sum())
-            out, width = weight.shape
-            rows.append(
-                {
-                    "name": name,
-                    "layer": layer,
-                    "rows": out,
-                    "cols": width,
-                    "planned_zeros": planned[name].zeros,
-                    "zeros": zeros,
-                    "sparsity": zeros / weight.numel(),
-                }
-            )
-    weights = sum(row["rows"] * row["cols"] for row in rows)
+    rows = _matrix_rows(model, plan)
+    if plan.pattern == "layers":  # those that stay are whole
+        left = sum(m.rows * m.cols for m in model.info.matrices)
+        weights = plan.totals()["weights"]
+        zeros = weights - left
+    else:
+        weights, zeros = sum(row["rows"] * row["cols"] for row in rows), sum(row["zeros"] for row in rows)
     return {
         "method": plan.method,
         "pattern": plan.pattern,
         "allocation": plan.allocation,
-        "sparsity": sum(row["zeros"] for row in rows) / max(weights, 1),
+        "sparsity": zeros / max(weights, 1),
         "matrices": rows,
         "heads": [list(head) for head in plan.heads],
+        "parameters": model.info.parameters,
         "calibration": calibration.describe() if calibration else None,
         "weights_sha256": weights_sha256(model),
         "seconds": round(seconds, 3),
     }
+
+
+def _matrix_rows(model: LoadedModel, plan: PruningPlan) -> list[dict[str, Any]]:
+    """Per planned matrix that is still there: its size before, and how many of its weights are zero or gone."""
+    linears = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
+    rows = []
+    for planned in plan.matrices:
+        if planned.name not in linears:
+            continue
+        left = int(torch.count_nonzero(linears[planned.name].weight))
+        size = planned.rows * planned.cols
+        rows.append(
+            {
+                "name": planned.name,
+                "layer": planned.layer,
+                "rows": planned.rows,
+                "cols": planned.cols,
+                "planned_zeros": planned.zeros,
+                "zeros": size - left,
+                "sparsity": 1 - left / size,
+            }
+        )
+    return rows

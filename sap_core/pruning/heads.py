@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..models.loaded import LoadedModel
+    from ..specs import PruneSpec
 
 DEMO_PROMPT = "once upon a time"
 
@@ -22,6 +23,13 @@ def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
     width = model.info.head_dim
     for layer, head in heads:
         model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
+
+
+def ranking(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """The instability of every head: from the capture run the spec names, or from a short generation made here."""
+    if spec.run is not None:
+        return rank_from_run(spec.run)
+    return rank_on_demo_prompt(model, spec.seed, progress)
 
 
 def rank_from_run(run: str) -> pd.DataFrame:

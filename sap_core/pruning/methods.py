@@ -9,6 +9,8 @@ from ..errors import InvalidInput, UnknownOption
 
 BLOCK = 128  # SparseGPT: input columns that compete, and are treated between two updates of the rest
 COMPARISONS = ("row", "matrix")
+UNITS = ("heads", "channels", "layers")  # patterns that take whole parts out of the model
+WEIGHTS = ("unstructured", "N:M")
 ORDERS = ("sequential", "one_shot")
 AUTO = "auto"
 
@@ -32,7 +34,7 @@ class Method:
     title: str
     help: str
     source: str
-    patterns: tuple[str, ...] = ("unstructured", "N:M")
+    patterns: tuple[str, ...] = (*WEIGHTS, *UNITS)
     score: str = "wanda"
     inputs: str = "clean"
     sinks: str = "none"
@@ -93,6 +95,7 @@ METHODS: dict[str, Method] = {
             "SparseGPT",
             "Removes by second-order saliency and moves the weights that stay to make up for it.",
             "Frantar & Alistarh, arXiv 2301.00774",
+            patterns=WEIGHTS,
             score="sparsegpt",
             sequential=True,
             compare="block",
@@ -117,6 +120,7 @@ METHODS: dict[str, Method] = {
             "Sink-aware SparseGPT",
             "SparseGPT on clean inputs in which tokens that are sinks under noise count less.",
             "arXiv 2602.17664",
+            patterns=WEIGHTS,
             score="sparsegpt",
             sinks="mean",
             sequential=True,
@@ -140,11 +144,20 @@ METHODS: dict[str, Method] = {
             orders=(),
         ),
         Method(
+            "flap",
+            "Fluctuation",
+            "Units whose activations vary least, made up for by a bias that is what they gave on average.",
+            "FLAP, arXiv 2312.11983",
+            patterns=("heads", "channels"),
+            score="flap",
+            orders=("one_shot",),
+        ),
+        Method(
             "heads",
             "Unstable heads",
-            "Whole attention heads whose sinks move most, zeroed in the output projection.",
+            "Whole attention heads whose sinks move most: zeroed, or taken out with pattern heads.",
             "instability score, METRICS section 3",
-            patterns=("unstructured",),
+            patterns=("unstructured", "heads"),
             score="heads",
             inputs="none",
             orders=(),
@@ -156,10 +169,11 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Pattern:
-    """``n`` of ``m`` consecutive inputs zeroed; both None for unstructured."""
+    """``n`` of ``m`` consecutive inputs zeroed; or whole ``unit``s taken out; all None for unstructured."""
 
     n: int | None = None
     m: int | None = None
+    unit: str | None = None
 
     @property
     def structured(self) -> bool:
@@ -167,21 +181,29 @@ class Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """``unstructured`` or ``N:M`` with 0 < N < M.
+    """``unstructured``, ``N:M`` with 0 < N < M, or a unit: ``heads``, ``channels``, ``layers``.
 
     Raises:
         UnknownOption: anything else.
     """
     if text == "unstructured":
         return Pattern()
+    if text in UNITS:
+        return Pattern(unit=text)
     match = re.fullmatch(r"(\d+):(\d+)", text)
     if not match or not 0 < int(match[1]) < int(match[2]):
-        raise UnknownOption("pattern", text, ["unstructured", "2:4", "4:8"], hint="Any N:M with N < M is one.")
+        raise UnknownOption("pattern", text, ["unstructured", "2:4", "4:8", *UNITS], hint="Any N:M with N < M is one.")
     return Pattern(int(match[1]), int(match[2]))
 
 
 def check_combination(
-    method: str, pattern: str, sparsity: float, compare: str = AUTO, order: str = AUTO, allocation: str = "uniform"
+    method: str,
+    pattern: str,
+    sparsity: float,
+    compare: str = AUTO,
+    order: str = AUTO,
+    allocation: str = "uniform",
+    compensate: bool = False,
 ) -> None:
     """Errors for combinations that would do less than they say.
 
@@ -189,15 +211,23 @@ def check_combination(
         InvalidInput: what is not supported together, with what is.
     """
     row, parsed = METHODS[method], parse_pattern(pattern)
+    if (parsed.unit or ("N:M" if parsed.structured else pattern)) not in row.patterns:
+        raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(row.patterns)}.")
+    if compensate and parsed.unit not in ("heads", "channels"):
+        raise InvalidInput(f"compensate needs pattern heads or channels, not {pattern}; leave it out.")
+    if parsed.unit and order == "sequential":
+        raise InvalidInput(f"pattern {pattern} is scored on the dense model; leave order at auto.")
     if order != AUTO and order not in row.orders:
         known = ", ".join(row.orders) or "none, for it does not look at inputs"
         raise InvalidInput(f"method '{method}' has no order '{order}'; it supports: {known}. Leave order at auto.")
+    if compare != AUTO and parsed.unit:
+        raise InvalidInput(f"pattern {pattern} compares whole {pattern} of a layer; leave compare at auto.")
     if compare != AUTO and (parsed.structured or row.compare not in COMPARISONS):
         raise InvalidInput(
             f"compare is '{compare}' but method '{method}' with pattern {pattern} compares weights within "
             f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + row.compare}; leave compare at auto."
         )
-    if allocation != "uniform" and (parsed.structured or method == "heads"):
+    if allocation != "uniform" and (parsed.structured or parsed.unit or method == "heads"):
         fixed = "method heads" if method == "heads" else f"pattern {pattern}"
         raise InvalidInput(
             f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "
@@ -205,8 +235,6 @@ def check_combination(
         )
     if not parsed.structured:
         return
-    if "N:M" not in row.patterns:
-        raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(row.patterns)}.")
     if abs(sparsity - parsed.n / parsed.m) > 1e-9:
         raise InvalidInput(
             f"pattern {pattern} zeroes {parsed.n / parsed.m:g} of the weights but sparsity is {sparsity:g}; "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput
 from .allocation import ALLOCATIONS, exact_zeros, layer_sparsities
 from .methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
+from .units import how_it_loads, remaining_shape, removed_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,8 @@ class PruningPlan:
     """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open.
 
     ``measured``: the value of each layer that the allocation followed (higher: keep more), where it is a measured one.
+    ``shape``: layers, heads, kv_heads and ffn that are left where whole units are taken out, else None; ``loads``: what
+    then loads an export.
     """
 
     method: str
@@ -46,6 +49,8 @@ class PruningPlan:
     pending: str = ""
     allocation: str = "uniform"
     measured: tuple[float, ...] = ()
+    shape: dict[str, int] | None = None
+    loads: str = ""
 
     def totals(self) -> dict[str, float]:
         """Weights considered, weights that go, their share, and the share of all the model's parameters."""
@@ -112,6 +117,8 @@ def make_plan(
         InvalidInput: the pattern does not divide a matrix, a head that does not exist, a ranking of another model.
     """
     info.check_prunable()
+    if parse_pattern(spec.pattern).unit:
+        return _unit_plan(info, spec)
     if spec.method == "heads":
         return _head_plan(info, spec, ranking)
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
@@ -141,6 +148,27 @@ def make_plan(
         pending=pending,
         allocation=spec.allocation,
         measured=tuple(measured or ()),
+    )
+
+
+def _unit_plan(info: ModelInfo, spec: PruneSpec) -> PruningPlan:
+    """Which units go is decided by their scores, like the weights of other patterns; how many is known."""
+    unit = spec.pattern
+    shape, gone = remaining_shape(info, unit, spec.sparsity, spec.compensate or spec.method == "flap")
+    share = gone / {"heads": info.kv_heads, "channels": info.ffn, "layers": info.layers}[unit]
+    rows = []
+    for m in info.matrices:
+        zeros = removed_weights(m.kind, m.rows, m.cols, unit, share)
+        rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
+    return PruningPlan(
+        spec.method,
+        unit,
+        spec.sparsity,
+        unit,
+        tuple(rows),
+        parameters=info.parameters,
+        shape=asdict(shape),
+        loads=how_it_loads(info, shape),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,23 @@ from .methods import AUTO, METHODS, parse_pattern
 from .noise import noised_inputs, persistence
 from .scores import score
 from .sparsegpt import solve
-from .statistics import Gram, RootMeanSquare, Statistic, SumOfNorms, TokenRows, block_by_block, one_shot, sink_shares
+from .statistics import (
+    Gram,
+    Moments,
+    RootMeanSquare,
+    Statistic,
+    SumOfNorms,
+    TokenRows,
+    block_by_block,
+    one_shot,
+    sink_shares,
+)
+from .structured import lowest_units, take_out, unit_scores
+from .units import Shape
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..models.loaded import LoadedModel
     from ..specs import PruneSpec
     from .calibration import Calibration
@@ -32,12 +46,19 @@ def remove(
     spec: PruneSpec,
     calibration: Calibration | None,
     progress: ProgressCallback = silent,
-) -> None:
-    """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method."""
+    ranking: pd.DataFrame | None = None,
+) -> tuple[LoadedModel, dict[str, Any]]:
+    """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
+
+    ``ranking``: for method heads with pattern heads. Returns the result, which is another object than ``pruned`` where
+    whole units were taken out, and what was decided on the way, for the report.
+    """
     method = METHODS[plan.method]
+    if plan.shape is not None:
+        return _remove_units(dense, pruned, plan, spec, calibration, progress, ranking)
     if method.score == "heads":
         zero_heads(pruned, plan.heads)
-        return
+        return pruned, {}
     if calibration is not None and _sequential(spec):
         block_by_block(
             pruned,
@@ -46,11 +67,42 @@ def remove(
             lambda layer, found: prune_block(pruned, layer, found, plan, spec.seed),
             progress=progress,
         )
-        return
+        return pruned, {}
     found = dense_statistics(dense, spec, calibration, progress) if calibration is not None else {}
     for layer in range(len(pruned.blocks)):
         prune_block(pruned, layer, found, plan, spec.seed)
         progress(Progress("prune", layer + 1, len(pruned.blocks)))
+    return pruned, {}
+
+
+def _remove_units(
+    dense: LoadedModel,
+    pruned: LoadedModel,
+    plan: PruningPlan,
+    spec: PruneSpec,
+    calibration: Calibration | None,
+    progress: ProgressCallback,
+    ranking: pd.DataFrame | None,
+) -> tuple[LoadedModel, dict[str, Any]]:
+    found = dense_statistics(dense, spec, calibration, progress) if METHODS[spec.method].needs_calibration else {}
+    means = None
+    if spec.compensate or spec.method == "flap":
+        moments = found if spec.method == "flap" else _moments(dense, spec, calibration, progress)
+        means = {name: both[0] for name, both in moments.items()}
+    scores = unit_scores(dense, spec.method, plan.pattern, found, seed=spec.seed, ranking=ranking)
+    before = {"heads": dense.info.kv_heads, "channels": dense.info.ffn, "layers": dense.info.layers}[plan.pattern]
+    shape = Shape(**plan.shape)
+    after = {"heads": shape.kv_heads, "channels": shape.ffn, "layers": shape.layers}[plan.pattern]
+    gone = lowest_units(scores, before - after, plan.pattern)
+    small = take_out(pruned, plan.pattern, gone, shape, means)
+    return small, {"removed": {"unit": plan.pattern, "of": before, "per_layer": gone, "compensated": means is not None}}
+
+
+def _moments(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback
+) -> dict[str, Tensor]:
+    """Mean and variance of every matrix' inputs on the clean calibration texts."""
+    return dense_statistics(model, spec.model_copy(update={"method": "flap"}), calibration, progress)
 
 
 def dense_statistics(
@@ -96,6 +148,8 @@ def _sequential(spec: PruneSpec) -> bool:
 
 def _statistic(spec: PruneSpec) -> Statistic:
     method = METHODS[spec.method]
+    if method.score == "flap":
+        return Moments
     if method.score == "sparsegpt":
         return Gram
     # The published code sums over noised inputs and averages over clean ones.

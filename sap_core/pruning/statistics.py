@@ -81,6 +81,19 @@ class Gram(RootMeanSquare):
         return self.total * (2 / self.rows)
 
 
+class Moments(RootMeanSquare):
+    """Mean and variance of each input column over all tokens that count, [2, in]."""
+
+    @staticmethod
+    def measure(x: Tensor, weights: Tensor) -> Tensor:
+        flat, w = x.float().flatten(0, 1), weights.flatten()[:, None]
+        return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
+
+    def result(self) -> Tensor:
+        mean, square = self.total[0] / self.total[2], self.total[1] / self.total[2]
+        return torch.stack([mean, (square - mean.square()).clamp(min=0)])
+
+
 Statistic = type[RootMeanSquare]
 
 

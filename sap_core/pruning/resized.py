@@ -1,0 +1,95 @@
+"""A model from which whole units were taken out: a smaller module that saves and loads in its new shape."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..models.headers import INDEX, SINGLE
+from ..models.info import ModelInfo
+from ..models.layout import Matrix
+from ..models.loaded import LoadedModel
+from ..models.source import SMALL_FILES
+from .units import Shape, needs_mistral
+
+# What a family's config.json calls the sizes, where it is not the native name.
+OWN_NAMES = {"llada": {"intermediate_size": "mlp_hidden_size"}}
+BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
+
+
+class ResizedModel(LoadedModel):
+    """As `LoadedModel`; ``save`` writes the current shapes instead of the source's."""
+
+    def save(self, folder: str | Path) -> None:
+        """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
+        from safetensors.torch import save_file
+
+        folder, source = Path(folder), Path(self.info.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.native_state()
+        names = {stored: native for stored, native in self.info.keys.items() if native in state}
+        known = set(names.values())
+        names |= {native: native for native in state if native not in known and native.endswith(".bias")}
+        content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
+        save_file(content, folder / SINGLE, metadata={"format": "pt"})
+        for pattern in SMALL_FILES:
+            for path in source.glob(pattern):
+                if path.name != INDEX:
+                    shutil.copyfile(path, folder / path.name)
+        (folder / "config.json").write_text(json.dumps(self.info.config, indent=2) + "\n", encoding="utf-8")
+
+
+def resize(model: LoadedModel, shape: Shape) -> ResizedModel:
+    """``model``, whose module has been cut to ``shape`` already, with its description brought up to date."""
+    info = model.info
+    linears = {m.name: model.module.get_submodule(m.name) for m in info.matrices if m.layer < shape.layers}
+    matrices = tuple(
+        Matrix(m.name, m.layer, linears[m.name].out_features, linears[m.name].in_features, m.kind)
+        for m in info.matrices
+        if m.name in linears
+    )
+    parameters = list(model.module.parameters())
+    own, native = _configs(info, shape, model.module)
+    small = dataclasses.replace(
+        info,
+        layers=shape.layers,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        ffn=shape.ffn,
+        parameters=sum(p.numel() for p in parameters),
+        bytes=sum(p.numel() * p.element_size() for p in parameters),
+        matrices=matrices,
+        config=own,
+        native_config=native,
+    )
+    for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"):
+        setattr(model.module.config, name, native[name])
+    return ResizedModel(model.module, model.tokenizer, small)
+
+
+def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
+    """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
+    sizes = {
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": info.head_dim,
+        "intermediate_size": shape.ffn,
+    }
+    state = module.state_dict()
+    sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}
+    if "layer_types" in info.native_config:
+        sizes["layer_types"] = info.native_config["layer_types"][: shape.layers]
+    if needs_mistral(info, shape):
+        sizes |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
+    native = {**info.native_config, **sizes}
+    if info.config.get("model_type") == info.native_config.get("model_type"):
+        return {**info.config, **sizes}, native
+    renamed = OWN_NAMES.get(info.family, {})
+    changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
+    own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
+    return {**info.config, **own}, native
