@@ -190,3 +190,60 @@ def test_models_that_cannot_be_recorded_say_why(tiny_diffusion):
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(OperationFailed, match="sdpa or eager"), record_attention(model):
         pass
+
+
+class OwnCode(torch.nn.Module):
+    """Code of its own that calls torch's attention: 2 layers, 2 heads of 8, with a mask for padding."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.embed = torch.nn.Embedding(96, 16)
+        self.projections = torch.nn.ModuleList(torch.nn.Linear(16, 48) for _ in range(2))
+        self.head = torch.nn.Linear(16, 96)
+
+    def split(self, projection, hidden):
+        parts = projection(hidden).chunk(3, -1)
+        return (part.unflatten(-1, (2, 8)).transpose(1, 2) * 3 for part in parts)
+
+    def forward(self, input_ids, attention_mask=None):
+        mask = None if attention_mask is None else attention_mask[:, None, None].bool()
+        hidden = self.embed(input_ids)
+        for projection in self.projections:
+            query, key, value = self.split(projection, hidden)
+            attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3)
+            hidden = hidden + attended.transpose(1, 2).flatten(2)
+        return self.head(hidden)
+
+
+class Owner:
+    """What `record_attention` needs to know of a model with code of its own."""
+
+    records_through = "functional"
+    observed = True
+
+    def __init__(self, layers):
+        self.module = OwnCode().eval().requires_grad_(False)
+        self.info = type("Info", (), {"layers": layers, "mask_token_id": 2})
+
+
+def test_code_that_calls_torch_attention_itself(batch):
+    tokens, padding = batch
+    owner = Owner(layers=2)
+    plain = owner.module(tokens, attention_mask=padding)
+    with record_attention(owner, chunk=16) as recorder:
+        assert torch.equal(owner.module(tokens, attention_mask=padding), plain)
+        stats = recorder.collect()
+    query, key, _ = owner.module.split(owner.module.projections[0], owner.module.embed(tokens))
+    logits = (query @ key.transpose(-1, -2) * 0.3).masked_fill(padding[:, None, None] == 0, -torch.inf)
+    rows = torch.softmax(logits.double(), -1)
+    exact = torch.einsum("bi,bhij->bhj", (padding / padding.sum(1, keepdim=True)).double(), rows)
+    torch.testing.assert_close(stats.received[:, 0].double(), exact, atol=1e-6, rtol=1e-6)
+    assert stats.received.shape == (3, 2, 2, SIZE)
+
+
+@pytest.mark.parametrize(("layers", "message"), [(3, "1 of its 3"), (1, "Layer 1")])
+def test_code_of_its_own_with_another_number_of_layers_is_refused(layers, message, batch):
+    owner = Owner(layers=layers)
+    with record_attention(owner), pytest.raises(OperationFailed, match=message):
+        owner.module(batch[0])
