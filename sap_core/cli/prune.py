@@ -29,7 +29,11 @@ def prune(
         float | None, typer.Option(help="Share of weights (method heads: of heads) to zero.", show_default="0.5")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="unstructured, 2:4 or 4:8 (zeroed of consecutive).", show_default="unstructured")
+        str | None,
+        typer.Option(
+            help="unstructured; 2:4 or 4:8 (zeroed of consecutive); heads, channels or layers.",
+            show_default="unstructured",
+        ),
     ] = None,
     compare: Annotated[
         str | None, typer.Option(help="Weights compete within their row or their matrix.", show_default="auto")
@@ -45,6 +49,12 @@ def prune(
     ] = None,
     allocation_table: Annotated[
         list[str] | None, typer.Option(help="Allocation table: one share per layer, with commas.", show_default=False)
+    ] = None,
+    compensate: Annotated[
+        bool | None,
+        typer.Option(
+            "--compensate", help="Patterns heads, channels: a bias for what the removed units gave on average."
+        ),
     ] = None,
     calibration: Annotated[
         str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
@@ -94,6 +104,7 @@ def prune(
             allocation=allocation,
             allocation_width=allocation_width,
             allocation_table=parse_shares(allocation_table),
+            compensate=compensate,
             heads=parse_heads(heads),
             run=_run_path(run),
             seed=seed,
@@ -234,7 +245,9 @@ def plan_lines(plan: Any) -> list[str]:
     lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
     if plan.heads:
         lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
-    return [*lines, *filter(None, [plan.pending]), *plan.notes]
+    if plan.shape:
+        lines.append("Left: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.shape.items()))
+    return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
 
 
 def quality_lines(quality: dict[str, Any]) -> list[str]:
