@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from .family import Config, Family
-from .zoo import a2d, causal, dream, llada, llada_moe, masked_lm, native_diffusion, remote, sdar
+from .zoo import a2d, causal, diffusion_gemma, dream, llada, llada_moe, masked_lm, native_diffusion, remote, sdar
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -20,6 +20,7 @@ FAMILIES: dict[str, Family] = {
         sdar.FAMILY,
         a2d.WHOLE,
         a2d.BLOCKS,
+        diffusion_gemma.FAMILY,
         native_diffusion.FAMILY,
         remote.DIFFUSION,
         remote.CAUSAL,

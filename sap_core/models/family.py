@@ -34,6 +34,8 @@ class Family:
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
         mask_token_id: Used where neither config nor tokenizer declare one.
         shift_logits: The model's row i predicts token i + 1 although it denoises; `LoadedModel.logits` shifts it back.
+        blocks: Native names of the prunable matrices begin with this; "" takes every numbered block.
+        has_mask: Whether the model denoises a mask token.
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
@@ -58,6 +60,8 @@ class Family:
     key_mapping: tuple[tuple[str, str], ...] = ()
     mask_token_id: int | None = None
     shift_logits: bool = False
+    blocks: str = ""
+    has_mask: bool = True
     bans_mask: bool = False
     closes_canvas: bool = False
     block_size: Callable[[Config], int | None] = lambda config: None

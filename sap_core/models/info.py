@@ -108,7 +108,7 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     sizes = read_sizes(native, source.ref)
     model_type = str(native.get("model_type", ""))
     keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
-    shapes = {keys[tensor.key]: tensor.shape for tensor in source.tensors}
+    shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,

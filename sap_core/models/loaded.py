@@ -51,6 +51,11 @@ class LoadedModel:
         return self.module.dtype
 
     @property
+    def observed_module(self) -> nn.Module:
+        """The module whose forward pass a recorder watches."""
+        return self.module
+
+    @property
     def recorded(self) -> bool:
         """Whether attention is being recorded now: a recorder runs the model under an attention name of its own."""
         return str(getattr(self.module.config, "_attn_implementation", "")).startswith(RECORDING)

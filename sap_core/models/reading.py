@@ -77,10 +77,18 @@ def empty_module(info: ModelInfo, config: Any) -> nn.Module:
 
 
 def loader_class(row: Family) -> Any:
-    """The transformers class, or Auto class, that loads a family."""
+    """The transformers class, or Auto class, that loads a family.
+
+    Raises:
+        ModelProblem: this version of transformers does not have it.
+    """
     import transformers
 
-    return getattr(transformers, row.architecture or "AutoModelForCausalLM")
+    name = row.architecture or "AutoModelForCausalLM"
+    found = getattr(transformers, name, None)
+    if found is None:
+        raise ModelProblem(f"transformers {transformers.__version__} has no {name}; {row.title} needs a newer version.")
+    return found
 
 
 def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Module:

@@ -21,23 +21,25 @@ class Canvas:
 
     Attributes:
         tokens: (batch, length) int64 on the model's device.
-        attention_mask: (batch, length), 0 at padding. A diffusion canvas has none; an autoregressive one is padded on
-            the left, so that all prompts end at the same column.
+        attention_mask: (batch, length), 0 at padding. A canvas of masks has none; without masks it is padded on the
+            left, so that all prompts end at the same column.
         prompt_lengths: Tokens of each prompt.
         fill: Positions to write, of the canvas that has most.
+        given: (batch, length) bool, the positions that hold a prompt's tokens.
     """
 
     tokens: Tensor
     attention_mask: Tensor
     prompt_lengths: tuple[int, ...]
     fill: int
+    given: Tensor
 
 
 def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: bool = False) -> Canvas:
     """Canvases of ``length`` tokens, prompt included, one per prompt.
 
     Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too.
-    Autoregressive: padding, the prompt, then room for ``length`` minus the longest prompt new tokens.
+    Autoregressive, or without a mask token: padding, the prompt, then room up to ``length`` behind the longest prompt.
 
     Args:
         chat: Put each prompt into the model's chat template, which brings its own special tokens.
@@ -56,7 +58,9 @@ def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> 
     longest = max(map(len, prompts))
     if longest > length:
         raise InvalidInput(f"A prompt has {longest} tokens, the length is {length}; shorten it or raise the length.")
-    return _diffusion(model, prompts, length) if model.is_diffusion else _autoregressive(model, prompts, length)
+    if model.is_diffusion and model.info.row.has_mask:
+        return _diffusion(model, prompts, length)
+    return _after_prompts(model, prompts, length)
 
 
 def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
@@ -69,7 +73,7 @@ def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Can
         lengths.append(len(opening))
     tokens = torch.tensor(rows, dtype=torch.long, device=model.device)
     fill = int((tokens == mask).sum(1).max())
-    return Canvas(tokens, torch.ones_like(tokens), tuple(lengths), fill)
+    return Canvas(tokens, torch.ones_like(tokens), tuple(lengths), fill, tokens != mask)
 
 
 def _ends(model: LoadedModel, prompt: list[int]) -> bool:
@@ -78,7 +82,7 @@ def _ends(model: LoadedModel, prompt: list[int]) -> bool:
     return len(prompt) > 1 and prompt[-1] in closers
 
 
-def _autoregressive(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
+def _after_prompts(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
     prompts = [prompt or _start(model) for prompt in prompts]
     longest = max(map(len, prompts))
     pad = padding_token(model)
@@ -87,7 +91,8 @@ def _autoregressive(model: LoadedModel, prompts: list[list[int]], length: int) -
     mask = torch.ones_like(tokens)
     for row, prompt in zip(mask, prompts, strict=True):
         row[: longest - len(prompt)] = 0
-    return Canvas(tokens, mask, tuple(map(len, prompts)), length - longest)
+    given = (torch.arange(length, device=tokens.device) < longest) & mask.bool()
+    return Canvas(tokens, mask, tuple(map(len, prompts)), length - longest, given)
 
 
 def padding_token(model: LoadedModel) -> int:

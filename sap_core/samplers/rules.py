@@ -119,6 +119,16 @@ SAMPLERS: dict[str, SamplerRule] = {
             default_steps=None,
         ),
         SamplerRule(
+            "entropy_bound",
+            "Entropy bound",
+            MASKED,
+            "Accepts the tokens that are sure together and draws the others anew; the model's own generate.",
+            "DiffusionGemma; EB-Sampler, arXiv 2505.24857",
+            "sap_core.samplers.observed:entropy_bound",
+            default_steps=48,
+            guidance=False,
+        ),
+        SamplerRule(
             "autoregressive",
             "Left to right",
             "autoregressive",
