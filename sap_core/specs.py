@@ -42,8 +42,10 @@ class ModelOptions(Spec):
     """How a model is loaded; part of every spec that names one."""
 
     model: str = Field(description="demo:NAME, a folder, or a Hub id")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(AUTO, description="weights' precision")
-    device: str = Field(AUTO, description="auto, cpu, cuda, cuda:N or mps")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
+        AUTO, description="weights' precision; int8 and int4 need bitsandbytes and can't be pruned"
+    )
+    device: str = Field(AUTO, description="auto, cpu, cuda, cuda:N, mps, or spread over all GPUs and main memory")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     mask_token_id: int | None = Field(None, ge=0, description="for models that do not declare their mask token")
 
@@ -53,6 +55,7 @@ class CaptureSpec(ModelOptions):
 
     kind: Literal["capture"] = "capture"
     prompts: tuple[str, ...] = Field(("",), min_length=1, description="one canvas each; batched")
+    chat: bool = Field(False, description="put each prompt into the model's chat template")
     length: int = Field(128, ge=1, description="tokens in the canvas, prompt included")
     steps: int | None = Field(
         None, description="denoising steps; autoregressive: tokens to generate. Default: 64, or all tokens if fewer"

@@ -63,7 +63,7 @@ def capture_spec(
         check_new_folder(out)
     if model is None:
         model = _load(spec, progress)
-    canvas = build_canvas(model, list(spec.prompts), spec.length)
+    canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:

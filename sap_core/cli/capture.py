@@ -23,6 +23,9 @@ def capture(
             "--prompt", "-p", help="What the text begins with; again for more texts at once.", show_default='""'
         ),
     ] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat", help="Put each prompt into the model's chat template.")
+    ] = None,
     length: Annotated[int | None, typer.Option(help="Tokens in all, prompt included.", show_default="128")] = None,
     steps: Annotated[
         int | None,
@@ -63,6 +66,7 @@ def capture(
         model=model,
         **opt.given(
             prompts=tuple(prompt) if prompt else None,
+            chat=chat,
             length=length,
             steps=steps,
             sampler=sampler,
