@@ -13,7 +13,9 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="demo:NAME, a folder, or a Hub id.", show_default=False)]
-Dtype = Annotated[str | None, typer.Option(help="Precision: auto, float32, bfloat16, float16, int8, int4.", show_default="auto")]
+Dtype = Annotated[
+    str | None, typer.Option(help="Precision: auto, float32, bfloat16, float16, int8, int4.", show_default="auto")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, mps or spread.", show_default="auto")]
 RemoteCode = Annotated[
     bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
