@@ -1,0 +1,325 @@
+"""Any model the studio loads as a model of lm-evaluation-harness (extra `[tasks]`), under the name ``sap``.
+
+    import sap_core.evaluation.harness
+    lm_eval.simple_evaluate(model="sap", model_args={"pretrained": "demo:stories-diffusion"}, tasks=[...])
+
+or from the shell, with the harness' own options: ``python -m sap_core.evaluation.harness run --model sap
+--model_args pretrained=out/ --tasks arc_easy``.
+
+Log-likelihood of a continuation c of n tokens behind a context: exact for autoregressive models; for masked diffusion
+models the Monte-Carlo bound of LLaDA (arXiv 2502.09992, eq. 14): k of the n tokens masked, k uniform on 1..n and
+stratified over the draws, (n / k) * sum over masked of ln p, the context always in sight. Whether c is what the model
+would write by itself is decided by its own sampler, one token a step.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import InvalidInput
+from ..progress import Progress
+from ..specs import CaptureSpec
+from .likelihood import text_likelihood
+from .texts import TextRow
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+try:
+    from lm_eval.api.model import TemplateLM
+    from lm_eval.api.registry import register_model
+    from lm_eval.utils import get_rolling_token_windows
+except ImportError:
+    raise InvalidInput(
+        "lm-evaluation-harness is not installed; install it with: pip install 'sap-studio[tasks]'."
+    ) from None
+
+# Float32 logits held at once, about 256 MB.
+_HELD_LOGITS = 1 << 26
+_LONGEST = 2048  # context of a model that sets no limit
+Pair = tuple[list[int], list[int]]  # tokens of a context, tokens of its continuation
+
+
+@register_model("sap")
+class StudioLM(TemplateLM):
+    """A `LoadedModel` as the harness sees it.
+
+    Args:
+        pretrained: demo:NAME, a folder, a Hub id, or a `LoadedModel`.
+        draws: masks per log-likelihood (diffusion models).
+        check_greedy: whether to let a diffusion model write each continuation to see if it is its own; tasks that
+            only compare log-likelihoods are as right without, and faster.
+        steps: denoising steps of a generation; default one per token, at most 64.
+        sampler, block_length: as in `CaptureSpec`.
+        max_gen_toks: tokens to generate where a task does not say.
+        seed: of masks and sampling.
+        batch_size, max_length: rows at once, and the longest context.
+        dtype, device, trust_remote_code, mask_token_id: as in `load_model`.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | LoadedModel,
+        *,
+        draws: int = 128,
+        check_greedy: bool = True,
+        steps: int | None = None,
+        sampler: str = "auto",
+        block_length: int | None = None,
+        max_gen_toks: int = 128,
+        seed: int = 0,
+        batch_size: int | str = 16,
+        max_batch_size: int | None = None,
+        max_length: int | None = None,
+        dtype: str = "auto",
+        device: str | None = None,
+        trust_remote_code: bool = False,
+        mask_token_id: int | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(pretrained, str):
+            from ..models.loading import load_model
+
+            pretrained = load_model(
+                pretrained,
+                dtype=dtype,
+                device=device or "auto",
+                trust_remote_code=trust_remote_code,
+                mask_token_id=mask_token_id,
+            )
+        if pretrained.tokenizer is None:
+            raise InvalidInput(f"{pretrained.info.ref} has no tokenizer, so no task can be put to it.")
+        if pretrained.is_diffusion:
+            pretrained.check_masked()
+        self.model = pretrained
+        self.tokenizer = pretrained.tokenizer
+        self.draws, self.check_greedy, self.seed = draws, check_greedy, seed
+        self.steps, self.sampler, self.block_length = steps, sampler, block_length
+        self.max_gen_toks = max_gen_toks
+        self.max_length = max_length or pretrained.info.max_length or _LONGEST
+        self.batch_size = 16 if isinstance(batch_size, str) else batch_size
+        self._device = pretrained.device
+
+    # ---- what the harness asks -------------------------------------------------------------------------------------
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihood of whole texts; those longer than the context in windows. A diffusion model sees nothing but
+        the window; an autoregressive one also the token before it."""
+        windows, owners = [], []
+        for i, request in enumerate(requests):
+            tokens = self.tok_encode(request.args[0], add_special_tokens=False)
+            for context, scored in self._windows(tokens):
+                windows.append((context, scored))
+                owners.append(i)
+        totals = [0.0] * len(requests)
+        measured = (
+            self._bound(windows, disable_tqdm)
+            if self.model.is_diffusion
+            else [found for found, _ in self._exact(windows, disable_tqdm)]
+        )
+        for owner, found in zip(owners, measured, strict=True):
+            totals[owner] += found
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """What the model's sampler writes behind each context, up to the first of the stop texts."""
+        texts: dict[int, str] = {}
+        asked = [Generation.of(i, request, self) for i, request in enumerate(requests)]
+        with tqdm(total=len(asked), disable=disable_tqdm, desc="generate") as bar:
+            for batch in _batches(asked, self._alike, self.batch_size):
+                for one, row in zip(batch, self._write(batch), strict=True):
+                    row = row[: row.index(self.eot_token_id)] if self.eot_token_id in row else row
+                    texts[one.index] = one.cut(self.model.decode(row))
+                    self.cache_hook.add_partial("generate_until", requests[one.index].args, texts[one.index])
+                bar.update(len(batch))
+        return [texts[i] for i in range(len(requests))]
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+    ) -> list[tuple[float, bool]]:
+        pairs = []
+        for (context, _text), before, scored in requests:
+            # A diffusion model needs no token to start from: without a context there is none.
+            before = [] if self.model.is_diffusion and not context else before
+            if len(scored) > self.max_length:
+                raise InvalidInput(f"a continuation has {len(scored)} tokens; the model takes {self.max_length}.")
+            # Too long a context loses its beginning; an autoregressive model never reads the last token.
+            room = self.max_length - len(scored) + (not self.model.is_diffusion)
+            pairs.append((before[max(0, len(before) - room) :], scored))
+        if self.model.is_diffusion:
+            found = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
+        else:
+            found = self._exact(pairs, disable_tqdm)
+        for (texts, *_tokens), answer in zip(requests, found, strict=True):
+            self.cache_hook.add_partial("loglikelihood", texts, answer)
+        return found
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self.eot_token_id if start is None else start
+
+    @property
+    def tokenizer_name(self) -> str:
+        return str(self.tokenizer.name_or_path or self.model.info.ref).replace("/", "__")
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids; a token that the tokenizer puts at the end of every text is left out, for texts go on here."""
+        special = True if add_special_tokens is None else add_special_tokens
+        ids = list(self.tokenizer(string, add_special_tokens=special)["input_ids"])
+        return ids[:-1] if special and self.model.info.row.closes_canvas else ids
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return self.tokenizer.apply_chat_template(
+            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+
+    # ---- likelihood ------------------------------------------------------------------------------------------------
+
+    def _bound(self, pairs: list[Pair], quiet: bool) -> list[float]:
+        """The bound of ln p(second | first) of every pair; diffusion models."""
+        rows = []
+        for before, scored in pairs:
+            place = np.arange(len(before) + len(scored))
+            rows.append(TextRow(np.array(before + scored, np.int64), place >= len(before), len(scored)))
+        with tqdm(total=len(rows), disable=quiet, desc="log-likelihood") as bar:
+
+            def show(progress: Progress) -> None:
+                bar.update(progress.done - bar.n)
+
+            losses = text_likelihood(self.model, rows, draws=self.draws, seed=self.seed, progress=show)
+        return (-losses.nats).tolist()
+
+    def _written(self, pairs: list[Pair], quiet: bool) -> list[bool]:
+        """Whether each continuation is what the model writes by itself; diffusion models."""
+        if not self.check_greedy:
+            return [False] * len(pairs)
+        answers: dict[int, bool] = {}
+        asked = [Generation(i, before, len(scored)) for i, (before, scored) in enumerate(pairs)]
+        with tqdm(total=len(asked), disable=quiet, desc="greedy") as bar:
+            for batch in _batches(asked, self._alike, self.batch_size):
+                for one, row in zip(batch, self._write(batch, steps=batch[0].count), strict=True):
+                    answers[one.index] = row == pairs[one.index][1]
+                bar.update(len(batch))
+        return [answers[i] for i in range(len(pairs))]
+
+    @torch.no_grad()
+    def _exact(self, pairs: list[Pair], quiet: bool) -> list[tuple[float, bool]]:
+        """ln p(second | first) of every pair and whether each of its tokens is the likeliest; causal models.
+
+        Rows are filled up on the right, where a causal model does not look.
+        """
+        found: dict[int, tuple[float, bool]] = {}
+        pairs = [(before or [self.prefix_token_id], scored) for before, scored in pairs]
+        order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
+        with tqdm(total=len(order), disable=quiet, desc="log-likelihood") as bar:
+            while len(found) < len(order):
+                longest = sum(map(len, pairs[order[len(found)]])) - 1
+                rows = max(1, min(self.batch_size, _HELD_LOGITS // (longest * self.model.info.vocab_size)))
+                batch = order[len(found) : len(found) + rows]
+                tokens = torch.zeros(len(batch), longest, dtype=torch.long)
+                for row, i in zip(tokens, batch, strict=True):
+                    ids = (pairs[i][0] + pairs[i][1])[:-1]
+                    row[: len(ids)] = torch.tensor(ids)
+                for row, i in zip(self.model.logits(tokens), batch, strict=True):
+                    before, scored = pairs[i]
+                    here = row[len(before) - 1 : len(before) - 1 + len(scored)]
+                    targets = torch.tensor(scored, device=here.device)
+                    each = torch.log_softmax(here, -1).gather(-1, targets[:, None])
+                    found[i] = float(each.double().sum()), bool((here.argmax(-1) == targets).all())
+                bar.update(len(batch))
+        return [found[i] for i in range(len(pairs))]
+
+    def _windows(self, tokens: list[int]) -> Iterator[Pair]:
+        if self.model.is_diffusion:
+            for start in range(0, len(tokens), self.max_length):
+                yield [], tokens[start : start + self.max_length]
+            return
+        for inputs, scored in get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1):
+            yield inputs[: len(inputs) - len(scored) + 1], scored
+
+    # ---- generation ------------------------------------------------------------------------------------------------
+
+    def _alike(self, one: Generation) -> tuple:
+        """Generations that can share a batch: a diffusion canvas has one length; causal ones are padded on the left."""
+        size = len(one.before) + one.count if self.model.is_diffusion else 0
+        return (size, one.count, one.temperature)
+
+    def _write(self, batch: list[Generation], steps: int | None = None) -> list[list[int]]:
+        """The tokens written behind each context. ``steps``: default those of this model's arguments."""
+        from ..samplers import sample
+        from ..samplers.canvas import canvas_of_ids
+
+        count = batch[0].count
+        length = max(len(one.before) for one in batch) + count
+        canvas = canvas_of_ids(self.model, [one.before for one in batch], length)
+        asked = steps or self.steps
+        spec = CaptureSpec.build(
+            model=self.model.info.ref,
+            length=length,
+            steps=None if asked is None else min(asked, count),
+            sampler=self.sampler,
+            block_length=self.block_length,
+            temperature=batch[0].temperature,
+            seed=self.seed,
+        )
+        tokens = canvas.tokens
+        for step in sample(self.model, canvas, spec):
+            tokens = step.next_tokens
+        starts = canvas.prompt_lengths if self.model.is_diffusion else [length - canvas.fill] * len(batch)
+        return [row[start : start + count].tolist() for row, start in zip(tokens, starts, strict=True)]
+
+
+class Generation:
+    """One text to write: ``count`` tokens behind ``before``, cut at the first of ``until``."""
+
+    def __init__(
+        self, index: int, before: list[int], count: int, until: tuple[str, ...] = (), temperature: float = 0.0
+    ) -> None:
+        self.index, self.before, self.count = index, before, count
+        self.until, self.temperature = until, temperature
+
+    @classmethod
+    def of(cls, index: int, request: Any, lm: StudioLM) -> Generation:
+        context, asked = request.args
+        until = asked.get("until") or ()
+        count = min(int(asked.get("max_gen_toks", lm.max_gen_toks)), lm.max_length - 1)
+        before = lm.tok_encode(context) if context else ([] if lm.model.is_diffusion else [lm.prefix_token_id])
+        warm = float(asked.get("temperature") or 0.0) if asked.get("do_sample") else 0.0
+        stops = (until,) if isinstance(until, str) else tuple(until)
+        return cls(index, before[max(0, len(before) + count - lm.max_length) :], count, stops, warm)
+
+    def cut(self, text: str) -> str:
+        for stop in filter(None, self.until):
+            text = text.split(stop)[0]
+        return text
+
+
+def _batches(asked: list[Generation], alike: Callable, rows: int) -> Iterator[list[Generation]]:
+    groups: dict[tuple, list[Generation]] = defaultdict(list)
+    for one in asked:
+        groups[alike(one)].append(one)
+    for members in groups.values():
+        members.sort(key=lambda one: -len(one.before))
+        for start in range(0, len(members), rows):
+            yield members[start : start + rows]
+
+
+if __name__ == "__main__":
+    from lm_eval.__main__ import cli_evaluate
+
+    cli_evaluate()
