@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from sap_core.ui.frame import ICON, LOGO, navigation, work_panel
+from sap_core.ui.frame import ICON, LOGO, navigation, warm_up, work_panel
 
 st.set_page_config(page_title="Sink-Aware Pruning Studio", page_icon=str(ICON), layout="wide")
 st.logo(str(LOGO), size="large")
 page = navigation()
 page.run()
 work_panel()
+warm_up()

@@ -4,8 +4,8 @@ import streamlit as st
 
 from sap_core.plots.heads import component_bars, head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
-from sap_core.plots.theme import CONFIG
 from sap_core.ui import doors, heads, motion, results
+from sap_core.ui.figure import draw
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_rule, run_in_view
@@ -25,12 +25,11 @@ layer, head = heads.chosen_head(ranking)
 grid, table = st.columns([3, 2], gap="large")
 with grid:
     st.subheader("Layer and head", anchor=False)
-    st.plotly_chart(
+    draw(
         head_grid(ranking, value, selected=(layer, head)),
         key="grid",
         on_select=heads.grid_clicked,
         selection_mode="points",
-        config=CONFIG,
         alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
     )
 with table:
@@ -41,14 +40,12 @@ row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
 view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
 left, right = st.columns([3, 2], gap="large")
 with left:
-    st.plotly_chart(
-        trajectory_heatmap(view, height=360), config=CONFIG, alt=f"Attention received, {view.label}", key="head_map"
-    )
+    draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map")
 with right:
     st.markdown(
         f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}. It is the mean of:"
     )
-    st.plotly_chart(component_bars(row), config=CONFIG, alt="Components of the instability score", key="parts")
+    draw(component_bars(row), alt="Components of the instability score", key="parts")
     go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
     go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
 with st.expander("How its sink moves: every number with its formula"):

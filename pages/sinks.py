@@ -4,9 +4,10 @@ import streamlit as st
 
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.plots.multiples import layer_multiples
-from sap_core.plots.theme import CONFIG
 from sap_core.ui import doors, motion, results
 from sap_core.ui.address import address_number, remember
+from sap_core.ui.drilldown import attention_map_panel
+from sap_core.ui.figure import draw
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_selection, run_in_view
@@ -32,6 +33,8 @@ def player() -> None:
     if chosen != step:
         remember("step", chosen)
     motion.step_line(view, chosen)
+    with st.expander("The full attention map at this step", icon=":material/grid_4x4:"):
+        attention_map_panel(run, pick, view, chosen)
 
 
 player()
@@ -40,9 +43,7 @@ motion.figures_strip(view)
 layers, moves, tokens, figure = st.tabs(["All layers", "How it moves", "Which tokens", "Figure to take along"])
 with layers:
     st.caption("Every layer on the same scale, with its dominant position. Choose one above to see it large.")
-    st.plotly_chart(
-        layer_multiples(run.trajectories[pick.sample], head=pick.head), config=CONFIG, alt="Heatmap of every layer"
-    )
+    draw(layer_multiples(run.trajectories[pick.sample], head=pick.head), alt="Heatmap of every layer")
 with moves:
     motion.panel(view)
 with tokens:
@@ -51,7 +52,7 @@ with figure:
     drawn = trajectory_heatmap(
         view, step=address_number("step", 0, 0, view.steps - 1), title=f"{run.name}: {view.label}"
     )
-    st.plotly_chart(drawn, config=CONFIG, alt=f"Attention received per step and position, {view.label}", key="figure")
+    draw(drawn, alt=f"Attention received per step and position, {view.label}", key="figure")
     figure_downloads(drawn, view, run, "sinks")
 
 go("Which heads are unstable?", "heads", run=run.id)

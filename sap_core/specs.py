@@ -68,6 +68,12 @@ class CaptureSpec(ModelOptions):
         None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
     )
     seed: int = 0
+    query_stride: int = Field(
+        1, ge=1, description="n > 1: estimate attention from every n-th query, faster; the error is measured in the run"
+    )
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="of the stored attention; float16 halves the run's size, relative error 2^-11"
+    )
     name: str = Field("", description="shown in the list of runs")
 
     @field_validator("steps")
@@ -218,6 +224,17 @@ class SweepSpec(ModelOptions, CalibrationOptions):
         return self
 
 
+class AttentionMapSpec(Spec):
+    """One full attention map of a captured run, computed again from the tokens that the run stored."""
+
+    kind: Literal["attention_map"] = "attention_map"
+    run: str = Field(description="folder of a capture run")
+    step: int = Field(ge=0)
+    layer: int = Field(ge=0)
+    head: int | None = Field(None, ge=0, description="default: the mean over the layer's heads")
+    sample: int = Field(0, ge=0, description="which prompt of the run")
+
+
 def parse_spec(document: dict[str, Any]) -> Spec:
     """The spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
 
@@ -225,7 +242,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         UnknownOption: no such kind.
         InvalidInput: a field does not fit.
     """
-    known = (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec, SweepSpec)
+    known = (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec, SweepSpec, AttentionMapSpec)
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     kind = document.get("kind")
     if kind not in kinds:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import UnknownOption
 from ..progress import Progress, ProgressCallback
-from ..runs import check_new_folder, create_run
-from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, parse_spec
+from ..runs import check_new_folder, create_run, open_run
+from ..specs import AttentionMapSpec, CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, parse_spec
 from .cache import ModelCache
 
 
@@ -88,6 +88,21 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The map as map.npy, float32 (query, key); a later look at it needs no model."""
+    import numpy as np
+
+    from ..capture.attention_map import attention_map
+
+    source = open_run(spec.run, unfinished=True)
+    model = _model(parse_spec(source.spec), models, progress)
+    found = attention_map(model, source, spec.step, spec.layer, spec.head, spec.sample)
+    with create_run("attention_map", spec, out=out) as run:
+        np.save(run.path / "map.npy", found)
+        run.finish({"positions": len(found)})
+    return run.path
+
+
 def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
     progress(Progress("load", 0, 1, "Loading the model"))
     return models.get(spec)
@@ -98,4 +113,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     PruneSpec: _prune,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
+    AttentionMapSpec: _attention_map,
 }

@@ -53,7 +53,7 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Fi
             **place,
         )
     figure.update_layout(
-        height=60 + 170 * rows,
+        height=90 + 175 * rows,
         showlegend=False,
         margin={"l": 48, "r": 16, "t": 28, "b": 40},
         coloraxis={
@@ -61,7 +61,9 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Fi
             "cmax": 255,
             "colorscale": SEQUENTIAL,
             "colorbar": colour_bar(
-                SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
+                SHARE_TITLE,
+                tickvals=[level_of(tick) for tick in SHARE_TICKS if tick % 2 == 0],
+                ticktext=[text for tick, text in SHARE_TICKS.items() if tick % 2 == 0],
             ),
         },
     )

@@ -27,7 +27,10 @@ def plan_bars(
             x=list(layers),
             y=zeros,
             name="removed",
-            marker={"color": SERIES[1], "pattern": {"shape": "/", "fgcolor": "#FFFFFF", "solidity": 0.25}},
+            marker={
+                "color": SERIES[1],
+                "pattern": {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.45)", "size": 7},
+            },
             text=[f"{value:.0%}" for value in share],
             textposition="inside",
             customdata=share,

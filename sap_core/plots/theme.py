@@ -2,8 +2,9 @@
 
 One quantity has one scale on every page. Attention received is drawn on a fixed logarithmic scale from a quarter of an
 even share to 64 times an even share, so that two figures can be compared by eye. The scale is cividis, which reads the
-same with and without the common colour-vision deficiencies and in grey. Overlays are white or vermilion on a dark
-casing, visible on both ends of the scale. Axis and text colours are left to the page, which knows light from dark.
+same with and without the common colour-vision deficiencies and in grey. Overlays are vermilion on a dark casing, or
+cyan, visible on both ends of the scale and on the page. Axis and text colours are left to the page, which knows light
+from dark.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F
 RUN_COLOURS = {"a": SERIES[0], "b": SERIES[1]}
 PATH = "#FF5A36"
 CASING = "#10151C"
-FRONTIER = "#FFFFFF"
+FRONTIER = "#4FD2EA"
 
 # log2 of (attention / even share), and the ticks that stand for it.
 SHARE_RANGE = (-2.0, 6.0)

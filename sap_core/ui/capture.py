@@ -11,10 +11,10 @@ from ..jobs.layout import JobStatus
 from ..models.info import ModelInfo
 from ..models.memory import available_memory, estimate_memory
 from ..plots.heatmap import trajectory_heatmap
-from ..plots.theme import CONFIG
 from ..plots.view import make_view
 from ..samplers.rules import SAMPLERS
 from ..specs import CaptureSpec
+from .figure import draw
 from .frame import go
 from .results import run_at
 from .words import plain_error, size
@@ -69,10 +69,12 @@ def pick_spec(model: str, info: ModelInfo, advanced: dict[str, Any]) -> CaptureS
         "Steps",
         1,
         longest,
-        min(64, length - 1) if diffusion else None,
+        None,
         key=f"steps_{info.objective}",
-        placeholder="until the length is reached",
-        help="Denoising steps; more steps write fewer tokens each." if diffusion else "Tokens to generate.",
+        placeholder="64, or fewer" if diffusion else "all tokens",
+        help="Denoising steps; more steps write fewer tokens each. Empty: 64, or one per token where there are fewer."
+        if diffusion
+        else "Tokens to generate. Empty: until the length is reached.",
     )
     seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="The same seed gives the same text.")
     fields: dict[str, Any] = {}
@@ -109,7 +111,7 @@ def pick_spec(model: str, info: ModelInfo, advanced: dict[str, Any]) -> CaptureS
 
 def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     """What the run will take, against what there is; False when it can't fit."""
-    steps = spec.steps or spec.length
+    steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory()
     fits = need["total"] < free
@@ -146,9 +148,8 @@ def live(status: JobStatus) -> None:
     except SapError:
         return
     if trajectory.sizes["step"] > 1:
-        st.plotly_chart(
+        draw(
             trajectory_heatmap(make_view(trajectory), height=300),
-            config=CONFIG,
             key="live",
             alt="Attention received so far",
         )

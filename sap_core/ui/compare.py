@@ -11,10 +11,11 @@ from ..errors import SapError
 from ..plots.compare import difference_heatmap
 from ..plots.heatmap import trajectory_heatmap
 from ..plots.lines import step_lines
-from ..plots.theme import CONFIG, RUN_COLOURS
+from ..plots.theme import RUN_COLOURS
 from ..runs import Run, RunSummary
 from ..sinks.compare import CURVES, Comparison
 from . import results
+from .figure import draw
 from .frame import nothing_here
 from .picks import pick_run
 from .words import plain_error
@@ -72,9 +73,7 @@ def heatmaps(a: Run, b: Run, rule: str) -> None:
         with column:
             st.subheader(f"{letter}: {run.name}", anchor=False)
             figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False, colour_axis=True)
-            st.plotly_chart(
-                figure, config=CONFIG, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}"
-            )
+            draw(figure, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}")
 
 
 def curves(found: Comparison) -> None:
@@ -85,7 +84,7 @@ def curves(found: Comparison) -> None:
     for place, (name, (title, unit)) in enumerate(CURVES.items()):
         first, second = found.curves[name]
         with columns[place % 2]:
-            st.plotly_chart(
+            draw(
                 step_lines(
                     {"A": first, "B": second},
                     f"{title}<br>({unit})",
@@ -94,16 +93,13 @@ def curves(found: Comparison) -> None:
                     colours=names,
                     height=230,
                 ),
-                config=CONFIG,
                 key=f"curve_{name}",
                 alt=f"{title} over both runs",
             )
     size = found.difference.shape[1]
     with st.expander("Difference of received attention, position by position"):
         first, second = (_binned(array, size) for array in found.received)
-        st.plotly_chart(
-            difference_heatmap(size * first, size * second), config=CONFIG, key="difference", alt="B relative to A"
-        )
+        draw(difference_heatmap(size * first, size * second), key="difference", alt="B relative to A")
         st.caption("Runs of different length are spread over the shorter one's positions.")
 
 

@@ -50,6 +50,12 @@ def navigation(folder: str = "pages") -> Any:
     )
 
 
+@st.cache_resource(show_spinner=False)
+def warm_up() -> None:
+    """Start the worker while the first visitor still reads, so that the first run does not wait for its imports."""
+    client().ensure_worker()
+
+
 def heading(title: str, sentence: str) -> None:
     """The page's title and the one sentence that says what it is for. Every page calls this first."""
     _enter_through_app()

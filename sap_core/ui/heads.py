@@ -84,7 +84,10 @@ def ranking_table(ranking: pd.DataFrame) -> None:
         hide_index=True,
         height=330,
         column_config={
-            "instability": st.column_config.ProgressColumn("instability", format="%.2f", min_value=0, max_value=1),
+            **{name: st.column_config.NumberColumn(width=48) for name in ("rank", "layer", "head")},
+            "instability": st.column_config.ProgressColumn(
+                "instability", format="%.2f", min_value=0, max_value=1, width=120
+            ),
             **shares,
         },
         alt="Ranking of the heads by instability, with its components",

@@ -15,7 +15,7 @@ from .address import remember
 from .frame import go
 from .words import duration, moment, plain_error, size
 
-KINDS = ("capture", "prune", "evaluate", "export")
+KINDS = ("capture", "prune", "evaluate", "export", "sweep", "attention_map")
 
 
 def listed() -> list[RunSummary] | None:
@@ -31,7 +31,9 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         .lower()
         .split()
     )
-    kinds = right.pills("Kind", KINDS, selection_mode="multi", key="kinds", format_func=str.capitalize)
+    kinds = right.pills(
+        "Kind", KINDS, selection_mode="multi", key="kinds", format_func=lambda kind: kind.replace("_", " ").capitalize()
+    )
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
@@ -51,10 +53,10 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
                 "name": run.name,
                 "kind": run.kind,
                 "state": run.state,
-                "model": run.model,
                 "when (UTC)": moment(run.created),
                 "took": duration(run.seconds),
                 "size": size(run.bytes) if run.bytes else "–",
+                "model": run.model,
                 "tags": list(run.tags),
             }
             for run in runs
@@ -64,7 +66,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
         selection_mode="single-row",
         hide_index=True,
         height=min(38 + 35 * len(runs), 420),
-        column_config={"name": st.column_config.TextColumn(width="large")},
+        column_config={"name": st.column_config.TextColumn(width=330)},
         alt="List of runs",
     )
     rows = event["selection"]["rows"] if event else []

@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 
 from ..plots.lines import frequency_bars, step_lines
-from ..plots.theme import CONFIG
 from ..plots.view import View, printable
 from ..sinks import motion as formulas
+from .figure import draw
 
 
 def step_line(view: View, step: int) -> None:
@@ -41,25 +41,21 @@ def panel(view: View) -> None:
         st.subheader("Which positions dominate", anchor=False)
         last = [printable(view.piece(view.steps - 1, place)) for place in range(view.positions)]
         frequency = formulas.dominance_frequency(view.path, view.positions)
-        st.plotly_chart(
-            frequency_bars(frequency, last), config=CONFIG, alt="Share of steps in which each position dominates"
-        )
+        draw(frequency_bars(frequency, last), alt="Share of steps in which each position dominates")
     with right:
         st.subheader("Autocorrelation", anchor=False)
         lags = range(1, max(2, min(33, view.steps)))
         values = [float(formulas.autocorrelation(received, lag)) for lag in lags]
-        st.plotly_chart(
+        draw(
             step_lines({"autocorrelation": values}, "correlation (-1 to 1)", x=list(lags), x_title="lag (steps)"),
-            config=CONFIG,
             alt="Autocorrelation of received attention by lag",
         )
     left, right = st.columns(2)
     with left:
         st.subheader("Drift from step to step", anchor=False)
         drift = formulas.drift(received) if view.steps > 1 else np.zeros(1)
-        st.plotly_chart(
+        draw(
             step_lines({"drift": drift}, "Jensen-Shannon distance (0 to 1)", x=list(range(1, len(drift) + 1))),
-            config=CONFIG,
             alt="Jensen-Shannon distance between neighbouring steps",
         )
     with right:

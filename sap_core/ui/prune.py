@@ -11,23 +11,29 @@ from ..errors import InvalidInput, SapError
 from ..jobs.layout import JobStatus
 from ..models.info import ModelInfo
 from ..plots.plan import plan_bars, plan_matrices, removed_heads
-from ..plots.theme import CONFIG
 from ..pruning.methods import METHODS, parse_pattern
 from ..pruning.plan import PruningPlan, make_plan
 from ..runs import Run
 from ..specs import PruneSpec
 from . import results
 from .address import address_choice, choose
+from .allocation import pick_allocation
+from .candidates import show_candidates
+from .figure import draw
 from .frame import go
 from .outcome import show_outcome
 from .picks import pick_run
 from .words import count, moment, plain_error
 
 PATTERNS = {
-    "unstructured": "Unstructured: any weight",
-    "2:4": "2:4: two of four inputs",
-    "4:8": "4:8: four of eight inputs",
+    "unstructured": "Any weight",
+    "2:4": "2:4, two of four consecutive inputs",
+    "4:8": "4:8, four of eight consecutive inputs",
+    "heads": "Whole attention heads, taken out",
+    "channels": "Whole feed-forward channels, taken out",
+    "layers": "Whole layers, taken out",
 }
+EXPANDED = {"N:M": ("2:4", "4:8")}
 
 
 def pick_spec(model: str, info: ModelInfo) -> PruneSpec:
@@ -40,63 +46,64 @@ def pick_spec(model: str, info: ModelInfo) -> PruneSpec:
         format_func=lambda name: METHODS[name].title,
         default=usable.index("sink") if "sink" in usable else 0,
     )
-    st.caption(f"{METHODS[method].help} Source: {METHODS[method].source}.")
-    fields: dict[str, Any] = {}
-    pattern = "unstructured"
-    if "N:M" in METHODS[method].patterns:
-        pattern = address_choice(
-            "Pattern", list(PATTERNS), "pattern", format_func=PATTERNS.get,
-            help="Structured patterns zero a fixed number of consecutive inputs, which some hardware can exploit.",
-        )  # fmt: skip
-    if method == "heads":
-        fields |= _pick_heads(info)
-    parsed = parse_pattern(pattern)
-    if parsed.structured:
-        sparsity = parsed.n / parsed.m
-        st.slider(
-            "Sparsity",
-            0.0,
-            0.95,
-            sparsity,
-            key="fixed_sparsity",
-            disabled=True,
-            help=f"{pattern} fixes it.",
-            format="percent",
-        )
-    else:
-        what = "heads" if method == "heads" else "weights in the attention and feed-forward matrices"
-        sparsity = st.slider(
-            "Sparsity",
-            0.0,
-            0.95,
-            0.5,
-            0.01,
-            key="sparsity",
-            bind="query-params",
-            format="percent",
-            help=f"Share of the {what} that goes.",
-        )
+    row = METHODS[method]
+    st.caption(f"{row.help} Source: {row.source}.")
+    patterns = [pattern for kind in row.patterns for pattern in EXPANDED.get(kind, (kind,))]
+    pattern = address_choice(
+        "What goes", patterns, "pattern", format_func=lambda name: PATTERNS.get(name, name),
+        help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
+    )  # fmt: skip
+    fields: dict[str, Any] = _pick_heads(info) if method == "heads" else {}
+    sparsity = _pick_sparsity(method, pattern)
+    if pattern == "unstructured" and method != "heads":
+        fields |= pick_allocation(info, sparsity)
     with st.expander("Calibration and seed", icon=":material/settings:"):
-        if METHODS[method].needs_calibration:
+        if row.needs_calibration:
             fields["calibration"] = st.text_input(
-                "Calibration texts",
-                "demo",
-                key="calibration",
+                "Calibration texts", "demo", key="calibration",
                 help="demo, FILE.txt, or FILE.npy (token ids, shape (samples, length)).",
-            )
+            )  # fmt: skip
             fields["samples"] = st.number_input(
                 "Samples", 1, 4096, 64, key="samples", help="More are steadier and slower."
             )
         else:
             st.caption(
-                "This method looks at the weights alone."
-                if method != "heads"
-                else "Heads are ranked by a captured run."
+                "Heads are ranked by a captured run."
+                if method == "heads"
+                else "This method looks at the weights alone."
             )
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's noise.")
-    return PruneSpec.build(
-        model=model, method=method, sparsity=round(float(sparsity), 4), pattern=pattern, seed=seed, **fields
+        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
+    return PruneSpec.build(model=model, method=method, sparsity=sparsity, pattern=pattern, seed=seed, **fields)
+
+
+def _pick_sparsity(method: str, pattern: str) -> float:
+    parsed = parse_pattern(pattern)
+    if parsed.structured:
+        share = parsed.n / parsed.m
+        st.slider(
+            "Sparsity",
+            0.0,
+            0.95,
+            share,
+            key="fixed_sparsity",
+            disabled=True,
+            format="percent",
+            help=f"{pattern} fixes it.",
+        )
+        return share
+    what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
+    share = st.slider(
+        "Sparsity",
+        0.0,
+        0.95,
+        0.5,
+        0.01,
+        key="sparsity",
+        bind="query-params",
+        format="percent",
+        help=f"Share of the {what} that goes.",
     )
+    return round(float(share), 4)
 
 
 def _pick_heads(info: ModelInfo) -> dict[str, Any]:
@@ -142,30 +149,27 @@ def show_plan(plan: PruningPlan, info: ModelInfo) -> None:
     )
     if plan.pending:
         st.info(f"Decided when it starts: {plan.pending}.")
-    st.plotly_chart(
+    draw(
         plan_bars(layers["layer"].tolist(), layers["weights"].tolist(), layers["zeros"].tolist()),
-        config=CONFIG,
         key="plan_layers",
         alt="Weights kept and removed per layer",
     )
     if plan.method == "heads":
-        st.plotly_chart(
+        draw(
             removed_heads(info.layers, info.heads, plan.heads),
-            config=CONFIG,
             key="plan_heads",
             alt="Heads kept and removed",
         )
     else:
         with st.expander("Matrix by matrix"):
             names, rows = _by_kind(plan)
-            st.plotly_chart(
+            draw(
                 plan_matrices(layers["layer"].tolist(), names, rows),
-                config=CONFIG,
                 key="plan_kinds",
                 alt="Share removed per matrix",
             )
-    for note in plan.notes:
-        st.caption(note)
+    if plan.shape:
+        st.caption(f"Left: {', '.join(f'{value} {name}' for name, value in plan.shape.items())}. {plan.loads}")
 
 
 def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
@@ -209,27 +213,7 @@ def candidates(model: str) -> None:
         go("Export this checkpoint", "export", prune=run.id)
     right.button("Set the form to this plan", on_click=_load, args=(run,), type="tertiary", icon=":material/undo:")
     if len(runs) > 1:
-        with st.expander(f"All {len(runs)} applied plans", expanded=True):
-            st.dataframe(
-                [_row(results.run_at(item.path)) for item in runs[:50]],
-                hide_index=True,
-                column_config={"sparsity": st.column_config.NumberColumn(format="percent")},
-                alt="Applied plans with their measured loss",
-            )
-
-
-def _row(run: Run) -> dict[str, Any]:
-    result = run.result
-    difference = result.get("difference") or {}
-    return {
-        "method": METHODS[run.spec["method"]].title if run.spec.get("method") in METHODS else run.spec.get("method"),
-        "pattern": run.spec.get("pattern"),
-        "sparsity": run.spec.get("sparsity"),
-        "loss increase (nats/token)": difference.get("nats_per_token"),
-        "± SE": difference.get("standard_error"),
-        "same tokens": result.get("same_tokens"),
-        "applied": moment(run.created),
-    }
+        show_candidates(runs[:50], chosen)
 
 
 def _load(run: Run) -> None:

@@ -7,10 +7,10 @@ import streamlit as st
 from ..errors import SapError
 from ..jobs.layout import JobStatus
 from ..plots.heatmap import trajectory_heatmap
-from ..plots.theme import CONFIG
 from ..runs import RunSummary
 from ..specs import CaptureSpec
 from . import results, work
+from .figure import draw
 from .frame import go
 from .words import plain_error
 
@@ -112,7 +112,7 @@ def _one(run: RunSummary) -> None:
     stamp = results.stamp(run.path)
     view = results.view_of(str(run.path), stamp, 0, None, None, None, None)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
-    st.plotly_chart(figure, config=CONFIG, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}")
+    draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}")
     metrics = results.summary_of(str(run.path), stamp, "column_sum", None)["metrics"]
     rate, deviation = metrics["switch_rate"], metrics["temporal_deviation"]
     st.markdown(

@@ -67,8 +67,8 @@ def test_text_of_a_model_is_escaped(page, root, tiny_diffusion):
 
 def test_several_candidates_are_listed_and_one_can_be_loaded_into_the_form(page, root, tiny_diffusion):
     prune_run(root, model=str(tiny_diffusion), sparsity=0.3)
-    prune_run(root, model=str(tiny_diffusion), sparsity=0.7, method="magnitude")
-    at = page("prune", model=tiny_diffusion)
+    second = prune_run(root, model=str(tiny_diffusion), sparsity=0.7, method="magnitude")
+    at = page("prune", model=tiny_diffusion, result=second.name)
     assert len(at.dataframe[-1].value) == 2
     next(button for button in at.button if button.label.startswith("Set the form")).click().run()
     assert at.slider(key="sparsity").value == 0.7

@@ -1,0 +1,46 @@
+"""From a step of a head to its full attention map, recomputed by the worker from the stored tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from ..plots.attention import attention_figure
+from ..plots.view import View, printable
+from ..runs import Run
+from ..specs import AttentionMapSpec
+from . import results, work
+from .figure import draw
+from .picks import Selection
+
+
+def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> None:
+    """Offers the map of the chosen layer, head and step, and shows it once it is there."""
+    if pick.layer is None:
+        st.info("Choose a layer above (and a head, or the mean over heads) to compute its full attention map.")
+        return
+    spec = AttentionMapSpec(run=str(run.path), step=step, layer=pick.layer, head=pick.head, sample=pick.sample)
+    st.caption(
+        f"Every query against every key at step {step}, {view.label}: one forward pass over the tokens of that step. "
+        "Its column means are the attention received above."
+    )
+    path = _computed(spec)
+    status = work.job_of("attention_map")
+    if path is None:
+        if st.button("Compute the map", key="compute_map", disabled=status is not None and status.open):
+            if work.submit(spec, "attention_map"):
+                st.rerun()
+        work.watch("attention_map")
+        return
+    attention = np.load(path)
+    words = [printable(view.piece(max(step - 1, 0), place)) for place in range(view.positions)]
+    draw(attention_figure(attention, words), key="map", alt=f"Attention map at step {step}, {view.label}")
+
+
+def _computed(spec: AttentionMapSpec) -> str | None:
+    """The file of an earlier computation of the same map."""
+    wanted = spec.model_dump(mode="json")
+    for run in results.runs_of("attention_map", states=("finished",)):
+        if results.run_at(run.path).spec == wanted:
+            return str(run.path / "map.npy")
+    return None
