@@ -45,11 +45,14 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
     return [lambda r=r, w=w: loss(r, w) for r, w in zip(tokens.chunk(parts), weight.chunk(parts), strict=True)]
 
 
-def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator,
+def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float,
                   parts: int) -> list[Callable[[], Tensor]]:
-    """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`."""
+    """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`.
+
+    `ceiling`: largest share of a text that is masked, see `mask_ceiling`.
+    """
     tokens = torch.from_numpy(batch.tokens)
-    masked = draw_masks(batch, generator)
+    masked = draw_masks(batch, generator, ceiling)
     weight = masked / masked.sum(1, keepdim=True)
     weight = weight * look_up_weights(tokens, ~masked, causal=False)
     weight = weight / weight.sum()
@@ -78,7 +81,16 @@ def _class_weights() -> Tensor:
     return torch.tensor([LOOK_UP_WEIGHT.get(WORD_CLASS.get(word), 1.0) for word in token_ids()])
 
 
-def draw_masks(batch: Batch, generator: torch.Generator) -> Tensor:
+def mask_ceiling(progress: float) -> float:
+    """Largest share of a text to mask at this share of the training: half at first, all from its middle on.
+
+    Where most of a text is masked, little can be learned about looking words up: what kind of word is missing is not
+    known, nor is what to look up in sight. With half in sight both are, and it is learned in about half the steps.
+    """
+    return min(1.0, 0.5 + 0.5 * max(0.0, progress - 0.15) / 0.35)
+
+
+def draw_masks(batch: Batch, generator: torch.Generator, ceiling: float = 1.0) -> Tensor:
     """(batch, length) bool: which tokens the model has to fill in."""
     rows, length = batch.tokens.shape
     text_length, task_start = torch.from_numpy(batch.text_length), torch.from_numpy(batch.task_start)
@@ -91,7 +103,7 @@ def draw_masks(batch: Batch, generator: torch.Generator) -> Tensor:
     # stratified: one k from each of `rows` equal slices of 1..n
     slot = torch.randperm(rows, generator=generator)
     share = (slot + torch.rand(rows, generator=generator)) / rows
-    k = torch.minimum((share * region).long() + 1, region)
+    k = torch.minimum((share * ceiling * region).long() + 1, region)
     score = torch.rand(rows, length, generator=generator)
     score[torch.arange(length) < start[:, None]] = 2.0
     return score.argsort(1).argsort(1) < k[:, None]

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from sap_core.demo.batches import batch
-from sap_core.demo.objectives import causal_losses, masked_losses
+from sap_core.demo.objectives import causal_losses, mask_ceiling, masked_losses
 from sap_core.demo.optimizer import build_optimizers, schedule
 from sap_core.demo.parallel import Workers, accumulate_gradients
 from sap_core.demo.tokenizer import CONTEXT, build_tokenizer
@@ -35,11 +35,12 @@ class Recipe:
     muon_lr: float
     adam_lr: float
     decay_share: float
+    restart_at: int = 0
 
 
 RECIPES = {
-    AR: Recipe(steps=700, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.4),
-    DIFFUSION: Recipe(steps=2500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
+    AR: Recipe(steps=1200, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.4, restart_at=700),
+    DIFFUSION: Recipe(steps=2000, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.4),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
 CORES = 2
@@ -122,14 +123,15 @@ def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressC
         log, first = state["log"], state["step"]
     begun, seconds_before, recent = time.monotonic(), log[-1]["seconds"] if log else 0.0, []
     for step in range(first, recipe.steps):
-        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share)
+        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share, restart_at=recipe.restart_at)
         for optimizer, lr in zip(optimizers, base, strict=True):
             optimizer.param_groups[0]["lr"] = lr * factor
         drawn = batch(step, size=recipe.batch_size, seed=seed, causal=name == AR)
         if name == AR:
             losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
         else:
-            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, workers.n)
+            ceiling = mask_ceiling(step / recipe.steps)
+            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n)
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
@@ -171,6 +173,10 @@ def _save_finished(folder: Path, model, tokenizer, log: list[dict], made_with: d
     model.eval()
     model.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
+    # the class name that every release of transformers knows; newer ones write one that older ones lack
+    config = json.loads((aside / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (aside / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     lines = [json.dumps(made_with), *(json.dumps(line) for line in log)]
     (aside / "training_log.jsonl").write_text("\n".join(lines) + "\n")
     os.replace(aside, folder)
