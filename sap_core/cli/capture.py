@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import Cancelled
 from ..samplers.rules import SAMPLERS
 from . import options as opt
 from .screen import emit, work
@@ -23,9 +24,7 @@ def capture(
             "--prompt", "-p", help="What the text begins with; again for more texts at once.", show_default='""'
         ),
     ] = None,
-    chat: Annotated[
-        bool | None, typer.Option("--chat", help="Put each prompt into the model's chat template.")
-    ] = None,
+    chat: Annotated[bool | None, typer.Option("--chat", help="Put each prompt into the model's chat template.")] = None,
     length: Annotated[int | None, typer.Option(help="Tokens in all, prompt included.", show_default="128")] = None,
     steps: Annotated[
         int | None,
@@ -86,7 +85,11 @@ def capture(
     with work("capture") as progress:
         from ..capture.verb import capture_spec
 
-        run = capture_spec(spec, out=folder, progress=progress)
+        try:
+            run = capture_spec(spec, out=folder, progress=progress)
+        except Cancelled:
+            kept = f"; what was captured until then is in {folder}" if folder.exists() else ""
+            raise Cancelled(f"Cancelled{kept}.") from None
         found = run.trajectory.sizes
         sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
     document = {

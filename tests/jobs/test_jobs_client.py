@@ -186,6 +186,12 @@ def test_two_clients_in_two_processes_share_one_worker(jobs):
     assert jobs.worker_state() == "ready"
 
 
+def test_a_job_outlives_the_client_that_sent_it(jobs):
+    job = JobClient(jobs.root, command=COMMAND).submit(task(steps=30))  # as by a tab that is closed at once
+    assert [status.id for status in jobs.jobs() if status.open] == [job]
+    assert jobs.wait(job, 30).state == "finished" and open_run(jobs.status(job).run_path).text == "story"
+
+
 def test_the_worker_goes_when_its_last_client_is_gone(tmp_path):
     script = textwrap.dedent(
         f"""
