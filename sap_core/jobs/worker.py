@@ -6,6 +6,7 @@ One per root. It runs the queued jobs in order, writes their progress, minds the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -112,7 +113,7 @@ class Worker:
         try:
             self.files.set_state(job_id, outcome.pop("state"), ended=time.time(), **outcome)
         except OSError:
-            traceback.print_exc()  # the job's folder is gone; nobody waits for it
+            pass  # the job's folder is gone; nobody waits for it
         return True
 
     def _reporter(self, folder: Path) -> ProgressCallback:
@@ -167,11 +168,9 @@ def _first_to_go() -> None:
 
 
 def _log(folder: Path, started: float) -> None:
-    try:
-        with open(folder / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(started))} UTC\n{traceback.format_exc()}\n")
-    except OSError:
-        traceback.print_exc()
+    """The traceback for whoever looks into it. On a full disk there is none, and worker.log can't be written either."""
+    with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(started))} UTC\n{traceback.format_exc()}\n")
 
 
 def _engine() -> Execute:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ class Run:
     @property
     def created(self) -> str:
         """UTC, ISO 8601."""
-        return (self.manifest or read_json(self.path / WRITER) or {}).get("created", "")
+        known = (self.manifest or read_json(self.path / WRITER) or {}).get("created")
+        return known or _time_of(self.path / "spec.json")
 
     @property
     def seconds(self) -> float | None:
@@ -138,6 +140,13 @@ class Run:
         if not stores:
             raise RunProblem(f"Run {self.path} ({self.kind}, {self.state}) has no trajectory; open a capture run.")
         return [open_trajectory(store) for store in stores]
+
+
+def _time_of(path: Path) -> str:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except OSError:
+        return ""
 
 
 def writer_alive(path: Path) -> bool:

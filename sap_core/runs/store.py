@@ -138,7 +138,7 @@ class RunWriter:
         try:
             self.finish(result, state=state)
         except (OperationFailed, OSError):
-            return
+            (self.path / WRITER).unlink(missing_ok=True)  # nobody writes here any more
 
 
 def one_line(error: BaseException) -> str:

@@ -105,6 +105,21 @@ def test_a_full_disk_inside_the_work_closes_the_run_as_failed(tmp_path):
     assert open_run(tmp_path / "run").state == "failed"
 
 
+def test_a_run_that_could_not_be_closed_is_unfinished_and_can_be_deleted(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with (
+        pytest.raises(OperationFailed, match="No space left"),
+        create_run("capture", SPEC, out=tmp_path / "run") as run,
+    ):
+        monkeypatch.setattr(files.json, "dump", full)
+        run.finish({})
+    (summary,) = list_runs(tmp_path)
+    assert summary.state == "unfinished" and summary.created.startswith("20")
+    delete_run(tmp_path / "run")
+
+
 def test_truncation_damage_and_newer_versions_are_told_apart(tmp_path):
     path = finished(tmp_path).path
     table = path / "extra" / "table.json"
