@@ -7,6 +7,7 @@ memory, so that scores, masks and saving treat an expert like any other layer.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +28,38 @@ class Expert(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
+    def route(self, routed: Routed) -> None:
+        """Tells the layers whose rows come next."""
+        for layer in (self.gate_proj, self.up_proj, self.down_proj):
+            layer.routed = routed
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Which tokens an expert's input rows are: ``tokens`` (rows,), numbers among ``total`` tokens of the batch."""
+
+    tokens: Tensor
+    total: int
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(rows, width) back to (total, width), zero for the tokens of other experts."""
+        return x.new_zeros(self.total, x.shape[-1]).index_copy_(0, self.tokens, x)
+
 
 class Experts(nn.ModuleList):
-    """Drop-in for transformers' experts modules; the sum over each token's chosen experts, in their order."""
+    """Drop-in for transformers' experts modules; the sum over each token's chosen experts, in their order.
+
+    Every expert is called, with no rows if no token chose it, and its layers carry ``routed`` while it runs: whoever
+    watches a layer's input learns whose it is.
+    """
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k) -> (tokens, width)."""
         total = torch.zeros_like(hidden_states)
-        for number in top_k_index.unique().tolist():
+        for number, expert in enumerate(self):
             token, rank = torch.where(top_k_index == number)
-            output = self[number](hidden_states[token]) * top_k_weights[token, rank, None]
+            expert.route(Routed(token, len(hidden_states)))
+            output = expert(hidden_states[token]) * top_k_weights[token, rank, None]
             total.index_add_(0, token, output.to(total.dtype))
         return total
 

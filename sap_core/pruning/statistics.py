@@ -186,17 +186,22 @@ def _add(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: T
     for name, x in inputs.items():
         key = (x.data_ptr(), x.shape)
         if key not in seen:
-            seen[key] = found[name].measure(x, weights.to(x.device))
-        found[name].add(seen[key], len(x))
+            seen[key] = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+        found[name].add(seen[key], len(weights))
 
 
 @contextmanager
 def _inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Keeps the input of every module, [B, S, in], for one forward pass."""
+    """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
+    tokens that other experts got."""
     inputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable:
-        return lambda module, args: inputs.__setitem__(name, args[0].detach())
+        def hook(module: nn.Module, args: tuple) -> None:
+            routed = getattr(module, "routed", None)
+            inputs[name] = args[0].detach() if routed is None else routed.spread(args[0].detach())
+
+        return hook
 
     handles = [module.register_forward_pre_hook(keep(name)) for name, module in modules.items()]
     try:

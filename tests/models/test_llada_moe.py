@@ -145,3 +145,37 @@ def test_experts_in_packed_tensors_are_refused_by_name(tmp_path: Path) -> None:
         torch.testing.assert_close(model.logits(IDS), stock(IDS).logits, atol=1e-5, rtol=1e-5)
     with pytest.raises(ModelProblem, match=r"can't be pruned: .*experts"):
         model.info.check_prunable()
+
+
+def test_an_experts_layers_know_whose_rows_they_get(folder: Path) -> None:
+    model = load_model(str(folder), device="cpu")
+    block = model.blocks[1].mlp
+    seen = {}
+    for number, expert in enumerate(block.experts):
+        expert.up_proj.register_forward_pre_hook(
+            lambda layer, args, number=number: seen.__setitem__(number, layer.routed.spread(args[0]))
+        )
+    given = []
+    block.register_forward_pre_hook(lambda layer, args: given.append(args[0].flatten(0, 1)))
+    model.logits(IDS)
+    assert len(seen) == 6 and all(rows.shape == (24, 32) for rows in seen.values())
+    # Every token reaches two experts, unchanged.
+    torch.testing.assert_close(sum(seen.values()), 2 * given[0])
+
+
+@pytest.mark.parametrize("method", ["wanda", "sink"])
+def test_every_expert_is_pruned(folder: Path, tmp_path: Path, method: str) -> None:
+    import numpy as np
+
+    from sap_core.pruning import prune
+
+    np.save(tmp_path / "ids.npy", IDS.numpy())
+    pruned = prune(
+        load_model(str(folder), device="cpu"),
+        method=method,
+        sparsity=0.5,
+        calibration=str(tmp_path / "ids.npy"),
+        samples=2,
+    )
+    for layer in pruned.model.linears(1).values():
+        assert (layer.weight == 0).float().mean() == 0.5
