@@ -11,6 +11,7 @@ from ..progress import Progress, ProgressCallback
 from ..samplers import Canvas, Step, sample
 from ..specs import CaptureSpec
 from .recorder import AttentionStats, record_attention
+from .sampling import CHECK_EVERY, QuerySampling
 from .writing import Clock, Pieces, live_text, new_trajectory, result, texts, token_arrays
 
 
@@ -30,6 +31,7 @@ class DiffusionCapture:
         self._folder, self._progress = folder, progress
         self._last: Step | None = None
         self._clock = Clock()
+        self._sampling = QuerySampling(spec.query_stride) if spec.query_stride > 1 else None
 
     def run(self) -> None:
         model, positions = self._model, self._canvas.tokens.shape[1]
@@ -41,12 +43,13 @@ class DiffusionCapture:
                 )
                 for i in range(len(self._canvas.tokens))
             ]
-            recorder = stack.enter_context(record_attention(model))
+            recorder = stack.enter_context(record_attention(model, reduce=self._sampling))
             for step in sample(model, self._canvas, self._spec):
                 stats = recorder.collect()
+                more = self._measured(step.index + 1)
                 for i, writer in enumerate(writers):
                     arrays = token_arrays(step, i)
-                    writer.annotate(pieces=pieces.add(arrays["token"], arrays["next_token"]))
+                    writer.annotate(pieces=pieces.add(arrays["token"], arrays["next_token"]), **more)
                     writer.append(step.index, **arrays, **_attention_arrays(stats, i))
                 self._last = step
                 self._progress(self._report(step))
@@ -54,7 +57,15 @@ class DiffusionCapture:
     def result(self) -> dict[str, Any]:
         tokens = self._canvas.tokens if self._last is None else self._last.next_tokens
         written = texts(self._model, tokens, tokens == self._model.info.mask_token_id)
-        return result(written, 0 if self._last is None else self._last.index + 1, self._steps, self._clock)
+        done = 0 if self._last is None else self._last.index + 1
+        return result(written, done, self._steps, self._clock, **self._measured(done))
+
+    def _measured(self, next_step: int) -> dict[str, Any]:
+        """The error of query sampling so far, if queries are sampled; decides whether the next step is checked."""
+        if self._sampling is None:
+            return {}
+        self._sampling.check = next_step % CHECK_EVERY == 0
+        return {"query_sampling": self._sampling.error()}
 
     def _report(self, step: Step) -> Progress:
         blank = step.next_tokens == self._model.info.mask_token_id

@@ -146,7 +146,9 @@ class AttentionRecorder:
 
 
 @contextmanager
-def record_attention(model: Any, chunk: int = 128, reduce: Reduce | None = None) -> Iterator[AttentionRecorder]:
+def record_attention(
+    model: Any, chunk: int = 128, reduce: Reduce | None = None, stride: int = 1
+) -> Iterator[AttentionRecorder]:
     """Record every forward pass of ``model`` inside the ``with`` block; call ``collect()`` after each.
 
         with record_attention(model) as recorder:
@@ -157,6 +159,7 @@ def record_attention(model: Any, chunk: int = 128, reduce: Reduce | None = None)
         model: a `LoadedModel`, or a plain transformers model.
         chunk: queries whose rows exist at the same time; memory grows with it, speed changes little.
         reduce: (layer, `Attention`, `Queries`) -> anything, in place of `layer_statistics`; get it from ``results()``.
+        stride: estimate the statistics from every ``stride``-th query; see `layer_statistics`.
 
     Raises:
         OperationFailed: a model that can't be recorded: compiled, already recorded, attention that is neither sdpa nor
@@ -170,7 +173,7 @@ def record_attention(model: Any, chunk: int = 128, reduce: Reduce | None = None)
     buffers = Buffers()
 
     def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
-        return layer_statistics(inputs, queries.valid, queries.masked, chunk, buffers)
+        return layer_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
 
     if getattr(model, "records_through", "interface") == "functional":
         recorder = AttentionRecorder(model, model.info.layers, reduce or statistics)

@@ -47,7 +47,7 @@ class Piece:
 
     Attributes:
         heads: slice into batch * key-value heads, batch outermost.
-        queries: slice into the queries.
+        queries: slice into the S positions, with the step at which queries are sampled.
         shifted: (n, groups, c, K), logits minus their row's largest. K <= S: keys beyond are invisible.
         exponentials: (n, groups, c, K), exp(shifted).
         totals: (n, groups, c), sums of ``exponentials``; A[i, j] = exponentials / totals, in 1..S.
@@ -75,8 +75,15 @@ class Buffers:
         return held[:numbers].view(shape)
 
 
-def attention_rows(inputs: Attention, chunk: int = 128, buffers: Buffers | None = None) -> Iterator[Piece]:
-    """All rows of one layer, piece by piece, queries in order within a group of heads; float32.
+def sampled(size: int, stride: int) -> slice:
+    """Every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
+    return slice(min(stride // 2, size - 1), size, stride)
+
+
+def attention_rows(
+    inputs: Attention, chunk: int = 128, buffers: Buffers | None = None, stride: int = 1
+) -> Iterator[Piece]:
+    """All rows of one layer (or those of the `sampled` queries), piece by piece, queries in order; float32.
 
     Memory: float32 copies of query and key, and two pieces of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
     it grows with S, not S^2.
@@ -86,37 +93,40 @@ def attention_rows(inputs: Attention, chunk: int = 128, buffers: Buffers | None 
     kv = inputs.key.shape[1]
     groups = heads // kv
     device = inputs.query.device
-    query = buffers.take("query", (batch, heads, size, width), device)
+    picked = sampled(size, stride)
+    places = range(*picked.indices(size))
+    query = buffers.take("query", (batch, heads, len(places), width), device)
     key = buffers.take("key", (batch, kv, size, width), device)
-    torch.mul(query.copy_(inputs.query), inputs.scale, out=query)
-    query = query.view(batch * kv, groups, size, width)
+    torch.mul(query.copy_(inputs.query[:, :, picked]), inputs.scale, out=query)
+    query = query.view(batch * kv, groups, len(places), width)
     key = key.copy_(inputs.key).view(batch * kv, size, width).transpose(1, 2)
-    chunk = min(chunk, size)
+    chunk = min(chunk, len(places))
     budget = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
     together = max(1, min(budget // (groups * chunk * size), batch * kv))
     for first in range(0, batch * kv, together):
         n = min(together, batch * kv - first)
-        for start in range(0, size, chunk):
-            stop = min(start + chunk, size)
-            count, keys = stop - start, stop if inputs.causal else size
-            part = query[first : first + n, :, start:stop].reshape(n, groups * count, width)
+        for start in range(0, len(places), chunk):
+            here = places[start : start + chunk]
+            count, queries = len(here), slice(here[0], here[-1] + 1, stride)
+            keys = queries.stop if inputs.causal else size
+            part = query[first : first + n, :, start : start + count].reshape(n, groups * count, width)
             shifted = buffers.take("shifted", (n, groups * count, keys), device)
             torch.bmm(part, key[first : first + n, :, :keys], out=shifted)
             shifted = shifted.view(n, groups, count, keys)
-            _restrict(shifted, inputs, first, start, stop, kv)
+            _restrict(shifted, inputs, first, queries, kv)
             shifted -= shifted.amax(-1, keepdim=True)
             exponentials = torch.exp(shifted, out=buffers.take("exponentials", (n, groups, count, keys), device))
-            yield Piece(slice(first, first + n), slice(start, stop), shifted, exponentials, exponentials.sum(-1))
+            yield Piece(slice(first, first + n), queries, shifted, exponentials, exponentials.sum(-1))
 
 
-def _restrict(logits: Tensor, inputs: Attention, first: int, start: int, stop: int, kv: int) -> None:
+def _restrict(logits: Tensor, inputs: Attention, first: int, queries: slice, kv: int) -> None:
     """Apply soft cap, causality and mask, in place. ``logits``: (n, groups, c, K)."""
     if inputs.softcap is not None:
         logits.div_(inputs.softcap).tanh_().mul_(inputs.softcap)
     if inputs.causal:
-        count = stop - start
-        above = torch.ones(count, count, dtype=torch.bool, device=logits.device).triu(1)
-        logits[..., start:stop].masked_fill_(above, BLOCKED)
+        place = torch.arange(queries.start, queries.stop, device=logits.device)
+        later = place > place[:: queries.step, None]
+        logits[..., queries.start :].masked_fill_(later, BLOCKED)
     if inputs.mask is None:
         return
     n, groups = logits.shape[:2]
@@ -124,10 +134,10 @@ def _restrict(logits: Tensor, inputs: Attention, first: int, start: int, stop: i
     index = torch.arange(first, first + n, device=mask.device)
     batch = index // kv if mask.shape[0] > 1 else torch.zeros_like(index)
     if mask.shape[1] == 1:
-        part = mask[batch, :, start:stop]
+        part = mask[batch, :, queries]
     else:
         columns = (index % kv)[:, None] * groups + torch.arange(groups, device=mask.device)
-        part = mask[batch[:, None], columns, start:stop]
+        part = mask[batch[:, None], columns, queries]
     if part.dtype == torch.bool:
         logits.masked_fill_(~part, BLOCKED)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput
 from ..models import LoadedModel, inspect_model, load_model
+from ..models.family import AUTOREGRESSIVE
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_folder
 from ..runs.store import create_run
@@ -17,6 +18,7 @@ from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
 
 if TYPE_CHECKING:
+    from ..models.info import ModelInfo
     from ..runs.reading import Run
 
 
@@ -35,7 +37,7 @@ def capture(
         model: a loaded model, or what `load_model` takes.
         out: the run folder to make; default: a new one among the runs.
         fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
-            name, and for a model given by name how to load it.
+            name, query_stride, precision, and for a model given by name how to load it.
 
     Raises:
         InvalidInput: settings that don't fit each other or the model; nothing is written.
@@ -65,6 +67,7 @@ def capture_spec(
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
+    _check_stride(model.info, spec)
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
         folder = Path(run.path) / "trajectory"
@@ -83,6 +86,7 @@ def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
     # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
     check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
+    _check_stride(info, spec)
     progress(Progress("load", 0, 1, "Loading the model"))
     return load_model(
         spec.model,
@@ -91,3 +95,11 @@ def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
         trust_remote_code=spec.trust_remote_code,
         mask_token_id=spec.mask_token_id,
     )
+
+
+def _check_stride(info: ModelInfo, spec: CaptureSpec) -> None:
+    if spec.query_stride > 1 and info.objective == AUTOREGRESSIVE:
+        raise InvalidInput(
+            f"query_stride is {spec.query_stride}, but {info.ref} is autoregressive: one pass gives its whole "
+            "trajectory, there is nothing to save; leave it at 1."
+        )

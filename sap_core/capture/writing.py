@@ -63,6 +63,7 @@ def new_trajectory(
         layers=model.info.layers,
         heads=model.info.heads,
         positions=positions,
+        precision=spec.precision,
         attrs={
             "objective": model.info.objective,
             "model": spec.model,

@@ -144,3 +144,17 @@ def test_memory_grows_with_the_length_not_its_square(monkeypatch):
     monkeypatch.setattr(rows_module, "CPU_NUMBERS", 1)
     sizes = [largest_tensor(size) for size in (256, 512, 1024)]
     assert sizes == [64 * 256, 64 * 512, 64 * 1024], "one head, one chunk of queries, all keys"
+
+
+@pytest.mark.parametrize("kind", masks())
+@pytest.mark.parametrize("stride", [2, 5, 50])
+def test_sampled_queries_are_the_mean_over_every_nth(kind, stride):
+    inputs = random_inputs(**masks()[kind])
+    valid = torch.ones(2, 37, dtype=torch.bool)
+    valid[0, 30:] = False
+    masked = torch.rand(2, 37) < 0.5
+    found = layer_statistics(inputs, valid, masked, chunk=4, stride=stride)
+    chosen = torch.zeros_like(valid)
+    chosen[:, min(stride // 2, 36) :: stride] = True
+    for name, expected in by_definition(plain_map(inputs), valid & chosen, masked).items():
+        torch.testing.assert_close(getattr(found, name).double(), expected, atol=1e-6, rtol=1e-6, msg=name)

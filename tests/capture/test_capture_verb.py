@@ -209,3 +209,31 @@ def test_runs_feed_the_analyses(diffusion_run, causal_run):
     assert len(sap.rank_heads(diffusion_run)) == 12
     json.dumps(sap.sink_summary(causal_run, rule="rate"), allow_nan=False)
     assert sap.compare_runs(causal_run, diffusion_run).names[0]
+
+
+def test_sampled_queries_come_with_their_measured_error(diffusion, diffusion_run):
+    run = sap.capture(diffusion, prompts=PROMPTS, length=24, steps=5, seed=3, query_stride=3)
+    exact = np.stack([trajectory["received"].values[0] for trajectory in diffusion_run.trajectories])
+    found = np.stack([trajectory["received"].values[0] for trajectory in run.trajectories])
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+    error = run.result["query_sampling"]  # of the first step, the only one of five that is checked
+    assert error["stride"] == 3 and error["checked_steps"] == 1
+    assert error["largest"] == pytest.approx(np.abs(found - exact).max(), rel=1e-3)
+    assert error["displaced"] == pytest.approx(np.abs(found - exact).sum(-1).mean() / 2, rel=1e-3)
+    assert error["dominant_agreement"] == pytest.approx((found.argmax(-1) == exact.argmax(-1)).mean(), abs=1e-6)
+    assert run.trajectories[1].attrs["query_sampling"] == error
+    np.testing.assert_array_equal(run.trajectory["token"], diffusion_run.trajectory["token"])
+
+
+def test_sampling_queries_of_a_causal_model_is_refused(causal, tiny_causal, tmp_path):
+    for model in (causal, str(tiny_causal)):
+        with pytest.raises(InvalidInput, match="leave it at 1"):
+            sap.capture(model, PROMPTS[0], length=16, query_stride=2, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_half_precision_on_disk(diffusion, diffusion_run):
+    run = sap.capture(diffusion, prompts=PROMPTS, length=24, steps=5, seed=3, precision="float16")
+    found, exact = run.trajectory["received"].values, diffusion_run.trajectory["received"].values
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, rtol=2**-11 + 1e-6, atol=3e-8)

@@ -103,3 +103,19 @@ def test_problems_are_named(tmp_path, source):
     writer.close(schema=2)
     with pytest.raises(RunProblem, match="format 2"):
         open_trajectory(tmp_path / "0.zarr")
+
+
+def test_half_precision_is_read_as_float32_within_its_rounding(tmp_path, source):
+    writer = TrajectoryWriter(tmp_path / "0.zarr", **SIZES, precision="float16")
+    for step in range(5):
+        writer.append(step, **step_arrays(source, step))
+    writer.close()
+    assert zarr.open_group(tmp_path / "0.zarr")["received"].dtype == np.float16
+    found = open_trajectory(tmp_path / "0.zarr")
+    for name in VARIABLES:
+        assert found[name].dtype == source[name].dtype, name
+    np.testing.assert_allclose(found["received"].values, source["received"].values, rtol=2**-11)
+    np.testing.assert_array_equal(found["token"].values, source["token"].values)
+    part = found["received"].isel(layer=1, step=slice(1, 4), head=[0, 2]).values
+    assert part.dtype == np.float32 and part.shape == (3, 2, 8)
+    np.testing.assert_array_equal(part, found["received"].values[1:4, 1][:, [0, 2]])
