@@ -46,6 +46,15 @@ def capture(
         float | None,
         typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
     ] = None,
+    query_stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Estimate attention from every n-th query; the run measures the error.", show_default="1, all queries"
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the stored attention: float32 or float16.", show_default="float32")
+    ] = None,
     seed: opt.Seed = None,
     out: Annotated[
         str | None, typer.Option(help="Folder of the run; must not exist.", show_default="a new one in ./runs")
@@ -73,6 +82,8 @@ def capture(
             temperature=temperature,
             guidance=guidance,
             threshold=threshold,
+            query_stride=query_stride,
+            precision=precision,
             seed=seed,
             name=name,
             dtype=dtype,
