@@ -10,6 +10,7 @@ _HOMES = {
     "find_sinks": "rules",
     "soft_sinks": "rules",
     "COMPONENTS": "instability",
+    "duplicate_heads": "duplicates",
     "rank_heads": "instability",
     "sink_summary": "summary",
     "Comparison": "compare",
