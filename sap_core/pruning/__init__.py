@@ -12,6 +12,9 @@ _HOME = {
     "Pruned": "apply",
     "plan_pruning": "apply",
     "prune": "apply",
+    "NoSuchPlan": "pruner",
+    "SinkAwarePruner": "pruner",
+    "prune_progressively": "progressive",
 }
 __all__ = sorted(_HOME)
 

@@ -40,13 +40,15 @@ def prune(
     *,
     spec: PruneSpec | None = None,
     plan: PruningPlan | None = None,
+    texts: Calibration | None = None,
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
     """A pruned copy of ``model``; the model itself stays as it is.
 
     Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...). ``plan``: as shown by
-    `plan_pruning`, possibly edited; its sparsities are followed matrix by matrix.
+    `plan_pruning`, possibly edited; its sparsities are followed matrix by matrix. ``texts``: calibration data at hand,
+    in the place of the spec's source.
 
     Raises:
         InvalidInput: anything that can't be done as asked, before any long work.
@@ -55,22 +57,12 @@ def prune(
     started = time.perf_counter()
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    spec = _spec(model, spec, fields)
-    if _needs_texts(spec):
-        check_source(spec.calibration)
-    dense = _loaded(model, spec)
-    method = METHODS[spec.method]
-    _check_method(dense, method)
-    calibration = _calibration(dense, spec) if _needs_texts(spec) else None
-    if plan is None or plan.pending:
-        plan = _measured_plan(dense, spec, calibration, progress)
-    else:
-        _check_plan(plan, dense.info, spec)
+    dense, spec, plan, calibration = prepare(model, spec, fields, progress, plan, texts)
     ranking = None
     if spec.method == "heads" and plan.shape is not None:
         ranking = head_surgery.ranking(dense, spec, progress)
     pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking)
-    report = _report(pruned, plan, calibration, time.perf_counter() - started) | decided
+    report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)
 
 
@@ -98,6 +90,31 @@ def plan_pruning(
 
         return make_plan(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
     return make_plan(model.info, spec)
+
+
+def prepare(
+    model: LoadedModel | str,
+    spec: PruneSpec | None,
+    fields: dict[str, Any],
+    progress: ProgressCallback = silent,
+    plan: PruningPlan | None = None,
+    texts: Calibration | None = None,
+) -> tuple[LoadedModel, PruneSpec, PruningPlan, Calibration | None]:
+    """Everything that has to be there before weights are touched: checks first, cheap before dear.
+
+    Raises:
+        InvalidInput: as `prune`.
+    """
+    spec = _spec(model, spec, fields)
+    if _needs_texts(spec) and texts is None:
+        check_source(spec.calibration)
+    dense = _loaded(model, spec)
+    _check_method(dense, METHODS[spec.method])
+    calibration = (texts or _calibration(dense, spec)) if _needs_texts(spec) else None
+    if plan is None or plan.pending:
+        return dense, spec, _measured_plan(dense, spec, calibration, progress), calibration
+    _check_plan(plan, dense.info, spec)
+    return dense, spec, plan, calibration
 
 
 def weights_sha256(model: LoadedModel) -> str:
@@ -208,7 +225,7 @@ def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
     )
 
 
-def _report(
+def report_of(
     model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float
 ) -> dict[str, Any]:
     """What is really in the weights, counted, beside what was planned."""

@@ -88,27 +88,32 @@ def check_source(source: str) -> None:
         raise InvalidInput(f"calibration file '{source}' is empty.")
 
 
+def check_ids(ids: np.ndarray, source: str, vocab_size: int, max_length: int | None) -> None:
+    """InvalidInput unless ``ids`` are int64 (samples, length), in the vocabulary, not longer than the model reads."""
+    if ids.dtype != np.int64:
+        raise InvalidInput(f"calibration {source} holds {ids.dtype}; expected int64 token ids.")
+    if ids.ndim != 2:
+        raise InvalidInput(f"calibration {source} has shape {ids.shape}; expected (samples, length).")
+    if ids.size == 0:
+        raise InvalidInput(f"calibration {source} is empty (shape {ids.shape}).")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise InvalidInput(
+            f"calibration {source} holds ids {low} to {high} but the vocabulary is 0 to {vocab_size - 1}; "
+            "tokenize it with this model's tokenizer."
+        )
+    if max_length is not None and ids.shape[1] > max_length:
+        raise InvalidInput(
+            f"calibration {source} has rows of {ids.shape[1]} tokens but the model has {max_length} positions."
+        )
+
+
 def _read_ids(path: Path, vocab_size: int, max_length: int | None) -> np.ndarray:
     try:
         ids = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InvalidInput(f"calibration file '{path}' is not a readable .npy ({error}).") from None
-    if ids.dtype != np.int64:
-        raise InvalidInput(f"calibration file '{path}' holds {ids.dtype}; expected int64 token ids.")
-    if ids.ndim != 2:
-        raise InvalidInput(f"calibration file '{path}' has shape {ids.shape}; expected (samples, length).")
-    if ids.size == 0:
-        raise InvalidInput(f"calibration file '{path}' is empty (shape {ids.shape}).")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        raise InvalidInput(
-            f"calibration file '{path}' holds ids {low} to {high} but the vocabulary is 0 to {vocab_size - 1}; "
-            "tokenize it with this model's tokenizer."
-        )
-    if max_length is not None and ids.shape[1] > max_length:
-        raise InvalidInput(
-            f"calibration file '{path}' has rows of {ids.shape[1]} tokens but the model has {max_length} positions."
-        )
+    check_ids(ids, f"file '{path}'", vocab_size, max_length)
     return ids
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from .plan import PruningPlan
 
 
+_SMALL = 50_000_000  # parameters of a model whose gradients and Gram matrices may stay in memory
+
+
 def remove(
     dense: LoadedModel,
     pruned: LoadedModel,
@@ -47,10 +51,12 @@ def remove(
     calibration: Calibration | None,
     progress: ProgressCallback = silent,
     ranking: pd.DataFrame | None = None,
+    each: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> tuple[LoadedModel, dict[str, Any]]:
     """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
 
-    ``ranking``: for method heads with pattern heads. Returns the result, which is another object than ``pruned`` where
+    ``ranking``: for method heads with pattern heads. ``each``: prunes one block of ``pruned`` given the statistics of
+    its matrices, in the place of `prune_block`. Returns the result, which is another object than ``pruned`` where
     whole units were taken out, and what was decided on the way, for the report.
     """
     method = METHODS[plan.method]
@@ -59,18 +65,19 @@ def remove(
     if method.score == "heads":
         zero_heads(pruned, plan.heads)
         return pruned, {}
+    each = each or (lambda layer, found: prune_block(pruned, layer, found, plan, spec.seed))
     if calibration is not None and _sequential(spec):
         block_by_block(
             pruned,
             _weighted_rows(dense, spec, calibration, progress),
             _statistic(spec),
-            lambda layer, found: prune_block(pruned, layer, found, plan, spec.seed),
+            each,
             progress=progress,
         )
         return pruned, {}
     found = dense_statistics(dense, spec, calibration, progress) if calibration is not None else {}
     for layer in range(len(pruned.blocks)):
-        prune_block(pruned, layer, found, plan, spec.seed)
+        each(layer, found)
         progress(Progress("prune", layer + 1, len(pruned.blocks)))
     return pruned, {}
 
@@ -110,7 +117,8 @@ def dense_statistics(
 ) -> dict[str, Tensor]:
     """What the method's formula needs of every matrix, measured on the model as it is, by matrix name.
 
-    It does not depend on how much is pruned, so it is remembered: a slider that moves must not pay for it again.
+    It does not depend on how much is pruned, so it is remembered: a slider that moves must not pay for it again. What
+    is as large as the weights themselves is remembered for small models only.
     """
     method = METHODS[spec.method]
 
@@ -123,6 +131,8 @@ def dense_statistics(
             return one_shot(model, rows, _statistic(spec), sinks=True, progress=progress)
         return one_shot(model, _weighted_rows(model, spec, calibration, progress), _statistic(spec), progress=progress)
 
+    if method.score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:
+        return measure()
     key = ("statistics", method.score, method.inputs, method.sinks, spec.seed, calibration.describe()["sha256"])
     return remember(model.module, key, measure)
 

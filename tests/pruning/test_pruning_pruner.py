@@ -1,0 +1,82 @@
+"""`SinkAwarePruner`: keeps both promises or says what comes nearest. Speed is counted here, not timed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sap_core.errors import InvalidInput, OperationFailed
+from sap_core.models import load_model
+from sap_core.pruning import NoSuchPlan, Pruned, SinkAwarePruner
+from sap_core.pruning import pruner as module
+
+
+@pytest.fixture
+def pruner(tiny_diffusion, monkeypatch):
+    """Speed as weights in the blocks, dense to small; loss as the share of them that is gone; instability as the
+    head's number."""
+    import pandas as pd
+
+    model = load_model(str(tiny_diffusion))
+
+    def counted(models):
+        weights = [sum(m.rows * m.cols for m in one.info.matrices) for one in models]
+        return [{"seconds": count / 1000} for count in weights]
+
+    rows = [(layer, head, head / 10) for layer in range(3) for head in range(4)]
+    table = pd.DataFrame(rows, columns=["layer", "head", "instability"])
+    monkeypatch.setattr(module, "generation_speed", counted)
+    monkeypatch.setattr(
+        SinkAwarePruner,
+        "_drop",
+        lambda self, small: 1 - counted([small])[0]["seconds"] / counted([self.model])[0]["seconds"],
+    )
+    monkeypatch.setattr("sap_core.pruning.heads.ranking", lambda *_: table)
+    ids = np.random.default_rng(0).integers(3, 96, (2, 24))
+    return SinkAwarePruner(model, ids, samples=2)
+
+
+def test_the_result_keeps_both_promises_and_lists_what_was_tried(pruner):
+    dense = pruner.model.info
+    pruned = pruner.prune(target_speedup=1.3, quality_drop_threshold=0.5)
+    assert isinstance(pruned, Pruned)
+    weights = [sum(m.rows * m.cols for m in info.matrices) for info in (dense, pruned.model.info)]
+    search = pruned.report["search"]
+    assert weights[0] / weights[1] == pytest.approx(search["chosen"]["speedup"]) and search["chosen"]["speedup"] >= 1.3
+    fast_enough = [one for one in search["tried"] if one["speedup"] >= 1.3]
+    assert search["chosen"]["drop"] == min(one["drop"] for one in fast_enough)
+    assert {tuple(unit for unit in ("heads", "channels", "layers") if one[unit]) for one in search["tried"]} == {
+        ("heads",), ("channels",), ("layers",), ("heads", "channels")
+    }  # fmt: skip
+    assert dense.layers == 3 and pruner.model.info is dense
+
+
+def test_what_can_not_be_met_names_the_nearest_on_either_side(pruner):
+    with pytest.raises(NoSuchPlan, match="Ask for less speed or allow more loss") as caught:
+        pruner.prune(target_speedup=1.3, quality_drop_threshold=0.2)
+    error = caught.value
+    assert isinstance(error, OperationFailed) and "\n" not in str(error)
+    assert error.fast.speedup >= 1.3 and error.fast.drop > 0.2
+    assert error.good.speedup < 1.3 and error.good.drop <= 0.2
+    with pytest.raises(NoSuchPlan) as caught:
+        pruner.prune(target_speedup=1000, quality_drop_threshold=10)
+    assert caught.value.fast is None and caught.value.good.speedup > 1
+
+
+def test_bad_wishes_and_data_are_refused(pruner, tiny_diffusion):
+    with pytest.raises(InvalidInput, match="more than 1"):
+        pruner.prune(target_speedup=1.0)
+    with pytest.raises(InvalidInput, match="expected a share"):
+        pruner.prune(quality_drop_threshold=-0.1)
+    with pytest.raises(InvalidInput, match="ids 3 to 96"):
+        SinkAwarePruner(str(tiny_diffusion), np.array([[3, 96]]))
+
+
+def test_a_model_loses_nothing_against_itself(tiny_diffusion):
+    alone = SinkAwarePruner(str(tiny_diffusion), samples=2)
+    assert alone._drop(alone.model.clone()) == 0
+
+
+def test_evaluate_sets_it_beside_the_dense_model(pruner):
+    found = pruner.evaluate(pruner.model.clone(), ["w1 w2 w3 w4", "w5 w6"], samples=2, draws=2, tasks=False)
+    assert found["difference"]["nats_per_token"] == 0 and found["baseline"]["model"] == pruner.model.info.ref
