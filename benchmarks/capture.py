@@ -27,6 +27,7 @@ from typing import Any
 WAYS = {
     "plain": "plain forward",
     "captured": "recorded (`record_attention`)",
+    "sampled": "recorded from every 4th query, an estimate",
     "eager": "eager with `output_attentions`, reduced",
 }
 
@@ -134,14 +135,14 @@ def passes(options: argparse.Namespace, wanted: list[str] | None = None) -> dict
         return LlamaForCausalLM(config).eval().requires_grad_(False).to(options.device)
 
     wanted = wanted or list(WAYS)
-    usual = model("sdpa") if {"plain", "captured"} & set(wanted) else None
+    usual = model("sdpa") if {"plain", "captured", "sampled"} & set(wanted) else None
     eager = model("eager") if "eager" in wanted else None
 
     def run_plain() -> None:
         usual(input_ids=tokens, use_cache=False)
 
-    def run_captured() -> None:
-        with record_attention(usual) as recorder:
+    def run_captured(stride: int = 1) -> None:
+        with record_attention(usual, stride=stride) as recorder:
             recorder.masked = masked
             usual(input_ids=tokens, use_cache=False)
             recorder.collect()
@@ -152,7 +153,12 @@ def passes(options: argparse.Namespace, wanted: list[str] | None = None) -> dict
             layer.mean(-2).cpu()
             (layer * masked[:, None, :, None]).mean(-2).cpu()
 
-    every = {"plain": run_plain, "captured": run_captured, "eager": run_eager}
+    every = {
+        "plain": run_plain,
+        "captured": run_captured,
+        "sampled": lambda: run_captured(stride=4),
+        "eager": run_eager,
+    }
     return {way: every[way] for way in wanted}
 
 

@@ -46,6 +46,7 @@ def layer_statistics(
         masked: bool (batch, S); queries whose token is still masked.
         stride: 1 uses all queries; n estimates the means from every n-th one, at about 1 / n of the time.
     """
+    buffers = buffers or Buffers()
     batch, heads, size, _ = inputs.query.shape
     kv = inputs.key.shape[1]
     device = inputs.query.device
@@ -69,7 +70,8 @@ def layer_statistics(
         columns = columns.view(n, groups, 3, keys)
         sums[piece.heads, :, :, :keys] += columns[:, :, :2]
         offset = (place[piece.queries, None] - place[start:stop]).abs()
-        near = ((rows[..., start:stop] * offset).sum(-1) * own).sum(-1)
+        square = buffers.take("square", (n, groups, count, stop - start), device)
+        near = (torch.mul(rows[..., start:stop], offset, out=square).sum(-1) * own).sum(-1)
         apart = columns[:, :, 2] - away * columns[:, :, 0]  # sum_i w_i A[i, j] (i - j)
         distance[piece.heads] += near + apart[..., :start].sum(-1) - apart[..., stop:].sum(-1)
         # -sum_j A ln A = ln total - sum_j A * shifted
