@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
-_PROMPT = "once upon a time"
+_PROMPT = "once there was a"
 _LENGTH = 128
 _STEPS = 16
 _REPEATS = 3

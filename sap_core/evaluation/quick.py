@@ -22,7 +22,7 @@ _STEPS = 32
 def quick_compare(
     dense: LoadedModel,
     pruned: LoadedModel,
-    prompt: str = "once upon a time",
+    prompt: str = "once there was a",
     seed: int = 0,
     *,
     length: int = 128,

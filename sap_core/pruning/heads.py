@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..specs import PruneSpec
 
-DEMO_PROMPT = "once upon a time"
+DEMO_PROMPT = "once there was a"
 
 
 def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:

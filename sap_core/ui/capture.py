@@ -19,7 +19,7 @@ from .frame import go
 from .results import run_at
 from .words import plain_error, size
 
-PROMPT = "once upon a time"
+PROMPT = "once there was a"
 LENGTH = 128
 
 

@@ -14,7 +14,7 @@ from .figure import draw
 from .frame import go
 from .words import plain_error
 
-PROMPT = "once upon a time"
+PROMPT = "once there was a"
 LENGTH, STEPS = 128, 64
 TITLES = {
     "demo:stories-diffusion": "Diffusion: the canvas is unmasked step by step",

@@ -118,7 +118,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({str(folder)!r})
 tokenizer = AutoTokenizer.from_pretrained({str(folder)!r})
 weight = model.model.layers[0].mlp.up_proj.weight
-print(float((weight == 0).float().mean()), model(**tokenizer("once upon a time", return_tensors="pt")).logits.shape[0])
+print(float((weight == 0).float().mean()), model(**tokenizer("once there was a", return_tensors="pt")).logits.shape[0])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=folder.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
