@@ -21,6 +21,7 @@ def model_card(
     source: str,
     objective: str,
     loader: str,
+    auto_class: str,
     pruning: dict[str, Any] | None,
     quality: dict[str, Any] | None,
     size: dict[str, int],
@@ -30,16 +31,16 @@ def model_card(
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
-    parts += [_quality(quality), _size(size, pruning), _loading(loader, objective), _check()]
+    parts += [_quality(quality), _size(size, pruning), _loading(loader, auto_class, objective), _check()]
     return "\n\n".join(parts) + "\n"
 
 
-def loading_code(loader: str, folder: str = "PATH") -> str:
+def loading_code(loader: str, auto_class: str, folder: str = "PATH") -> str:
     """The lines of Python that load an export."""
     if loader == "transformers":
         return (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = AutoModelForCausalLM.from_pretrained("{folder}", dtype="auto")\n'
+            f"from transformers import {auto_class}, AutoTokenizer\n\n"
+            f'model = {auto_class}.from_pretrained("{folder}", dtype="auto")\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
         )
     return f'import sap_core as sap\n\nmodel = sap.load_model("{folder}")  # model.module is the transformers model'
@@ -108,7 +109,10 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
         f"## Size\n\n{size['parameters']:,} parameters, {size['nonzero_parameters']:,} of them not zero; "
         f"{size['bytes']:,} bytes of weights."
     )
-    if pruning:
+    if pruning and pruning["plan"]["shape"]:
+        left = ", ".join(f"{value} {name}" for name, value in pruning["plan"]["shape"].items())
+        text += f" Whole {pruning['spec']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
+    elif pruning:
         text += (
             " Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
             "ordinary dense kernels stay as they were; sparse kernels (2:4 on recent NVIDIA GPUs, through "
@@ -117,8 +121,8 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
     return text
 
 
-def _loading(loader: str, objective: str) -> str:
-    text = f"## Load\n\n```python\n{loading_code(loader)}\n```"
+def _loading(loader: str, auto_class: str, objective: str) -> str:
+    text = f"## Load\n\n```python\n{loading_code(loader, auto_class)}\n```"
     if loader == "sap_core":
         text += (
             "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "

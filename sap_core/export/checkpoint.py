@@ -16,7 +16,7 @@ from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
 from ..runs.paths import check_new_folder
 from .card import loading_code, model_card
-from .verify import MANIFEST, loads_with, verify_checkpoint, write_expected
+from .verify import MANIFEST, auto_class, loads_with, verify_checkpoint, write_expected
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -84,7 +84,8 @@ def export_checkpoint(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     progress(Progress("export", stages, stages))
-    return ExportReport(target, size, files, loader, loading_code(loader, str(target)), verification)
+    code = loading_code(loader, auto_class(model.info), str(target))
+    return ExportReport(target, size, files, loader, code, verification)
 
 
 def check_export_folder(model: LoadedModel, out: str | os.PathLike, *, overwrite: bool = False) -> Path:
@@ -128,6 +129,7 @@ def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, qual
         source=model.info.ref,
         objective=model.info.objective,
         loader=loader,
+        auto_class=auto_class(model.info),
         pruning=pruning,
         quality=quality,
         size=model_size(model),

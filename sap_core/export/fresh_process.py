@@ -21,12 +21,15 @@ def main(folder: str, loader: str) -> dict:
     expected = load_file(os.path.join(folder, "sap_verify.safetensors"))
     tokenizer = None
     if loader == "transformers":
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
+        auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+        model = auto.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
         if any(name.startswith("tokenizer") for name in os.listdir(folder)):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         name = type(model).__name__
         with torch.no_grad():
-            logits = model(input_ids=expected["tokens"], use_cache=False).logits
+            logits = model(input_ids=expected["tokens"]).logits
     else:
         from sap_core.models import load_model
 

@@ -29,8 +29,8 @@ _TIMEOUT = 1800
 def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
     """Loads ``folder`` in a new process and compares its logits with those of the model that was exported.
 
-    The process uses stock transformers alone (AutoModelForCausalLM, AutoTokenizer), except for families whose format
-    no stock class reads; those go through `sap_core.load_model`, and "loader" says so.
+    The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except
+    for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so.
 
     Returns:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
@@ -69,6 +69,12 @@ def loads_with(info: ModelInfo) -> str:
     row = info.row
     stock = info.native_config.get("model_type") == info.config.get("model_type") and not row.key_mapping
     return "transformers" if stock and not row.remote_code else "sap_core"
+
+
+def auto_class(info: ModelInfo) -> str:
+    """The Auto class of transformers that reads an export."""
+    architecture = (info.native_config.get("architectures") or [""])[0]
+    return "AutoModelForMaskedLM" if architecture.endswith("ForMaskedLM") else "AutoModelForCausalLM"
 
 
 def loader_of(folder: Path) -> str:
