@@ -49,6 +49,17 @@ def register_family(family: Family) -> Family:
     return family
 
 
+def families_markdown() -> str:
+    """The table as Markdown, as it stands in docs/models.md."""
+    head = ("family", "models", "loads as", "sampling rules", "pruning", "export")
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    for row in families_table():
+        rules = ", ".join(f"`{name}`" for name in row["samplers"])
+        cells = (row["title"], row["examples"], row["loads_as"], rules, row["pruning"], row["export"])
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
 def families_table() -> list[dict[str, Any]]:
     """One JSON-able row per family, for the command line, the pages and the documentation."""
     return [
@@ -60,7 +71,7 @@ def families_table() -> list[dict[str, Any]]:
             "loads_as": family.architecture or ("its own code" if family.remote_code else "its native class"),
             "samplers": list(family.samplers),
             "patterns": list(family.patterns),
-            "pruning": family.no_pruning or ", ".join(family.patterns),
+            "pruning": f"refused: {family.no_pruning}" if family.no_pruning else ", ".join(family.patterns),
             "export": family.export,
             "mask_token_id": family.mask_token_id,
             "remote_code": family.remote_code,

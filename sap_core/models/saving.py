@@ -24,11 +24,13 @@ def save_checkpoint(model: LoadedModel, folder: Path) -> None:
     source's own, except for its dtype where the model was loaded in another precision.
 
     Raises:
-        OperationFailed: the source folder is gone, or a weight of the model has no name there.
+        OperationFailed: the source folder is gone, the model is quantized, or a weight of the model has no name there.
     """
     source = Path(model.info.path)
     if not source.is_dir():
         raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
+    if getattr(model.module, "is_quantized", False):
+        raise OperationFailed(f"{model.info.ref} was loaded quantized and can't be written in its source's format.")
     folder.mkdir(parents=True, exist_ok=True)
     stored = read_headers(source)
     state = model.native_state()

@@ -131,7 +131,7 @@ def _hub_source(ref: str) -> Source:
     for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
         try:
             fetch(name)
-        except LocalEntryNotFoundError:  # offline, and the tokenizer was never downloaded: the config is enough
+        except (LocalEntryNotFoundError, OSError):  # out of reach: what is not there already is done without
             break
     folder = config.parent
     try:

@@ -111,13 +111,9 @@ def test_a_tensor_is_missing(folder: Path) -> None:
 def test_a_tensor_of_another_shape(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 72}))
-    with pytest.raises(ModelProblem, match="can't be loaded"):
+    with pytest.raises(ModelProblem, match=r"has shape \[32, 64\] where config.json calls for \[32, 72\]"):
         load_model(str(folder))
 
-
-def test_a_hub_id_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    refused("nobody/no-such-model", "no folder nobody/no-such-model here, and the Hub can't be asked")
 
 
 def test_llada_without_a_mask_token(golden: Path, tmp_path: Path) -> None:

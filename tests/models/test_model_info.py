@@ -54,6 +54,9 @@ def test_llada_names_become_native(golden: Path) -> None:
 def test_the_objective_key_wins(tiny_causal: Path, tmp_path: Path) -> None:
     folder = edited(tiny_causal, tmp_path, sap_objective="masked_diffusion", mask_token_id=2)
     assert inspect_model(str(folder)).objective == "masked_diffusion"
+    shutil.rmtree(folder)
+    folder = edited(tiny_causal, tmp_path, sap_objective="autoregressive", is_causal=False)
+    assert inspect_model(str(folder)).objective == "autoregressive"
 
 
 def test_the_mask_token_of_the_tokenizer_is_found(tiny_diffusion: Path, tmp_path: Path) -> None:
@@ -109,3 +112,10 @@ def edited(source: Path, tmp_path: Path, **changes: object) -> Path:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
     return folder
+
+
+def test_the_documentation_has_the_table() -> None:
+    from sap_core.models.families import families_markdown
+
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert families_markdown() in page, "docs/models.md is older than the table of families"

@@ -16,5 +16,7 @@ FAMILY = Family(
     examples="Llama, Qwen, Mistral, Gemma, GPT-2, GPT-NeoX, OPT, Phi; demo:stories-ar",
     objective=AUTOREGRESSIVE,
     matches=matches,
+    # Whoever declares a model autoregressive wants the causal mask, whatever else its config says.
+    native_config=lambda config: {name: value for name, value in config.items() if name != "is_causal"},
     samplers=("autoregressive",),
 )

@@ -85,6 +85,7 @@ FAMILY = Family(
     native_config=native_config,
     architecture="LlamaForCausalLM",
     key_mapping=KEYS,
+    mask_token_id=126336,
     samplers=("low_confidence", "random", "confidence_threshold"),
     export="original names and config",
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ..family import MASKED_DIFFUSION, Config, Family
 
 # Classes whose mask and attention follow config.is_causal.
-BIDIRECTIONAL = ("llama", "mistral", "qwen2", "qwen3")
+BIDIRECTIONAL = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
 
 
 def matches(config: Config) -> bool:
     if config.get("model_type") not in BIDIRECTIONAL:
         return False
-    return config.get("sap_objective") == MASKED_DIFFUSION or config.get("is_causal") is False
+    declared = config.get("sap_objective")
+    return declared == MASKED_DIFFUSION or (declared is None and config.get("is_causal") is False)
 
 
 FAMILY = Family(
