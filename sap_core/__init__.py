@@ -25,6 +25,8 @@ _HOME = {
     "compare_runs": "sinks",
     "plan_pruning": "pruning",
     "prune": "pruning",
+    "prune_progressively": "pruning",
+    "SinkAwarePruner": "pruning",
     "evaluate": "evaluation.verb",
     "export_checkpoint": "export",
     "verify_checkpoint": "export",

@@ -225,9 +225,7 @@ def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
     )
 
 
-def report_of(
-    model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float
-) -> dict[str, Any]:
+def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float) -> dict[str, Any]:
     """What is really in the weights, counted, beside what was planned."""
     rows = _matrix_rows(model, plan)
     if plan.pattern == "layers":  # those that stay are whole

@@ -35,10 +35,7 @@ def outlier_shares(
     shares = []
     for layer in range(len(model.blocks)):
         scores = torch.cat(
-            [
-                score("wanda", module.weight.data, norms[name]).flatten()
-                for name, module in model.linears(layer).items()
-            ]
+            [score("wanda", module.weight.data, norms[name]).flatten() for name, module in model.linears(layer).items()]
         )
         shares.append(float((scores > OUTSTANDING * scores.mean()).float().mean()))
     return shares

@@ -18,6 +18,7 @@ from ..progress import Progress, ProgressCallback, silent
 from .apply import Pruned, prune
 from .calibration import DEMO, Calibration
 from .heads import rank_on_demo_prompt
+from .methods import METHODS
 from .units import Shape, supported_units
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class NoSuchPlan(OperationFailed):
     be None. ``tried``: all of them.
     """
 
-    def __init__(
-        self, wish: str, fast: Candidate | None, good: Candidate | None, tried: tuple[Candidate, ...]
-    ) -> None:
+    def __init__(self, wish: str, fast: Candidate | None, good: Candidate | None, tried: tuple[Candidate, ...]) -> None:
         self.fast, self.good, self.tried = fast, good, tried
         nearest = "; ".join(
             f"{title}: {candidate.describe()}" if candidate else f"{title}: none"
@@ -122,7 +121,8 @@ class SinkAwarePruner:
 
         Heads, channels, layers, and heads with channels are each taken out step by step until a whole generation,
         measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with
-        the lowest loss is returned. Heads go by the instability of their sinks, channels and layers by ``method``.
+        the lowest loss is returned. Heads go by the instability of their sinks, channels and layers by ``method``, or
+        by sink where it has no such pattern.
         The result's report lists every shape that was tried under "search".
 
         Args:
@@ -141,8 +141,11 @@ class SinkAwarePruner:
             raise InvalidInput(f"{self.model.info.ref} has no tokenizer, so generation can't be timed.")
         families = _families(self.model)
         tried: list[Candidate] = []
+        weaker: list[Candidate] = []
         for done, family in enumerate(families):
-            tried += self._until_fast_enough(family, target_speedup)
+            measured = self._until_fast_enough(family, target_speedup)
+            tried += measured[-2:]
+            weaker += measured[:-2]
             progress(Progress("search", done + 1, 2 * len(families), message=tried[-1].describe()))
         best: tuple[Candidate, Pruned] | None = None
         for place, candidate in enumerate(tried):
@@ -153,6 +156,7 @@ class SinkAwarePruner:
             if meets and (best is None or candidate.drop < best[0].drop):
                 best = candidate, pruned
         if best is None:
+            tried += self._good_enough(tried, weaker, method, quality_drop_threshold)
             wish = f"{target_speedup:g} x as fast with at most {quality_drop_threshold:.0%} more loss"
             raise NoSuchPlan(wish, *_nearest(tried, target_speedup, quality_drop_threshold), tuple(tried))
         chosen, pruned = best
@@ -178,20 +182,35 @@ class SinkAwarePruner:
             return evaluate(model, self.model, str(path), **fields)
 
     def _until_fast_enough(self, family: list[Candidate], target: float) -> list[Candidate]:
-        """The first shape of a family, weakest first, that reaches the target, with the one before it."""
+        """The shapes of a family, weakest first, up to the first that reaches the target, with their speed."""
         measured: list[Candidate] = []
         for candidate in family:
             # Speed does not depend on which units are gone, so the shape alone is built for it.
             measured.append(replace(candidate, speedup=self._speedup(self._built(candidate, "random", silent).model)))
             if measured[-1].speedup >= target:
                 break
-        return measured[-2:]
+        return measured
+
+    def _good_enough(
+        self, tried: list[Candidate], weaker: list[Candidate], method: str, threshold: float
+    ) -> list[Candidate]:
+        """Shapes weaker than those tried, fastest first, up to the first that loses no more than the threshold: what
+        comes nearest on the side of quality."""
+        if any(candidate.drop <= threshold for candidate in tried):
+            return []
+        looked_at: list[Candidate] = []
+        for candidate in sorted(weaker, key=lambda one: -one.speedup):
+            looked_at.append(replace(candidate, drop=self._drop(self._built(candidate, method, silent).model)))
+            if looked_at[-1].drop <= threshold:
+                break
+        return looked_at
 
     def _built(self, candidate: Candidate, method: str, progress: ProgressCallback) -> Pruned:
         """The model without the candidate's units, one kind after the other."""
         pruned, model = None, self.model
         for unit, share in candidate.units().items():
-            by = "heads" if unit == "heads" and method != "random" else method
+            by = method if unit in METHODS[method].patterns else "sink"
+            by = "heads" if unit == "heads" and method != "random" else by
             fields = {"method": by, "pattern": unit, "sparsity": share, "samples": self.samples, "seed": self.seed}
             pruned = prune(model, texts=self._texts, calibration=self._source, progress=progress, **fields)
             model = pruned.model
@@ -247,9 +266,7 @@ def _families(model: LoadedModel) -> list[list[Candidate]]:
     return chosen
 
 
-def _nearest(
-    tried: list[Candidate], target: float, threshold: float
-) -> tuple[Candidate | None, Candidate | None]:
+def _nearest(tried: list[Candidate], target: float, threshold: float) -> tuple[Candidate | None, Candidate | None]:
     """(the best of the fast enough, the fastest of the good enough)."""
     fast = [candidate for candidate in tried if candidate.speedup >= target]
     good = [candidate for candidate in tried if candidate.drop <= threshold]

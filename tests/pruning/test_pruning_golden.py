@@ -24,9 +24,7 @@ def prune_as(model, golden, name: str):
     pattern = amount.replace("of", ":") if "of" in amount else "unstructured"
     sparsity = 0.5 if "of" in amount else float(amount)
     calibration = str(golden / "calibration_tokens.npy")
-    return prune(
-        model, method=method.replace("-", "_"), sparsity=sparsity, pattern=pattern, calibration=calibration
-    )
+    return prune(model, method=method.replace("-", "_"), sparsity=sparsity, pattern=pattern, calibration=calibration)
 
 
 def expected(model, golden, name: str) -> dict:

@@ -59,6 +59,9 @@ def test_what_can_not_be_met_names_the_nearest_on_either_side(pruner):
     assert error.fast.speedup >= 1.3 and error.fast.drop > 0.2
     assert error.good.speedup < 1.3 and error.good.drop <= 0.2
     with pytest.raises(NoSuchPlan) as caught:
+        pruner.prune(target_speedup=1.6, quality_drop_threshold=0.1, method="flap")
+    assert caught.value.good.channels == 0.125  # weaker than the two nearest to the speed: looked for
+    with pytest.raises(NoSuchPlan) as caught:
         pruner.prune(target_speedup=1000, quality_drop_threshold=10)
     assert caught.value.fast is None and caught.value.good.speedup > 1
 
