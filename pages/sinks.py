@@ -12,6 +12,7 @@ from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_selection, run_in_view
 from sap_core.ui.replay import replay
+from sap_core.ui.report import report_button
 from sap_core.ui.tables import figure_downloads, sink_tables
 
 heading("Sinks", "Where attention goes while the text is written: play the run, or choose a step.")
@@ -54,6 +55,7 @@ with figure:
     )
     draw(drawn, alt=f"Attention received per step and position, {view.label}", key="figure")
     figure_downloads(drawn, view, run, "sinks")
+    report_button(run, pick)
 
 go("Which heads are unstable?", "heads", run=run.id)
 show_doors(

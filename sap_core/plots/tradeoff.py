@@ -50,7 +50,7 @@ def tradeoff(points: pd.DataFrame, *, current: str | None = None, height: int = 
                 },
                 customdata=np.stack([group["id"], group["label"]], axis=1),
                 name=f"{method}, {pattern}",
-                hovertemplate="%{customdata[1]}<br>%{x:.1%} of the parameters gone<br>%{y:+.3f} nats/token<extra></extra>",
+                hovertemplate="%{customdata[1]}<br>%{x:.1%} gone<br>%{y:+.3f} nats/token<extra></extra>",
                 selected={"marker": {"opacity": 1}},
                 unselected={"marker": {"opacity": 1}},
             )

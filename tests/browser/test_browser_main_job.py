@@ -11,6 +11,12 @@ from browser_tools import PATIENCE, browser, find_chromium, settled, studio
 
 pytestmark = pytest.mark.browser
 CHROMIUM = find_chromium()
+# Where the cell (layer, head) of the grid is on the screen.
+CELL = """([layer, head]) => {
+  const plot = document.querySelector(".st-key-grid .js-plotly-plot"), box = plot.getBoundingClientRect();
+  const {xaxis, yaxis} = plot._fullLayout;
+  return [box.left + xaxis._offset + xaxis.d2p(head), box.top + yaxis._offset + yaxis.d2p(layer)];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +50,12 @@ def test_from_the_demo_to_a_checkpoint_that_loads(page):
 def _run_the_demo(page) -> None:
     page.goto(page.address)
     page.get_by_role("button", name="Run the demo").click()
-    page.get_by_text("Compare the two").wait_for()
+    page.get_by_role("link", name="Compare the two").first.wait_for()
     assert page.get_by_text(re.compile(r"dominant position changes in \d+% of the steps")).count() == 2
 
 
 def _move_the_step(page) -> None:
-    page.get_by_text("Watch it unfold").click()
+    page.get_by_role("link", name="Watch it unfold").first.click()
     page.get_by_role("heading", name="Sinks", level=1).wait_for()
     readout = page.locator("[data-part=readout]")
     readout.wait_for()
@@ -72,12 +78,11 @@ def _move_the_step(page) -> None:
 
 def _look_at_heads(page) -> None:
     go(page, "Heads")
-    grid = page.locator(".st-key-grid .nsewdrag").first
-    grid.wait_for()
-    box = grid.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
-    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
-    page.wait_for_url(re.compile(r"layer=1&head=4|head=4&layer=1|layer=1.*head=4"))
+    page.locator(".st-key-grid .nsewdrag").first.wait_for()
+    settled(page)
+    page.wait_for_timeout(1000)  # plotly fits the figure to its column once more
+    page.mouse.click(*page.evaluate(CELL, [1, 4]))
+    page.wait_for_url(re.compile(r"layer=1.*head=4|head=4.*layer=1"))
     page.get_by_role("heading", name="Layer 1, head 4").wait_for()
 
 
@@ -94,13 +99,13 @@ def _prune(page) -> None:
     go(page, "Prune")
     page.get_by_test_id("stMetricValue").filter(has_text="50.0%").wait_for()
     page.get_by_role("button", name="Apply").click()
-    page.get_by_text("words that differ are marked").wait_for()
+    page.get_by_text("words that differ are marked").first.wait_for()
     values = page.get_by_test_id("stMetricValue").all_inner_texts()
     assert any(re.fullmatch(r"[+-]\d\.\d{3} ± \d\.\d{3}", value) for value in values), values
 
 
 def _export(page):
-    page.get_by_text("Export this checkpoint").click()
+    page.get_by_role("link", name="Export this checkpoint").first.click()
     page.get_by_role("heading", name="Export", level=1).wait_for()
     folder = page.folder / "pruned"
     field = page.get_by_role("textbox", name="Folder to write")

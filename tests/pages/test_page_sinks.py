@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from page_text import words
 from sample_runs import capture_run
+
+from sap_core.runs import create_run, open_run
+from sap_core.specs import AttentionMapSpec
+from sap_core.ui.picks import Selection
+from sap_core.ui.report import run_report
 
 
 def test_without_a_run_it_says_what_to_do(page):
@@ -67,3 +73,28 @@ def test_several_prompts_can_be_chosen(page, root):
 def test_an_autoregressive_run_is_drawn_too(page, root):
     capture_run(root, "fixed", objective="autoregressive", model="demo:stories-ar", steps=24)
     assert "Step **0**: position **0**" in words(page("sinks"))
+
+
+def test_the_full_map_is_asked_for_by_layer_head_and_step(page, root, jobs):
+    run = capture_run(root)
+    assert "Choose a layer above" in words(page("sinks"))
+    at = page("sinks", layer="1", head="2", step="3")
+    at.button(key="compute_map").click().run()
+    assert not at.exception
+    assert jobs.submitted[0] == AttentionMapSpec(run=str(run), layer=1, head=2, step=3)
+
+
+def test_a_map_that_was_computed_before_is_drawn_at_once(page, root):
+    run = capture_run(root, positions=32)
+    spec = AttentionMapSpec(run=str(run), layer=1, head=2, step=3)
+    with create_run("attention_map", spec, root=root) as writer:
+        np.save(writer.path / "map.npy", np.eye(32, dtype=np.float32))
+    at = page("sinks", layer="1", head="2", step="3")
+    assert not [button for button in at.button if button.key == "compute_map"]
+
+
+def test_the_report_holds_text_figures_numbers_and_origin(root):
+    run = open_run(capture_run(root, "drifting"))
+    page = run_report(run, Selection(0, None, None, "column_sum", 3.0))
+    assert page.count("Plotly.newPlot") == 3 and run.id in page and "Switch rate" in page
+    assert "http" not in page.split("<section>")[0]

@@ -17,8 +17,10 @@ from sap_core.plots.lines import frequency_bars, step_lines
 from sap_core.plots.multiples import layer_multiples
 from sap_core.plots.plan import plan_bars, plan_matrices, removed_heads
 from sap_core.plots.reduce import reduce_max, share_levels
+from sap_core.plots.report import html_report
 from sap_core.plots.shaded import shaded_text
 from sap_core.plots.theme import palette
+from sap_core.plots.tradeoff import frontier, tradeoff
 from sap_core.plots.view import View, make_view, printable
 from sap_core.sinks.instability import rank_heads
 from sap_core.trajectory.synthetic import synthetic_trajectory
@@ -194,3 +196,22 @@ def test_shaded_text_escapes_marks_and_shades():
     assert page.count("outline:2px") == 2
     red, green, blue = palette()[share_levels(np.array([0.5 * 8 + 0.5], np.float32))[0]]
     assert f"rgb({red},{green},{blue})" in page
+
+
+def test_the_tradeoff_draws_the_frontier_and_rings_the_current_plan():
+    rows = [("a", "wanda", 0.3, 0.1), ("b", "sink", 0.5, 0.2), ("c", "wanda", 0.4, 0.3), ("d", "sink", 0.2, 0.15)]
+    points = pd.DataFrame(rows, columns=["id", "method", "gone", "loss"]).assign(pattern="2:4", error=0.01, label="x")
+    assert list(frontier(points)["id"]) == ["a", "b"]  # c removes less than b at a greater loss; d less than a
+    figure = tradeoff(points, current="c")
+    assert list(trace(figure, "frontier").x) == [0.3, 0.5]
+    wanda = trace(figure, "wanda, 2:4")
+    assert [entry[0] for entry in wanda.customdata] == ["a", "c"] and wanda.marker.line.width == (0, 3)
+
+
+def test_a_report_is_one_escaped_page_with_the_library_once():
+    figure = component_bars(
+        pd.Series(dict.fromkeys(("switch_rate", "persistence", "deviation", "autocorrelation", "overlap"), 0.5))
+    )
+    page = html_report("<run>", {"seed": 1}, [("A", "", figure), ("B", "n<", figure), ("C", "", "<script>x</script>")])
+    assert "<h1>&lt;run&gt;</h1>" in page and "n&lt;" in page and "<script>x" not in page
+    assert page.count("Plotly.newPlot") == 2 and 4_000_000 < len(page) < 7_000_000
