@@ -40,6 +40,11 @@ def attention_map(
         _check("head", head, sizes["head"])
     if isinstance(model, str):
         model = load_model(model)
+    if model.is_diffusion and not model.info.row.has_mask:
+        raise InvalidInput(
+            f"{model.info.ref} builds each step on the predictions of the one before, which a run does not store; "
+            "its maps can't be computed again."
+        )
     if (model.info.layers, model.info.heads) != (sizes["layer"], sizes["head"]):
         raise InvalidInput(
             f"{model.info.ref} has {model.info.layers} layers of {model.info.heads} heads; the run has "

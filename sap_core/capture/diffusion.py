@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..models import LoadedModel
 from ..progress import Progress, ProgressCallback
 from ..samplers import Canvas, Step, sample
@@ -55,8 +57,11 @@ class DiffusionCapture:
                 self._progress(self._report(step))
 
     def result(self) -> dict[str, Any]:
-        tokens = self._canvas.tokens if self._last is None else self._last.next_tokens
-        written = texts(self._model, tokens, tokens == self._model.info.mask_token_id)
+        if self._last is None:
+            tokens, blank = self._canvas.tokens, ~self._canvas.given
+        else:
+            tokens, blank = self._last.next_tokens, _blank(self._last)
+        written = texts(self._model, tokens, blank)
         done = 0 if self._last is None else self._last.index + 1
         return result(written, done, self._steps, self._clock, **self._measured(done))
 
@@ -68,13 +73,18 @@ class DiffusionCapture:
         return {"query_sampling": self._sampling.error()}
 
     def _report(self, step: Step) -> Progress:
-        blank = step.next_tokens == self._model.info.mask_token_id
+        blank = _blank(step)
         data = {
             "text": live_text(self._model, step.next_tokens[0], blank[0]),
             "masked": int(blank[0].sum()),
             "step_seconds": self._clock.tick(),
         }
         return Progress("denoise", step.index + 1, step.total, "Denoising", data)
+
+
+def _blank(step: Step) -> Tensor:
+    """Positions that are not written yet after a step, bool (batch, sequence)."""
+    return step.masked & ~step.accepted
 
 
 def _attention_arrays(stats: AttentionStats, sample: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..errors import OperationFailed
 from .routes import functional_route, interface_route
 from .rows import Attention, Buffers
 from .statistics import LayerStatistics, layer_statistics
+from .window import placed
 
 _RECORDED: set[int] = set()  # ids of the modules that are being recorded
 
@@ -99,6 +100,10 @@ class AttentionRecorder:
             return  # what the last observed forward left stays to be collected
         self._layers = {}
         self._complete = False
+        window = getattr(self._owner, "window", None)
+        if window is not None:
+            self._queries = _queries_of(window)
+            return
         tokens = kwargs.get("input_ids", args[0] if args else None)
         source = tokens if tokens is not None else kwargs.get("inputs_embeds")
         if source is None:
@@ -134,6 +139,9 @@ class AttentionRecorder:
         """Called by a route for every attention layer of a running forward."""
         if self._queries is None:
             return
+        window = getattr(self._owner, "window", None)
+        if window is not None:
+            inputs = placed(inputs, window.start, window.total)
         if inputs.query.shape[2] != inputs.key.shape[2]:
             raise OperationFailed(
                 f"{inputs.query.shape[2]} queries met {inputs.key.shape[2]} keys: recording needs whole texts; "
@@ -182,10 +190,11 @@ def record_attention(
         attentions = _attention_modules(model, module)
         recorder = AttentionRecorder(model, len(attentions), reduce or statistics)
         route = interface_route(recorder, module, attentions)
+    watched = getattr(model, "observed_module", module)
     with route:
         hooks = [
-            module.register_forward_pre_hook(recorder._before, with_kwargs=True),
-            module.register_forward_hook(recorder._after),
+            watched.register_forward_pre_hook(recorder._before, with_kwargs=True),
+            watched.register_forward_hook(recorder._after),
         ]
         _RECORDED.add(id(module))
         try:
@@ -194,6 +203,13 @@ def record_attention(
             _RECORDED.discard(id(module))
             for hook in hooks:
                 hook.remove()
+
+
+def _queries_of(window: Any) -> Queries:
+    """The queries of a pass over a part of a text: those of its block; see `sap_core.models.diffusion_gemma.Window`."""
+    valid = torch.zeros_like(window.masked)
+    valid[:, window.start : window.stop] = True
+    return Queries(valid, window.masked)
 
 
 def _attention_modules(model: Any, module: nn.Module) -> list[nn.Module]:

@@ -56,7 +56,7 @@ def new_trajectory(
     """The writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
     if model.is_diffusion:
-        prompt = (canvas.tokens[sample] != model.info.mask_token_id).cpu().numpy()
+        prompt = canvas.given[sample].cpu().numpy()
     return TrajectoryWriter(
         folder / f"{sample}.zarr",
         steps=steps,

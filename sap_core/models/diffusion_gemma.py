@@ -14,14 +14,18 @@ from .loaded import LoadedModel
 
 @dataclass(frozen=True)
 class Window:
-    """The queries of a decoder pass among all positions of a text: they begin at ``start`` of ``total``.
+    """The queries of a decoder pass among all positions of a text.
 
-    masked: (batch, total) bool, positions that are not written yet.
+    masked: (batch, total) bool, positions that are not written yet; the queries stand at ``start`` to ``stop``.
     """
 
     start: int
-    total: int
+    stop: int
     masked: Tensor
+
+    @property
+    def total(self) -> int:
+        return self.masked.shape[1]
 
 
 class DiffusionGemma(LoadedModel):

@@ -108,7 +108,7 @@ class _Observation:
         masked[:, start:] = True
         if self._accepted is not None and self._accepted[0] == start:
             masked[:, start:stop] = ~self._accepted[1]
-        self._model.window = Window(start, tokens.shape[1], masked)
+        self._model.window = Window(start, stop, masked)
         outcome = original(**given)
         following, best, logits, finished = outcome
         last = int(given["cur_step"]) == 1 or bool(finished.all())
