@@ -162,7 +162,7 @@ def _check_method(model: LoadedModel, method: Method) -> None:
 
 
 # Methods that say nothing of their own about clean text, and what says the same there.
-_NEEDS_NOISE = {"noised_wanda": "wanda", "sink_temporal": "sink"}
+_NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_temporal": "sink"}
 
 
 def _needs_texts(spec: PruneSpec) -> bool:

@@ -127,6 +127,17 @@ METHODS: dict[str, Method] = {
             compare="block",
         ),
         Method(
+            "noised_sparsegpt",
+            "SparseGPT on noised inputs",
+            "SparseGPT whose Hessian is measured on partly masked texts, the inputs that denoising really meets.",
+            "this project; arXiv 2301.00774 on the noise of arXiv 2602.17664",
+            patterns=WEIGHTS,
+            score="sparsegpt",
+            inputs="noised",
+            sequential=True,
+            compare="block",
+        ),
+        Method(
             "sink_temporal",
             "Sink-aware, lasting sinks kept",
             "Sink-aware, but only sinks that come and go with the noise level count less; those that stay count fully.",

@@ -29,7 +29,8 @@ def fake_ranking(layers: int, heads: int) -> pd.DataFrame:
 @pytest.mark.parametrize(("method", "pattern", "sparsity"), [
     ("magnitude", "unstructured", 0.3), ("magnitude", "2:4", 0.5), ("wanda", "unstructured", 0.7),
     ("wanda", "4:8", 0.5), ("sink", "2:4", 0.5), ("noised_wanda", "unstructured", 0.25), ("wanda", "unstructured", 0.0),
-    ("sparsegpt", "unstructured", 0.6), ("sink_sparsegpt", "2:4", 0.5), ("sink_temporal", "unstructured", 0.5),
+    ("sparsegpt", "unstructured", 0.6), ("sink_sparsegpt", "2:4", 0.5), ("noised_sparsegpt", "unstructured", 0.5),
+    ("sink_temporal", "unstructured", 0.5),
     ("ria", "1:4", 0.25), ("ria", "unstructured", 0.5), ("taylor", "unstructured", 0.5), ("random", "3:4", 0.75),
 ])  # fmt: skip
 def test_the_weights_hold_what_the_plan_promised(model, method, pattern, sparsity):
@@ -140,6 +141,8 @@ def test_a_plan_of_another_model_is_refused(model, golden):
 def test_masking_methods_are_refused_on_an_autoregressive_model(tiny_causal):
     with pytest.raises(InvalidInput, match="use wanda"):
         prune(str(tiny_causal), method="noised_wanda", sparsity=0.5)
+    with pytest.raises(InvalidInput, match="use sparsegpt"):
+        prune(str(tiny_causal), method="noised_sparsegpt", sparsity=0.5)
     with pytest.raises(InvalidInput, match="use sink"):
         prune(str(tiny_causal), method="sink_temporal", sparsity=0.5)
     assert prune(str(tiny_causal), method="sink", sparsity=0.5, samples=2).report["sparsity"] == 0.5
