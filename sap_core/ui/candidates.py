@@ -62,4 +62,5 @@ def _row(run: Run) -> dict[str, Any]:
 def _clicked() -> None:
     points = st.session_state["tradeoff"]["selection"]["points"]
     if points and points[-1].get("customdata"):
-        choose("result", points[-1]["customdata"][0])
+        data = points[-1]["customdata"]
+        choose("result", data["0"] if isinstance(data, dict) else data[0])

@@ -59,9 +59,8 @@ def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
 def grid_clicked() -> None:
     """A click on the grid opens the head, here and on Sinks."""
     points = st.session_state["grid"]["selection"]["points"]
-    if points and points[-1].get("customdata"):
-        layer, head, *_ = points[-1]["customdata"]
-        open_head(int(layer), int(head))
+    if points:  # x and y, not customdata: a numeric one comes back as a dict of its indices
+        open_head(int(points[-1]["y"]), int(points[-1]["x"]))
 
 
 def open_head(layer: int, head: int) -> None:

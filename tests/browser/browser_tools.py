@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 240_000  # milliseconds; for a loaded machine with one slow core
+PATIENCE = 180_000  # milliseconds; for a loaded machine with one slow core
 
 
 def find_chromium() -> str | None:
