@@ -16,8 +16,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from browser_tools import PATIENCE, browser, find_chromium, settled, studio  # noqa: E402
 
+from sap_core.runs import list_runs  # noqa: E402
+
 OUT = ROOT / "assets" / "screenshots"
 PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "export", "runs")
+MODEL = "demo:stories-diffusion"
 STEP = 24
 TALLEST = 2400
 
@@ -36,11 +39,13 @@ def main() -> None:
         with studio(runs) as address, browser(chromium) as window:
             if not any(runs.glob("*-export-*")):
                 prepare(window, address, runs.parent / "pruned")
+            captured = [run for run in list_runs(runs, kind="capture") if run.model == MODEL]
+            queries = {page: f"?run={captured[0].id}" for page in ("sinks", "heads")} | {"prune": f"?model={MODEL}"}
+            queries["sinks"] += f"&step={STEP}"
             for scheme in ("light", "dark"):
                 for page in PAGES:
-                    take(window, address, page, scheme, 1280)
-            take(window, address, "sinks", "light", 1920)
-            take(window, address, "sinks", "dark", 1920)
+                    take(window, address, page, queries.get(page, ""), scheme, 1280)
+                take(window, address, "sinks", queries["sinks"], scheme, 1920)
 
 
 def prepare(window, address: str, out: Path) -> None:
@@ -50,7 +55,7 @@ def prepare(window, address: str, out: Path) -> None:
     tab.goto(address)
     tab.get_by_role("button", name="Run the demo").click()
     tab.get_by_role("link", name="Compare the two").first.wait_for()
-    tab.goto(f"{address}/prune?model=demo:stories-diffusion")
+    tab.goto(f"{address}/prune?model={MODEL}")
     tab.get_by_role("button", name="Apply").click()
     tab.get_by_text("words that differ are marked").first.wait_for()
     tab.goto(f"{address}/export")
@@ -63,11 +68,10 @@ def prepare(window, address: str, out: Path) -> None:
     tab.close()
 
 
-def take(window, address: str, page: str, scheme: str, width: int) -> None:
+def take(window, address: str, page: str, query: str, scheme: str, width: int) -> None:
     """One page, as tall as it is."""
     tab = window.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     tab.set_default_timeout(PATIENCE)
-    query = {"sinks": f"?step={STEP}", "prune": "?model=demo:stories-diffusion"}.get(page, "")
     tab.goto(f"{address}/{'' if page == 'start' else page}{query}")
     tab.locator("h1").wait_for()
     settled(tab)
