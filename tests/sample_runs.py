@@ -74,7 +74,6 @@ def prune_run(
         "heads": [],
         "parameters": 1000,
         "pending": "",
-        
         "totals": {"weights": 192, "zeros": 96, "sparsity": sparsity, "of_all_parameters": 0.096, "heads": 0},
     }
     likelihood = {
