@@ -7,7 +7,6 @@ arXiv 2306.11695 (Wanda, N:M masks). ``model`` is a LoadedModel; masks are True 
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 
@@ -70,11 +69,11 @@ def wanda_masks(model, texts: Tensor, n: int, m: int) -> dict[str, Tensor]:
 
                 return hook
 
-            hooks = [linear.register_forward_hook(add(name)) for name, linear in linears.items()]
-            for i, x in enumerate(hidden):
+            handles = [linear.register_forward_hook(add(name)) for name, linear in linears.items()]
+            for x in hidden:
                 _run(block, x, arguments[layer])
-            for hook in hooks:
-                hook.remove()
+            for handle in handles:
+                handle.remove()
             for name, linear in linears.items():
                 masks[name] = nm_mask(linear.weight.abs() * torch.sqrt(squares[name])[None], n, m)
                 linear.weight[masks[name]] = 0
