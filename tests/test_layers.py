@@ -15,9 +15,19 @@ ROOT = Path(__file__).parent.parent
 # named in FRONT: those import no torch and may be used by rooms that must not touch the rest.
 GROUND = {"errors", "progress", "specs", "remember", "_version"}
 FRONT = {
-    "models.info", "models.families", "models.memory", "jobs.layout", "pruning.methods", "pruning.plan", "pruning.allocation", "pruning.units", "samplers.rules",
-    "sinks.rules", "demo.paths", "jobs.client",
-}  # fmt: skip
+    "models.info",
+    "models.families",
+    "models.memory",
+    "jobs.layout",
+    "pruning.methods",
+    "pruning.plan",
+    "pruning.allocation",
+    "pruning.units",
+    "samplers.rules",
+    "sinks.rules",
+    "demo.paths",
+    "jobs.client",
+}
 MAY = {
     "errors": set(),
     "progress": set(),
@@ -35,11 +45,35 @@ MAY = {
     "pruning": {"models", "samplers", "capture", "sinks", "runs", "demo", "evaluation"},
     "evaluation": {"models", "samplers", "capture", "demo"},
     "export": {"models", "pruning", "evaluation", "runs"},
-    "jobs": {"models", "samplers", "capture", "pruning", "evaluation", "export", "runs", "sinks", "trajectory", "demo"},
+    "jobs": {
+        "sweeps",
+        "models",
+        "samplers",
+        "capture",
+        "pruning",
+        "evaluation",
+        "export",
+        "runs",
+        "sinks",
+        "trajectory",
+        "demo",
+    },
     "sweeps": {"models", "pruning", "evaluation", "runs", "demo"},
-    "remember": set(),
     "ui": {"plots", "jobs.client", "jobs.layout", "runs", "trajectory", "sinks"} | FRONT,
-    "cli": {"sweeps", "jobs", "models", "samplers", "capture", "pruning", "evaluation", "export", "runs", "sinks", "trajectory", "demo"},
+    "cli": {
+        "sweeps",
+        "jobs",
+        "models",
+        "samplers",
+        "capture",
+        "pruning",
+        "evaluation",
+        "export",
+        "runs",
+        "sinks",
+        "trajectory",
+        "demo",
+    },
 }
 # Third-party packages that only some rooms may touch.
 NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", "remember", *FRONT}
@@ -92,7 +126,11 @@ def violations(root: Path) -> list[str]:
             top = name.split(".")[0]
             if top in {"torch", "numpy", "transformers"}:
                 wrong.append(f"{path.name}: a page imports {top}")
-            if top == "sap_core" and name.split(".")[1] in MAY and name.split(".")[1] not in {"ui", *MAY["ui"], *GROUND}:
+            if (
+                top == "sap_core"
+                and name.split(".")[1] in MAY
+                and name.split(".")[1] not in {"ui", *MAY["ui"], *GROUND}
+            ):
                 inside = ".".join(name.split(".")[1:3])
                 if inside not in FRONT:
                     wrong.append(f"{path.name}: a page imports {name}")
@@ -123,8 +161,17 @@ def test_the_check_can_fail(tmp_path: Path, file: str, line: str, complaint: str
 
 
 def test_front_rooms_do_not_load_torch():
-    modules = ["sap_core.specs", "sap_core.runs", "sap_core.sinks", "sap_core.trajectory", "sap_core.plots", "sap_core.ui"]
-    modules += [f"sap_core.{name}" for name in sorted(FRONT) if (ROOT / "sap_core" / f"{name.replace('.', '/')}.py").exists()]
+    modules = [
+        "sap_core.specs",
+        "sap_core.runs",
+        "sap_core.sinks",
+        "sap_core.trajectory",
+        "sap_core.plots",
+        "sap_core.ui",
+    ]
+    modules += [
+        f"sap_core.{name}" for name in sorted(FRONT) if (ROOT / "sap_core" / f"{name.replace('.', '/')}.py").exists()
+    ]
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules!r}]; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr or "torch was imported"

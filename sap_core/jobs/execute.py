@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UnknownOption
+from ..errors import OperationFailed, UnknownOption
 from ..progress import Progress, ProgressCallback
 from ..runs import check_new_folder, create_run, open_run
-from ..specs import AttentionMapSpec, CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, parse_spec
+from ..specs import AttentionMapSpec, CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, SweepSpec, parse_spec
 from .cache import ModelCache
 
 
@@ -88,6 +88,18 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _sweep(spec: SweepSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """In a process of its own, which needs the memory that the warm models hold."""
+    from ..sweeps import sweep
+
+    models.clear()
+    done = sweep(spec, out=out, progress=progress)
+    if done.failed:
+        cell, error = next(iter(done.failed.items()))
+        raise OperationFailed(f"{len(done.failed)} cells of the sweep failed, the rest is in {out}; {cell}: {error}")
+    return done.path
+
+
 def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """The map as map.npy, float32 (query, key); a later look at it needs no model."""
     import numpy as np
@@ -114,4 +126,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
     AttentionMapSpec: _attention_map,
+    SweepSpec: _sweep,
 }
