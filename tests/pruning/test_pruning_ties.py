@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sap_core.pruning.masks import lowest_of_rows
+from sap_core.pruning.masks import lowest_of_groups, lowest_of_rows
 
 
 @pytest.mark.parametrize("levels", [1, 4, 1000])
@@ -15,3 +15,11 @@ def test_by_rank_as_by_a_stable_sort(levels, count):
     order = torch.sort(scores, dim=1, stable=True).indices[:, :count]
     expected = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, order, True)
     assert torch.equal(lowest_of_rows(scores, count), expected)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 3)])
+def test_groups_as_by_a_stable_sort_of_each(n, m):
+    scores = torch.randint(5, (10, 24), generator=torch.Generator().manual_seed(1)).float()
+    order = torch.sort(scores.view(10, -1, m), dim=-1, stable=True).indices[..., :n]
+    expected = torch.zeros(10, 24 // m, m, dtype=torch.bool).scatter_(-1, order, True).view(10, 24)
+    assert torch.equal(lowest_of_groups(scores, n, m), expected)
