@@ -49,7 +49,7 @@ def capture(
     query_stride: Annotated[
         int | None,
         typer.Option(
-            help="Estimate attention from every n-th query; the run measures the error.", show_default="1, all queries"
+            help="Estimate attention from every n-th query; the run measures the error.", show_default="1"
         ),
     ] = None,
     precision: Annotated[

@@ -83,7 +83,7 @@ def test_models(sap, tmp_path, models, command, model, message):
         (["--length", "0"], "length is 0"),
         (["--length", "3", "--prompt", "w1 w2 w3 w4"], "length"),
         (["--temperature", "-1"], "temperature is -1"),
-        (["--dtype", "int4"], "dtype is 'int4'"),
+        (["--dtype", "float8"], "dtype is 'float8'"),
         (["--device", "tpu"], "device"),
         (["--steps", "many"], "--steps"),
         (["--nonsense", "1"], "--nonsense"),
