@@ -48,9 +48,7 @@ def capture(
     ] = None,
     query_stride: Annotated[
         int | None,
-        typer.Option(
-            help="Estimate attention from every n-th query; the run measures the error.", show_default="1"
-        ),
+        typer.Option(help="Estimate attention from every n-th query; the run measures the error.", show_default="1"),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="Of the stored attention: float32 or float16.", show_default="float32")
