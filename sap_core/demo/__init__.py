@@ -18,12 +18,29 @@ if TYPE_CHECKING:
     from sap_core.demo.report import demo_report
     from sap_core.demo.train import train_demo
 
-_LAZY = {"train_demo": "sap_core.demo.train", "demo_report": "sap_core.demo.report",
-         "build_tokenizer": "sap_core.demo.tokenizer"}
+_LAZY = {
+    "train_demo": "sap_core.demo.train",
+    "demo_report": "sap_core.demo.report",
+    "build_tokenizer": "sap_core.demo.tokenizer",
+}
 
 __all__ = [
-    "MODELS", "TASKS", "Example", "Fault", "Story", "answer_to", "build_tokenizer", "checkpoint_path", "demo_report",
-    "entropy_rate", "examples", "generate", "generate_stories", "story_faults", "summary_faults", "train_demo",
+    "MODELS",
+    "TASKS",
+    "Example",
+    "Fault",
+    "Story",
+    "answer_to",
+    "build_tokenizer",
+    "checkpoint_path",
+    "demo_report",
+    "entropy_rate",
+    "examples",
+    "generate",
+    "generate_stories",
+    "story_faults",
+    "summary_faults",
+    "train_demo",
 ]
 
 

@@ -46,7 +46,7 @@ def batch(step: int, *, size: int, seed: int, causal: bool) -> Batch:
     pool_index, place = divmod(step, _POOL_BATCHES)
     pool = _pool(pool_index, size, seed)
     order = random.Random(f"order {seed} {pool_index}").sample(range(_POOL_BATCHES), _POOL_BATCHES)
-    rows = pool[order[place] * size:(order[place] + 1) * size]
+    rows = pool[order[place] * size : (order[place] + 1) * size]
     ids = token_ids()
     lead = 1 if causal else 0
     needed = max(len(text) for text, _ in rows) + lead + 1
@@ -54,7 +54,7 @@ def batch(step: int, *, size: int, seed: int, causal: bool) -> Batch:
     tokens = np.full((size, length), ids[PAD] if causal else ids[EOS], dtype=np.int64)
     text_length, task_start = np.empty(size, np.int64), np.empty(size, np.int64)
     for i, (text, start) in enumerate(rows):
-        tokens[i, lead:lead + len(text)] = text
+        tokens[i, lead : lead + len(text)] = text
         tokens[i, lead + len(text)] = ids[EOS]
         text_length[i], task_start[i] = lead + len(text), lead + start
     if causal:

@@ -13,7 +13,7 @@ import math
 import random
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from sap_core.demo import grammar
 from sap_core.errors import InvalidInput, UnknownOption
@@ -63,7 +63,7 @@ def readable(tokens: list[str]) -> str:
 
 
 def generate(seed: int, task: str | None = None) -> Story:
-    """The story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it as the corpus does."""
+    """The story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
     return _generate(random.Random(f"story {seed}"), seed, task)
 
 
@@ -88,7 +88,7 @@ def plot_beats(plot: str) -> list[tuple[str, bool]]:
     return [(beat.rstrip("?"), not beat.endswith("?")) for beat in grammar.PLOTS[plot].split()]
 
 
-@lru_cache(maxsize=None)
+@cache
 def questions_of(plot: str) -> tuple[tuple[str, str], ...]:
     """The (question, answer) templates that may follow a story of this plot."""
     return grammar.QUESTIONS[""] + grammar.QUESTIONS[plot]
@@ -104,8 +104,13 @@ def entropy_rate(n: int = 4000, first_seed: int = 0) -> dict[str, float]:
     tokens = sum(s.n_tokens for s in stories) / n
     rate = nats / tokens
     spread = sum((s.nats - rate * s.n_tokens) ** 2 for s in stories) / (n - 1)
-    return {"nats_per_token": rate, "standard_error": math.sqrt(spread / n) / tokens,
-            "nats_per_text": nats, "tokens_per_text": tokens, "texts": n}
+    return {
+        "nats_per_token": rate,
+        "standard_error": math.sqrt(spread / n) / tokens,
+        "nats_per_text": nats,
+        "tokens_per_text": tokens,
+        "texts": n,
+    }
 
 
 class _Chooser:
@@ -121,7 +126,7 @@ class _Chooser:
 
     def weighted(self, shares: dict[str, float]) -> str:
         point = self._rng.random()
-        for option, share in shares.items():
+        for option, share in shares.items():  # noqa: B007 - the option at which the loop stops
             point -= share
             if point < 0:
                 break
@@ -181,10 +186,14 @@ def _cast(choose: _Chooser) -> dict[str, str]:
 
 #: role -> the words it is drawn from
 ROLE_WORDS = {
-    "hero": grammar.NAMES, "friend": grammar.NAMES,
-    "colour": grammar.COLOURS, "colour2": grammar.COLOURS,
-    "object": grammar.OBJECTS, "object2": grammar.OBJECTS,
-    "home": grammar.PLACES, "place": grammar.PLACES,
+    "hero": grammar.NAMES,
+    "friend": grammar.NAMES,
+    "colour": grammar.COLOURS,
+    "colour2": grammar.COLOURS,
+    "object": grammar.OBJECTS,
+    "object2": grammar.OBJECTS,
+    "home": grammar.PLACES,
+    "place": grammar.PLACES,
     "animal": grammar.ANIMALS,
 }
 

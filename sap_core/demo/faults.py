@@ -11,7 +11,7 @@ The kinds of fault:
     wording                           (only when strict) a sentence that no template tells
 
 A sentence that matches no template is not a fault in itself: it may tell its event in other words. Its names, things,
-places and pronouns are still held against the rest of the story, and it stands for one event that would else be missing.
+places and pronouns are still held against the rest of the story; it stands for one event that would else be missing.
 """
 
 from __future__ import annotations
@@ -64,8 +64,11 @@ def story_faults(text: str, strict: bool = False) -> list[Fault]:
     faults += _order_faults(reading)
     faults += _end_faults(reading)
     if strict:
-        faults += [Fault("wording", f"no template tells: {readable(tokens)}")
-                   for beat, _, _, tokens in reading.sentences if beat is None]
+        faults += [
+            Fault("wording", f"no template tells: {readable(tokens)}")
+            for beat, _, _, tokens in reading.sentences
+            if beat is None
+        ]
     if reading.summary is not None:
         faults += _summary_faults(reading, reading.summary)
     if reading.question is not None:
@@ -119,7 +122,7 @@ def _cut(tokens: list[str], marker: str) -> tuple[list[str], list[str] | None]:
     first, colon = words(marker)
     for i in range(len(tokens) - 1):
         if tokens[i] == first and tokens[i + 1] == colon:
-            return tokens[:i], tokens[i + 2:]
+            return tokens[:i], tokens[i + 2 :]
     return tokens, None
 
 
@@ -145,8 +148,7 @@ def _binding_faults(reading: Reading) -> list[Fault]:
 
 def _known_gender_slots(roles: dict[str, str]) -> dict[str, str]:
     slots = gender_slots(roles)
-    return {slot: word for slot, word in slots.items()
-            if ("friend" if slot.startswith("f") else "hero") in roles}
+    return {slot: word for slot, word in slots.items() if ("friend" if slot.startswith("f") else "hero") in roles}
 
 
 def _loose_faults(tokens: list[str], roles: dict[str, str]) -> list[Fault]:
@@ -177,7 +179,7 @@ def _order_faults(reading: Reading) -> list[Fault]:
         elif place[beat] <= reached:
             faults.append(Fault("order", f"told twice or too late: {readable(tokens)}"))
         else:
-            faults += _skipped(order[reached + 1:place[beat]], untold)
+            faults += _skipped(order[reached + 1 : place[beat]], untold)
             reached, untold = place[beat], 0
     return faults
 
@@ -205,8 +207,11 @@ def _summary_faults(reading: Reading, summary: list[str]) -> list[Fault]:
                 continue
             if plot != reading.plot:
                 return [Fault("plot", f"tells of '{plot}' in a story of '{reading.plot}': {readable(summary)}")]
-            return [Fault(SLOT_FAULT[slot], f"{word} instead of {reading.roles.get(slot)}: {readable(summary)}")
-                    for slot, word in found if reading.roles.get(slot) != word]
+            return [
+                Fault(SLOT_FAULT[slot], f"{word} instead of {reading.roles.get(slot)}: {readable(summary)}")
+                for slot, word in found
+                if reading.roles.get(slot) != word
+            ]
     return [Fault("plot", f"a summary that tells nothing that happened: {readable(summary)}")]
 
 

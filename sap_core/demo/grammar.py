@@ -220,7 +220,7 @@ BEATS = {
         "{fhe} worked for a long time while {hero} held the {colour2} {object2}.",
     ),
     "mend_done": (
-        "at last {friend} gave {him} the {object}, and it was like new.",
+        "at last {friend} gave {him} the {object}, and it was like new again.",
         "then {fhe} gave the {colour} {object} back to {hero}, and nobody could see that it had been broken.",
     ),
     "mend_thanks": (
@@ -269,17 +269,17 @@ BEATS = {
 #: A plot is its beats in order; a trailing "?" marks a beat that can be left out.
 PLOTS = {
     "lost": "open own friend weather? journey walk? lost_play lost_gone lost_cry? lost_help? lost_search? "
-            "lost_hint lost_found lost_end",
+    "lost_hint lost_found lost_end",
     "gift": "open own friend weather? journey walk? gift_sad gift_lonely gift_think gift_give gift_ask? "
-            "gift_answer gift_joy? gift_end",
+    "gift_answer gift_joy? gift_end",
     "trade": "open own friend weather? journey walk? trade_meet trade_look? trade_offer trade_wait? trade_yes "
-             "trade_swap trade_play? trade_end",
+    "trade_swap trade_play? trade_end",
     "thief": "open own friend weather? journey walk? thief_put thief_take thief_shout? thief_chase? thief_plan "
-             "thief_drop thief_back thief_thanks? thief_end",
+    "thief_drop thief_back thief_thanks? thief_end",
     "mend": "open own friend weather? journey walk? mend_jump mend_break mend_cry? mend_sorry? mend_offer mend_work? "
-            "mend_done mend_thanks? mend_end",
+    "mend_done mend_thanks? mend_end",
     "rescue": "open own friend weather? journey walk? rescue_hear rescue_see? rescue_try rescue_idea rescue_hold? "
-              "rescue_out rescue_glad? rescue_end",
+    "rescue_out rescue_glad? rescue_end",
 }
 
 #: Share of the stories that are brief: every "?" beat left out. In the others each is told with probability 1/2.

@@ -3,8 +3,8 @@
 Autoregressive: mean -ln p(next token); the tokens of an answer count several times, for they are two in a hundred.
 
 In both, a word that can be looked up (a name, colour, thing, place or animal that stands elsewhere in sight) counts
-more, the rarer its kind the more: about ten tokens in a hundred, they are what a story is right or wrong by, and without
-the weights the rare kinds are learned last. Every loss is still least at the true distribution of each token.
+more, the rarer its kind the more: about ten tokens in a hundred, they are what a story is right or wrong by, and
+without the weights the rare kinds are learned last. Every loss is still least at the true distribution of each token.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
     position = torch.arange(1, tokens.shape[1])
     weight = (tokens[:, 1:] != pad_id).float()
     in_task = (position >= torch.from_numpy(batch.task_start)[:, None]) & (
-        position < torch.from_numpy(batch.text_length)[:, None])
+        position < torch.from_numpy(batch.text_length)[:, None]
+    )
     weight = weight * torch.where(in_task, ANSWER_WEIGHT, 1.0)
     weight = weight * look_up_weights(tokens, torch.ones_like(tokens, dtype=torch.bool), causal=True)[:, 1:]
     weight = weight / weight.sum()
@@ -45,8 +46,9 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
     return [lambda r=r, w=w: loss(r, w) for r, w in zip(tokens.chunk(parts), weight.chunk(parts), strict=True)]
 
 
-def masked_losses(model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float,
-                  parts: int) -> list[Callable[[], Tensor]]:
+def masked_losses(
+    model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float, parts: int
+) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`.
 
     `ceiling`: largest share of a text that is masked, see `mask_ceiling`.

@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     by_shape.setdefault(tuple(p.shape), []).append(p)
             # stacks of a few equal matrices: large enough to be fast, enough of them to keep every core at work
-            stacks = [params[i:i + 6] for params in by_shape.values() for i in range(0, len(params), 6)]
+            stacks = [params[i : i + 6] for params in by_shape.values() for i in range(0, len(params), 6)]
             self._workers.map(lambda params, group=group: self._update(params, group), stacks)
 
     def _update(self, params: list[Tensor], group: dict) -> None:
@@ -65,14 +65,8 @@ def build_optimizers(model, lr: float, other_lr: float, workers: Workers) -> lis
     return [Muon(hidden, lr, workers), torch.optim.AdamW(rest, lr=other_lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
-def schedule(step: int, total: int, warmup: int = 50, decay_share: float = 0.4, restart_at: int = 0) -> float:
-    """Factor of the learning rate at this step: 0..1 over `warmup`, 1, then linearly to 0 over the last share.
-
-    With `restart_at` the whole of it happens twice, the second time from that step on.
-    """
-    if step < restart_at:
-        return schedule(step, restart_at, warmup, decay_share)
-    step, total = step - restart_at, total - restart_at
+def schedule(step: int, total: int, warmup: int = 50, decay_share: float = 0.4) -> float:
+    """Factor of the learning rate at this step: 0..1 over `warmup`, 1, then linearly to 0 over the last share."""
     decay_from = total * (1 - decay_share)
     falling = (total - step) / (total - decay_from) if step > decay_from else 1.0
     return min((step + 1) / warmup, falling, 1.0)

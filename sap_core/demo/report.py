@@ -27,8 +27,15 @@ _ROWS_AT_ONCE = 8
 _STORIES_READ = 64
 
 
-def demo_report(model_dir: str | Path, *, examples: int = 200, draws: int = 16, prompts: int = 32,
-                canvas: int = 128, progress: ProgressCallback = silent) -> dict[str, Any]:
+def demo_report(
+    model_dir: str | Path,
+    *,
+    examples: int = 200,
+    draws: int = 16,
+    prompts: int = 32,
+    canvas: int = 128,
+    progress: ProgressCallback = silent,
+) -> dict[str, Any]:
     """Measure the model in `model_dir`, write `report.json` there, and return it.
 
     Args:
@@ -81,7 +88,7 @@ def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
     clean = told = done = 0
     for length, group in sorted(by_length.items()):
         for start in range(0, len(group), _ROWS_AT_ONCE):
-            some = group[start:start + _ROWS_AT_ONCE]
+            some = group[start : start + _ROWS_AT_ONCE]
             written = write(model, [example.before for example in some], length=length)
             for i, example in enumerate(some):
                 text = f"{example.before} {model.decode(written.row(i, model.tokenizer.eos_token_id))}"
@@ -93,8 +100,12 @@ def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
                     kinds[kind] = kinds.get(kind, 0) + 1
             done += len(some)
             progress(Progress("write stories", done, count))
-    return {"stories": count, "without_fault": clean / count, "in_the_grammar": told / count,
-            "stories_with_fault_of_kind": dict(sorted(kinds.items()))}
+    return {
+        "stories": count,
+        "without_fault": clean / count,
+        "in_the_grammar": told / count,
+        "stories_with_fault_of_kind": dict(sorted(kinds.items())),
+    }
 
 
 def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[str, Any]:
@@ -105,8 +116,9 @@ def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[s
     rates, spreads, masses, path = [], [], [], None
     with TemporaryDirectory() as folder:
         for start in range(0, count, _ROWS_AT_ONCE):
-            run = capture(model, prompts=texts[start:start + _ROWS_AT_ONCE], length=canvas,
-                          out=Path(folder) / f"run-{start}")
+            run = capture(
+                model, prompts=texts[start : start + _ROWS_AT_ONCE], length=canvas, out=Path(folder) / f"run-{start}"
+            )
             for trajectory in run.trajectories:
                 by_layer = trajectory["received"].mean("head").values  # (step, layer, position)
                 dominant = dominant_positions(by_layer)

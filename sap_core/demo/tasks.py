@@ -76,8 +76,12 @@ def _example(story: Story, infill: bool) -> Example:
         return Example(story.task, story, f"{story.story} {grammar.SUMMARY}", story.summary, infill=infill)
     sentences = _sentences(story)
     first, last = (len(sentences) // 3, 2 * len(sentences) // 3) if infill else (1, len(sentences))
-    return Example(story.task, story, *(" ".join(part) for part in (
-        sentences[:first], sentences[first:last], sentences[last:])), infill=infill)
+    return Example(
+        story.task,
+        story,
+        *(" ".join(part) for part in (sentences[:first], sentences[first:last], sentences[last:])),
+        infill=infill,
+    )
 
 
 def _sentences(story: Story) -> list[str]:

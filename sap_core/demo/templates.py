@@ -9,20 +9,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from sap_core.demo import grammar
 from sap_core.demo.corpus import ROLE_WORDS, words
 
 #: slot -> word class; his / her / him are one class because "her" is two of them
 SLOT_CLASS = {
-    "hero": "NAME", "friend": "NAME", "colour": "COLOUR", "colour2": "COLOUR", "object": "OBJECT",
-    "object2": "OBJECT", "home": "PLACE", "place": "PLACE", "animal": "ANIMAL",
-    "he": "HE", "his": "HIS", "him": "HIS", "fhe": "HE", "fhis": "HIS", "fhim": "HIS", "girl": "GIRL",
+    "hero": "NAME",
+    "friend": "NAME",
+    "colour": "COLOUR",
+    "colour2": "COLOUR",
+    "object": "OBJECT",
+    "object2": "OBJECT",
+    "home": "PLACE",
+    "place": "PLACE",
+    "animal": "ANIMAL",
+    "he": "HE",
+    "his": "HIS",
+    "him": "HIS",
+    "fhe": "HE",
+    "fhis": "HIS",
+    "fhim": "HIS",
+    "girl": "GIRL",
 }
 #: slot -> the kind of fault that a wrong word in it is
-SLOT_FAULT = {slot: {"NAME": "name", "COLOUR": "colour", "OBJECT": "object", "PLACE": "place",
-                     "ANIMAL": "animal"}.get(kind, "pronoun") for slot, kind in SLOT_CLASS.items()}
+SLOT_FAULT = {
+    slot: {"NAME": "name", "COLOUR": "colour", "OBJECT": "object", "PLACE": "place", "ANIMAL": "animal"}.get(
+        kind, "pronoun"
+    )
+    for slot, kind in SLOT_CLASS.items()
+}
 WORD_CLASS = {word: SLOT_CLASS[role] for role, listed in ROLE_WORDS.items() for word in listed}
 WORD_CLASS |= {"he": "HE", "she": "HE", "his": "HIS", "her": "HIS", "him": "HIS", "girl": "GIRL", "boy": "GIRL"}
 
@@ -53,11 +70,11 @@ class Pattern:
         return tuple(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def pattern(template: str) -> Pattern:
     skeleton, slots, end = [], [], 0
     for slot in _SLOT.finditer(template):
-        plain = words(template[end:slot.start()])
+        plain = words(template[end : slot.start()])
         skeleton += [*plain, SLOT_CLASS[slot[1]]]
         slots += [None] * len(plain) + [slot[1]]
         end = slot.end()
@@ -78,8 +95,11 @@ def match_beat(tokens: list[str], at: int) -> tuple[str, int, tuple[tuple[str, s
 @lru_cache(maxsize=1)
 def beat_patterns() -> tuple[tuple[str, int, Pattern], ...]:
     """(beat, template number, pattern) of every template, longest first so that no match stops short."""
-    found = [(beat, i, pattern(template))
-             for beat, templates in grammar.BEATS.items() for i, template in enumerate(templates)]
+    found = [
+        (beat, i, pattern(template))
+        for beat, templates in grammar.BEATS.items()
+        for i, template in enumerate(templates)
+    ]
     return tuple(sorted(found, key=lambda row: -len(row[2].skeleton)))
 
 

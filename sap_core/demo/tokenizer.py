@@ -15,7 +15,7 @@ CONTEXT = 256
 
 
 def build_tokenizer(add_bos: bool):
-    """A `PreTrainedTokenizerFast`; `add_bos` makes every encoding begin with <bos>, as the autoregressive model wants."""
+    """A `PreTrainedTokenizerFast`; `add_bos`: every encoding begins with <bos>, as the autoregressive model wants."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -35,6 +35,13 @@ def build_tokenizer(add_bos: bool):
     if add_bos:
         core.post_processor = processors.TemplateProcessing(f"{BOS} $A", None, [(BOS, ids[BOS])])
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=PAD, bos_token=BOS, eos_token=EOS, mask_token=MASK, unk_token=UNK,
-        model_max_length=CONTEXT, padding_side="right", clean_up_tokenization_spaces=False,
+        tokenizer_object=core,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        mask_token=MASK,
+        unk_token=UNK,
+        model_max_length=CONTEXT,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
     )

@@ -35,24 +35,30 @@ class Recipe:
     muon_lr: float
     adam_lr: float
     decay_share: float
-    restart_at: int = 0
 
 
 RECIPES = {
-    AR: Recipe(steps=1200, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.4, restart_at=700),
-    DIFFUSION: Recipe(steps=2000, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.4),
+    AR: Recipe(steps=2000, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
+    DIFFUSION: Recipe(steps=5000, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
 CORES = 2
 _LOG_EVERY, _SAVE_EVERY = 25, 100
 
 
-def train_demo(out_dir: str | Path, *, seed: int = 0, recipes: dict[str, Recipe] | None = None,
-               report: bool = True, progress: ProgressCallback = silent) -> dict[str, Path]:
+def train_demo(
+    out_dir: str | Path,
+    *,
+    seed: int = 0,
+    recipes: dict[str, Recipe] | None = None,
+    report: bool = True,
+    progress: ProgressCallback = silent,
+) -> dict[str, Path]:
     """Train both models into `out_dir`/stories-ar and `out_dir`/stories-diffusion; returns the two folders.
 
-    With `report` each model is then measured (`demo_report`). A training that was stopped goes on from its last saved state; a finished one is left as it is. Raises InvalidInput
-    if a folder holds a model that was trained otherwise (another seed or recipe).
+    With `report` each model is then measured (`demo_report`). A training that was stopped goes on from its last saved
+    state; a finished one is left as it is. Raises InvalidInput if a folder holds a model that was trained otherwise
+    (another seed or recipe).
     """
     out, recipes = Path(out_dir), recipes or RECIPES
     folders = {name: out / name for name in (AR, DIFFUSION)}
@@ -80,9 +86,17 @@ def build_model(name: str, seed: int = 0):
 
     tokenizer = build_tokenizer(add_bos=name == AR)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=6,
-        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"
     if name == DIFFUSION:
@@ -94,16 +108,24 @@ def build_model(name: str, seed: int = 0):
         return LlamaForCausalLM(config), tokenizer
 
 
-def _train_one(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback,
-               start_from: Path | None) -> None:
+def _train_one(
+    name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback, start_from: Path | None
+) -> None:
     if (folder / "config.json").exists():
         return
     with Workers(CORES) as workers:
         _run(name, folder, recipe, seed, progress, start_from, workers)
 
 
-def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback,
-         start_from: Path | None, workers: Workers) -> None:
+def _run(
+    name: str,
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    progress: ProgressCallback,
+    start_from: Path | None,
+    workers: Workers,
+) -> None:
     model, tokenizer = build_model(name, seed)
     if start_from is not None:
         # through its own class: the file holds the tied matrix once
@@ -123,7 +145,7 @@ def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressC
         log, first = state["log"], state["step"]
     begun, seconds_before, recent = time.monotonic(), log[-1]["seconds"] if log else 0.0, []
     for step in range(first, recipe.steps):
-        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share, restart_at=recipe.restart_at)
+        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share)
         for optimizer, lr in zip(optimizers, base, strict=True):
             optimizer.param_groups[0]["lr"] = lr * factor
         drawn = batch(step, size=recipe.batch_size, seed=seed, causal=name == AR)
@@ -139,14 +161,27 @@ def _run(name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressC
             optimizer.zero_grad(set_to_none=True)
         done = step + 1
         if done % _LOG_EVERY == 0 or done == recipe.steps:
-            log.append({"step": done, "loss": round(sum(recent) / len(recent), 5), "lr_factor": round(factor, 4),
-                        "seconds": round(seconds_before + time.monotonic() - begun, 1)})
+            log.append(
+                {
+                    "step": done,
+                    "loss": round(sum(recent) / len(recent), 5),
+                    "lr_factor": round(factor, 4),
+                    "seconds": round(seconds_before + time.monotonic() - begun, 1),
+                }
+            )
             recent = []
         if done % _SAVE_EVERY == 0 and done < recipe.steps:
-            _save_state(state_file, {
-                "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
-                "generator": generator.get_state(), "log": log, "step": done,
-                "made_with": _made_with(name, recipe, seed)})
+            _save_state(
+                state_file,
+                {
+                    "model": model.state_dict(),
+                    "optimizers": [o.state_dict() for o in optimizers],
+                    "generator": generator.get_state(),
+                    "log": log,
+                    "step": done,
+                    "made_with": _made_with(name, recipe, seed),
+                },
+            )
         progress(Progress(f"train {name}", done, recipe.steps, data=log[-1] if log else {}))
     _save_finished(folder, model, tokenizer, log, _made_with(name, recipe, seed))
     state_file.unlink(missing_ok=True)

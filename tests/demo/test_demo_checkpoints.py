@@ -35,8 +35,15 @@ def test_the_package_goes_before_the_repository(tmp_path, monkeypatch):
 
 
 def test_everything_lies_beside_the_weights():
-    wanted = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-              "training_log.jsonl", "report.json"}
+    wanted = {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training_log.jsonl",
+        "report.json",
+    }
     for folder in FOLDERS.values():
         assert wanted <= {path.name for path in folder.iterdir()}
     total = sum(path.stat().st_size for folder in FOLDERS.values() for path in folder.iterdir())
@@ -64,6 +71,8 @@ def test_the_likelihood_of_the_report_holds(name):
 
 
 def test_reading_and_writing_stories_needs_no_torch():
-    code = ("import sys, sap_core.demo as d; d.generate_stories(2); d.story_faults('tom'); d.examples('story', 1); "
-            "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)")
+    code = (
+        "import sys, sap_core.demo as d; d.generate_stories(2); d.story_faults('tom'); d.examples('story', 1); "
+        "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -37,8 +37,11 @@ def test_stories_have_100_to_200_words_and_fit_the_context():
 
 def test_the_shortest_story_that_can_be_told_has_100_words():
     for plot in grammar.PLOTS:
-        shortest = sum(min(len(template.split()) for template in grammar.BEATS[beat])
-                       for beat, always in plot_beats(plot) if always)
+        shortest = sum(
+            min(len(template.split()) for template in grammar.BEATS[beat])
+            for beat, always in plot_beats(plot)
+            if always
+        )
         assert shortest >= 100, plot
 
 
@@ -71,8 +74,12 @@ def test_every_role_is_named_in_every_story_of_every_plot():
 
 
 def test_no_template_word_is_an_entity():
-    plain = {w for _, _, shape in beat_patterns() for w, slot in zip(shape.skeleton, shape.slots, strict=True)
-             if slot is None}
+    plain = {
+        w
+        for _, _, shape in beat_patterns()
+        for w, slot in zip(shape.skeleton, shape.slots, strict=True)
+        if slot is None
+    }
     assert not plain & set(WORD_CLASS)
 
 

@@ -1,16 +1,26 @@
 """Each kind of contradiction, put into clean stories, is found and named; clean stories stay clean."""
 
+import itertools
 import random
 
 import pytest
 
 from sap_core.demo import grammar
-from sap_core.demo.corpus import ROLE_WORDS, generate, gender_slots, generate_stories, words
+from sap_core.demo.corpus import ROLE_WORDS, gender_slots, generate, generate_stories, words
 from sap_core.demo.faults import KINDS, answer_to, story_faults, summary_faults
 
 STORIES = [generate(seed, "story") for seed in range(60)]
-KIND_OF = {"hero": "name", "friend": "name", "colour": "colour", "colour2": "colour", "object": "object",
-           "object2": "object", "home": "place", "place": "place", "animal": "animal"}
+KIND_OF = {
+    "hero": "name",
+    "friend": "name",
+    "colour": "colour",
+    "colour2": "colour",
+    "object": "object",
+    "object2": "object",
+    "home": "place",
+    "place": "place",
+    "animal": "animal",
+}
 
 
 def kinds(text, **how):
@@ -26,7 +36,7 @@ def swap_last(text, old, new):
     """The last mention of a word replaced: the story before it has established the right one."""
     tokens = words(text)
     at = len(tokens) - 1 - tokens[::-1].index(old)
-    return " ".join([*tokens[:at], new, *tokens[at + 1:]])
+    return " ".join([*tokens[:at], new, *tokens[at + 1 :]])
 
 
 def test_generated_texts_are_clean_in_both_forms():
@@ -71,13 +81,13 @@ def test_a_missing_end_is_found():
 
 
 def test_events_out_of_order_repeated_left_out_or_foreign_are_found():
-    for story, other in zip(STORIES, STORIES[1:], strict=False):
+    for story, other in itertools.pairwise(STORIES):
         told = sentences(story)
         swapped = [*told[:-3], told[-2], told[-3], told[-1]]
         assert kinds(" ".join(swapped)) & {"order", "plot"}
         assert "order" in kinds(" ".join([*told[:-1], told[-2], told[-1]]))
         always = next(i for i, (beat, _) in enumerate(story.beats) if beat == "journey")
-        assert "plot" in kinds(" ".join(told[:always] + told[always + 1:]))
+        assert "plot" in kinds(" ".join(told[:always] + told[always + 1 :]))
         if other.plot != story.plot:
             assert "plot" in kinds(" ".join([*told[:-1], sentences(other)[-2], told[-1]]))
 
@@ -91,7 +101,9 @@ def test_other_wording_is_no_fault_but_its_words_are_checked():
     assert story_faults(text) == []
     assert kinds(text, strict=True) == {"wording"}
     stranger = next(c for c in grammar.COLOURS if c not in story.roles.values())
-    assert kinds(text.replace(f"{hero} was happy about the {colour}", f"{hero} was happy about the {stranger}")) == {"colour"}
+    assert kinds(text.replace(f"{hero} was happy about the {colour}", f"{hero} was happy about the {stranger}")) == {
+        "colour"
+    }
     nobody = next(n for n in grammar.NAMES if n not in story.roles.values())
     assert kinds(text.replace(f"well , {hero}", f"well , {nobody}")) == {"name"}
 
@@ -100,7 +112,7 @@ def test_other_wording_stands_for_one_event():
     story = STORIES[0]
     told = sentences(story)
     at = next(i for i, (beat, _) in enumerate(story.beats) if beat == "journey")
-    assert story_faults(" ".join([*told[:at], "then they went away .", *told[at + 1:]])) == []
+    assert story_faults(" ".join([*told[:at], "then they went away .", *told[at + 1 :]])) == []
 
 
 @pytest.mark.parametrize("text", ["", ".", "the the the .", "tom", "question: who? answer: tom.", "<mask> <mask>"])

@@ -1,5 +1,7 @@
 """The three tasks: right answers score, wrong ones do not, and nothing is shown that should be written."""
 
+import itertools
+
 import pytest
 
 from sap_core.demo.corpus import words
@@ -20,9 +22,8 @@ def test_the_target_scores_and_nothing_does_not(task, infill):
 @pytest.mark.parametrize("task", TASKS)
 def test_another_examples_target_is_wrong(task):
     held_out = examples(task, 60)
-    wrong = [a for a, b in zip(held_out, held_out[1:], strict=False)
-             if words(a.target) != words(b.target) and not a.score(b.target)]
-    differing = [a for a, b in zip(held_out, held_out[1:], strict=False) if words(a.target) != words(b.target)]
+    wrong = [a for a, b in itertools.pairwise(held_out) if words(a.target) != words(b.target) and not a.score(b.target)]
+    differing = [a for a, b in itertools.pairwise(held_out) if words(a.target) != words(b.target)]
     assert len(wrong) == len(differing)
 
 
@@ -50,5 +51,5 @@ def test_examples_are_the_same_for_everyone_and_held_out():
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(UnknownOption, match="did you mean|Did you mean"):
+    with pytest.raises(UnknownOption, match=r"[Dd]id you mean"):
         examples("stories", 1)

@@ -27,7 +27,7 @@ def test_special_tokens_are_declared(tokenizer):
 def test_round_trips(tokenizer):
     for story in generate_stories(200, seed=3):
         ids = tokenizer(story.text)["input_ids"]
-        assert tokenizer.convert_ids_to_tokens(ids)[tokenizer.adds_bos:] == words(story.text)
+        assert tokenizer.convert_ids_to_tokens(ids)[tokenizer.adds_bos :] == words(story.text)
         text = tokenizer.decode(ids, skip_special_tokens=True)
         assert text == story.text
         assert tokenizer(text)["input_ids"] == ids

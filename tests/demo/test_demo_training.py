@@ -15,8 +15,10 @@ from sap_core.demo.parallel import Workers, accumulate_gradients
 from sap_core.demo.tokenizer import build_tokenizer
 from sap_core.errors import Cancelled, InvalidInput
 
-TINY = {name: train.Recipe(steps=4, batch_size=4, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5)
-        for name in (train.AR, train.DIFFUSION)}
+TINY = {
+    name: train.Recipe(steps=4, batch_size=4, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5)
+    for name in (train.AR, train.DIFFUSION)
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def test_ids_are_the_tokenizers():
 def test_a_batch_is_a_function_of_seed_and_step():
     a, b = (batch(37, size=4, seed=1, causal=True) for _ in range(2))
     assert np.array_equal(a.tokens, b.tokens)
-    assert not np.array_equal(a.tokens, batch(37, size=4, seed=2, causal=True).tokens[:, :a.tokens.shape[1]])
+    assert not np.array_equal(a.tokens, batch(37, size=4, seed=2, causal=True).tokens[:, : a.tokens.shape[1]])
 
 
 def test_causal_rows():
@@ -42,7 +44,7 @@ def test_causal_rows():
         text = tokenizer.decode(row[:length], skip_special_tokens=True)
         assert tokenizer(text)["input_ids"] == row[:length].tolist()
         assert row[length] == tokenizer.eos_token_id
-        assert (row[length + 1:] == tokenizer.pad_token_id).all()
+        assert (row[length + 1 :] == tokenizer.pad_token_id).all()
         tail = tokenizer.decode(row[start:length])
         assert text.endswith(tail) and (tail == "" or text[: -len(tail)].rstrip().endswith(("answer:", "summary:")))
 
@@ -87,7 +89,7 @@ def test_both_losses_of_a_uniform_model_are_ln_v():
     model, generator = Uniform(size), torch.Generator().manual_seed(0)
     with Workers(2) as workers:
         causal = objectives.causal_losses(model, batch(0, size=8, seed=0, causal=True), 0, 2)
-        masked = objectives.masked_losses(model, batch(0, size=8, seed=0, causal=False), 3, generator, 2)
+        masked = objectives.masked_losses(model, batch(0, size=8, seed=0, causal=False), 3, generator, 1.0, 2)
         for losses in (causal, masked):
             assert accumulate_gradients([model.logits], losses, workers) == pytest.approx(math.log(size), rel=1e-5)
 
