@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..progress import Progress, ProgressCallback, silent
+
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
@@ -27,7 +29,9 @@ def model_size(model: LoadedModel) -> dict[str, int]:
     }
 
 
-def generation_speed(models: list[LoadedModel], *, repeats: int = _REPEATS) -> list[dict[str, Any]]:
+def generation_speed(
+    models: list[LoadedModel], *, repeats: int = _REPEATS, progress: ProgressCallback = silent
+) -> list[dict[str, Any]]:
     """tokens_per_second of every model, from runs that take turns so that a busy machine disturbs all alike.
 
     Diffusion: a canvas of 128 tokens in 16 denoising steps. Autoregressive: 32 tokens, one after the other. Median of
@@ -37,6 +41,7 @@ def generation_speed(models: list[LoadedModel], *, repeats: int = _REPEATS) -> l
     written = [0] * len(models)
     for turn in range(repeats + 1):
         for i, model in enumerate(models):
+            progress(Progress("speed", turn * len(models) + i, (repeats + 1) * len(models), "Timing generation"))
             started = time.perf_counter()
             written[i] = _generate(model)
             if turn:

@@ -46,6 +46,7 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
     from ..pruning.apply import plan_pruning, prune
+    from .side_by_side import denoise_both, measure_both
 
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
@@ -56,6 +57,8 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
         models.keep_pruned(run.path, pruned)
         if dense.tokenizer is not None:
             result |= quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+            result["cost"] = measure_both(dense, pruned.model, progress)
+            result["denoising"] = denoise_both(dense, pruned.model, run.path, result["prompt"], spec.seed, progress)
         run.finish(result)
     return run.path
 

@@ -1,6 +1,9 @@
-"""Every measured plan as a point: what goes against what it costs in quality."""
+"""Every measured plan as a point: what is gained against what it costs in quality."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,62 +12,79 @@ import plotly.graph_objects as go
 from .theme import PATH, SERIES, base_figure
 
 SHAPES = ("circle", "square", "diamond", "triangle-up", "x", "star")
+# Beyond seven methods: the palette again, darker.
+COLOURS = (*SERIES, "#004B75", "#8A3D00", "#00664A", "#8C4B72", "#8F6200", "#2C6F96", "#3F3F3F")
+GREY = "#7F7F7F"
 
 
-def tradeoff(points: pd.DataFrame, *, current: str | None = None, height: int = 360) -> go.Figure:
-    """Method by colour, pattern by shape, error bars of one standard error, the frontier as a line.
+@dataclass(frozen=True)
+class Axis:
+    """A measured quantity: its column in the points, its title with the unit, d3 format, and which way is better."""
+
+    column: str
+    title: str
+    form: str = ""
+    high: bool = False
+
+
+def tradeoff(
+    points: pd.DataFrame,
+    best: pd.DataFrame,
+    cost: Axis,
+    quality: Axis,
+    *,
+    current: str | None = None,
+    methods: Sequence[str] | None = None,
+    height: int = 460,
+) -> go.Figure:
+    """Method by colour, pattern by shape, bars of one standard error, the frontier as a line.
 
     Args:
-        points: columns id, method, pattern, gone (share of all parameters, 0..1), loss (nats per token above dense),
-            error (standard error), label.
+        points: columns id, method, pattern, label, error (of the quality "loss"; others have none), and the axes' own.
+        best: the rows of ``points`` that no other beats, drawn as the frontier in this order.
         current: the id to ring.
+        methods: all methods in the order in which they take their colours; default: those of ``points``.
 
-    A point on the frontier has no other that removes at least as much at a smaller loss. Clicks carry the id as
-    ``customdata``.
+    Clicks carry the id as ``customdata``.
     """
     figure = base_figure(height)
-    best = frontier(points)
     figure.add_trace(
         go.Scatter(
-            x=best["gone"],
-            y=best["loss"],
-            mode="lines",
-            line={"color": "#7F7F7F", "dash": "dot"},
-            name="frontier",
-            hoverinfo="skip",
+            x=best[cost.column], y=best[quality.column], mode="lines", name="frontier", hoverinfo="skip",
+            line={"color": GREY, "dash": "dot"},
         )
-    )
-    methods, patterns = sorted(points["method"].unique()), sorted(points["pattern"].unique())
-    for (method, pattern), group in points.groupby(["method", "pattern"], sort=True):
+    )  # fmt: skip
+    present = set(points["method"])
+    order = [name for name in methods or sorted(present) if name in present]
+    patterns = sorted(points["pattern"].unique())
+    for method, pattern in ((m, p) for m in order for p in patterns):
+        group = points[(points["method"] == method) & (points["pattern"] == pattern)]
+        if group.empty:
+            continue
+        bars = {"type": "data", "array": group["error"].fillna(0), "thickness": 1} if quality.column == "loss" else None
         figure.add_trace(
             go.Scatter(
-                x=group["gone"],
-                y=group["loss"],
-                error_y={"type": "data", "array": group["error"].fillna(0), "thickness": 1},
+                x=group[cost.column],
+                y=group[quality.column],
+                error_y=bars,
                 mode="markers",
                 marker={
-                    "color": SERIES[methods.index(method) % len(SERIES)],
+                    "color": COLOURS[order.index(method) % len(COLOURS)],
                     "symbol": SHAPES[patterns.index(pattern) % len(SHAPES)],
-                    "size": 11,
+                    "size": [15 if run == current else 11 for run in group["id"]],
                     "line": {"width": [3 if run == current else 0 for run in group["id"]], "color": PATH},
                 },
                 customdata=np.stack([group["id"], group["label"]], axis=1),
                 name=f"{method}, {pattern}",
-                hovertemplate="%{customdata[1]}<br>%{x:.1%} gone<br>%{y:+.3f} nats/token<extra></extra>",
+                hovertemplate=f"%{{customdata[1]}}<br>{cost.title}: %{{x:{cost.form}}}"
+                f"<br>{quality.title}: %{{y:{quality.form}}}<extra></extra>",
                 selected={"marker": {"opacity": 1}},
                 unselected={"marker": {"opacity": 1}},
             )
         )
-    figure.add_hline(y=0, line={"width": 1, "color": "#7F7F7F"})
-    figure.update_xaxes(title="share of all parameters gone", tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(title="loss increase (nats per token, ± SE)", zeroline=False)
+    if quality.column == "loss":
+        figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    figure.update_xaxes(title=f"{cost.title}{' (more is better)' if cost.high else ''}", tickformat=cost.form)
+    figure.update_yaxes(title=f"{quality.title}{', ± SE' if quality.column == 'loss' else ''}", zeroline=False)
     figure.update_layout(clickmode="event+select", dragmode=False)
     return figure
-
-
-def frontier(points: pd.DataFrame) -> pd.DataFrame:
-    """The rows that no other beats in both, by what is gone, ascending."""
-    ordered = points.sort_values(["gone", "loss"], ascending=[False, True], kind="stable")
-    best = ordered["loss"].cummin()
-    keep = (ordered["loss"] <= best) & ~ordered.duplicated("loss")
-    return ordered[keep].sort_values("gone")
