@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import ModelProblem
 from .family import Family
 from .info import ModelInfo
+from .per_layer import kind_of
 from .source import Source
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ def native_config_object(info: ModelInfo) -> Any:
     model_type = fields.pop("model_type", None)
     for name in ("auto_map", "transformers_version", "_name_or_path"):
         fields.pop(name, None)
+    classes = per_layer_classes(info)
     try:
-        config = AutoConfig.for_model(model_type, **fields)
+        config = classes[0](**fields) if classes else AutoConfig.for_model(model_type, **fields)
     except Exception as error:  # each config class has its own kinds of complaint
         raise ModelProblem(f"{info.ref}: config.json does not fit its class ({_line(error)}).") from None
     config.name_or_path = info.path
@@ -71,9 +73,23 @@ def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
 
 def empty_module(info: ModelInfo, config: Any) -> nn.Module:
     """The native module on the meta device: names and shapes without memory."""
-    loader = loader_class(info.row)
+    loader = _loader(info)
     with torch.device("meta"):
         return loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
+
+
+def per_layer_classes(info: ModelInfo) -> tuple[Any, Any] | None:
+    """(config class, model class) of a model whose layers differ in width; None where all are alike."""
+    if not info.native_config.get("per_layer_config"):
+        return None
+    from .modeling_per_layer import per_layer
+
+    return per_layer(kind_of(info.native_config, info.ref))
+
+
+def _loader(info: ModelInfo) -> Any:
+    classes = per_layer_classes(info)
+    return classes[1] if classes else loader_class(info.row)
 
 
 def loader_class(row: Family) -> Any:
@@ -97,7 +113,7 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
     Raises:
         ModelProblem: tensors are missing, or transformers refuses them.
     """
-    loader, options = loader_class(info.row), dict(placing)
+    loader, options = _loader(info), dict(placing)
     if info.row.key_mapping:
         options["key_mapping"] = dict(info.row.key_mapping)
     try:
@@ -141,4 +157,3 @@ def quiet() -> Iterator[None]:
 def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) < 300 else f"{text[:300]} ..."
-

@@ -1,0 +1,52 @@
+"""Checkpoints whose layers differ in width: what such a folder holds beside its weights. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ModelProblem
+from .family import Config
+
+# Native classes in which each layer computes with the sizes of its own matrices, and their names in transformers.
+KINDS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+CODE = "modeling_per_layer.py"
+SIZES = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+
+
+def kind_of(config: Config, ref: str) -> str:
+    """The name in transformers of the class that a ``per_layer_config`` is read with.
+
+    Raises:
+        ModelProblem: a model type whose layers can't differ.
+    """
+    model_type = str(config.get("model_type"))
+    if model_type not in KINDS:
+        raise ModelProblem(
+            f"{ref}: config.json has per_layer_config, which is read for the types {', '.join(KINDS)}, not {model_type}."
+        )
+    return KINDS[model_type]
+
+
+def config_entries(config: Config, ref: str) -> Config:
+    """What config.json says so that transformers finds the code beside it."""
+    kind, module = kind_of(config, ref), CODE.removesuffix(".py")
+    names = {"AutoConfig": f"PerLayer{kind}Config", "AutoModelForCausalLM": f"PerLayer{kind}ForCausalLM"}
+    return {
+        "auto_map": {auto: f"{module}.{name}" for auto, name in names.items()},
+        "architectures": [names["AutoModelForCausalLM"]],
+    }
+
+
+def code_of(config: Config, ref: str) -> str:
+    """The text of the modelling file that goes into the folder."""
+    kind = kind_of(config, ref)
+    source = Path(__file__).with_name("modeling_per_layer.py").read_text(encoding="utf-8")
+    return f'{source}\n\nPerLayer{kind}Config, PerLayer{kind}ForCausalLM = per_layer("{kind}")\n'
+
+
+def brings_own_code(folder: Path, config: Config) -> bool:
+    """Whether a folder's modelling file is the one written here, to the letter, so that running it is no risk."""
+    path = folder / CODE
+    if not config.get("per_layer_config") or not path.is_file():
+        return False
+    return path.read_text(encoding="utf-8") == code_of(config, str(folder))
