@@ -75,10 +75,10 @@ def export_checkpoint(
         (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
         progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
         verification = _verified(aside) if verify else None
-        _write_manifest(aside, pruning, quality, verification, loader)
+        write_manifest(aside, pruning, quality, verification, loader)
         size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
         files = tuple(sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()))
-        _put_in_place(aside, target)
+        put_in_place(aside, target)
     except OSError as error:
         raise OperationFailed(f"Can't write {target}: {error.strerror or error}; nothing was left behind.") from error
     finally:
@@ -94,18 +94,23 @@ def check_export_folder(model: LoadedModel, out: str | os.PathLike, *, overwrite
     Raises:
         InvalidInput: it exists, can't be written, is where the model came from, or there is too little space.
     """
+    weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
+    return check_target(out, model.info.path, weights + _SPARE_BYTES, overwrite=overwrite)
+
+
+def check_target(out: str | os.PathLike, source: str | None, needed: int, *, overwrite: bool = False) -> Path:
+    """As `check_export_folder`, for ``needed`` bytes and a model that came from the folder ``source``."""
     target = check_new_folder(out, overwrite=overwrite)
     if target.is_dir():
-        if model.info.path and target.resolve() == Path(model.info.path).resolve():
+        if source and target.resolve() == Path(source).resolve():
             raise InvalidInput(f"{target} is the folder the model was loaded from; choose another.")
         if any(target.iterdir()) and not (target / "config.json").is_file():
             raise InvalidInput(f"{target} holds other things than a model; it stays as it is, choose another.")
     existing = next(parent for parent in (target, *target.parents) if parent.exists())
-    weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     free = shutil.disk_usage(existing).free
-    if free < weights + _SPARE_BYTES:
+    if free < needed:
         raise InvalidInput(
-            f"{existing} has {free / 2**30:.1f} GiB free but the export needs {(weights + _SPARE_BYTES) / 2**30:.1f}; "
+            f"{existing} has {free / 2**30:.1f} GiB free but the export needs {needed / 2**30:.1f}; "
             "free some space or choose another folder."
         )
     return target
@@ -146,7 +151,7 @@ def _verified(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _write_manifest(
+def write_manifest(
     folder: Path, pruning: dict | None, quality: dict | None, verification: dict | None, loader: str
 ) -> None:
     """Last of all files, so that its list covers every other; one copied from a source that was an export goes."""
@@ -167,7 +172,7 @@ def _write_manifest(
     )
 
 
-def _put_in_place(aside: Path, target: Path) -> None:
+def put_in_place(aside: Path, target: Path) -> None:
     """Renames; what is replaced is moved away first and deleted after."""
     if not target.exists():
         aside.rename(target)

@@ -10,6 +10,7 @@ import torch
 
 from ..errors import OperationFailed
 from .headers import INDEX, SINGLE, StoredTensor, read_headers
+from .info import ModelInfo
 from .loaded import LoadedModel
 from .source import SMALL_FILES
 
@@ -41,11 +42,16 @@ def save_checkpoint(model: LoadedModel, folder: Path) -> None:
     total = 0
     for name, tensors in by_file.items():
         total += _write_file(model, source / name, folder / name, tensors, state)
-    _copy_small_files(model, source, folder)
+    copy_small_files(model.info, str(model.dtype).removeprefix("torch."), folder)
     if not (source / SINGLE).is_file():
-        names = {tensor.key: tensor.file for tensor in stored}
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_index(folder, stored, total)
+
+
+def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> None:
+    """model.safetensors.index.json of a sharded checkpoint; ``total``: bytes of all its tensors."""
+    names = {tensor.key: tensor.file for tensor in stored}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_file(
@@ -78,13 +84,14 @@ def _check_covered(model: LoadedModel, stored: tuple[StoredTensor, ...], state: 
         raise OperationFailed(f"{len(lost)} weights have no name in the source's format, first {lost[0]}; not saved.")
 
 
-def _copy_small_files(model: LoadedModel, source: Path, folder: Path) -> None:
+def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
+    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one."""
+    source = Path(info.path)
     for pattern in COPIED:
         for path in source.glob(pattern):
             if path.name != INDEX:
                 shutil.copyfile(path, folder / path.name)
-    dtype = str(model.dtype).removeprefix("torch.")
-    if dtype != model.info.dtype:
-        config = dict(model.info.config)
+    if dtype != info.dtype:
+        config = dict(info.config)
         config["dtype" if "dtype" in config else "torch_dtype"] = dtype
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

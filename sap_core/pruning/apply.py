@@ -17,7 +17,7 @@ from . import heads as head_surgery
 from .allocation import ALLOCATIONS
 from .calibration import Calibration, check_source, read_calibration
 from .methods import METHODS, Method
-from .plan import PruningPlan, make_plan
+from .plan import PlannedMatrix, PruningPlan, make_plan
 from .removal import remove
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def plan_pruning(
         InvalidInput: as `prune`.
     """
     spec = _spec(model, spec, fields)
-    if _needs_texts(spec):
+    if needs_texts(spec):
         check_source(spec.calibration)
     if _measures(spec):
         dense = _loaded(model, spec)
-        return _measured_plan(dense, spec, _calibration(dense, spec) if _needs_texts(spec) else None, progress)
+        return _measured_plan(dense, spec, calibration_of(dense, spec) if needs_texts(spec) else None, progress)
     if isinstance(model, str):
         from ..models.info import inspect_model
 
@@ -106,14 +106,14 @@ def prepare(
         InvalidInput: as `prune`.
     """
     spec = _spec(model, spec, fields)
-    if _needs_texts(spec) and texts is None:
+    if needs_texts(spec) and texts is None:
         check_source(spec.calibration)
     dense = _loaded(model, spec)
-    _check_method(dense, METHODS[spec.method])
-    calibration = (texts or _calibration(dense, spec)) if _needs_texts(spec) else None
+    check_method(dense, METHODS[spec.method])
+    calibration = (texts or calibration_of(dense, spec)) if needs_texts(spec) else None
     if plan is None or plan.pending:
         return dense, spec, _measured_plan(dense, spec, calibration, progress), calibration
-    _check_plan(plan, dense.info, spec)
+    check_plan(plan, dense.info, spec)
     return dense, spec, plan, calibration
 
 
@@ -148,7 +148,7 @@ def _loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
     )
 
 
-def _check_method(model: LoadedModel, method: Method) -> None:
+def check_method(model: LoadedModel, method: Method) -> None:
     model.info.check_prunable()
     if not method.needs_mask_token:
         return
@@ -165,17 +165,17 @@ def _check_method(model: LoadedModel, method: Method) -> None:
 _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_temporal": "sink"}
 
 
-def _needs_texts(spec: PruneSpec) -> bool:
+def needs_texts(spec: PruneSpec) -> bool:
     measured = ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
     return METHODS[spec.method].needs_calibration or spec.compensate or measured
 
 
 def _measures(spec: PruneSpec) -> bool:
     """Whether the plan depends on more than the shapes of the model."""
-    return bool(ALLOCATIONS[spec.allocation].needs) or _chooses_heads(spec)
+    return bool(ALLOCATIONS[spec.allocation].needs) or chooses_heads(spec)
 
 
-def _chooses_heads(spec: PruneSpec) -> bool:
+def chooses_heads(spec: PruneSpec) -> bool:
     return spec.method == "heads" and spec.pattern == "unstructured" and spec.heads is None
 
 
@@ -185,7 +185,7 @@ def _measured_plan(
     """The plan after whatever it follows has been measured on the dense model."""
     needs = ALLOCATIONS[spec.allocation].needs
     ranking = None
-    if needs == "capture" or _chooses_heads(spec):
+    if needs == "capture" or chooses_heads(spec):
         ranking = head_surgery.ranking(dense, spec, progress)
     measured = None
     if needs == "capture":
@@ -197,7 +197,7 @@ def _measured_plan(
     return make_plan(dense.info, spec, ranking, measured)
 
 
-def _check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
+def check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
     if (plan.method, plan.pattern) != (spec.method, spec.pattern):
         raise InvalidInput(
             f"the plan is for {plan.method} {plan.pattern} but {spec.method} {spec.pattern} was asked; make a new plan."
@@ -211,7 +211,7 @@ def _check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
             )
 
 
-def _calibration(model: LoadedModel, spec: PruneSpec) -> Calibration:
+def calibration_of(model: LoadedModel, spec: PruneSpec) -> Calibration:
     tokenizer = model.tokenizer
     return read_calibration(
         spec.calibration,
@@ -234,16 +234,25 @@ def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | 
         zeros = weights - left
     else:
         weights, zeros = sum(row["rows"] * row["cols"] for row in rows), sum(row["zeros"] for row in rows)
+    found = {"sparsity": zeros / max(weights, 1), "matrices": rows, "parameters": model.info.parameters}
+    return report_from(plan, found, calibration, weights_sha256(model), seconds)
+
+
+def report_from(
+    plan: PruningPlan, found: dict[str, Any], calibration: Calibration | None, sha256: str, seconds: float
+) -> dict[str, Any]:
+    """The report of a pruning. ``found`` in the weights: sparsity, matrices, parameters; ``sha256``: as of
+    `weights_sha256`."""
     return {
         "method": plan.method,
         "pattern": plan.pattern,
         "allocation": plan.allocation,
-        "sparsity": zeros / max(weights, 1),
-        "matrices": rows,
+        "sparsity": found["sparsity"],
+        "matrices": found["matrices"],
         "heads": [list(head) for head in plan.heads],
-        "parameters": model.info.parameters,
+        "parameters": found["parameters"],
         "calibration": calibration.describe() if calibration else None,
-        "weights_sha256": weights_sha256(model),
+        "weights_sha256": sha256,
         "seconds": round(seconds, 3),
     }
 
@@ -251,21 +260,19 @@ def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | 
 def _matrix_rows(model: LoadedModel, plan: PruningPlan) -> list[dict[str, Any]]:
     """Per planned matrix that is still there: its size before, and how many of its weights are zero or gone."""
     linears = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
-    rows = []
-    for planned in plan.matrices:
-        if planned.name not in linears:
-            continue
-        left = int(torch.count_nonzero(linears[planned.name].weight))
-        size = planned.rows * planned.cols
-        rows.append(
-            {
-                "name": planned.name,
-                "layer": planned.layer,
-                "rows": planned.rows,
-                "cols": planned.cols,
-                "planned_zeros": planned.zeros,
-                "zeros": size - left,
-                "sparsity": 1 - left / size,
-            }
-        )
-    return rows
+    return [matrix_row(m, linears[m.name].weight) for m in plan.matrices if m.name in linears]
+
+
+def matrix_row(planned: PlannedMatrix, weight: torch.Tensor) -> dict[str, Any]:
+    """One planned matrix as it is now: its size before, and how many of its weights are zero or gone."""
+    left = int(torch.count_nonzero(weight))
+    size = planned.rows * planned.cols
+    return {
+        "name": planned.name,
+        "layer": planned.layer,
+        "rows": planned.rows,
+        "cols": planned.cols,
+        "planned_zeros": planned.zeros,
+        "zeros": size - left,
+        "sparsity": 1 - left / size,
+    }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ..evaluation.likelihood import text_likelihood
 from ..evaluation.texts import TextRow
@@ -32,13 +33,13 @@ def outlier_shares(
     """OWL (arXiv 2310.05175): the share of a layer's Wanda scores, on clean inputs, above 5 times their mean."""
     wanda = spec.model_copy(update={"method": "wanda"})
     norms = dense_statistics(model, wanda, calibration, progress)
-    shares = []
-    for layer in range(len(model.blocks)):
-        scores = torch.cat(
-            [score("wanda", module.weight.data, norms[name]).flatten() for name, module in model.linears(layer).items()]
-        )
-        shares.append(float((scores > OUTSTANDING * scores.mean()).float().mean()))
-    return shares
+    return [outlier_share(model.linears(layer), norms) for layer in range(len(model.blocks))]
+
+
+def outlier_share(linears: dict[str, nn.Linear], norms: dict[str, Tensor]) -> float:
+    """`outlier_shares` of one layer, from its matrices and the norms of their inputs by name."""
+    scores = torch.cat([score("wanda", module.weight.data, norms[name]).flatten() for name, module in linears.items()])
+    return float((scores > OUTSTANDING * scores.mean()).float().mean())
 
 
 def loss_increases(

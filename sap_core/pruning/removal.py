@@ -66,11 +66,11 @@ def remove(
         zero_heads(pruned, plan.heads)
         return pruned, {}
     each = each or (lambda layer, found: prune_block(pruned, layer, found, plan, spec.seed))
-    if calibration is not None and _sequential(spec):
+    if calibration is not None and is_sequential(spec):
         block_by_block(
             pruned,
-            _weighted_rows(dense, spec, calibration, progress),
-            _statistic(spec),
+            weighted_rows(dense, spec, calibration, progress),
+            statistic_of(spec),
             each,
             progress=progress,
         )
@@ -124,12 +124,12 @@ def dense_statistics(
 
     def measure() -> dict[str, Tensor]:
         if method.score == "taylor":
-            rows, clean = _rows(model, spec, calibration)
+            rows, clean = calibration_rows(model, spec, calibration)
             return taylor_scores(model, rows, clean, progress)
         if method.sinks == "each":
-            rows, _ = _rows(model, spec, calibration)
-            return one_shot(model, rows, _statistic(spec), sinks=True, progress=progress)
-        return one_shot(model, _weighted_rows(model, spec, calibration, progress), _statistic(spec), progress=progress)
+            rows, _ = calibration_rows(model, spec, calibration)
+            return one_shot(model, rows, statistic_of(spec), sinks=True, progress=progress)
+        return one_shot(model, weighted_rows(model, spec, calibration, progress), statistic_of(spec), progress=progress)
 
     if method.score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:
         return measure()
@@ -152,11 +152,11 @@ def prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: 
         weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
 
 
-def _sequential(spec: PruneSpec) -> bool:
+def is_sequential(spec: PruneSpec) -> bool:
     return METHODS[spec.method].sequential if spec.order == AUTO else spec.order == "sequential"
 
 
-def _statistic(spec: PruneSpec) -> Statistic:
+def statistic_of(spec: PruneSpec) -> Statistic:
     method = METHODS[spec.method]
     if method.score == "flap":
         return Moments
@@ -166,7 +166,7 @@ def _statistic(spec: PruneSpec) -> Statistic:
     return SumOfNorms if method.inputs == "noised" else RootMeanSquare
 
 
-def _rows(model: LoadedModel, spec: PruneSpec, calibration: Calibration) -> tuple[TokenRows, Tensor]:
+def calibration_rows(model: LoadedModel, spec: PruneSpec, calibration: Calibration) -> tuple[TokenRows, Tensor]:
     """The rows the method's inputs are, and the same rows unmasked, [N, S] each."""
     tokens = torch.from_numpy(calibration.tokens).to(model.device)
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
@@ -179,12 +179,19 @@ def _rows(model: LoadedModel, spec: PruneSpec, calibration: Calibration) -> tupl
     return TokenRows(tokens, weights), tokens
 
 
-def _weighted_rows(
-    model: LoadedModel, spec: PruneSpec, calibration: Calibration, progress: ProgressCallback
+def weighted_rows(
+    model: LoadedModel,
+    spec: PruneSpec,
+    calibration: Calibration,
+    progress: ProgressCallback,
+    sink_shares: Callable[[LoadedModel, Tensor, ProgressCallback], Tensor] = sink_shares,
 ) -> TokenRows:
-    """The rows with each token's weight lowered by how much of a sink it is, measured on the dense model."""
+    """The rows with each token's weight lowered by how much of a sink it is, measured on the dense model.
+
+    ``sink_shares``: how phi [N, S] is found; it is in another way where the model is not in memory.
+    """
     method = METHODS[spec.method]
-    rows, tokens = _rows(model, spec, calibration)
+    rows, tokens = calibration_rows(model, spec, calibration)
     if method.sinks == "none":
         return rows
     if method.sinks == "mean":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
-_ROWS_AT_ONCE = 16
+ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def one_shot(
     rows = rows_at_once(data.tokens.shape[1], modules.values())
     total = -(-len(data.tokens) // rows)
     for done, (tokens, weights) in enumerate(data.batches(rows)):
-        with torch.no_grad(), _inputs_of(modules) as inputs:
+        with torch.no_grad(), inputs_of(modules) as inputs:
             if sinks:
                 weights = weights * (1 - _sink_share(model, tokens))
             else:
                 model.logits(tokens)
-            _add(found, inputs, weights)
+            add_batch(found, inputs, weights)
         progress(Progress("calibrate", done + 1, total))
     return {name: one.result() for name, one in found.items()}
 
@@ -143,18 +143,18 @@ def block_by_block(
             modules = model.linears(layer)
             found = {name: statistic() for name in modules}
             for x, w in zip(hidden, weights, strict=True):
-                with _inputs_of(modules) as inputs:
-                    _run_block(block, x, calls[len(x)][layer])
-                    _add(found, inputs, w)
+                with inputs_of(modules) as inputs:
+                    run_block(block, x, calls[len(x)][layer])
+                    add_batch(found, inputs, w)
             prune_block(layer, {name: one.result() for name, one in found.items()})
             if layer + 1 < len(model.blocks):
-                hidden = [_run_block(block, x, calls[len(x)][layer]) for x in hidden]
+                hidden = [run_block(block, x, calls[len(x)][layer]) for x in hidden]
             progress(Progress("prune", layer + 1, len(model.blocks)))
 
 
 def sink_shares(model: LoadedModel, tokens: Tensor, progress: ProgressCallback = silent) -> Tensor:
     """phi [N, S] of ``tokens`` [N, S] on the model as it is."""
-    batches = tokens.split(_ROWS_AT_ONCE)
+    batches = tokens.split(ROWS_AT_ONCE)
     shares = []
     for done, batch in enumerate(batches):
         shares.append(_sink_share(model, batch))
@@ -165,7 +165,7 @@ def sink_shares(model: LoadedModel, tokens: Tensor, progress: ProgressCallback =
 def rows_at_once(length: int, modules: Iterable[nn.Linear]) -> int:
     """Batch size that keeps the held activations within bounds."""
     width = sum(module.in_features for module in modules)
-    return max(1, min(_ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
+    return max(1, min(ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
 
 
 def _squared_norms(x: Tensor, weights: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
         return sink_weights(recorder.collect().received).to(tokens.device)
 
 
-def _add(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
+def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
     """One batch into every layer's statistic; layers that share their input (q, k, v) share the work."""
     seen: dict[tuple, Tensor] = {}
     for name, x in inputs.items():
@@ -191,7 +191,7 @@ def _add(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: T
 
 
 @contextmanager
-def _inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
     tokens that other experts got."""
     inputs: dict[str, Tensor] = {}
@@ -246,6 +246,6 @@ def _first_block_inputs(
     return hidden, calls
 
 
-def _run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+def run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
     out = block(hidden, **kwargs)
     return out[0] if isinstance(out, tuple) else out
