@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidInput
-from .family import Config, Family
+from .family import RESIZABLE, Config, Family
 from .zoo import a2d, causal, diffusion_gemma, dream, llada, llada_moe, masked_lm, native_diffusion, remote, sdar
 
 FAMILIES: dict[str, Family] = {
@@ -68,13 +68,31 @@ def families_table() -> list[dict[str, Any]]:
             "title": family.title,
             "examples": family.examples,
             "objective": family.objective,
-            "loads_as": family.architecture or ("its own code" if family.remote_code else "its native class"),
+            "loads_as": _loads_as(family),
             "samplers": list(family.samplers),
-            "patterns": list(family.patterns),
-            "pruning": f"refused: {family.no_pruning}" if family.no_pruning else ", ".join(family.patterns),
+            "patterns": [*family.patterns, *family.units],
+            "pruning": _pruning(family),
             "export": family.export,
             "mask_token_id": family.mask_token_id,
             "remote_code": family.remote_code,
         }
         for family in FAMILIES.values()
     ]
+
+
+def _pruning(family: Family) -> str:
+    """The patterns in words: of single weights, then the units that are taken out whole and of which classes."""
+    if family.no_pruning:
+        return f"refused: {family.no_pruning}"
+    words = ", ".join(family.patterns)
+    if not family.units:
+        return words
+    resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
+    of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
+    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+
+
+def _loads_as(family: Family) -> str:
+    if family.remote_code:
+        return "its own code"
+    return family.architecture or (f"native {', '.join(family.natives)}" if family.natives else "its native class")

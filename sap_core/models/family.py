@@ -16,6 +16,8 @@ Config = dict[str, Any]
 MASKED_DIFFUSION = "masked_diffusion"
 AUTOREGRESSIVE = "autoregressive"
 PATTERNS = ("unstructured", "2:4", "4:8")
+# Native classes whose sizes are free of each other, and in which a smaller shape is a matter of config.json.
+RESIZABLE = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Family:
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
         architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        natives: Where ``architecture`` is "", the model types that ``native_config`` can give; empty: any.
         tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
         mask_token_id: Used where neither config nor tokenizer declare one.
@@ -40,7 +43,10 @@ class Family:
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
         samplers: Names in `sap_core.samplers.rules.SAMPLERS`, the default first.
-        patterns: Pruning patterns that work on it; empty with ``no_pruning`` saying why.
+        patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
+        units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
+            `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
+        own_names: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
         no_pruning: Reason why pruning is refused; "" where it is not.
         export: What an exported folder is, in a few words.
         remote_code: The model's own Python code is needed, hence the user's consent.
@@ -56,6 +62,7 @@ class Family:
     samplers: tuple[str, ...]
     native_config: Callable[[Config], Config] = dict
     architecture: str = ""
+    natives: tuple[str, ...] = ()
     tokenizer: str = ""
     key_mapping: tuple[tuple[str, str], ...] = ()
     mask_token_id: int | None = None
@@ -66,6 +73,8 @@ class Family:
     closes_canvas: bool = False
     block_size: Callable[[Config], int | None] = lambda config: None
     patterns: tuple[str, ...] = PATTERNS
+    units: tuple[str, ...] = ()
+    own_names: tuple[tuple[str, str], ...] = ()
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False

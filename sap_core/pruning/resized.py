@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,13 +17,11 @@ from ..models.loaded import LoadedModel
 from ..models.source import SMALL_FILES
 from .units import Shape, needs_mistral
 
-# What a family's config.json calls the sizes, where it is not the native name.
-OWN_NAMES = {"llada": {"intermediate_size": "mlp_hidden_size"}}
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
 
 
 class ResizedModel(LoadedModel):
-    """As `LoadedModel`; ``save`` writes the current shapes instead of the source's."""
+    """What every family's adapter becomes here: ``save`` writes the current shapes instead of the source's."""
 
     def save(self, folder: str | Path) -> None:
         """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
@@ -68,7 +67,15 @@ def resize(model: LoadedModel, shape: Shape) -> ResizedModel:
     )
     for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"):
         setattr(model.module.config, name, native[name])
-    return ResizedModel(model.module, model.tokenizer, small)
+    return _resized(type(model))(model.module, model.tokenizer, small)
+
+
+@cache
+def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
+    """The family's own adapter, saved in its current shapes: what it computes must not change with its size."""
+    if issubclass(adapter, ResizedModel):
+        return adapter
+    return type(f"Resized{adapter.__name__}", (ResizedModel, adapter), {})
 
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
@@ -89,7 +96,7 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
     native = {**info.native_config, **sizes}
     if info.config.get("model_type") == info.native_config.get("model_type"):
         return {**info.config, **sizes}, native
-    renamed = OWN_NAMES.get(info.family, {})
+    renamed = dict(info.row.own_names)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
     own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
     return {**info.config, **own}, native

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
+from ..models.family import RESIZABLE
 from .methods import UNITS
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 # What each unit needs to find in a block.
 PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
-# Native classes whose sizes are free of each other, and in which a smaller shape is a matter of config.json.
-RESIZABLE = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,14 @@ class Shape:
 
 
 def supported_units(info: ModelInfo) -> tuple[str, ...]:
-    """The units that can be taken out of this model and saved in a format that loads."""
-    kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
-    if info.native_config.get("model_type") not in RESIZABLE or info.row.remote_code:
+    """The units that can be taken out of this model and saved in a format that loads.
+
+    The table of families says which; a family's own code may know a smaller feed-forward, but no head size of its own.
+    """
+    if info.native_config.get("model_type") not in RESIZABLE:
         return ()
-    there = tuple(unit for unit in UNITS if all(set(PARTS[unit]) <= kind for kind in kinds))
-    # A family's own code reads its own config: it knows a smaller feed-forward, but no head size of its own.
-    return there if info.config.get("model_type") == info.native_config["model_type"] else there[1:2]
+    kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
+    return tuple(unit for unit in UNITS if unit in info.row.units and all(set(PARTS[unit]) <= kind for kind in kinds))
 
 
 def remaining_shape(info: ModelInfo, unit: str, share: float, compensate: bool = False) -> tuple[Shape, int]:

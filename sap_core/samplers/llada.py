@@ -34,8 +34,7 @@ def keep_above_threshold(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
     predicted = predict(moment.logits, moment.temperature, moment.generator)
     score = probability(moment.logits, predicted)
     sure = moment.over_canvas(score, 0.0).ge(moment.threshold) & moment.allowed
-    # What is left is shared anew, so that tokens written early leave more time for the rest.
-    share = even_share(moment.allowed.sum(1), 0, moment.steps - moment.step)
+    share = even_share(moment.start, moment.step, moment.steps)
     least = top_positions(moment.over_canvas(score, 0.0), moment.allowed, share)
     return predicted, score, sure | least
 

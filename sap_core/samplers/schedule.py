@@ -70,8 +70,9 @@ def times(moment: Moment) -> tuple[float, float]:
 
 def opening(moment: Moment) -> float:
     """1 - s / t, the probability that a mask opens at this step; 1 at the last."""
-    before, after = times(moment)
-    return 1.0 if moment.step == moment.steps - 1 else 1 - after / before
+    line = torch.linspace(1, EPSILON, moment.steps + 1)
+    # In float32, as Dream's code has it: how many masks open is a whole number that the last bit can decide.
+    return 1.0 if moment.step == moment.steps - 1 else float(1 - line[moment.step + 1] / line[moment.step])
 
 
 def tempered(moment: Moment) -> Tensor:

@@ -31,8 +31,10 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         objective=MASKED_DIFFUSION,
         matches=lambda config: native_type(config) in NATIVE and bool(config.get("block_size")) == blocks,
         native_config=native_config,
+        natives=tuple(NATIVE),
         block_size=lambda config: config.get("block_size"),
         samplers=samplers,
+        units=("channels",),
         export="original names and config",
         adapter=adapter,
     )
@@ -51,6 +53,6 @@ BLOCKS = _family(
     "A2D, block diffusion",
     "Tiny-A2D trained with BD3-LM; config.json must say block_size",
     True,
-    ("low_confidence_static", "low_confidence_dynamic"),
+    ("low_confidence_static", "low_confidence_dynamic", "confidence_threshold"),
     "sap_core.models.block_causal:BlockCausalModel",
 )

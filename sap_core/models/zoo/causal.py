@@ -19,4 +19,5 @@ FAMILY = Family(
     # Whoever declares a model autoregressive wants the causal mask, whatever else its config says.
     native_config=lambda config: {name: value for name, value in config.items() if name != "is_causal"},
     samplers=("autoregressive",),
+    units=("heads", "channels", "layers"),
 )

@@ -26,5 +26,6 @@ FAMILY = Family(
     mask_token_id=151666,
     shift_logits=True,
     samplers=("entropy", "origin", "maskgit_plus", "topk_margin", "confidence_threshold"),
+    units=("channels",),
     export="original names and config",
 )

@@ -87,5 +87,7 @@ FAMILY = Family(
     key_mapping=KEYS,
     mask_token_id=126336,
     samplers=("low_confidence", "random", "confidence_threshold"),
+    units=("channels",),
+    own_names=(("intermediate_size", "mlp_hidden_size"),),
     export="original names and config",
 )

@@ -21,6 +21,7 @@ FAMILY = Family(
     examples="demo:stories-diffusion; any such model with is_causal false in its config.json",
     objective=MASKED_DIFFUSION,
     matches=matches,
+    natives=BIDIRECTIONAL,
     native_config=lambda config: {**config, "is_causal": False},
     bans_mask=True,
     samplers=(
@@ -33,4 +34,5 @@ FAMILY = Family(
         "entropy",
         "mdlm",
     ),
+    units=("heads", "channels", "layers"),
 )

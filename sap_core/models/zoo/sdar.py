@@ -21,10 +21,12 @@ FAMILY = Family(
     objective=MASKED_DIFFUSION,
     matches=model_type_is(*NATIVE),
     native_config=native_config,
+    natives=("qwen3", "qwen3_moe"),
     tokenizer="Qwen2Tokenizer",
     mask_token_id=151669,
     block_size=lambda config: config.get("block_size") or BLOCK_SIZE,
-    samplers=("low_confidence_dynamic", "low_confidence_static"),
+    samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
+    units=("channels",),
     export="original names and config",
     adapter="sap_core.models.block_causal:BlockCausalModel",
 )
