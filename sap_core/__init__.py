@@ -26,6 +26,7 @@ _HOME = {
     "plan_pruning": "pruning",
     "prune": "pruning",
     "prune_progressively": "pruning",
+    "prune_checkpoint": "export",
     "SinkAwarePruner": "pruning",
     "evaluate": "evaluation.verb",
     "export_checkpoint": "export",

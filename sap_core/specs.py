@@ -167,9 +167,24 @@ class PruneSpec(ModelOptions, CalibrationOptions):
             raise InvalidInput(f"allocation_table belongs to allocation 'table', not to '{self.allocation}'.")
         if self.method != "heads" and self.heads is not None:
             raise InvalidInput(f"heads belong to method 'heads', not to '{self.method}'; leave them out.")
-        if self.method != "heads" and self.allocation != "instability" and self.run is not None:
-            raise InvalidInput("run belongs to method 'heads' and to allocation 'instability'; leave it out.")
+        if self.run is not None and "heads" not in (self.method, self.pattern) and self.allocation != "instability":
+            raise InvalidInput(
+                "run belongs to method 'heads', pattern 'heads' and allocation 'instability'; leave it out."
+            )
+        check_mode(self)
         return self
+
+
+class PruneCheckpointSpec(PruneSpec):
+    """Prune from files to files, one block in memory at a time, for models that do not fit the memory.
+
+    Goes on where it was interrupted; see `sap_core.prune_checkpoint` for what can be pruned this way.
+    """
+
+    kind: Literal["prune_checkpoint"] = "prune_checkpoint"
+    out: str = Field(description="folder to write; must not exist unless overwrite")
+    overwrite: bool = False
+    verify: bool = Field(True, description="load the result in a fresh process, where it fits the memory")
 
 
 class EvaluateSpec(ModelOptions):
@@ -242,7 +257,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         UnknownOption: no such kind.
         InvalidInput: a field does not fit.
     """
-    known = (CaptureSpec, PruneSpec, EvaluateSpec, ExportSpec, SweepSpec, AttentionMapSpec)
+    known = (CaptureSpec, PruneSpec, PruneCheckpointSpec, EvaluateSpec, ExportSpec, SweepSpec, AttentionMapSpec)
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     kind = document.get("kind")
     if kind not in kinds:

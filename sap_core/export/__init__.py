@@ -5,6 +5,8 @@ from importlib import import_module
 _HOME = {
     "ExportReport": "checkpoint",
     "export_checkpoint": "checkpoint",
+    "PrunedCheckpoint": "streamed",
+    "prune_checkpoint": "streamed",
     "verify_checkpoint": "verify",
 }
 __all__ = sorted(_HOME)

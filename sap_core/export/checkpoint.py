@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 # Room beside the weights for tokenizer, card and the logits for checking.
-_SPARE_BYTES = 64 << 20
+SPARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def export_checkpoint(
         loader = loads_with(model.info)
         (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
         progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
-        verification = _verified(aside) if verify else None
+        verification = verified(aside) if verify else None
         write_manifest(aside, pruning, quality, verification, loader)
         size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
         files = tuple(sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()))
@@ -95,7 +95,7 @@ def check_export_folder(model: LoadedModel, out: str | os.PathLike, *, overwrite
         InvalidInput: it exists, can't be written, is where the model came from, or there is too little space.
     """
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
-    return check_target(out, model.info.path, weights + _SPARE_BYTES, overwrite=overwrite)
+    return check_target(out, model.info.path, weights + SPARE_BYTES, overwrite=overwrite)
 
 
 def check_target(out: str | os.PathLike, source: str | None, needed: int, *, overwrite: bool = False) -> Path:
@@ -138,10 +138,11 @@ def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, qual
         pruning=pruning,
         quality=quality,
         size=model_size(model),
+        own_code=bool(model.info.config.get("per_layer_config")),
     )
 
 
-def _verified(folder: Path) -> dict[str, Any]:
+def verified(folder: Path) -> dict[str, Any]:
     found = verify_checkpoint(folder)
     if not found["equal"]:
         raise OperationFailed(

@@ -1,0 +1,189 @@
+"""`prune_checkpoint`: from a checkpoint to a pruned checkpoint, for models that do not fit the memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput, OperationFailed
+from ..models.memory import available_memory
+from ..progress import Progress, ProgressCallback, silent
+from ..pruning.apply import calibration_of, check_method, needs_texts, report_from
+from ..pruning.calibration import check_source
+from ..pruning.methods import METHODS
+from ..pruning.streamed.engine import check_supported, disk_needed, prune_blocks, streamed_plan, written_weights
+from ..pruning.streamed.shell import StreamedModel, open_streamed
+from ..pruning.streamed.tensors import StoredWeights, WeightsWriter
+from ..pruning.streamed.workspace import Workspace, workspace
+from ..runs.manifest import versions
+from ..specs import PruneCheckpointSpec, PruneSpec
+from .card import loading_code, model_card
+from .checkpoint import SPARE_BYTES, ExportReport, check_target, put_in_place, verified, write_manifest
+from .verify import auto_class, loads_with, write_expected
+
+if TYPE_CHECKING:
+    from ..pruning.calibration import Calibration
+    from ..pruning.plan import PruningPlan
+
+# Memory must exceed a checkpoint by this share for it to be loaded whole for a check.
+_SLACK = 1.2
+
+
+@dataclass(frozen=True)
+class PrunedCheckpoint:
+    """What `prune_checkpoint` made: the folder, the plan it followed, what was found in the weights, how it was
+    written."""
+
+    folder: Path
+    plan: PruningPlan
+    spec: PruneSpec
+    report: dict[str, Any]
+    export: ExportReport
+
+
+def prune_checkpoint(
+    source: str | None = None,
+    out: str | os.PathLike | None = None,
+    *,
+    spec: PruneSpec | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> PrunedCheckpoint:
+    """Prunes the checkpoint ``source`` into the folder ``out``, one block in memory at a time.
+
+    The result is that of `prune` and `export_checkpoint`, bit for bit on one machine, for every method, pattern and
+    allocation that does not need the whole model at once. Hidden states and the unfinished result are kept in a hidden
+    folder beside ``out``; interrupted in any way, the same call goes on after the last finished block. ``out`` appears
+    when it is complete.
+
+    Args:
+        source: demo:NAME, a folder, or a Hub id.
+        spec: In the place of ``source`` and the fields of `PruneSpec` (method, sparsity, pattern, calibration ...); a
+            `PruneCheckpointSpec` says ``out``, ``overwrite`` and ``verify`` too.
+        verify: Load the result whole in a fresh process and compare logits, if the memory for that is there; if it is
+            not, the report's ``verification`` is None.
+
+    Raises:
+        InvalidInput: what can't be done as asked, before any long work; the folder beside ``out`` belongs to another
+            pruning.
+        OperationFailed: the written folder gives other logits, or the disk is full.
+        Cancelled: from ``progress``; finished blocks are kept.
+    """
+    started = time.perf_counter()
+    if spec is None:
+        spec = PruneSpec.build(**{"model": source} | fields)
+    elif fields or source is not None:
+        raise InvalidInput("give a spec, or a source and fields, not both.")
+    if isinstance(spec, PruneCheckpointSpec):
+        out, overwrite, verify = out or spec.out, spec.overwrite, spec.verify
+        spec = PruneSpec.build(**{name: getattr(spec, name) for name in PruneSpec.model_fields if name != "kind"})
+    if out is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    check_supported(spec)
+    if needs_texts(spec):
+        check_source(spec.calibration)
+    progress(Progress("load", 0, 1, "Reading the model's headers"))
+    loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
+    streamed = open_streamed(spec.model, **{name: getattr(spec, name) for name in loading})
+    check_method(streamed.model, METHODS[spec.method])
+    target = check_target(out, streamed.model.info.path, 0, overwrite=overwrite)
+    calibration = calibration_of(streamed.model, spec) if needs_texts(spec) else None
+    aside = target.with_name(f".{target.name}.streamed")
+    writer = WeightsWriter(streamed.weights, aside / "weights", streamed.dtype)
+    needed = disk_needed(streamed, spec, calibration, writer.total) + SPARE_BYTES - _used(aside)
+    check_target(out, streamed.model.info.path, needed, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with workspace(aside, _job(streamed, spec, calibration)) as work:
+            plan = streamed_plan(streamed, spec, calibration, work, progress)
+            rows = prune_blocks(streamed, spec, plan, calibration, work, writer, progress)
+            written = StoredWeights(work.weights)
+            sha256, size = written_weights(written, streamed.names)
+            zeros, total = (
+                sum(part) for part in zip(*((r["zeros"], r["rows"] * r["cols"]) for r in rows), strict=True)
+            )
+            found = {
+                "sparsity": zeros / total,
+                "matrices": rows,
+                "parameters": streamed.model.info.parameters,
+            }
+            report = report_from(plan, found, calibration, sha256, time.perf_counter() - started)
+            pruning = {"spec": spec.model_dump(mode="json"), "plan": plan.to_dict(), "report": report}
+            export = _finish(streamed, writer, work, target, pruning, size, verify, progress)
+            work.remove()
+    except OSError as error:
+        raise OperationFailed(
+            f"Can't write {target}: {error.strerror or error}; finished blocks are in {aside}, the same call goes on."
+        ) from error
+    return PrunedCheckpoint(target, plan, spec, report, export)
+
+
+def _finish(
+    streamed: StreamedModel,
+    writer: WeightsWriter,
+    work: Workspace,
+    target: Path,
+    pruning: dict[str, Any],
+    size: dict[str, int],
+    verify: bool,
+    progress: ProgressCallback,
+) -> ExportReport:
+    """Everything beside the weights, the checks, and the rename."""
+    from ..models.headers import SINGLE
+    from ..models.saving import copy_small_files, write_index
+
+    info, folder = streamed.model.info, work.weights
+    progress(Progress("export", 0, 2, "checking what was written"))
+    copy_small_files(info, str(streamed.dtype).removeprefix("torch."), folder)
+    if not (folder / SINGLE).is_file():
+        write_index(folder, streamed.weights.tensors, writer.total)
+    device = str(streamed.model.device)
+    with open_streamed(str(folder), device=device, mask_token_id=info.mask_token_id).on_demand() as model:
+        write_expected(model, folder)
+    loader, auto = loads_with(info), auto_class(info)
+    card = model_card(
+        name=target.name,
+        source=info.ref,
+        objective=info.objective,
+        loader=loader,
+        auto_class=auto,
+        pruning=pruning,
+        quality=None,
+        size=size,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    verification = None
+    if verify and writer.total * _SLACK < available_memory():
+        progress(Progress("export", 1, 2, "loading it in a fresh process"))
+        verification = verified(folder)
+    write_manifest(folder, pruning, None, verification, loader)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    total = sum(path.stat().st_size for path in paths)
+    files = tuple(path.relative_to(folder).as_posix() for path in paths)
+    put_in_place(folder, target)
+    progress(Progress("export", 2, 2))
+    return ExportReport(target, total, files, loader, loading_code(loader, auto, str(target)), verification)
+
+
+def _job(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None) -> dict[str, Any]:
+    """What decides the bytes of the result: an interrupted pruning goes on only if all of it is the same."""
+    files = sorted({place.path for place in streamed.weights.places.values()})
+    return {
+        "spec": spec.model_dump(mode="json", exclude={"name"}),
+        "source": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
+        "calibration": None if calibration is None else calibration.describe()["sha256"],
+        "device": streamed.model.device.type,
+        "versions": versions(),
+    }
+
+
+def _used(folder: Path) -> int:
+    """Bytes of disk that an earlier run holds already."""
+    if not folder.is_dir():
+        return 0
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,223 @@
+"""Prunes block by block, from a checkpoint's files to those of another: one block in memory, the next on its way.
+
+What is computed is what `sap_core.pruning.removal` computes on a model in memory, in the same batches: the weights that
+come out are the same bit for bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...errors import InvalidInput
+from ...progress import ProgressCallback
+from ..allocation import ALLOCATIONS
+from ..apply import chooses_heads, matrix_row
+from ..evidence import head_stability, outlier_share
+from ..heads import rank_from_run, zero_heads
+from ..methods import METHODS, parse_pattern
+from ..plan import PruningPlan, make_plan
+from ..removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
+from ..statistics import (
+    ROWS_AT_ONCE,
+    RootMeanSquare,
+    Statistic,
+    TokenRows,
+    add_batch,
+    inputs_of,
+    rows_at_once,
+)
+from .sinks import streamed_sink_shares
+from .stage import Stage
+from .tensors import StoredWeights, WeightsWriter
+
+if TYPE_CHECKING:
+    from ...specs import PruneSpec
+    from ..calibration import Calibration
+    from .shell import StreamedModel
+    from .workspace import Workspace
+
+
+def check_supported(spec: PruneSpec) -> None:
+    """InvalidInput with what is supported, for a pruning that needs the whole model at once."""
+    method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
+    if pattern.unit:
+        raise InvalidInput(
+            f"pattern {spec.pattern} gives the model another shape, which streamed pruning can't; it supports "
+            "unstructured and N:M. Prune in memory instead."
+        )
+    if method.score == "taylor":
+        known = ", ".join(name for name, row in METHODS.items() if row.score not in ("taylor", "flap"))
+        raise InvalidInput(f"method 'taylor' needs gradients of the whole model; streamed pruning supports: {known}.")
+    if spec.allocation == "sensitivity":
+        known = ", ".join(name for name in ALLOCATIONS if name != "sensitivity")
+        raise InvalidInput(
+            f"allocation 'sensitivity' measures the whole model once per layer; streamed pruning supports: {known}."
+        )
+    if spec.run is None and (chooses_heads(spec) or spec.allocation == "instability"):
+        what = "method 'heads'" if chooses_heads(spec) else "allocation 'instability'"
+        raise InvalidInput(f"{what} would have to generate with the whole model; give a finished capture run with run.")
+
+
+def streamed_plan(
+    streamed: StreamedModel,
+    spec: PruneSpec,
+    calibration: Calibration | None,
+    work: Workspace,
+    progress: ProgressCallback,
+) -> PruningPlan:
+    """The plan; for allocation owl after a walk that measures the dense model. Raises InvalidInput."""
+    info = streamed.model.info
+    ranking = rank_from_run(spec.run) if spec.run is not None else None
+    measured = None
+    needs = ALLOCATIONS[spec.allocation].needs
+    if needs == "capture":
+        measured = head_stability(ranking)
+    elif needs == "inputs":
+        measured = _outlier_shares(streamed, spec, calibration, work, progress)
+    return make_plan(info, spec, ranking, measured)
+
+
+@torch.no_grad()
+def prune_blocks(
+    streamed: StreamedModel,
+    spec: PruneSpec,
+    plan: PruningPlan,
+    calibration: Calibration | None,
+    work: Workspace,
+    writer: WeightsWriter,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Writes the pruned checkpoint's weights; the planned matrices as they are now, as in a report.
+
+    Goes on where an earlier call with the same ``work`` was interrupted.
+    """
+    _copy_around(streamed, work, writer)
+    method, model = METHODS[plan.method], streamed.model
+    data, rows, sequential = None, 1, False
+    if method.needs_calibration:
+        sequential = is_sequential(spec)
+        modules = model.linears(0) if sequential else _all_linears(streamed)
+        rows = rows_at_once(calibration.tokens.shape[1], modules.values())
+        data = _data(streamed, spec, calibration, work, rows, sequential, progress)
+    stage = Stage(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+    for layer in stage.layers():
+        found = {} if data is None else measure(stage, layer, data, statistic_of(spec), put=not sequential)
+        if method.score == "heads":
+            zero_heads(model, [head for head in plan.heads if head[0] == layer])
+        else:
+            prune_block(model, layer, found, plan, spec.seed)
+        if sequential and layer + 1 < stage.total:
+            for part, x, call in stage.batches():
+                stage.put(part, stage.run(x, call))
+        state = model.blocks[layer].state_dict()
+        for name, key in streamed.stored[layer].items():
+            writer.write(key, state[name])
+        writer.sync()
+        linears = model.linears(layer)
+        stage.found.append([matrix_row(m, linears[m.name].weight) for m in plan.matrices if m.layer == layer])
+    return [row for rows in stage.found for row in rows]
+
+
+def measure(stage: Stage, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
+    """The statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's inputs."""
+    modules = stage.streamed.model.linears(layer)
+    found = {name: statistic() for name in modules}
+    for part, x, call in stage.batches():
+        with inputs_of(modules) as inputs:
+            output = stage.run(x, call)
+            if put:
+                stage.put(part, output)
+            del output
+            add_batch(found, inputs, data.weights[part])
+    return {name: one.result() for name, one in found.items()}
+
+
+def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str, dict[str, int]]:
+    """(`sap_core.pruning.apply.weights_sha256` of the written model, its size as `model_size` has it).
+
+    ``names``: native name -> stored name; what is stored once counts once.
+    """
+    digest, counted = hashlib.sha256(), set()
+    size = {"parameters": 0, "nonzero_parameters": 0, "bytes": 0}
+    for native, key in sorted(names.items()):
+        tensor = written.places[key].tensor
+        digest.update(f"{native} {tuple(tensor.shape)} torch.{tensor.dtype}".encode())
+        new = key not in counted
+        for piece in written.pieces(key):
+            digest.update(piece.view(torch.uint8).numpy())
+            size["nonzero_parameters"] += int(torch.count_nonzero(piece)) if new else 0
+        size["parameters"] += tensor.numel if new else 0
+        size["bytes"] += tensor.bytes if new else 0
+        counted.add(key)
+    return digest.hexdigest(), size
+
+
+def _data(
+    streamed: StreamedModel,
+    spec: PruneSpec,
+    calibration: Calibration,
+    work: Workspace,
+    rows: int,
+    sequential: bool,
+    progress: ProgressCallback,
+) -> TokenRows:
+    """The calibration rows with each token's weight, in the batches in which the in-memory engine finds phi."""
+    model = streamed.model
+    if METHODS[spec.method].sinks == "each" and not sequential:
+        data, _ = calibration_rows(model, spec, calibration)
+        shares = streamed_sink_shares(streamed, work, data.tokens, rows, progress)
+        return TokenRows(data.tokens, data.weights * (1 - shares))
+
+    def shares_of(_: Any, tokens: Tensor, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, tokens, ROWS_AT_ONCE, progress)
+
+    return weighted_rows(model, spec, calibration, progress, sink_shares=shares_of)
+
+
+@torch.no_grad()
+def _outlier_shares(
+    streamed: StreamedModel, spec: PruneSpec, calibration: Calibration, work: Workspace, progress: ProgressCallback
+) -> list[float]:
+    """`sap_core.pruning.evidence.outlier_shares` in a walk of its own."""
+    model = streamed.model
+    data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
+    rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
+    stage = Stage(streamed, work, "outliers", data.tokens, rows, progress)
+    for layer in stage.layers():
+        norms = measure(stage, layer, data, RootMeanSquare, put=True)
+        stage.found.append(outlier_share(model.linears(layer), norms))
+    return stage.found
+
+
+def _copy_around(streamed: StreamedModel, work: Workspace, writer: WeightsWriter) -> None:
+    """Lays the files out and fills in everything that is in no block."""
+    if work.done("around"):
+        return
+    writer.create()
+    inside = {key for stored in streamed.stored for key in stored.values()}
+    for key in streamed.weights.places:
+        if key not in inside:
+            writer.copy(key)
+    work.finish("around", [len(streamed.weights.places)])
+
+
+def _all_linears(streamed: StreamedModel) -> dict[str, torch.nn.Linear]:
+    model = streamed.model
+    return {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
+
+
+def disk_needed(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None, weights: int) -> int:
+    """Bytes the result and everything between will take at most."""
+    needed = weights
+    if calibration is not None:
+        tokens = calibration.tokens.size * (10 if METHODS[spec.method].inputs == "noised" else 1)
+        info = streamed.model.info
+        needed += 2 * tokens * info.hidden * streamed.dtype.itemsize
+        if METHODS[spec.method].sinks != "none":
+            tokens = calibration.tokens.size * 10
+            needed += tokens * (info.layers * info.heads * 4 + 2 * info.hidden * streamed.dtype.itemsize)
+    return needed

@@ -1,0 +1,65 @@
+"""How much of a sink each token is, on a model that is never whole in memory: a walk of its own before the pruning.
+
+phi needs the attention a position gets in all layers and heads of one forward pass. So every layer's part is kept on
+disk, [N, H, S] each, and added up when the last one is there: in the order in which the whole model's would be.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...capture.routes import interface_route
+from ...capture.rows import Attention, Buffers
+from ...capture.statistics import layer_statistics
+from ...progress import ProgressCallback
+from ..noise import sink_weights
+from .shell import StreamedModel
+from .stage import Stage
+from .workspace import Workspace
+
+STAGE = "sinks"
+
+
+@torch.no_grad()
+def streamed_sink_shares(
+    streamed: StreamedModel, work: Workspace, tokens: Tensor, rows: int, progress: ProgressCallback
+) -> Tensor:
+    """phi [N, S] of ``tokens`` [N, S] on the dense model, ``rows`` texts at a time."""
+    model = streamed.model
+    stage = Stage(streamed, work, STAGE, tokens, rows, progress)
+    count = len(tokens)
+    received = work.array("received", (stage.total * count, model.info.heads, tokens.shape[1]), torch.float32)
+    watch = _Watch(model.info.mask_token_id)
+    with interface_route(watch, model.module, model.attentions):
+        for layer in stage.layers():
+            for part, x, call in stage.batches():
+                watch.tokens = tokens[part]
+                output = stage.run(x, call)
+                received.write(layer * count + part.start, watch.received)
+                stage.put(part, output)
+            received.sync()
+            stage.found.append(layer)
+    shares = []
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        layers = [received.read(layer * count + start, layer * count + stop) for layer in range(stage.total)]
+        shares.append(sink_weights(torch.stack(layers, 1)).to(tokens.device))
+    return torch.cat(shares)
+
+
+class _Watch:
+    """What a route of `sap_core.capture.routes` reports to: the attention of the block that runs now."""
+
+    listening = True
+
+    def __init__(self, mask_id: int | None) -> None:
+        self.tokens = torch.empty(0)
+        self.received = torch.empty(0)
+        self._mask_id = mask_id
+        self._buffers = Buffers()
+
+    def record(self, layer: int, inputs: Attention) -> None:
+        valid = torch.ones(self.tokens.shape, dtype=torch.bool, device=inputs.query.device)
+        masked = (self.tokens == self._mask_id).to(valid.device) if self._mask_id is not None else ~valid
+        self.received = layer_statistics(inputs, valid, masked, buffers=self._buffers).received

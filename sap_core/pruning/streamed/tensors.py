@@ -1,0 +1,194 @@
+"""Tensors of a checkpoint one at a time: read into memory of their own, written in place into files laid out before.
+
+Plain reads and writes instead of memory maps: mapped pages count as the process' memory until they are let go, and
+what this is for is a bound on it. The system's cache makes a second read as fast as a map would be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...models.headers import DTYPES, StoredTensor, read_headers
+
+CODES = {name: code for code, (name, _) in DTYPES.items()}
+PIECE = 32 << 20  # bytes held while tensors are copied, hashed or counted
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor's bytes are: its file, and the first byte in it."""
+
+    tensor: StoredTensor
+    path: Path
+    start: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return getattr(torch, self.tensor.dtype)
+
+
+class StoredWeights:
+    """The tensors of a checkpoint folder, by their stored names, in stored order. Safe to read from two threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tensors = read_headers(folder)
+        files = dict.fromkeys(tensor.file for tensor in self.tensors)
+        starts = {name: _starts(folder / name) for name in files}
+        self.places = {t.key: Place(t, folder / t.file, starts[t.file][t.key]) for t in self.tensors}
+
+    def read(self, key: str) -> Tensor:
+        """One whole tensor, in its stored precision, on the CPU."""
+        place = self.places[key]
+        found = torch.empty(place.tensor.shape, dtype=place.dtype)
+        with place.path.open("rb", buffering=0) as file:
+            read_into(file, place.start, found)
+        return found
+
+    def rows(self, key: str, numbers: Sequence[int]) -> Tensor:
+        """Some rows of a matrix, [len(numbers), columns]; neighbours in one read."""
+        place = self.places[key]
+        found = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
+        width = place.dtype.itemsize * found[0].numel()
+        first = 0
+        with place.path.open("rb", buffering=0) as file:
+            for here in range(1, len(numbers) + 1):
+                if here == len(numbers) or numbers[here] != numbers[here - 1] + 1:
+                    read_into(file, place.start + numbers[first] * width, found[first:here])
+                    first = here
+        return found
+
+    def pieces(self, key: str) -> Iterator[Tensor]:
+        """A tensor from its first number to its last, in flat pieces of at most `PIECE` bytes."""
+        place = self.places[key]
+        size = place.dtype.itemsize
+        at_once = PIECE // size
+        with place.path.open("rb", buffering=0) as file:
+            for first in range(0, place.tensor.numel, at_once):
+                piece = torch.empty(min(at_once, place.tensor.numel - first), dtype=place.dtype)
+                read_into(file, place.start + first * size, piece)
+                yield piece
+
+
+class WeightsWriter:
+    """Weights files with the names, order and metadata of ``source``, to be filled tensor by tensor in any order.
+
+    ``dtype``: of every floating-point tensor; what is written is converted to it. What is written twice stays as
+    written last.
+    """
+
+    def __init__(self, source: StoredWeights, folder: Path, dtype: torch.dtype) -> None:
+        self.source, self.folder = source, folder
+        self._layout: dict[str, tuple[Path, int, torch.dtype]] = {}
+        self._heads: dict[Path, tuple[bytes, int]] = {}
+        files: dict[str, list[Place]] = {}
+        for place in sorted(source.places.values(), key=lambda place: (place.tensor.file, place.start)):
+            files.setdefault(place.tensor.file, []).append(place)
+        for name, places in files.items():
+            self._lay_out(folder / name, places, dtype)
+
+    @property
+    def total(self) -> int:
+        """Bytes of all tensors."""
+        return sum(size for _, size in self._heads.values())
+
+    def create(self) -> None:
+        """Makes the files at their full size, without content."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path, (head, size) in self._heads.items():
+            with path.open("wb") as file:
+                file.write(head)
+                file.truncate(len(head) + size)
+
+    def write(self, key: str, value: Tensor) -> None:
+        """One tensor under its stored name."""
+        path, start, dtype = self._layout[key]
+        with path.open("r+b", buffering=0) as file:
+            write_from(file, start, value.detach().to("cpu", dtype).contiguous())
+
+    def copy(self, key: str) -> None:
+        """One tensor from the source as it is there."""
+        path, start, dtype = self._layout[key]
+        with path.open("r+b", buffering=0) as file:
+            for piece in self.source.pieces(key):
+                write_from(file, start, piece.to(dtype))
+                start += piece.numel() * dtype.itemsize
+
+    def sync(self) -> None:
+        """Returns when all that was written is on the disk."""
+        for path in self._heads:
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
+
+    def _lay_out(self, path: Path, places: list[Place], dtype: torch.dtype) -> None:
+        entries: dict[str, object] = {}
+        metadata = _header(places[0].path)[0].get("__metadata__")
+        if metadata:
+            entries["__metadata__"] = metadata
+        at = 0
+        starts = {}
+        for place in places:
+            kind = dtype if place.dtype.is_floating_point else place.dtype
+            end = at + place.tensor.numel * kind.itemsize
+            entries[place.tensor.key] = {
+                "dtype": CODES[str(kind).removeprefix("torch.")],
+                "shape": list(place.tensor.shape),
+                "data_offsets": [at, end],
+            }
+            starts[place.tensor.key] = at, kind
+            at = end
+        text = json.dumps(entries, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        head = struct.pack("<Q", len(text)) + text
+        self._heads[path] = head, at
+        self._layout |= {key: (path, len(head) + start, kind) for key, (start, kind) in starts.items()}
+
+
+def read_into(file, start: int, target: Tensor) -> None:
+    """Fills a contiguous CPU tensor with the bytes from ``start`` on.
+
+    Raises:
+        OSError: the file ends before.
+    """
+    view = memoryview(_bytes_of(target))
+    file.seek(start)
+    done = 0
+    while done < len(view):
+        count = file.readinto(view[done:])
+        if not count:
+            raise OSError(f"{file.name} ends at byte {start + done}, {len(view) - done} bytes early")
+        done += count
+
+
+def write_from(file, start: int, source: Tensor) -> None:
+    """The bytes of a contiguous CPU tensor from ``start`` on."""
+    view = memoryview(_bytes_of(source))
+    file.seek(start)
+    done = 0
+    while done < len(view):
+        done += file.write(view[done:])
+
+
+def _bytes_of(value: Tensor):
+    """The memory of a tensor as numpy bytes."""
+    return value.reshape(-1).view(torch.uint8).numpy()
+
+
+def _header(path: Path) -> tuple[dict, int]:
+    """(the entries of a safetensors file whose header was checked before, the first byte behind it)."""
+    with path.open("rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        return json.loads(file.read(length)), 8 + length
+
+
+def _starts(path: Path) -> dict[str, int]:
+    entries, behind = _header(path)
+    return {key: behind + entry["data_offsets"][0] for key, entry in entries.items() if key != "__metadata__"}
