@@ -6,14 +6,14 @@ from sap_core.errors import SapError
 from sap_core.ui import capture, doors, work
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import heading
-from sap_core.ui.models import describe, pick_model
+from sap_core.ui.models import describe, loading_options, pick_model
 from sap_core.ui.words import plain_error
 
 heading("Capture", "Generate from a prompt, and record at every step which tokens receive attention.")
 form, side = st.columns([3, 2], gap="large")
 with form:
     above = st.container()  # the model comes first to the eye, but is read with the options below it
-    advanced = capture.advanced_options()
+    advanced = loading_options()
     with above:
         model, info = pick_model(mask_token_id=advanced["mask_token_id"])
         if info is None:

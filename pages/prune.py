@@ -3,10 +3,10 @@
 import streamlit as st
 
 from sap_core.errors import SapError
-from sap_core.ui import doors, prune, work
+from sap_core.ui import doors, plan_form, plan_view, prune, work
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import heading
-from sap_core.ui.models import describe, pick_model
+from sap_core.ui.models import describe, loading_options, pick_model
 from sap_core.ui.words import plain_error
 
 heading(
@@ -14,25 +14,30 @@ heading(
 )
 form, side = st.columns([2, 3], gap="large")
 with form:
-    model, info = pick_model()
-    if info is None:
-        st.stop()
-    describe(info)
-    try:
-        spec = prune.pick_spec(model, info)
-        plan = prune.plan_of(spec, info)
-    except SapError as error:
-        st.error(plain_error(str(error)))
-        st.stop()
+    above = st.container()  # the model comes first to the eye, but is read with the options below it
+    below = st.container()
+    with below:
+        loading = loading_options()
+    with above:
+        model, info = pick_model(mask_token_id=loading["mask_token_id"])
+        if info is None:
+            st.stop()
+        describe(info)
+        try:
+            spec = plan_form.pick_spec(model, info, loading)
+            plan = prune.plan_of(spec, info)
+        except SapError as error:
+            st.error(plain_error(str(error)))
+            st.stop()
     busy = (status := work.job_of("prune")) is not None and status.open
     if st.button(
         "Apply", type="primary", width="stretch", disabled=busy or spec.sparsity == 0, icon=":material/content_cut:"
     ):
         if work.submit(spec, "prune"):
             st.rerun()
-    st.caption("Apply works on a copy: the model itself stays as it is, so there is nothing to undo.")
+    st.caption("Apply works on a copy: the model itself stays as it is.")
 with side:
-    prune.show_plan(plan, info)
+    plan_view.show_plan(plan, info, spec)
 
 status = work.watch("prune")
 prune.follow(status)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sap_core.runs.manifest import WRITER
 from sap_core.runs.store import create_run
-from sap_core.specs import CaptureSpec, ExportSpec, PruneSpec
+from sap_core.specs import CaptureSpec, ExportSpec, PruneSpec, SweepSpec
 from sap_core.trajectory.store import VARIABLES, TrajectoryWriter
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
@@ -114,4 +115,46 @@ def export_run(root: Path, source: Path, out: Path) -> Path:
             "verification": check,
         }
     )
+    return writer.path
+
+
+def sweep_run(
+    root: Path,
+    methods: dict[str, tuple[float, ...]],
+    *,
+    model: str = "demo:stories-diffusion",
+    waiting: tuple[str, ...] = (),
+    preset: str | None = None,
+    cells: list[dict] | None = None,
+    name: str = "",
+) -> Path:
+    """A sweep of ``methods`` at their sparsities (or of ``cells``, fields of `PruneSpec`), all finished but those
+    ``waiting``; the loss increase is 1.05 x sparsity. Closed as finished when nothing waits, else left as if stopped."""
+    chosen = {"preset": preset} if preset else {"methods": tuple(methods)}
+    spec = SweepSpec.build(model=model, name=name, **chosen)
+    writer = create_run("sweep", spec, root=root)
+    fields = cells or [{"method": method, "sparsity": share} for method, shares in methods.items() for share in shares]
+    specs = {"-".join(str(value) for value in one.values()): PruneSpec.build(model=model, **one) for one in fields}
+    document = {"schema": 1, "skipped": [], "model_files": {}}
+    listed = [{"id": "dense", "spec": None}, *({"id": cell, "spec": one} for cell, one in specs.items())]
+    writer.write_json("sweep.json", document | {"cells": listed})
+    for cell, one in {"dense": None, **specs}.items():
+        if cell in waiting:
+            continue
+        share = one.sparsity if one else 0.0
+        quality = {
+            "nats": [10 * (1 + share), 10 * (1 + share) + share],
+            "counted": [10, 10],
+            "kind": "bound",
+            "parameters": 1000,
+            "nonzero_parameters": round(1000 * (1 - share)),
+            "bytes": 4000,
+            "tokens_per_second": 10.0,
+            "speedup": 1.25 if one else 1.0,
+        }
+        writer.write_json(f"cells/{cell}.json", {"id": cell, "pruning": {}, "quality": quality, "seconds": 2.0})
+    if waiting:
+        (writer.path / WRITER).unlink()
+    else:
+        writer.finish({"cells": len(listed)})
     return writer.path

@@ -27,6 +27,11 @@ FRONT = {
     "sinks.rules",
     "demo.paths",
     "jobs.client",
+    "sweeps.grid",
+    "sweeps.table",
+    "sweeps.measured",
+    "sweeps.predict",
+    "sweeps.tradeoff",
 }
 MAY = {
     "errors": set(),

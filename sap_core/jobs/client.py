@@ -40,10 +40,12 @@ class JobClient:
         """Queue a job, see that a worker lives, and return the job's id at once.
 
         Raises:
-            InvalidInput: ``run_dir`` exists or can't be written.
+            InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
             OperationFailed: the disk is full.
         """
-        run = check_new_folder(run_dir if run_dir is not None else new_run_path(spec.kind, self.root))
+        run = Path(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
+        if spec.kind != "sweep":  # a sweep goes on in the folder it has, and looks into it first itself
+            run = check_new_folder(run)
         job_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
         folder = self._files.job(job_id)
         try:

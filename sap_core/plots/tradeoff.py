@@ -34,6 +34,7 @@ def tradeoff(
     quality: Axis,
     *,
     current: str | None = None,
+    dense: tuple[float, float] | None = None,
     methods: Sequence[str] | None = None,
     height: int = 460,
 ) -> go.Figure:
@@ -43,6 +44,7 @@ def tradeoff(
         points: columns id, method, pattern, label, error (of the quality "loss"; others have none), and the axes' own.
         best: the rows of ``points`` that no other beats, drawn as the frontier in this order.
         current: the id to ring.
+        dense: where the model itself stands.
         methods: all methods in the order in which they take their colours; default: those of ``points``.
 
     Clicks carry the id as ``customdata``.
@@ -82,6 +84,13 @@ def tradeoff(
                 unselected={"marker": {"opacity": 1}},
             )
         )
+    if dense is not None:
+        figure.add_trace(
+            go.Scatter(
+                x=[dense[0]], y=[dense[1]], mode="markers", name="dense", hovertemplate="the dense model<extra></extra>",
+                marker={"symbol": "star-open", "size": 13, "color": GREY, "line": {"width": 2}},
+            )
+        )  # fmt: skip
     if quality.column == "loss":
         figure.add_hline(y=0, line={"width": 1, "color": GREY})
     figure.update_xaxes(title=f"{cost.title}{' (more is better)' if cost.high else ''}", tickformat=cost.form)

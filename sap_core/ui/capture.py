@@ -23,29 +23,6 @@ PROMPT = "once there was a"
 LENGTH = 128
 
 
-def advanced_options() -> dict[str, Any]:
-    """What few runs need; drawn first because the model is read with it, shown folded."""
-    with st.expander("How the model is loaded", icon=":material/settings:"):
-        left, right = st.columns(2)
-        dtype = left.selectbox(
-            "Precision", ["auto", "float32", "bfloat16", "float16"], help="auto: as stored.", key="dtype"
-        )
-        device = right.text_input("Device", "auto", help="auto, cpu, cuda, cuda:N or mps.", key="device")
-        mask = left.number_input(
-            "Mask token id",
-            min_value=0,
-            value=None,
-            help="Only for diffusion models that do not declare one.",
-            key="mask_token_id",
-        )
-        trust = right.toggle(
-            "Run code that comes with the model",
-            key="trust_remote_code",
-            help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
-        )
-    return {"dtype": dtype, "device": device or "auto", "mask_token_id": mask, "trust_remote_code": trust}
-
-
 def pick_spec(model: str, info: ModelInfo, advanced: dict[str, Any]) -> CaptureSpec:
     """The spec the form describes. Raises InvalidInput with the reason."""
     several = st.toggle(

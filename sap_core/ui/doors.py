@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec
+from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, SweepSpec
 
 # Fields whose option has another name than the field.
 OPTIONS = {"prompts": "--prompt"}
@@ -15,6 +15,7 @@ ALWAYS = {
     CaptureSpec: ("model", "prompts", "length", "steps", "sampler", "seed"),
     PruneSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
     EvaluateSpec: ("model", "baseline"),
+    SweepSpec: ("model", "methods", "preset", "patterns", "sparsities"),
 }
 
 
@@ -69,6 +70,20 @@ def exporting(export: ExportSpec) -> tuple[str, str]:
     return _wrapped(words), "\n".join(python)
 
 
+def sweeping(spec: SweepSpec) -> tuple[str, str]:
+    """The two texts for a sweep; lists go to the command line with commas."""
+    words, fields = ["sap", "sweep"], dict(_told(spec))
+    for name, value in fields.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            several = isinstance(value, tuple)
+            words.append(f"{option} {shlex.quote(','.join(map(_short, value)) if several else _short(value))}")
+    call = _call("sweep", [], fields)
+    return _wrapped(words), "\n".join(["from sap_core.sweeps import sweep", "", f"done = {call}", "done.table"])
+
+
 def reading(
     command: str, run: str, python: str, *, options: dict[str, Any] | None = None, more: Iterable[str] = ()
 ) -> tuple[str, str]:
@@ -78,11 +93,12 @@ def reading(
     return " ".join(words), "\n".join(["import sap_core as sap", "", f"run = sap.open_run({run!r})", python])
 
 
-def comparing(a: str, b: str, rule: str) -> tuple[str, str]:
-    """The two texts for comparing two runs."""
-    command = f"sap compare {shlex.quote(a)} {shlex.quote(b)} --rule {rule}"
-    call = f"found = sap.compare_runs(sap.open_run({a!r}), sap.open_run({b!r}), rule={rule!r})"
-    return command, "\n".join(["import sap_core as sap", "", call, "found.table"])
+def comparing(runs: Sequence[str], rule: str) -> tuple[str, str]:
+    """The two texts for comparing two or more runs."""
+    command = _wrapped(["sap compare", *(shlex.quote(run) for run in runs), f"--rule {rule}"])
+    opened = ", ".join(repr(run) for run in runs)
+    lines = [f"runs = [sap.open_run(run) for run in ({opened})]", f"found = sap.compare_runs(*runs, rule={rule!r})"]
+    return command, "\n".join(["import sap_core as sap", "", *lines, "found.table"])
 
 
 def _told(spec: Spec) -> list[tuple[str, Any]]:

@@ -24,6 +24,7 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
     ),
     "Decide": (
         ("prune", "Prune", "prune", "content_cut", "Plan, apply, see what it cost"),
+        ("tradeoff", "Trade-off", "tradeoff", "scatter_plot", "Every measured plan: quality against speed and size"),
         ("export", "Export", "export", "download", "A checkpoint that loads elsewhere"),
     ),
     "Keep": (("runs", "Runs", "runs", "history", "Everything that was run"),),
@@ -59,6 +60,7 @@ def warm_up() -> None:
 def heading(title: str, sentence: str) -> None:
     """The page's title and the one sentence that says what it is for. Every page calls this first."""
     _enter_through_app()
+    st.session_state["figure_runs"] = []  # until the page says which runs its figures show
     st.title(title, anchor=False)
     st.caption(sentence)
 
@@ -79,6 +81,14 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
         st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
     except (KeyError, st.errors.StreamlitAPIException):  # a page run alone, as tests do, knows no other page
         st.markdown(f"{label} (page {page})")
+
+
+def visit(page: str, **address: Any) -> None:
+    """Leave for another page of the studio at once."""
+    try:
+        st.switch_page(f"pages/{page}.py", query_params={key: str(value) for key, value in address.items()})
+    except (KeyError, st.errors.StreamlitAPIException):  # as in `go`
+        st.markdown(f"To page {page}.")
 
 
 def doors(command: str, python: str) -> None:

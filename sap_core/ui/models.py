@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
 from ..errors import SapError
 from ..models.info import ModelInfo
+from ..specs import ModelOptions
 from .results import model_info
 from .words import count, plain_error, size
 
@@ -15,6 +16,7 @@ DEMOS = {
     "demo:stories-diffusion": "demo:stories-diffusion (masked diffusion)",
     "demo:stories-ar": "demo:stories-ar (autoregressive)",
 }
+DTYPES = get_args(ModelOptions.model_fields["dtype"].annotation)
 OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoregressive"}
 
 
@@ -59,3 +61,32 @@ def describe(info: ModelInfo) -> None:
     if info.max_length:
         parts.append(f"up to {info.max_length} tokens")
     st.caption(" · ".join(parts))
+
+
+def loading_options() -> dict[str, Any]:
+    """How a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
+    with st.expander("How the model is loaded", icon=":material/settings:"):
+        left, right = st.columns(2)
+        dtype = left.selectbox(
+            "Precision", list(DTYPES), help="auto: as stored. int8 and int4 need bitsandbytes and can't be pruned.",
+            key="dtype", persist_state="session",
+        )  # fmt: skip
+        device = right.text_input(
+            "Device", "auto", key="device", persist_state="session",
+            help="auto, cpu, cuda, cuda:N, mps, or spread (over all GPUs and main memory).",
+        )  # fmt: skip
+        mask = left.number_input(
+            "Mask token id",
+            min_value=0,
+            value=None,
+            help="Only for diffusion models that do not declare one.",
+            key="mask_token_id",
+            persist_state="session",
+        )
+        trust = right.toggle(
+            "Run code that comes with the model",
+            key="trust_remote_code",
+            persist_state="session",
+            help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
+        )
+    return {"dtype": dtype, "device": device or "auto", "mask_token_id": mask, "trust_remote_code": trust}

@@ -21,6 +21,8 @@ from ..sinks.instability import head_components, score_heads
 from ..sinks.rules import find_sinks
 from ..sinks.scan import scan
 from ..sinks.summary import sink_summary
+from ..sweeps.measured import measured_plans
+from ..sweeps.measured import stamp as plans_stamp
 from ..trajectory.access import visibility
 
 Stamp = tuple[int, ...]
@@ -45,7 +47,7 @@ def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def opened(path: str, _stamp: Stamp, unfinished: bool = False) -> Run:
+def opened(path: str, stamp: Stamp, unfinished: bool = False) -> Run:
     """The run itself. Raises RunProblem."""
     return open_run(path, unfinished=unfinished)
 
@@ -106,12 +108,22 @@ def scan_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing …")
-def comparison_of(a: str, stamp_a: Stamp, b: str, stamp_b: Stamp, rule: str, threshold: float | None) -> Comparison:
-    """`sap_core.compare_runs` of two runs."""
-    return compare_runs(opened(a, stamp_a, True), opened(b, stamp_b, True), rule=rule, threshold=threshold)
+def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: str, threshold: float | None) -> Comparison:
+    """`sap_core.compare_runs` of runs given as (path, stamp)."""
+    return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule, threshold=threshold)
 
 
 @st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
 def model_info(ref: str, mask_token_id: int | None = None) -> ModelInfo:
     """`sap_core.inspect_model`. Raises ModelProblem."""
     return inspect_model(ref, mask_token_id=mask_token_id)
+
+
+def measured_of(model: str) -> pd.DataFrame:
+    """`sap_core.sweeps.measured_plans` of a model, read again when a plan or a cell of a sweep has come."""
+    return _measured(model, plans_stamp(model))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _measured(model: str, stamp: tuple) -> pd.DataFrame:
+    return measured_plans(model)

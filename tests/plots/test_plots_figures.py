@@ -20,7 +20,8 @@ from sap_core.plots.reduce import reduce_max, share_levels
 from sap_core.plots.report import html_report
 from sap_core.plots.shaded import shaded_text
 from sap_core.plots.theme import palette
-from sap_core.plots.tradeoff import frontier, tradeoff
+from sap_core.plots.prediction import prediction_curve
+from sap_core.plots.tradeoff import Axis, tradeoff
 from sap_core.plots.view import View, make_view, printable
 from sap_core.sinks.instability import rank_heads
 from sap_core.trajectory.synthetic import synthetic_trajectory
@@ -200,12 +201,21 @@ def test_shaded_text_escapes_marks_and_shades():
 
 def test_the_tradeoff_draws_the_frontier_and_rings_the_current_plan():
     rows = [("a", "wanda", 0.3, 0.1), ("b", "sink", 0.5, 0.2), ("c", "wanda", 0.4, 0.3), ("d", "sink", 0.2, 0.15)]
-    points = pd.DataFrame(rows, columns=["id", "method", "gone", "loss"]).assign(pattern="2:4", error=0.01, label="x")
-    assert list(frontier(points)["id"]) == ["a", "b"]  # c removes less than b at a greater loss; d less than a
-    figure = tradeoff(points, current="c")
-    assert list(trace(figure, "frontier").x) == [0.3, 0.5]
-    wanda = trace(figure, "wanda, 2:4")
+    points = pd.DataFrame(rows, columns=["id", "method", "size", "loss"]).assign(pattern="2:4", error=0.01, label="x")
+    cost, quality = Axis("size", "left", ".0%"), Axis("loss", "loss")
+    figure = tradeoff(points, points.iloc[[3, 0]], cost, quality, current="c", dense=(1.0, 0.0), methods=["z", "sink"])
+    assert list(trace(figure, "frontier").x) == [0.2, 0.3] and trace(figure, "dense").x == (1.0,)
+    assert [item.name for item in figure.data] == ["frontier", "sink, 2:4", "dense"]  # only methods that are named
+    wanda = trace(tradeoff(points, points[:0], cost, quality, current="c"), "wanda, 2:4")
     assert [entry[0] for entry in wanda.customdata] == ["a", "c"] and wanda.marker.line.width == (0, 3)
+    assert list(wanda.error_y.array) == [0.01, 0.01]
+
+
+def test_the_prediction_shows_points_interval_and_the_plan():
+    figure = prediction_curve([(0, 0, 0), (0.5, 0.2, 0.01)], [(0, 0, 0), (0.5, 0.18, 0.22)], (0.3, 0.1))
+    assert trace(figure, "measured").error_y.array == pytest.approx(np.array([0, 0.0196]))
+    assert trace(figure, "this plan").y == (0.1,)
+    assert list(trace(figure, "interval between measurements").x) == [0, 0.5, 0.5, 0]
 
 
 def test_a_report_is_one_escaped_page_with_the_library_once():

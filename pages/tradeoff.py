@@ -1,0 +1,44 @@
+"""Trade-off: every measured plan of a model as a point, and the sweeps that make many of them."""
+
+import streamlit as st
+
+from sap_core.ui import doors, sweeping, tradeoff, work
+from sap_core.ui.frame import doors as show_doors
+from sap_core.ui.frame import heading
+from sap_core.ui.models import describe, loading_options, pick_model
+from sap_core.ui.results import measured_of
+
+heading("Trade-off", "Every measured plan of a model: what it gains against what it costs. Click one to take it.")
+place = st.container()
+loading = loading_options()
+with place:
+    model, info = pick_model(mask_token_id=loading["mask_token_id"])
+    if info is None:
+        st.stop()
+    describe(info)
+tradeoff.leave_if_asked(model)
+
+status = work.job_of("sweep")
+running = (status is not None and status.open) or any(run.state == "running" for run in sweeping.sweeps_of(model))
+plans = measured_of(model)
+if plans.empty and not running:
+    st.info("No plan of this model has been measured yet. Start a sweep below, or apply a plan on Prune.")
+else:
+    cost, quality = tradeoff.pick_axes(plans)
+    tradeoff.chart(model, info, cost, quality, running)
+
+st.subheader("Ablation", anchor=False)
+sweeping.ablation(model)
+
+st.subheader("Measure more plans", anchor=False)
+work.watch("sweep")
+sweeping.unfinished(model)
+spec = sweeping.pick_sweep(model, info, loading)
+busy = status is not None and status.open
+if st.button("Start the sweep", type="primary", disabled=busy or spec is None, icon=":material/play_arrow:"):
+    if work.submit(spec, "sweep"):
+        st.rerun()
+if busy:
+    st.caption("A sweep of yours is running; it goes on if you leave this page, and its points appear as they come.")
+if spec is not None:
+    show_doors(*doors.sweeping(spec))
