@@ -12,14 +12,13 @@ from conftest import GOLDEN
 from plain_decoder import PlainDecoder
 from published_samplers import dream, llada, sdar
 from safetensors.torch import load_file
-from tiny_families import ENCODERS, made
+from tiny_families import BLOCKS, ENCODERS, made
 
 from sap_core.models import load_model
 from sap_core.samplers import sample
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.specs import CaptureSpec
 
-BLOCKS = {"sdar": 4, "sdar-moe": 4, "a2d-blocks": 8}
 BOTH_WAYS = ["llada", "llada-moe", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "native-diffusion",
              "native-qwen3-moe"]  # fmt: skip
 PROMPT = [7, 31, 12, 50, 9, 66, 23, 41]

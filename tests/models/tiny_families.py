@@ -75,6 +75,7 @@ LLADA_MOE = {
     "vocab_size": 96,
 }
 MASKED = ["llada", "llada-moe", "native-diffusion", *(name for name in DECODERS if name != "causal-qwen2"), *ENCODERS]
+BLOCKS = {"sdar": 4, "sdar-moe": 4, "a2d-blocks": 8}  # tokens per block
 CAUSAL = ["causal-llama", "causal-qwen2", "causal-gpt2"]
 EVERY = [*MASKED, *CAUSAL]
 
