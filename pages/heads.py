@@ -5,7 +5,7 @@ import streamlit as st
 from sap_core.plots.heads import component_bars, head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.ui import doors, heads, motion, results
-from sap_core.ui.figure import draw
+from sap_core.ui.figure import draw, figures_of
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_rule, run_in_view
@@ -14,6 +14,7 @@ heading("Heads", "How unstable each head's sink is, from 0 (steady) to 1. Click 
 run = run_in_view()
 if run is None:
     st.stop()
+figures_of([run])
 
 left, right = st.columns([1, 2], vertical_alignment="bottom")
 rule = pick_rule(left)
@@ -40,7 +41,7 @@ row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
 view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
 left, right = st.columns([3, 2], gap="large")
 with left:
-    draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map")
+    draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
 with right:
     st.markdown(
         f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}. It is the mean of:"

@@ -2,23 +2,22 @@
 
 import streamlit as st
 
-from sap_core.plots.heatmap import trajectory_heatmap
-from sap_core.plots.multiples import layer_multiples
-from sap_core.ui import doors, motion, results
+from sap_core.ui import doors, motion, results, sinks
 from sap_core.ui.address import address_number, remember
 from sap_core.ui.drilldown import attention_map_panel
-from sap_core.ui.figure import draw
+from sap_core.ui.figure import figures_of
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_selection, run_in_view
 from sap_core.ui.replay import replay
 from sap_core.ui.report import report_button
-from sap_core.ui.tables import figure_downloads, sink_tables
+from sap_core.ui.tables import sink_tables
 
 heading("Sinks", "Where attention goes while the text is written: play the run, or choose a step.")
 run = run_in_view()
 if run is None:
     st.stop()
+figures_of([run])
 
 pick = pick_selection(run)
 path, stamp = str(run.path), results.stamp(run.path)
@@ -41,21 +40,22 @@ def player() -> None:
 player()
 motion.figures_strip(view)
 
-layers, moves, tokens, figure = st.tabs(["All layers", "How it moves", "Which tokens", "Figure to take along"])
-with layers:
-    st.caption("Every layer on the same scale, with its dominant position. Choose one above to see it large.")
-    draw(layer_multiples(run.trajectories[pick.sample], head=pick.head), alt="Heatmap of every layer")
-with moves:
-    motion.panel(view)
-with tokens:
-    sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
-with figure:
-    drawn = trajectory_heatmap(
-        view, step=address_number("step", 0, 0, view.steps - 1), title=f"{run.name}: {view.label}"
-    )
-    draw(drawn, alt=f"Attention received per step and position, {view.label}", key="figure")
-    figure_downloads(drawn, view, run, "sinks")
-    report_button(run, pick)
+large, layers, moves, tokens = st.tabs(
+    ["Heatmap", "All layers", "How it moves", "Which tokens"], key="tab", on_change="rerun", bind="query-params"
+)
+if large.open:
+    with large:
+        sinks.large_heatmap(view)
+        report_button(run, pick)
+if layers.open:
+    with layers:
+        sinks.every_layer(run.trajectories[pick.sample], pick.head)
+if moves.open:
+    with moves:
+        motion.panel(view)
+if tokens.open:
+    with tokens:
+        sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
 
 go("Which heads are unstable?", "heads", run=run.id)
 show_doors(

@@ -73,36 +73,36 @@ def heads(
 
 
 def compare(
-    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="The first run.", show_default=False)],
-    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The second run.", show_default=False)],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs; the first is the reference.")
+    ],
     points: Annotated[int, typer.Option(min=2, help="Points of the common time axis.")] = 50,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Two runs on one normalised time axis, with the numbers that tell them apart."""
+    """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
     from ..runs import open_run
-    from ..sinks.compare import compare_runs
+    from ..sinks.claims import answer_claims, answers_table
+    from ..sinks.compare import LETTERS, compare_runs
     from ..specs import check_rule
 
     check_rule(rule)
-    found = compare_runs(open_run(run_a), open_run(run_b), points=points, rule=rule, threshold=threshold)
+    found = compare_runs(*(open_run(run) for run in runs), points=points, rule=rule, threshold=threshold)
+    letters = LETTERS[: len(runs)]
     rows = [
-        {
-            "metric": row["title"],
-            "a": f"{cell(row['a'])} ± {cell(row['a_sd'])}",
-            "b": f"{cell(row['b'])} ± {cell(row['b_sd'])}",
-            "difference": row["difference"],
-            "unit": row["unit"],
-        }
+        {"metric": row["title"], "unit": row["unit"], "difference": row["difference"]}
+        | {letter: f"{cell(row[letter])} ± {cell(row[f'{letter}_sd'])}" for letter in letters}
         for row in found.table.to_dict(orient="records")
     ]
+    answers = answers_table(found, answer_claims(found))
 
     def show():
-        yield f"a: {found.names[0]}"
-        yield f"b: {found.names[1]}"
+        yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
         yield ""
-        columns = {"metric": "metric", "a": "a ± SD", "b": "b ± SD", "difference": "b - a", "unit": "unit"}
-        yield from table(rows, columns)
+        means = {letter: f"{letter} ± SD" for letter in letters}
+        yield from table(rows, {"metric": "metric", **means, "difference": "b - a", "unit": "unit"})
+        yield ""
+        yield from table(answers, {name: name for name in answers[0]})
 
-    emit({"runs": [run_a, run_b], **found.to_dict()}, as_json, show)
+    emit({"runs": runs, **found.to_dict(), "claims": answers}, as_json, show)

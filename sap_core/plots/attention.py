@@ -31,6 +31,7 @@ def attention_figure(attention: np.ndarray, words: list[str], *, height: int = 5
             customdata=shares,
             text=[[f"{words[row]} → {words[column]}" for column in columns] for row in rows] if labelled else None,
             colorscale=SEQUENTIAL,
+            name="attention",
             colorbar=colour_bar(
                 "attention<br>(row sums to 100 %)",
                 tickvals=[(tick - FLOOR) / -FLOOR * 255 for tick in ticks],
@@ -45,3 +46,12 @@ def attention_figure(attention: np.ndarray, words: list[str], *, height: int = 5
         title="query position", autorange="reversed", showgrid=False, scaleanchor="x", constrain="domain"
     )
     return figure
+
+
+def largest_difference(attention: np.ndarray, received: np.ndarray) -> float:
+    """How far the map's column means lie from the captured ``received`` (position,), at most: 0 but for rounding.
+
+    Rows of zeros are positions that do not exist yet; they are no queries.
+    """
+    queries = max(int((attention.sum(axis=1) > 0).sum()), 1)
+    return float(np.abs(attention.sum(axis=0) / queries - received).max())

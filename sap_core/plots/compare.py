@@ -1,4 +1,4 @@
-"""Two runs on one normalised time axis."""
+"""Runs on one normalised time axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from .reduce import reduce_max
 from .theme import DIVERGING, base_figure, colour_bar
 
 
-def difference_heatmap(a: np.ndarray, b: np.ndarray, *, height: int = 380) -> go.Figure:
+def difference_heatmap(
+    a: np.ndarray, b: np.ndarray, *, names: tuple[str, str] = ("A", "B"), height: int = 380
+) -> go.Figure:
     """b - a, both (time, position) in multiples of an even share on the same grid, in doublings: log2(b / a).
 
     The scale is symmetric, from 1/16 to 16 times; grey-white is equal. NaN (one of them does not exist there) is empty.
@@ -20,6 +22,7 @@ def difference_heatmap(a: np.ndarray, b: np.ndarray, *, height: int = 380) -> go
     signed, _, _ = reduce_max(doublings)
     shown = np.where(signed >= strongest - 1e-9, signed, -strongest).astype(np.float32)
     rows = (np.arange(shown.shape[0]) * tall) / max(a.shape[0] - 1, 1)
+    first, second = names
     figure = base_figure(height)
     figure.add_trace(
         go.Heatmap(
@@ -30,11 +33,13 @@ def difference_heatmap(a: np.ndarray, b: np.ndarray, *, height: int = 380) -> go
             zmax=4,
             colorscale=DIVERGING,
             colorbar=colour_bar(
-                "attention received<br>(B relative to A)",
+                f"attention received<br>({second} relative to {first})",
                 tickvals=[-4, -2, 0, 2, 4],
                 ticktext=["1/16", "¼", "equal", "4 ×", "16 ×"],
             ),
-            hovertemplate="position %{x}, %{y:.0%} of the run<br>B is 2^%{z:.2f} of A<extra></extra>",
+            customdata=np.exp2(shown),
+            hovertemplate="position %{x}, %{y:.0%} of the run<br>"
+            f"{second} gets %{{customdata:.2f}} × the attention of {first}<extra></extra>",
             hoverongaps=False,
         )
     )

@@ -53,7 +53,7 @@ def trajectory_heatmap(
             ),
             hovertemplate=_hover(tall, wide, normalised),
             hoverongaps=False,
-            name="",
+            name="attention received",
         )
     )
     if show_frontier:

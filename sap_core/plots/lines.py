@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 
 from .theme import SERIES, base_figure
 
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")  # colour is not the only sign
+
 
 def step_lines(
     series: Mapping[str, Sequence[float]],
@@ -41,7 +43,11 @@ def step_lines(
             )
         figure.add_trace(
             go.Scatter(
-                x=places, y=np.asarray(values, float), mode="lines", name=name, line={"color": colour, "width": 2}
+                x=places,
+                y=np.asarray(values, float),
+                mode="lines",
+                name=name,
+                line={"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
             )
         )
     figure.update_xaxes(title=x_title, zeroline=False)

@@ -7,16 +7,19 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from ..sinks.token_types import TYPES
 from .reduce import level_of, reduce_max, share_levels
 from .theme import PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, colour_bar
+from .token_types import by_type
 from .view import make_view
 
 COLUMNS = 4
 MOST = 32
 
 
-def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Figure:
-    """One small step x position heatmap per layer (mean over heads, or one head), with its dominant path.
+def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
+    """One small step x position heatmap per layer (mean over heads, or one head), with its dominant path;
+    with ``kinds`` step x kind of token, without a path.
 
     More than `MOST` layers: evenly spaced ones, first and last included.
     """
@@ -34,18 +37,25 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Fi
     )
     for index, layer in enumerate(layers):
         view = make_view(trajectory, int(layer), head)
-        levels, tall, wide = reduce_max(share_levels(view.times_even), rows=64, columns=128)
+        values = by_type(view)[0] if kinds else view.times_even
+        levels, tall, wide = reduce_max(share_levels(values), rows=64, columns=128)
         place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         figure.add_trace(
             go.Heatmap(
-                z=levels,
-                x=np.arange(levels.shape[1]) * wide,
+                z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
+                x=list(TYPES) if kinds else np.arange(levels.shape[1]) * wide,
                 y=np.arange(levels.shape[0]) * tall,
                 coloraxis="coloraxis",
-                hovertemplate=f"layer {layer}, step %{{y}}, position %{{x}}<extra></extra>",
+                name=f"layer {layer}",
+                customdata=reduce_max(values.astype(np.float32), rows=64, columns=128)[0],
+                hovertemplate=f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
+                "%{customdata:.2f} × an even share<extra></extra>",
+                hoverongaps=False,
             ),
             **place,
         )
+        if kinds:
+            continue
         figure.add_trace(
             go.Scatter(
                 x=view.path, y=np.arange(view.steps), mode="lines", line={"color": PATH, "width": 1}, hoverinfo="skip"
@@ -71,7 +81,7 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None) -> go.Fi
     figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
     for column in range(1, min(COLUMNS, len(layers)) + 1):
-        figure.update_xaxes(title="position", row=rows, col=column)
+        figure.update_xaxes(title="kind of token" if kinds else "position", row=rows, col=column)
     for row in range(1, rows + 1):
         figure.update_yaxes(title="step", row=row, col=1)
     return figure

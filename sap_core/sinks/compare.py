@@ -1,15 +1,18 @@
-"""Two runs on one normalised time axis, with the numbers that tell them apart."""
+"""Two or more runs on one normalised time axis, with the numbers that tell them apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_lowercase as LETTERS
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..errors import InvalidInput
 from ..trajectory.access import trajectories_of
+from .intervals import Interval, difference_interval, mean_interval
 from .motion import METRICS, dominant_positions
 from .scan import Scan, scan
 
@@ -19,65 +22,100 @@ CURVES = {
     "masked_share": ("Attention from masked queries", "share"),
     "sinks": ("Sinks per head", "positions"),
 }
+HEAD_CURVES = ("entropy", "distance", "masked_share")  # the mean of sinks is the metric sinks_per_step
+CHANGES = ("entropy", "distance")
+LABELS: dict[str, tuple[str, str]] = {
+    **{name: (row.title, row.unit) for name, row in METRICS.items()},
+    **{name: CURVES[name] for name in HEAD_CURVES},
+    **{f"{name}_change": (f"{CURVES[name][0]}, last step - first", CURVES[name][1]) for name in CHANGES},
+}
+MOST = 7  # as many as there are line colours that are told apart
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare_runs`.
+    """The result of `compare_runs`. The first run is the reference of every difference.
 
     Attributes:
         names: what to call the runs.
         time: (points,), 0 = first step, 1 = last step.
         received: per run (points, S), mean over layers, heads and samples, on the run's own positions.
-        difference: (points, P), second minus first, both spread over P = the smaller number of positions.
+        differences: per run after the first (points, P), run minus first, both spread over P = the smaller number of
+            positions.
         paths: per run int (points,), dominant position of ``received`` at the nearest step.
-        curves: per name of `CURVES` and run, (points,).
-        table: one row per metric: metric, title, unit, a, b, difference (b - a), a_sd, b_sd (over heads and samples).
+        curves: per name of `CURVES` and run, (points,): mean over layers, heads and prompts.
+        bands: per name of `CURVES` and run, (2, points): the 95 % interval over prompts; None with one prompt.
+        table: one row per metric: metric, title, unit; per run a, b, c, ... the mean, ``a_sd`` (over heads and
+            prompts), ``a_low`` and ``a_high`` (95 % interval of the mean over prompts; NaN with one prompt); and
+            ``difference`` (b - a), ``difference_low``, ``difference_high``, ``interval_over``; for further runs
+            ``difference_c`` and so on. Prompts are paired where both runs have the same ones; where one run has one
+            prompt only, the difference's interval is over heads, and ``interval_over`` says so.
+        means_of, differences_of: per metric an `Interval` per run, and one per run after the first; ``over`` says over
+            what (heads where there is one prompt).
     """
 
-    names: tuple[str, str]
+    names: tuple[str, ...]
     time: np.ndarray
-    received: tuple[np.ndarray, np.ndarray]
-    difference: np.ndarray
-    paths: tuple[np.ndarray, np.ndarray]
-    curves: dict[str, tuple[np.ndarray, np.ndarray]]
+    received: tuple[np.ndarray, ...]
+    differences: tuple[np.ndarray, ...]
+    paths: tuple[np.ndarray, ...]
+    curves: dict[str, tuple[np.ndarray, ...]]
+    bands: dict[str, tuple[np.ndarray | None, ...]]
     table: pd.DataFrame
+    means_of: dict[str, tuple[Interval, ...]]
+    differences_of: dict[str, tuple[Interval, ...]]
+
+    @property
+    def difference(self) -> np.ndarray:
+        """(points, P), second run minus first."""
+        return self.differences[0]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as lists and numbers, for JSON."""
+        metrics = self.table.to_dict(orient="records")
         return {
             "names": list(self.names),
             "time": self.time.tolist(),
             "paths": [path.tolist() for path in self.paths],
-            "curves": {name: [curve.tolist() for curve in pair] for name, pair in self.curves.items()},
+            "curves": {name: [curve.tolist() for curve in each] for name, each in self.curves.items()},
             "received": [array.tolist() for array in self.received],
             "difference": self.difference.tolist(),
-            "metrics": self.table.to_dict(orient="records"),
+            "differences": [array.tolist() for array in self.differences],
+            "metrics": [{key: None if value != value else value for key, value in row.items()} for row in metrics],
         }
 
 
-def compare_runs(
-    a: Any, b: Any, *, points: int = 50, rule: str = "column_sum", threshold: float | None = None
-) -> Comparison:
-    """Compare two runs (or trajectories, or lists of them).
+def compare_runs(*runs: Any, points: int = 50, rule: str = "column_sum", threshold: float | None = None) -> Comparison:
+    """Compare two or more runs (or trajectories, or lists of them) with the first.
 
     Steps are mapped to time t / (T - 1) and interpolated linearly at ``points`` times; a run of one step is constant.
     Attention distance is divided by the length, so that runs of different length can be compared.
 
     Raises:
-        UnknownOption, InvalidInput: an unknown rule; a run without steps.
+        UnknownOption, InvalidInput: an unknown rule; fewer than two runs or more than `MOST`; a run without steps.
     """
+    if not 2 <= len(runs) <= MOST:
+        raise InvalidInput(f"{len(runs)} runs were given to compare; expected 2 to {MOST}.")
     time = np.linspace(0, 1, points)
-    first, second = (_Side(source, time, rule, threshold) for source in (a, b))
-    size = min(first.received.shape[1], second.received.shape[1])
+    sides = [_Side(source, time, rule, threshold) for source in runs]
+    first, others = sides[0], sides[1:]
+    differences = []
+    for side in others:
+        size = min(first.received.shape[1], side.received.shape[1])
+        differences.append(rebin(side.received, size) - rebin(first.received, size))
+    means = {name: tuple(side.mean(name) for side in sides) for name in LABELS}
+    against = {name: tuple(_difference(first, side, name) for side in others) for name in LABELS}
     return Comparison(
-        names=(first.name, second.name),
+        names=tuple(side.name for side in sides),
         time=time,
-        received=(first.received, second.received),
-        difference=rebin(second.received, size) - rebin(first.received, size),
-        paths=(first.path, second.path),
-        curves={name: (first.curves[name], second.curves[name]) for name in CURVES},
-        table=_table(first, second),
+        received=tuple(side.received for side in sides),
+        differences=tuple(differences),
+        paths=tuple(side.path for side in sides),
+        curves={name: tuple(side.curves[name].mean(axis=0) for side in sides) for name in CURVES},
+        bands={name: tuple(_band(side.curves[name]) for side in sides) for name in CURVES},
+        table=_table(sides, means, against),
+        means_of=means,
+        differences_of=against,
     )
 
 
@@ -100,57 +138,74 @@ def rebin(received: np.ndarray, size: int) -> np.ndarray:
 
 
 class _Side:
-    """One of the two runs, averaged over its samples."""
+    """One of the runs. ``metrics`` per name: (prompt, head of any layer)."""
 
     def __init__(self, source: Any, time: np.ndarray, rule: str, threshold: float | None) -> None:
         datasets = trajectories_of(source)
         scans = [scan(dataset, rule, threshold) for dataset in datasets]
         size = datasets[0].sizes["position"]
         self.name = str(getattr(source, "name", "") or datasets[0].attrs.get("model", ""))
+        self.prompts = tuple((getattr(source, "spec", None) or {}).get("prompts") or ())
         self.received = np.mean([rebin(resample(part.received, time), size) for part in scans], axis=0)
         self.path = dominant_positions(scans[0].received)[np.rint(time * (len(scans[0].received) - 1)).astype(int)]
         curves = [_curves(dataset, part) for dataset, part in zip(datasets, scans, strict=True)]
-        self.curves = {name: np.mean([resample(each[name], time) for each in curves], axis=0) for name in CURVES}
-        self.metrics = {name: np.concatenate([part.heads[name].ravel() for part in scans]) for name in METRICS}
-        for name in CURVES:
-            self.metrics[name] = np.array([each[name].mean() for each in curves])
-        for name in ("entropy", "distance"):
-            self.metrics[f"{name}_change"] = np.array([each[name][-1] - each[name][0] for each in curves])
+        self.curves = {name: np.stack([resample(each[name].mean(axis=1), time) for each in curves]) for name in CURVES}
+        self.metrics = {name: np.stack([part.heads[name].ravel() for part in scans]) for name in METRICS}
+        for name in HEAD_CURVES:
+            self.metrics[name] = np.stack([each[name].mean(axis=0) for each in curves])
+        for name in CHANGES:
+            self.metrics[f"{name}_change"] = np.stack([each[name][-1] - each[name][0] for each in curves])
+
+    def mean(self, name: str) -> Interval:
+        """Over prompts; over heads where there is one prompt."""
+        values = self.metrics[name]
+        return mean_interval(values.mean(axis=1)) if len(values) > 1 else mean_interval(values[0], "heads")
 
 
 def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
+    """Each curve of `CURVES` as (step, head of any layer); sinks, which are counted over heads, as (step, 1)."""
     steps, layers, heads = (dataset.sizes[dim] for dim in ("step", "layer", "head"))
-    masked = np.zeros(steps)
+    masked = np.empty((steps, layers, heads))
     for layer in range(layers):
-        masked += dataset["received_masked"].isel(layer=layer).values.sum(axis=(1, 2))
-    length = np.maximum(found.queries, 1)
+        masked[:, layer] = dataset["received_masked"].isel(layer=layer).values.sum(axis=2)
+    length = np.maximum(found.queries, 1)[:, None]
     return {
-        "entropy": dataset["entropy"].values.mean(axis=(1, 2)),
-        "distance": dataset["distance"].values.mean(axis=(1, 2)) / length,
-        "masked_share": masked / (layers * heads),
-        "sinks": found.sink_counts.sum(axis=1) / (layers * heads),
+        "entropy": dataset["entropy"].values.reshape(steps, -1),
+        "distance": dataset["distance"].values.reshape(steps, -1) / length,
+        "masked_share": masked.reshape(steps, -1),
+        "sinks": found.sink_counts.sum(axis=1, keepdims=True) / (layers * heads),
     }
 
 
-def _table(first: _Side, second: _Side) -> pd.DataFrame:
-    labels = {name: (row.title, row.unit) for name, row in METRICS.items()} | CURVES
-    for name in ("entropy", "distance"):
-        title, unit = CURVES[name]
-        labels[f"{name}_change"] = (f"{title}, last step - first", unit)
-    labels.pop("sinks")  # the mean of this curve is sinks_per_step
+def _difference(first: _Side, second: _Side, name: str) -> Interval:
+    a, b = first.metrics[name], second.metrics[name]
+    if min(len(a), len(b)) > 1:
+        paired = first.prompts == second.prompts and len(a) == len(b) == len(first.prompts)
+        return difference_interval(a.mean(axis=1), b.mean(axis=1), paired=paired)
+    return difference_interval(a.mean(axis=0), b.mean(axis=0), paired=False, over="heads")
+
+
+def _band(curves: np.ndarray) -> np.ndarray | None:
+    """The interval over prompts of curves (prompt, points), as (2, points)."""
+    if len(curves) < 2:
+        return None
+    edges = [mean_interval(column) for column in curves.T]
+    return np.array([[edge.low for edge in edges], [edge.high for edge in edges]])
+
+
+def _table(
+    sides: list[_Side], means: dict[str, tuple[Interval, ...]], against: dict[str, tuple[Interval, ...]]
+) -> pd.DataFrame:
     rows = []
-    for name, (title, unit) in labels.items():
-        a, b = first.metrics[name], second.metrics[name]
-        rows.append(
-            {
-                "metric": name,
-                "title": title,
-                "unit": unit,
-                "a": float(a.mean()),
-                "b": float(b.mean()),
-                "difference": float(b.mean() - a.mean()),
-                "a_sd": float(a.std()),
-                "b_sd": float(b.std()),
-            }
-        )
+    for name, (title, unit) in LABELS.items():
+        row: dict[str, Any] = {"metric": name, "title": title, "unit": unit}
+        for letter, side, mean in zip(LETTERS, sides, means[name], strict=False):
+            row |= {letter: mean.value, f"{letter}_sd": float(side.metrics[name].std())}
+            low, high = (mean.low, mean.high) if mean.over == "prompts" else (float("nan"),) * 2
+            row |= {f"{letter}_low": low, f"{letter}_high": high}
+        for letter, part in zip(LETTERS[1:], against[name], strict=False):
+            tail = "" if letter == "b" else f"_{letter}"
+            row |= {f"difference{tail}": part.value, f"difference_low{tail}": part.low}
+            row |= {f"difference_high{tail}": part.high, f"interval_over{tail}": part.over}
+        rows.append(row)
     return pd.DataFrame(rows)

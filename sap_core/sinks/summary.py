@@ -14,6 +14,7 @@ from ..trajectory.access import trajectories_of
 from .motion import METRICS, dominant_positions
 from .rules import SINK_RULES, rule_threshold
 from .scan import Scan, scan
+from .token_types import TYPES, token_type, token_types
 
 TOP = 20
 
@@ -23,7 +24,8 @@ def sink_summary(source: Any, rule: str = "column_sum", *, threshold: float | No
 
     ``metrics`` is over all samples: mean over heads and samples, with the standard deviation over heads and, where
     there are several, over samples. ``path``, ``sinks_per_step``, ``by_layer`` and ``sink_positions`` describe one
-    sample. ``tokens`` counts, over all samples, which tokens the sinks are: share of all (step, layer, head, sink).
+    sample. ``tokens`` counts, over all samples, which tokens the sinks are: share of all (step, layer, head, sink);
+    ``types`` the same by kind of token, beside the kind's share of all existing (step, position).
 
     Raises:
         UnknownOption, InvalidInput: an unknown rule; no captured step; a sample that does not exist.
@@ -49,6 +51,7 @@ def sink_summary(source: Any, rule: str = "column_sum", *, threshold: float | No
         "by_layer": [_layer(found, layer) for layer in range(dataset.sizes["layer"])],
         "sink_positions": _positions(dataset, found),
         "tokens": _tokens(datasets, scans),
+        "types": _types(datasets, scans),
     }
 
 
@@ -107,7 +110,25 @@ def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any
             piece = _pieces(dataset, [token])[0]
             counts[int(token), piece] += int(found.sink_counts[tokens == token].sum())
     total = max(sum(counts.values()), 1)
-    return [{"token": token, "piece": piece, "share": n / total} for (token, piece), n in counts.most_common(TOP)]
+    mask = datasets[0].attrs.get("mask_token_id")
+    return [
+        {"token": token, "piece": piece, "type": token_type(piece, token == mask), "share": n / total}
+        for (token, piece), n in counts.most_common(TOP)
+    ]
+
+
+def _types(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any]]:
+    sinks, positions = np.zeros(len(TYPES)), np.zeros(len(TYPES))
+    for dataset, found in zip(datasets, scans, strict=True):
+        kinds, exists = token_types(dataset), found.visible > 0
+        for kind in range(len(TYPES)):
+            sinks[kind] += found.sink_counts[kinds == kind].sum()
+            positions[kind] += (exists & (kinds == kind)).sum()
+    shares, spread = sinks / max(sinks.sum(), 1), positions / max(positions.sum(), 1)
+    return [
+        {"type": name, "share": float(share), "of_positions": float(part)}
+        for name, share, part in zip(TYPES, shares, spread, strict=True)
+    ]
 
 
 def _pieces(dataset: xr.Dataset, tokens: Any) -> list[str]:

@@ -38,6 +38,40 @@ def address_choice(
     return chosen
 
 
+def address_many(
+    label: str,
+    options: Sequence[Any],
+    key: str,
+    *,
+    most: int | None = None,
+    format_func: Callable[[Any], str] = str,
+    help: str | None = None,
+    placeholder: str | None = None,
+    container: Any = None,
+) -> list[Any]:
+    """A multiselect whose values are in the address as ``key``, separated by commas; unknown ones are left out."""
+    held = f"choice_{key}"
+    if held in st.session_state:
+        st.session_state[held] = [value for value in st.session_state[held] if value in options]
+    else:
+        texts = {address_text(option): option for option in options}
+        named = str(st.query_params.get(key, "")).split(",")
+        st.session_state[held] = [texts[name] for name in dict.fromkeys(named) if name in texts][:most]
+    chosen = (container or st).multiselect(
+        label,
+        options,
+        key=held,
+        format_func=format_func,
+        help=help,
+        max_selections=most,
+        placeholder=placeholder,
+        persist_state="session",
+    )
+    if chosen or key in st.query_params:
+        remember(key, ",".join(address_text(value) for value in chosen))
+    return chosen
+
+
 def address_text(value: Any) -> str:
     """An option as it stands in the address; None (the mean) as 'mean'."""
     return "mean" if value is None else str(value)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from ..plots.attention import attention_figure
+from ..plots.attention import attention_figure, largest_difference
 from ..plots.view import View, printable
 from ..runs import Run
 from ..specs import AttentionMapSpec
 from . import results, work
 from .figure import draw
 from .picks import Selection
+
+SAME = 1e-5  # the largest rounding difference of shares, in the precision they are stored in
 
 
 def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> None:
@@ -21,7 +23,8 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
         return
     spec = AttentionMapSpec(run=str(run.path), step=step, layer=pick.layer, head=pick.head, sample=pick.sample)
     st.caption(
-        f"Every query against every key at step {step}, {view.label}: one forward pass over the tokens of that step. "
+        f"Every query against every key at step {step}, {view.label}: one forward pass over the tokens of that step, "
+        "a few seconds once the model is loaded. "
         "Its column means are the attention received above."
     )
     path = _computed(spec)
@@ -35,6 +38,17 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
     attention = np.load(path)
     words = [printable(view.piece(max(step - 1, 0), place)) for place in range(view.positions)]
     draw(attention_figure(attention, words), key="map", alt=f"Attention map at step {step}, {view.label}")
+    difference = largest_difference(attention, view.share[step])
+    if difference <= SAME:
+        st.caption(
+            f"Identical to what was captured: its column means differ from the stored attention by at most "
+            f"{difference:.1e}, which is rounding."
+        )
+    else:
+        st.warning(
+            f"The map's column means differ from what was captured by up to {difference:.1e}: the model at this "
+            "address is not the one that the run recorded, or computes in another precision."
+        )
 
 
 def _computed(spec: AttentionMapSpec) -> str | None:

@@ -112,7 +112,7 @@ def _one(run: RunSummary) -> None:
     stamp = results.stamp(run.path)
     view = results.view_of(str(run.path), stamp, 0, None, None, None, None)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
-    draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}")
+    draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}", data=view)
     metrics = results.summary_of(str(run.path), stamp, "column_sum", None)["metrics"]
     rate, deviation = metrics["switch_rate"], metrics["temporal_deviation"]
     st.markdown(

@@ -1,23 +1,17 @@
-"""Tables and downloads that more than one page shows."""
+"""Which positions, words and kinds of token become sinks."""
 
 from __future__ import annotations
 
-import io
-import json
 from typing import Any
 
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
-from .._version import __version__
-from ..plots.view import View, printable
-from ..runs import Run
+from ..plots.view import printable
 
 
 def sink_tables(summary: dict[str, Any]) -> None:
     """Which positions and which words become sinks, from `sap_core.sink_summary`."""
-    left, right = st.columns(2)
+    left, right = st.columns([6, 5], gap="large")
     with left:
         st.subheader("Positions", anchor=False)
         st.caption("Share of all steps, layers and heads in which the position is a sink; attention is the mean share.")
@@ -34,62 +28,23 @@ def sink_tables(summary: dict[str, Any]) -> None:
     with right:
         st.subheader("Words", anchor=False)
         st.caption("What stands at a sink at the step at which it is one (a mask can be one); share of all sinks.")
-        rows = [{"word": printable(row["piece"]), "share of sinks": row["share"]} for row in summary["tokens"]]
+        rows = [
+            {"word": printable(row["piece"]), "kind": row["type"], "share of sinks": row["share"]}
+            for row in summary["tokens"]
+        ]
         _table(rows, ("share of sinks",), "No word is at a sink under this rule and threshold.")
+    st.subheader("Kinds of token", anchor=False)
+    st.caption("Share of all sinks that stand on each kind, beside the kind's share of all positions over the steps.")
+    rows = [
+        {"kind": row["type"], "share of sinks": row["share"], "share of positions": row["of_positions"]}
+        for row in summary["types"]
+    ]
+    _table(rows, ("share of sinks", "share of positions"), "", height="content")
 
 
-def _table(rows: list[dict[str, Any]], shares: tuple[str, ...], empty: str) -> None:
+def _table(rows: list[dict[str, Any]], shares: tuple[str, ...], empty: str, height: Any = 320) -> None:
     if not rows:
         st.info(empty)
         return
     bars = {name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1) for name in shares}
-    st.dataframe(rows, hide_index=True, column_config=bars, height=320)
-
-
-def figure_downloads(figure: go.Figure, view: View, run: Run, name: str) -> None:
-    """HTML of the figure, and the data behind it as CSV and Parquet, each with run, settings and version written in.
-
-    PNG and SVG come from the camera in the figure's own bar.
-    """
-    about = {"run": run.id, "spec": run.spec, "shown": view.label, "version": __version__, "unit": "share of attention"}
-    columns = st.columns(4)
-    with columns[0]:
-        st.download_button(
-            "Figure (HTML)", lambda: _html(figure, about), f"{run.id}-{name}.html", "text/html", width="stretch"
-        )
-    with columns[1]:
-        st.download_button("Data (CSV)", lambda: _csv(view, about), f"{run.id}-{name}.csv", "text/csv", width="stretch")
-    with columns[2]:
-        st.download_button("Data (Parquet)", lambda: _parquet(view, about), f"{run.id}-{name}.parquet", width="stretch")
-    columns[3].caption("SVG: the camera in the figure's bar.")
-
-
-def long_table(view: View) -> pd.DataFrame:
-    """One row per step and position: attention, token, state."""
-    frame = (
-        pd.DataFrame(view.share).rename_axis(index="step", columns="position").stack().rename("attention").reset_index()
-    )
-    frame["times_even"] = view.times_even.ravel()
-    frame["token"] = view.tokens.ravel()
-    frame["masked"] = view.masked.ravel()
-    frame["written_now"] = view.accepted.ravel()
-    frame["sink"] = view.sinks.ravel()
-    frame["text"] = [view.piece(step, place) for step in range(view.steps) for place in range(view.positions)]
-    return frame
-
-
-def _html(figure: go.Figure, about: dict[str, Any]) -> str:
-    page = figure.to_html(include_plotlyjs=True, full_html=True)
-    return page.replace("<body>", f"<body><!-- {json.dumps(about).replace('--', '- -')} -->", 1)
-
-
-def _csv(view: View, about: dict[str, Any]) -> str:
-    return f"# {json.dumps(about)}\n" + long_table(view).to_csv(index=False)
-
-
-def _parquet(view: View, about: dict[str, Any]) -> bytes:
-    frame = long_table(view)
-    frame.attrs = about
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    st.dataframe(rows, hide_index=True, column_config=bars, height=height)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from page_text import words
 from sample_runs import capture_run
 
 from sap_core.runs import create_run, open_run
 from sap_core.specs import AttentionMapSpec
-from sap_core.ui.picks import Selection
-from sap_core.ui.report import run_report
 
 
 def test_without_a_run_it_says_what_to_do(page):
@@ -93,8 +92,38 @@ def test_a_map_that_was_computed_before_is_drawn_at_once(page, root):
     assert not [button for button in at.button if button.key == "compute_map"]
 
 
-def test_the_report_holds_text_figures_numbers_and_origin(root):
-    run = open_run(capture_run(root, "drifting"))
-    page = run_report(run, Selection(0, None, None, "column_sum", 3.0))
-    assert page.count("Plotly.newPlot") == 3 and run.id in page and "Switch rate" in page
-    assert "http" not in page.split("<section>")[0]
+def test_a_map_that_is_not_what_was_captured_is_said(page, root):
+    run = capture_run(root, positions=32)
+    spec = AttentionMapSpec(run=str(run), layer=1, head=2, step=3)
+    with create_run("attention_map", spec, root=root) as writer:
+        np.save(writer.path / "map.npy", np.eye(32, dtype=np.float32))
+    assert "differ from what was captured" in words(page("sinks", layer="1", head="2", step="3"))
+
+
+def test_a_map_equal_to_the_capture_is_said(page, root):
+    run = capture_run(root, positions=32)
+    received = open_run(run).trajectory["received"].values[3, 1, 2]
+    spec = AttentionMapSpec(run=str(run), layer=1, head=2, step=3)
+    with create_run("attention_map", spec, root=root) as writer:
+        np.save(writer.path / "map.npy", np.tile(received, (32, 1)))
+    assert "Identical to what was captured" in words(page("sinks", layer="1", head="2", step="3"))
+
+
+def test_only_the_open_tab_is_drawn_and_it_is_in_the_address(page, root):
+    capture_run(root)
+    first = page("sinks")
+    assert "Kinds of token" not in words(first)
+    tables = page("sinks", tab="Which tokens")
+    assert "Kinds of token" in words(tables)
+    kinds = tables.dataframe[-1].value
+    assert list(kinds["kind"]) == ["content", "punctuation", "whitespace", "special", "mask"]
+    assert kinds["share of sinks"].sum() == pytest.approx(1) == kinds["share of positions"].sum()
+
+
+def test_a_figure_is_taken_along_with_its_origin(page, root):
+    run = capture_run(root)
+    at = page("sinks", layer="1", head="2", axis="kind of token")
+    at.button(key="take_figure").click().run()
+    assert not at.exception
+    assert "Run, settings and version are written into every file" in words(at)
+    assert run.name in at.session_state["figure_runs"][0].id

@@ -1,11 +1,15 @@
 """Comparing runs: a normalised time axis, shares that stay shares, and numbers known beforehand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
+from sap_core.errors import InvalidInput
+from sap_core.sinks.claims import answer_claims, answers_table
 from sap_core.sinks.compare import CURVES, compare_runs, rebin, resample
+from sap_core.sinks.intervals import difference_interval, mean_interval
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
 
@@ -51,3 +55,68 @@ def test_resample_is_linear_and_rebin_keeps_sums():
     assert resample(values[:1], np.array([0, 1]))[:, 0].tolist() == [0, 0]
     assert rebin(np.array([[0.1, 0.2, 0.3, 0.4]]), 2).tolist() == [[pytest.approx(0.3), pytest.approx(0.7)]]
     assert rebin(np.array([0.1, 0.2, 0.7]), 2).tolist() == [pytest.approx(0.2), pytest.approx(0.8)]
+
+
+def test_intervals_are_students():
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    found = mean_interval(values)
+    half = 3.182446 * values.std(ddof=1) / 2  # t(3) at 97.5 % from any table
+    assert (found.value, found.low, found.high) == pytest.approx((2.5, 2.5 - half, 2.5 + half))
+    later = values + np.array([1, 1.1, 0.9, 1])
+    paired = difference_interval(values, later, paired=True)
+    apart = difference_interval(values, later, paired=False)
+    assert paired.excludes_zero and not apart.excludes_zero and paired.value == apart.value == pytest.approx(1)
+    from scipy.stats import ttest_ind
+
+    reference = ttest_ind(later, values, equal_var=False).confidence_interval(0.95)
+    assert (apart.low, apart.high) == pytest.approx((reference.low, reference.high))
+    alone = mean_interval(np.array([3.0]))
+    assert math.isnan(alone.low) and not alone.excludes_zero
+
+
+class Source:
+    """What `compare_runs` reads of a run."""
+
+    def __init__(self, name, prompts, *trajectories):
+        self.name, self.spec, self.trajectories = name, {"prompts": prompts}, list(trajectories)
+
+
+def test_several_runs_have_intervals_over_prompts_and_pair_the_same_prompts():
+    still = Source("still", ["a", "b"], *[synthetic_trajectory("fixed", 12)] * 2)
+    mixed = Source("mixed", ["a", "b"], synthetic_trajectory("alternating", 12), synthetic_trajectory("fixed", 12))
+    third = Source("third", ["x"], synthetic_trajectory("drifting", 12))
+    found = compare_runs(still, mixed, third, points=5)
+    row = found.table.set_index("metric").loc["switch_rate"]
+    assert (row["a"], row["b"], row["c"]) == (0, 0.5, 1) and row["difference"] == 0.5 and row["difference_c"] == 1
+    assert row["b_low"] < 0 < 1 < row["b_high"] and row["a_low"] == row["a_high"] == 0 and math.isnan(row["c_low"])
+    assert (row["interval_over"], row["interval_over_c"]) == ("prompts", "heads")
+    assert found.bands["entropy"][1].shape == (2, 5) and found.bands["entropy"][2] is None
+    assert found.names == ("still", "mixed", "third") and len(found.differences) == 2
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert len(found.received) == 3
+
+
+def test_the_claims_are_answered_by_the_numbers():
+    found = compare_runs(synthetic_trajectory("fixed", 12), synthetic_trajectory("mixed", 12, heads=8))
+    answers = {(item.claim.metric, item.run): item for item in answer_claims(found)}
+    assert set(answers) == {
+        ("temporal_deviation", 1), ("persistence", 1),
+        ("distance_change", 0), ("distance_change", 1), ("entropy_change", 0), ("entropy_change", 1),
+    }  # fmt: skip
+    assert answers["persistence", 1].answer == "holds" and answers["persistence", 1].found.high < 0
+    assert answers["distance_change", 0].answer == "doesn't hold"  # a fixed sink: nothing changes
+    backwards = compare_runs(synthetic_trajectory("mixed", 12, heads=8), synthetic_trajectory("fixed", 12))
+    assert answer_claims(backwards)[1].answer == "doesn't hold"
+    assert answers_table(found, list(answers.values()))[0]["run"] == "B against A"
+
+
+def test_a_value_that_fits_with_an_interval_over_zero_is_undecided():
+    two = Source("two", ["a", "b"], synthetic_trajectory("alternating", 12), synthetic_trajectory("fixed", 12))
+    found = compare_runs(Source("still", ["a", "b"], *[synthetic_trajectory("fixed", 12)] * 2), two)
+    assert answer_claims(found)[0].answer == "undecided"
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_too_few_and_too_many_runs_are_refused(count):
+    with pytest.raises(InvalidInput, match="2 to 7"):
+        compare_runs(*[synthetic_trajectory("fixed", 4)] * count)

@@ -80,7 +80,8 @@ def test_looking_at_a_run(command):
 
 
 def test_comparing_and_exporting():
-    assert parsed(doors.comparing("/r/a", "/r/b", "zscore")[0]).params["rule"] == "zscore"
+    assert parsed(doors.comparing(["/r/a", "/r/b b", "/r/c"], "zscore")[0]).params["runs"] == ["/r/a", "/r/b b", "/r/c"]
+    ast.parse(doors.comparing(["/r/a", "/r/b"], "zscore")[1])
     spec = ExportSpec(run="/r/p", out="/x y", overwrite=True, verify=False)
     given = parsed(doors.exporting(spec)[0]).params
     assert (given["run"], given["out"], given["overwrite"], given["verify"]) == ("/r/p", "/x y", True, False)

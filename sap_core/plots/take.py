@@ -1,0 +1,229 @@
+"""A figure to take along: as a file that says where it comes from, and its data as a table.
+
+The origin (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as JSON
+in HTML, as a first comment line in CSV, and in the metadata of Parquet.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from .._version import __version__
+from ..errors import InvalidInput, OperationFailed
+from .view import View, printable
+
+FORMATS = ("html", "png", "svg", "csv", "parquet")
+INK, PAPER, QUIET, GRID = "#18212B", "#FFFFFF", "#4A5563", "#E3E8ED"
+WIDTH = 900  # CSS pixels
+CHUNK = b"Description"
+
+
+def save_figure(
+    figure: go.Figure, path: str | Path, about: dict[str, Any], data: View | pd.DataFrame | None = None
+) -> Path:
+    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`. Written aside, then renamed.
+
+    Args:
+        about: from `origin`.
+        data: what CSV and Parquet hold; default: what is drawn.
+
+    Raises:
+        InvalidInput: another ending.
+        OperationFailed: PNG or SVG without kaleido or Chrome (`pip install 'sap-studio[figures]'`); a full disk.
+    """
+    path = Path(path).expanduser()
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in FORMATS:
+        raise InvalidInput(
+            f"Figure file {path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(FORMATS)}."
+        )
+    if kind in ("csv", "parquet"):
+        table = table_of(figure, data)
+        content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
+    elif kind == "html":
+        content = figure_html(figure, about).encode()
+    else:
+        content = _image(for_paper(figure, about), kind)
+        content = (
+            png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
+        )
+    write_aside(path, content)
+    return path
+
+
+def origin(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Where a figure comes from: the runs with their settings, what of them is shown, and this package's version."""
+    return {
+        "title": title,
+        "runs": [
+            {
+                "id": run.id,
+                "name": run.name,
+                "settings": run.spec,
+                "versions": (run.manifest or {}).get("versions", {}),
+            }
+            for run in runs
+        ],
+        "view": view or {},
+        "made with": f"sap-studio {__version__}",
+    }
+
+
+def origin_line(about: dict[str, Any]) -> str:
+    """The origin in one line, for the foot of a picture."""
+    runs = ", ".join(run["id"] for run in about["runs"])
+    view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
+    return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
+
+
+def for_paper(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
+    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its origin at the foot."""
+    copy = go.Figure(figure)
+    margin = copy.layout.margin
+    left = 56 if margin.l is None else margin.l
+    height = (copy.layout.height or 420) + 54
+    below = (40 if margin.b is None else margin.b) + 26
+    copy.update_layout(
+        template="plotly_white",
+        paper_bgcolor=PAPER,
+        plot_bgcolor=PAPER,
+        font={"color": INK, "family": "Arial, Helvetica, sans-serif"},
+        width=WIDTH,
+        height=height,
+        margin={"t": (36 if margin.t is None else margin.t) + 28, "b": below},
+        title={"text": escape(about["title"]), "x": 0, "xref": "paper", "y": 1, "yref": "container", "yanchor": "top",
+               "pad": {"t": 8}, "font": {"size": 14, "color": INK}},
+    )  # fmt: skip
+    ink = {"color": INK}
+    copy.update_layout(legend_font=ink)
+    copy.update_xaxes(title_font=ink, tickfont=ink, gridcolor=GRID)
+    copy.update_yaxes(title_font=ink, tickfont=ink, gridcolor=GRID)
+    copy.update_annotations(font=ink)
+    bar = {"tickfont": ink, "title_font": ink}
+    copy.update_traces(colorbar=bar, selector={"type": "heatmap"})
+    if copy.layout.coloraxis.colorbar.thickness is not None:
+        copy.update_layout(coloraxis_colorbar=bar)
+    copy.add_annotation(
+        text=escape(origin_line(about)), xref="paper", yref="paper", x=0, y=0, xshift=8 - left, yshift=4 - below,
+        xanchor="left", yanchor="bottom", showarrow=False, font={"size": 10, "color": QUIET},
+    )  # fmt: skip
+    return copy
+
+
+def table_of(figure: go.Figure, data: View | pd.DataFrame | None = None) -> pd.DataFrame:
+    """The data behind a figure, one row per value."""
+    if isinstance(data, pd.DataFrame):
+        return data
+    return view_table(data) if isinstance(data, View) else figure_table(figure)
+
+
+def view_table(view: View) -> pd.DataFrame:
+    """One row per step and position: attention (share), in multiples of an even share, token, state."""
+    frame = (
+        pd.DataFrame(view.share).rename_axis(index="step", columns="position").stack().rename("attention").reset_index()
+    )
+    frame["times_even"] = view.times_even.ravel()
+    frame["token"] = view.tokens.ravel()
+    frame["masked"] = view.masked.ravel()
+    frame["written_now"] = view.accepted.ravel()
+    frame["sink"] = view.sinks.ravel()
+    frame["text"] = [
+        printable(view.piece(step, place)) for step in range(view.steps) for place in range(view.positions)
+    ]
+    return frame
+
+
+def figure_table(figure: go.Figure) -> pd.DataFrame:
+    """What a figure draws, one row per value: series, x, y, and for maps the value (as the hover gives it)."""
+    parts = []
+    for number, trace in enumerate(figure.data):
+        name = trace.name or f"trace {number}"
+        if trace.type == "heatmap":
+            shown = np.asarray(trace.z if trace.customdata is None else trace.customdata)
+            rows, columns = shown.shape[:2]
+            x = np.arange(columns) if trace.x is None else np.asarray(trace.x)
+            y = np.arange(rows) if trace.y is None else np.asarray(trace.y)
+            frame = pd.DataFrame({"x": np.tile(x, rows), "y": np.repeat(y, columns)})
+            frame["value"] = shown.reshape(rows * columns, -1)[:, 0]
+        elif trace.hoverinfo == "skip" or trace.x is None or trace.y is None:
+            continue
+        else:
+            frame = pd.DataFrame({"x": list(trace.x), "y": list(trace.y)})
+        parts.append(frame.assign(series=name))
+    if not parts:
+        return pd.DataFrame(columns=["series", "x", "y"])
+    whole = pd.concat([part.astype({axis: object for axis in ("x", "y")}) for part in parts], ignore_index=True)
+    whole[["x", "y"]] = whole[["x", "y"]].infer_objects()
+    for axis in ("x", "y"):  # a column of words and numbers can't be written as Parquet
+        if whole[axis].dtype == object:
+            whole[axis] = whole[axis].astype(str)
+    return whole[["series", "x", "y", *(["value"] if "value" in whole else [])]]
+
+
+def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
+    """One page that needs nothing else, with the origin to read and as JSON."""
+    page = for_paper(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    document = json.dumps(about, default=str).replace("<", "\\u003c")
+    return page.replace("<body>", f'<body><script type="application/json" id="origin">{document}</script>', 1)
+
+
+def csv_text(table: pd.DataFrame, about: dict[str, Any]) -> str:
+    """CSV behind a first line ``# {origin}``; read it with ``pandas.read_csv(path, comment="#")``."""
+    return f"# {json.dumps(about, default=str)}\n" + table.to_csv(index=False)
+
+
+def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
+    """Parquet; ``pandas.read_parquet(path).attrs`` is the origin."""
+    frame = table.copy()
+    frame.attrs = json.loads(json.dumps(about, default=str))
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def svg_with_origin(svg: str, about: dict[str, Any]) -> str:
+    """The picture with the origin as its ``<metadata>``."""
+    start = svg.index(">", svg.index("<svg")) + 1
+    return f"{svg[:start]}<metadata>{escape(json.dumps(about, default=str))}</metadata>{svg[start:]}"
+
+
+def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
+    """The picture with the origin in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
+    text = CHUNK + b"\0\0\0\0\0" + json.dumps(about, default=str, ensure_ascii=False).encode()
+    chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
+    end = png.rindex(b"IEND") - 4
+    return png[:end] + chunk + png[end:]
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then rename. Raises OperationFailed."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OperationFailed(f"{path} can't be written: {error.strerror}.") from error
+
+
+def _image(figure: go.Figure, kind: str) -> bytes:
+    try:
+        return figure.to_image(format=kind, scale=2 if kind == "png" else 1)
+    except (ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise OperationFailed(
+            f"{kind.upper()} on the command line needs kaleido and Chrome (pip install 'sap-studio[figures]'), or use "
+            f"the studio's own button: {reason[:160]}."
+        ) from error

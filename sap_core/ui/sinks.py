@@ -1,0 +1,55 @@
+"""The figures of the Sinks page: one heatmap large, or every layer, across positions or kinds of token."""
+
+from __future__ import annotations
+
+import streamlit as st
+import xarray as xr
+
+from ..plots.heatmap import trajectory_heatmap
+from ..plots.multiples import layer_multiples
+from ..plots.token_types import type_heatmap
+from ..plots.view import View
+from .address import address_number
+from .figure import draw
+
+KINDS = "kind of token"
+
+
+def large_heatmap(view: View) -> None:
+    """Step x position, or step x kind of token, with the cursor where the replay stands."""
+    step = address_number("step", 0, 0, view.steps - 1)
+    if pick_axis("axis") == KINDS:
+        figure, across = type_heatmap(view, step=step), KINDS
+    else:
+        figure, across = trajectory_heatmap(view, step=step), "position"
+    draw(figure, alt=f"Attention received per step and {across}, {view.label}", key="figure", data=view)
+
+
+def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
+    """Small multiples of all layers."""
+    kinds = pick_axis("axis") == KINDS
+    st.caption(
+        "Every layer on the same scale"
+        + (", mean over the tokens of a kind." if kinds else ", with its dominant position.")
+        + " Choose one above to see it large."
+    )
+    shown = "mean over heads" if head is None else f"head {head}"
+    across = KINDS if kinds else "position"
+    draw(
+        layer_multiples(trajectory, head=head, kinds=kinds),
+        alt=f"Attention received per step and {across} in every layer, {shown}",
+        key="layers",
+    )
+
+
+def pick_axis(key: str) -> str:
+    """What runs across the figures."""
+    return st.segmented_control(
+        "Across",
+        ["position", KINDS],
+        default="position",
+        key=key,
+        required=True,
+        bind="query-params",
+        help="Positions of the text, or kinds of token: content, punctuation, white space, special, still masked.",
+    )

@@ -1,0 +1,25 @@
+"""PNG and SVG of a figure that is on the page, made by the browser that shows it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+
+def picture_buttons(name: str, about: dict[str, Any], *, of: str) -> None:
+    """Buttons that save the plotly figure inside the container with key ``of``, with ``about`` written in."""
+    _component()(
+        key=f"pictures_{of}", data={"name": name, "about": json.dumps(about, default=str), "of": of}, width="content"
+    )
+
+
+@cache
+def _component() -> Any:
+    html, css, js = ((_HERE / f"take.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return st.components.v2.component("sap_studio.take", html=html, css=css, js=js)
