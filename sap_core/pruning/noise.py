@@ -35,7 +35,8 @@ def sink_weights(received: Tensor) -> Tensor:
     phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
     summed over layers, heads and queries. ``received`` is the mean over the S queries, hence the factor S.
     """
-    mass = received.sum(dim=(1, 2)) * received.shape[-1]
+    # In one layout, however it was put together: rounding depends on the order of the sum.
+    mass = received.contiguous().sum(dim=(1, 2)) * received.shape[-1]
     threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
     return torch.sigmoid(SHARPNESS * (mass - threshold))
 
