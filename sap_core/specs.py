@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import InvalidInput, UnknownOption
 from .pruning.allocation import check_allocation
 from .pruning.methods import METHODS, check_combination, parse_pattern
+from .pruning.modes import PRESETS, check_mode
 from .samplers.rules import SAMPLERS
 from .sinks.rules import SINK_RULES
 
@@ -94,10 +95,18 @@ class CaptureSpec(ModelOptions):
 class CalibrationOptions(Spec):
     """The texts on which activation-aware methods look at the model."""
 
-    calibration: str = Field("demo", description="demo, FILE.txt, or FILE.npy (int64 ids, shape (samples, length))")
+    calibration: str = Field(
+        "demo", description="demo, FILE.txt, FILE.npy (int64 ids, shape (samples, length)), or dataset:NAME"
+    )
     samples: int = Field(64, ge=1, description="calibration sequences")
     calibration_length: int | None = Field(
         None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256"
+    )
+    calibration_subset: str | None = Field(None, description="dataset:NAME only: its configuration, where it has some")
+    calibration_split: str = Field("train", description="dataset:NAME only: which split is read")
+    calibration_column: str = Field("text", description="dataset:NAME only: the column that holds the text")
+    noise_levels: int = Field(
+        10, ge=1, le=50, description="methods that look at partly masked texts: levels of masking, evenly up to all"
     )
 
 
@@ -127,10 +136,45 @@ class PruneSpec(ModelOptions, CalibrationOptions):
         None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
     )
     run: str | None = Field(
-        None, description="method `heads`, allocation `instability`: the capture run whose ranking is used"
+        None,
+        description="method or pattern `heads`, allocation `instability`: the capture run whose heads are compared",
+    )
+    duplicates: Literal["keep_one", "ignore"] = Field(
+        "keep_one", description="heads that attend alike: the last of a group never goes, or the rule is ignored"
+    )
+    budget: float | None = Field(
+        None,
+        ge=0,
+        description="progressive: layer by layer, largest rise of the loss as a share of the dense model's",
+    )
+    validation: str | None = Field(
+        None, description="progressive: FILE.txt the loss is measured on; default: held-out stories"
+    )
+    target_speedup: float | None = Field(
+        None, gt=1, description="search: at least so many times as fast on this machine, pattern and share found by it"
+    )
+    quality_drop: float | None = Field(
+        None, ge=0, description="search: largest rise of the loss as a share of the dense model's; default 0.05"
+    )
+    preset: str | None = Field(
+        None, description="search: a point of the measured curve: quality, balanced, speed or memory"
     )
     seed: int = 0
     name: str = ""
+
+    @property
+    def mode(self) -> str:
+        """plain, progressive (a budget decides layer by layer), or search (a target or a preset decides what goes)."""
+        if self.preset is not None or self.target_speedup is not None:
+            return "search"
+        return "plain" if self.budget is None else "progressive"
+
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, value: str | None) -> str | None:
+        if value is not None and value not in PRESETS:
+            raise UnknownOption("preset", value, PRESETS)
+        return value
 
     @field_validator("method")
     @classmethod

@@ -246,7 +246,7 @@ def plan_lines(plan: Any) -> list[str]:
     if plan.heads:
         lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
     if plan.shape:
-        lines.append("Left: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in plan.shape.items()))
+        lines += [f"Left: {plan.left().words()}.", f"An export loads with {plan.loads}."]
     return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..pruning.methods import METHODS
+from ..pruning.modes import PRESETS
+from ..pruning.plan import PruningPlan
 
 _HEADER = """---
 library_name: transformers
@@ -25,22 +27,24 @@ def model_card(
     pruning: dict[str, Any] | None,
     quality: dict[str, Any] | None,
     size: dict[str, int],
+    own_code: bool = False,
 ) -> str:
     """The text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``: what
-    `evaluate` or `quick_compare` returned, or None."""
+    `evaluate` or `quick_compare` returned, or None; ``own_code``: the folder brings a modelling file."""
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
-    parts += [_quality(quality), _size(size, pruning), _loading(loader, auto_class, objective), _check()]
+    parts += [_quality(quality), _size(size, pruning), _loading(loader, auto_class, objective, own_code), _check()]
     return "\n\n".join(parts) + "\n"
 
 
-def loading_code(loader: str, auto_class: str, folder: str = "PATH") -> str:
-    """The lines of Python that load an export."""
+def loading_code(loader: str, auto_class: str, folder: str = "PATH", *, own_code: bool = False) -> str:
+    """The lines of Python that load an export; ``own_code``: it brings a modelling file."""
     if loader == "transformers":
+        trust = ", trust_remote_code=True" if own_code else ""
         return (
             f"from transformers import {auto_class}, AutoTokenizer\n\n"
-            f'model = {auto_class}.from_pretrained("{folder}", dtype="auto")\n'
+            f'model = {auto_class}.from_pretrained("{folder}", dtype="auto"{trust})\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
         )
     return f'import sap_core as sap\n\nmodel = sap.load_model("{folder}")  # model.module is the transformers model'
@@ -57,8 +61,10 @@ def _what(source: str, objective: str, pruning: dict[str, Any] | None) -> str:
 
 def _table(pruning: dict[str, Any]) -> str:
     spec, report = pruning["spec"], pruning["report"]
-    rows = [("method", spec["method"]), ("pattern", spec["pattern"])]
-    rows.append(("sparsity asked", f"{spec['sparsity']:g}"))
+    rows = [("method", report["method"]), ("pattern", report["pattern"])]
+    if report.get("allocation", "uniform") != "uniform":
+        rows.append(("allocation", report["allocation"]))
+    rows += _asked(spec)
     rows.append(("sparsity found in the pruned matrices", f"{report['sparsity']:.4f}"))
     if report["heads"]:
         rows.append(("heads removed (layer.head)", ", ".join(f"{layer}.{head}" for layer, head in report["heads"])))
@@ -67,6 +73,16 @@ def _table(pruning: dict[str, Any]) -> str:
         rows.append(("calibration", f"{used['source']}, {used['samples']} x {used['length']} tokens"))
     rows.append(("seed", str(spec["seed"])))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
+
+
+def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was asked for: a sparsity, a budget, or a place on the measured curve."""
+    if spec.get("preset"):
+        return [("preset", PRESETS[spec["preset"]].title)]
+    if spec.get("target_speedup"):
+        return [("speed-up asked", f"{spec['target_speedup']:g}")]
+    rows = [("sparsity asked", f"{spec['sparsity']:g}")]
+    return rows + ([("budget of loss", f"{spec['budget']:.1%}")] if spec.get("budget") is not None else [])
 
 
 def _quality(quality: dict[str, Any] | None) -> str:
@@ -110,8 +126,8 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
         f"{size['bytes']:,} bytes of weights."
     )
     if pruning and pruning["plan"]["shape"]:
-        left = ", ".join(f"{value} {name}" for name, value in pruning["plan"]["shape"].items())
-        text += f" Whole {pruning['spec']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
+        left = PruningPlan.from_dict(pruning["plan"]).left().words()
+        text += f" Whole {pruning['plan']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
     elif pruning:
         text += (
             " Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
@@ -121,8 +137,13 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
     return text
 
 
-def _loading(loader: str, auto_class: str, objective: str) -> str:
-    text = f"## Load\n\n```python\n{loading_code(loader, auto_class)}\n```"
+def _loading(loader: str, auto_class: str, objective: str, own_code: bool) -> str:
+    text = f"## Load\n\n```python\n{loading_code(loader, auto_class, own_code=own_code)}\n```"
+    if own_code:
+        text += (
+            "\n\nIts layers differ in width (`per_layer_config` in config.json), which no stock class builds alone: "
+            "`modeling_per_layer.py` in this folder does. `sap_core.load_model` needs neither that file nor consent."
+        )
     if loader == "sap_core":
         text += (
             "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "

@@ -84,7 +84,8 @@ def export_checkpoint(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     progress(Progress("export", stages, stages))
-    code = loading_code(loader, auto_class(model.info), str(target))
+    own_code = bool(model.info.config.get("per_layer_config"))
+    code = loading_code(loader, auto_class(model.info), str(target), own_code=own_code)
     return ExportReport(target, size, files, loader, code, verification)
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 
 
-def main(folder: str, loader: str) -> dict:
+def main(folder: str, loader: str, trust: bool = False) -> dict:
     """{"max_difference", "largest_logit", "tokens_checked", "tokenizer", "class", "versions"}."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
@@ -24,9 +24,10 @@ def main(folder: str, loader: str) -> dict:
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
         auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
-        model = auto.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+        options = {"local_files_only": True} | ({"trust_remote_code": True} if trust else {})
+        model = auto.from_pretrained(folder, dtype="auto", **options).eval()
         if any(name.startswith("tokenizer") for name in os.listdir(folder)):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
         name = type(model).__name__
         with torch.no_grad():
             logits = model(input_ids=expected["tokens"]).logits
@@ -50,4 +51,4 @@ def main(folder: str, loader: str) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2])))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], "trust" in sys.argv[3:])))

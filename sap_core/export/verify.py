@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed
+from ..models.per_layer import brings_own_code
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -30,7 +31,8 @@ def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
     """Loads ``folder`` in a new process and compares its logits with those of the model that was exported.
 
     The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except
-    for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so.
+    for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so. Code
+    in the folder is run only if it is, to the letter, the modelling file that exports of uneven layers bring.
 
     Returns:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
@@ -49,7 +51,9 @@ def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
     # -P keeps the script's own folder off the path: nothing of this package can slip in by accident.
-    command = [sys.executable, "-P", str(script), str(folder.absolute()), loader]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    trusted = ["trust"] if brings_own_code(folder, config) else []
+    command = [sys.executable, "-P", str(script), str(folder.absolute()), loader, *trusted]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, cwd=folder)
     except subprocess.TimeoutExpired:
@@ -58,8 +62,7 @@ def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise OperationFailed(f"{folder} does not load in a fresh process ({loader}): {last}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    precise = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    dtype = precise.get("dtype") or precise.get("torch_dtype") or "float32"
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
     tolerance = TOLERANCE if dtype == "float32" else TOLERANCE_16_BIT * found["largest_logit"]
     return {"equal": found["max_difference"] <= tolerance, "loader": loader, "tolerance": tolerance} | found
 

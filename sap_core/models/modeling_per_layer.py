@@ -1,8 +1,8 @@
 """Layers of different widths in a stock class of transformers: what an export with ``per_layer_config`` loads with.
 
 This file stands alone: a copy of it lies in every such export, so that any transformers loads the folder with
-``trust_remote_code=True``. In config.json the sizes at the top are those of the widest form, and ``per_layer_config``
-lists, layer by layer, num_attention_heads, num_key_value_heads and intermediate_size where they are smaller.
+``trust_remote_code=True``. In config.json the sizes at the top are those of the whole model, and ``per_layer_config``
+lists, layer by layer, the num_attention_heads, num_key_value_heads and intermediate_size that are left.
 """
 
 import functools
@@ -15,7 +15,7 @@ SIZES = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 @functools.cache
 def per_layer(kind):
-    """(config class, model class) for a kind such as "Llama": the stock classes, with each layer cut to its own sizes."""
+    """(config class, model class) for a kind such as "Llama": the stock classes, each layer cut to its own sizes."""
     stock_config, stock_model = getattr(transformers, f"{kind}Config"), getattr(transformers, f"{kind}ForCausalLM")
 
     class Config(stock_config):

@@ -22,7 +22,7 @@ def kind_of(config: Config, ref: str) -> str:
     model_type = str(config.get("model_type"))
     if model_type not in KINDS:
         raise ModelProblem(
-            f"{ref}: config.json has per_layer_config, which is read for the types {', '.join(KINDS)}, not {model_type}."
+            f"{ref}: layers of different widths are supported for the types {', '.join(KINDS)}, not {model_type}."
         )
     return KINDS[model_type]
 

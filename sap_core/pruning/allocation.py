@@ -18,7 +18,8 @@ HIGHEST = 0.99  # no layer loses more: an empty matrix is a removed layer, which
 
 @dataclass(frozen=True)
 class Allocation:
-    """One row of the table. ``needs``: what has to be measured first: "", "inputs", "loss" or "capture"."""
+    """One row of the table. ``needs``: what has to be measured first: "", "inputs", "loss", "capture"
+    or "scores"."""
 
     name: str
     title: str
@@ -53,6 +54,13 @@ ALLOCATIONS: dict[str, Allocation] = {
             "Layers whose heads' sinks move most lose more.",
             "instability score, METRICS section 3",
             "capture",
+        ),
+        Allocation(
+            "global",
+            "Across layers",
+            "Heads or channels of all layers compete with each other (patterns heads and channels).",
+            "scores relative to their layer's mean; instability as it is",
+            "scores",
         ),
         Allocation("table", "Your own", "One share per layer, moved by the same amount to keep the mean.", ""),
     )

@@ -16,11 +16,14 @@ from . import evidence
 from . import heads as head_surgery
 from .allocation import ALLOCATIONS
 from .calibration import Calibration, check_source, read_calibration
+from .duplicates import Group
 from .methods import METHODS, Method
 from .plan import PlannedMatrix, PruningPlan, make_plan
 from .removal import remove
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..models.info import ModelInfo
     from ..models.loaded import LoadedModel
 
@@ -58,10 +61,8 @@ def prune(
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
     dense, spec, plan, calibration = prepare(model, spec, fields, progress, plan, texts)
-    ranking = None
-    if spec.method == "heads" and plan.shape is not None:
-        ranking = head_surgery.ranking(dense, spec, progress)
-    pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking)
+    ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
+    pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking, groups)
     report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)
 
@@ -179,22 +180,30 @@ def chooses_heads(spec: PruneSpec) -> bool:
     return spec.method == "heads" and spec.pattern == "unstructured" and spec.heads is None
 
 
+def head_facts(
+    dense: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent
+) -> tuple[pd.DataFrame | None, list[Group]]:
+    """(the ranking of heads where the method follows it, groups of near-duplicates of which the last one stays)."""
+    ranking = head_surgery.ranking(dense, spec, progress) if spec.method == "heads" else None
+    return ranking, head_surgery.duplicates(dense, spec, progress)
+
+
 def _measured_plan(
     dense: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
 ) -> PruningPlan:
     """The plan after whatever it follows has been measured on the dense model."""
     needs = ALLOCATIONS[spec.allocation].needs
-    ranking = None
-    if needs == "capture" or chooses_heads(spec):
-        ranking = head_surgery.ranking(dense, spec, progress)
+    ranking, groups = head_facts(dense, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
     if needs == "capture":
-        measured = evidence.head_stability(ranking)
+        measured = evidence.head_stability(head_surgery.ranking(dense, spec, progress))
     elif needs == "inputs":
         measured = evidence.outlier_shares(dense, spec, calibration, progress)
     elif needs == "loss":
         measured = evidence.loss_increases(dense, spec, calibration, progress)
-    return make_plan(dense.info, spec, ranking, measured)
+    elif needs == "scores":
+        measured = evidence.counts_across_layers(dense, spec, calibration, progress)
+    return make_plan(dense.info, spec, ranking, measured, groups)
 
 
 def check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:

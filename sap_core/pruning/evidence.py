@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from ..evaluation.likelihood import text_likelihood
 from ..evaluation.texts import TextRow
 from ..progress import Progress, ProgressCallback, silent
+from . import heads, unit_choice
 from .plan import make_plan
-from .removal import dense_statistics, prune_block
+from .removal import dense_statistics, measured_unit_scores, prune_block
 from .scores import score
+from .structured import silence
+from .unit_choice import lowest_units, planned_counts
+from .units import units_gone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,23 +51,48 @@ def loss_increases(
 ) -> list[float]:
     """Nats per token by which the loss on calibration texts rises when one layer alone is pruned as the spec says.
 
-    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. The model is left as it was.
+    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. Units (heads, channels) are silenced
+    where they are. The model is left as it was.
     """
     alone = spec.model_copy(update={"allocation": "uniform", "order": "auto"})
     plan = make_plan(model.info, alone)
-    found = dense_statistics(model, alone, calibration, progress)
     rows = _text_rows(model, calibration)
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=spec.seed)
     trial = model.clone()
+    if plan.shape is None:
+        found = dense_statistics(model, alone, calibration, progress)
+    else:
+        gone = lowest_units(
+            _unit_scores(model, alone, calibration, progress), planned_counts(model.info, plan), spec.pattern
+        )
     increases = []
     for layer in range(len(model.blocks)):
-        prune_block(trial, layer, found, plan, spec.seed)
+        if plan.shape is None:
+            prune_block(trial, layer, found, plan, spec.seed)
+        else:
+            silence(trial, layer, spec.pattern, gone[layer])
         change = text_likelihood(trial, rows, draws=_DRAWS, seed=spec.seed).minus(dense)
         increases.append(change["nats_per_token"])
         for original, copy in zip(model.linears(layer).values(), trial.linears(layer).values(), strict=True):
             copy.weight.data.copy_(original.weight.data)
         progress(Progress("sensitivity", layer + 1, len(model.blocks), data={"increase": increases[-1]}))
     return increases
+
+
+def counts_across_layers(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback = silent
+) -> list[int]:
+    """How many units each layer loses when those of all layers compete by the spec's scores."""
+    scores = _unit_scores(model, spec, calibration, progress)
+    total = sum(units_gone(model.info, spec.pattern, spec.sparsity))
+    return unit_choice.counts_across_layers(scores, total, relative=spec.method != "heads")
+
+
+def _unit_scores(
+    model: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
+) -> list[Tensor]:
+    ranking = heads.ranking(model, spec, progress) if spec.method == "heads" else None
+    return measured_unit_scores(model, spec, calibration, ranking, progress)
 
 
 def head_stability(ranking: pd.DataFrame) -> list[float]:

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
+from ..remember import remember
+from .duplicates import IGNORE, Group
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..models.loaded import LoadedModel
+    from ..runs.reading import Run
     from ..specs import PruneSpec
 
 DEMO_PROMPT = "once there was a"
@@ -32,28 +36,69 @@ def ranking(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = si
     return rank_on_demo_prompt(model, spec.seed, progress)
 
 
+def duplicates(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> list[Group]:
+    """Groups of heads that attend alike, from the same run as the ranking; empty where the spec ignores them.
+
+    Raises:
+        InvalidInput: no run is named and the model has no tokenizer to make one with.
+    """
+    if spec.duplicates == IGNORE:
+        return []
+    if spec.run is not None:
+        return duplicates_from_run(spec.run)
+    if model.tokenizer is None:
+        raise InvalidInput(
+            f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "
+            "run, or remove heads whether or not they are the last of their kind with duplicates 'ignore'."
+        )
+    return _on_demo_prompt(model, spec.seed, progress)[1]
+
+
 def rank_from_run(run: str) -> pd.DataFrame:
     """The instability ranking of a finished capture run.
 
     Raises:
         RunProblem: the folder is missing, unfinished, or not a capture.
     """
-    from ..errors import RunProblem
-    from ..runs.store import open_run
     from ..sinks.instability import rank_heads
 
-    opened = open_run(Path(run))
-    if opened.kind != "capture":
-        raise RunProblem(f"run '{run}' is of kind '{opened.kind}'; heads are ranked by a run of kind 'capture'.")
-    return rank_heads(opened)
+    return rank_heads(_capture_run(run))
+
+
+def duplicates_from_run(run: str) -> list[Group]:
+    """Groups of heads that attend alike in a finished capture run. Raises RunProblem as `rank_from_run`."""
+    from ..sinks.duplicates import duplicate_heads
+
+    table = duplicate_heads(_capture_run(run))
+    return [
+        list(zip(group["layer"].tolist(), group["head"].tolist(), strict=True)) for _, group in table.groupby("group")
+    ]
 
 
 def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
     """The ranking from a short generation made here, kept nowhere."""
-    from ..capture.verb import capture
-    from ..sinks.instability import rank_heads
+    return _on_demo_prompt(model, seed, progress)[0]
 
-    length = min(128, model.info.max_length or 128)
-    with tempfile.TemporaryDirectory() as folder:
-        run = capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=Path(folder) / "run", progress=progress)
-        return rank_heads(run)
+
+def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
+    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded."""
+    from ..capture.verb import capture
+
+    def look() -> tuple[pd.DataFrame, list[Group]]:
+        length = min(128, model.info.max_length or 128)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "run"
+            capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
+            return rank_from_run(str(path)), duplicates_from_run(str(path))
+
+    return remember(model.module, ("heads on the demo prompt", seed), look)
+
+
+def _capture_run(run: str) -> Run:
+    from ..errors import RunProblem
+    from ..runs.store import open_run
+
+    opened = open_run(Path(run))
+    if opened.kind != "capture":
+        raise RunProblem(f"run '{run}' is of kind '{opened.kind}'; heads are ranked by a run of kind 'capture'.")
+    return opened

@@ -238,16 +238,28 @@ def check_combination(
             f"compare is '{compare}' but method '{method}' with pattern {pattern} compares weights within "
             f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + row.compare}; leave compare at auto."
         )
-    if allocation != "uniform" and (parsed.structured or parsed.unit or method == "heads"):
-        fixed = "method heads" if method == "heads" else f"pattern {pattern}"
-        raise InvalidInput(
-            f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "
-            "supported with pattern unstructured and every method but heads."
-        )
+    _check_allocation(method, pattern, parsed, allocation)
     if not parsed.structured:
         return
     if abs(sparsity - parsed.n / parsed.m) > 1e-9:
         raise InvalidInput(
             f"pattern {pattern} zeroes {parsed.n / parsed.m:g} of the weights but sparsity is {sparsity:g}; "
             f"give --sparsity {parsed.n / parsed.m:g} or pattern unstructured."
+        )
+
+
+def _check_allocation(method: str, pattern: str, parsed: Pattern, allocation: str) -> None:
+    """InvalidInput where layers can't lose different shares."""
+    if allocation == "uniform":
+        return
+    if parsed.structured or parsed.unit == "layers" or (method == "heads" and parsed.unit is None):
+        fixed = f"pattern {pattern}" if parsed.structured or parsed.unit else "method heads with pattern unstructured"
+        raise InvalidInput(
+            f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "
+            "supported with patterns unstructured (every method but heads), heads and channels."
+        )
+    if allocation == "global" and parsed.unit is None:
+        raise InvalidInput(
+            f"allocation 'global' lets whole units of all layers compete; it is supported with patterns heads and "
+            f"channels, not {pattern}."
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from .allocation import ALLOCATIONS, exact_zeros, layer_sparsities
+from .duplicates import KEEP_ONE, Group, first_allowed
 from .methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
-from .units import how_it_loads, remaining_shape, removed_weights
+from .units import Shape, how_it_loads, layer_units, remaining_shape, removed_weights, shared_out, units_gone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,9 @@ class PruningPlan:
     """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open.
 
     ``measured``: the value of each layer that the allocation followed (higher: keep more), where it is a measured one.
-    ``shape``: layers, heads, kv_heads and ffn that are left where whole units are taken out, else None; ``loads``: what
-    then loads an export.
+    ``shape``: layers, heads, kv_heads and ffn that are left where whole units are taken out, else None (of the widest
+    layer where ``layer_shapes``, the (kv_heads, ffn) of every layer, says that they differ); ``loads``: what then loads
+    an export.
     """
 
     method: str
@@ -51,6 +53,11 @@ class PruningPlan:
     measured: tuple[float, ...] = ()
     shape: dict[str, int] | None = None
     loads: str = ""
+    layer_shapes: tuple[tuple[int, int], ...] = ()
+
+    def left(self) -> Shape | None:
+        """What is left where whole units are taken out, else None."""
+        return None if self.shape is None else Shape(**self.shape, per_layer=self.layer_shapes)
 
     def totals(self) -> dict[str, float]:
         """Weights considered, weights that go, their share, and the share of all the model's parameters."""
@@ -94,6 +101,7 @@ class PruningPlan:
             fields["matrices"] = tuple(PlannedMatrix(**m) for m in fields["matrices"])
             fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
             fields["measured"] = tuple(fields.get("measured", ()))
+            fields["layer_shapes"] = tuple((int(kv), int(ffn)) for kv, ffn in fields.get("layer_shapes", ()))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None
@@ -104,6 +112,7 @@ def make_plan(
     spec: PruneSpec,
     ranking: pd.DataFrame | None = None,
     measured: Sequence[float] | None = None,
+    groups: Sequence[Group] = (),
 ) -> PruningPlan:
     """What ``spec`` will remove from the model ``info`` describes.
 
@@ -111,6 +120,7 @@ def make_plan(
     plan says how many heads go and that which ones is ``pending``.
     ``measured``: one value per layer for the allocations that follow a measurement; without it the plan is uniform
     and ``pending`` says what will be measured.
+    ``groups``: method `heads` only, near-duplicate heads of which the last stays unless the spec ignores them.
 
     Raises:
         ModelProblem: a model of a kind that can't be pruned; says why.
@@ -118,9 +128,9 @@ def make_plan(
     """
     info.check_prunable()
     if parse_pattern(spec.pattern).unit:
-        return _unit_plan(info, spec)
+        return _unit_plan(info, spec, measured)
     if spec.method == "heads":
-        return _head_plan(info, spec, ranking)
+        return _head_plan(info, spec, ranking, groups if spec.duplicates == KEEP_ONE else ())
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
     compare = method.compare if spec.compare == AUTO else spec.compare
     for matrix in info.matrices:
@@ -151,15 +161,26 @@ def make_plan(
     )
 
 
-def _unit_plan(info: ModelInfo, spec: PruneSpec) -> PruningPlan:
+def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> PruningPlan:
     """Which units go is decided by their scores, like the weights of other patterns; how many is known."""
-    unit = spec.pattern
-    shape, gone = remaining_shape(info, unit, spec.sparsity, spec.compensate or spec.method == "flap")
-    share = gone / {"heads": info.kv_heads, "channels": info.ffn, "layers": info.layers}[unit]
+    unit, row = spec.pattern, ALLOCATIONS[spec.allocation]
+    gone = units_gone(info, unit, spec.sparsity)
+    pending = ""
+    if measured is None and row.needs:
+        pending = f"how many {unit} each layer loses, after measuring {row.needs}"
+    elif spec.allocation != "uniform":
+        gone = _units_allocated(info, spec, gone, measured)
+    compensate = spec.compensate or spec.method == "flap"
+    shape = remaining_shape(info, unit, gone, compensate)
+    counts = [info.layers] if unit == "layers" else layer_units(info, unit)
     rows = []
     for m in info.matrices:
-        zeros = removed_weights(m.kind, m.rows, m.cols, unit, share)
+        place = 0 if unit == "layers" else m.layer
+        zeros = removed_weights(m.kind, m.rows, m.cols, unit, gone[place] / counts[place])
         rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
+    sizes = {name: value for name, value in asdict(shape).items() if name != "per_layer"}
+    # Told before choosing: what is still to be measured gives layers of different widths.
+    apart = replace(shape, per_layer=shape.per_layer or ((shape.kv_heads, shape.ffn),)) if pending else shape
     return PruningPlan(
         spec.method,
         unit,
@@ -167,9 +188,31 @@ def _unit_plan(info: ModelInfo, spec: PruneSpec) -> PruningPlan:
         unit,
         tuple(rows),
         parameters=info.parameters,
-        shape=asdict(shape),
-        loads=how_it_loads(info, shape),
+        pending=pending,
+        allocation=spec.allocation,
+        measured=tuple(measured or ()),
+        shape=sizes,
+        loads=how_it_loads(info, apart),
+        layer_shapes=shape.per_layer,
     )
+
+
+def _units_allocated(
+    info: ModelInfo, spec: PruneSpec, uniform: list[int], measured: Sequence[float] | None
+) -> list[int]:
+    """Units that leave each layer: as many in all as with the uniform allocation, at least one stays everywhere."""
+    if spec.allocation == "global":
+        return [int(count) for count in measured]
+    counts = layer_units(info, spec.pattern)
+    shares = layer_sparsities(
+        spec.allocation,
+        counts,
+        sum(uniform) / sum(counts),
+        width=spec.allocation_width,
+        values=measured,
+        table=spec.allocation_table,
+    )
+    return shared_out(counts, shares, sum(uniform))
 
 
 def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> list[float]:
@@ -213,7 +256,7 @@ def check_pattern(name: str, cols: int, pattern: Pattern) -> None:
         )
 
 
-def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None) -> PruningPlan:
+def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, groups: Sequence[Group]) -> PruningPlan:
     outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
     if not outputs:
         raise InvalidInput(f"method 'heads' is not supported for {info.title}: its attention output is not known.")
@@ -222,7 +265,7 @@ def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None) -
     if spec.heads is not None:
         heads = _checked(spec.heads, info)
     elif ranking is not None:
-        heads = _most_unstable(ranking, info, count)
+        heads = _most_unstable(ranking, info, count, groups)
     else:
         heads, pending = (), f"{count} heads, chosen by their instability in a capture run on the demo prompt"
     rows = []
@@ -245,21 +288,15 @@ def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[in
     return chosen
 
 
-def _most_unstable(ranking: pd.DataFrame, info: ModelInfo, count: int) -> list[tuple[int, int]]:
+def _most_unstable(
+    ranking: pd.DataFrame, info: ModelInfo, count: int, groups: Sequence[Group]
+) -> list[tuple[int, int]]:
     """The first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
-    different intervention, which has to be chosen head by head."""
+    different intervention, which has to be chosen head by head; and never the last of a group of duplicates."""
     ranked = [(int(row.layer), int(row.head)) for row in ranking.sort_values("rank").itertuples()]
     if set(ranked) != {(layer, head) for layer in range(info.layers) for head in range(info.heads)}:
         raise InvalidInput(
             f"the ranking has {len(ranked)} heads but {info.ref} has {info.layers} layers of {info.heads}; "
             "use a capture run of the same model."
         )
-    left = dict.fromkeys(range(info.layers), info.heads)
-    chosen: list[tuple[int, int]] = []
-    for layer, head in ranked:
-        if len(chosen) == count:
-            break
-        if left[layer] > 1:
-            left[layer] -= 1
-            chosen.append((layer, head))
-    return sorted(chosen)
+    return sorted(first_allowed(ranked, count, dict.fromkeys(range(info.layers), info.heads), groups))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..progress import Progress, ProgressCallback, silent
 from ..remember import remember
+from .duplicates import Group
 from .gradients import taylor_scores
 from .heads import zero_heads
 from .masks import lowest
@@ -28,8 +29,9 @@ from .statistics import (
     one_shot,
     sink_shares,
 )
-from .structured import lowest_units, take_out, unit_scores
-from .units import Shape
+from .structured import take_out, unit_scores
+from .unit_choice import units_that_go
+from .units import layer_units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,17 +53,19 @@ def remove(
     calibration: Calibration | None,
     progress: ProgressCallback = silent,
     ranking: pd.DataFrame | None = None,
+    groups: Sequence[Group] = (),
     each: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> tuple[LoadedModel, dict[str, Any]]:
     """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
 
-    ``ranking``: for method heads with pattern heads. ``each``: prunes one block of ``pruned`` given the statistics of
-    its matrices, in the place of `prune_block`. Returns the result, which is another object than ``pruned`` where
-    whole units were taken out, and what was decided on the way, for the report.
+    ``ranking``: for method heads with pattern heads; ``groups``: near-duplicate heads, the last of which stays.
+    ``each``: prunes one block of ``pruned`` given the statistics of its matrices, in the place of `prune_block`. Returns
+    the result, which is another object than ``pruned`` where whole units were taken out, and what was decided on the
+    way, for the report.
     """
     method = METHODS[plan.method]
     if plan.shape is not None:
-        return _remove_units(dense, pruned, plan, spec, calibration, progress, ranking)
+        return _remove_units(dense, pruned, plan, spec, calibration, progress, ranking, groups)
     if method.score == "heads":
         zero_heads(pruned, plan.heads)
         return pruned, {}
@@ -90,19 +94,37 @@ def _remove_units(
     calibration: Calibration | None,
     progress: ProgressCallback,
     ranking: pd.DataFrame | None,
+    groups: Sequence[Group],
 ) -> tuple[LoadedModel, dict[str, Any]]:
-    found = dense_statistics(dense, spec, calibration, progress) if METHODS[spec.method].needs_calibration else {}
     means = None
     if spec.compensate or spec.method == "flap":
-        moments = found if spec.method == "flap" else _moments(dense, spec, calibration, progress)
+        moments = _moments(dense, spec, calibration, progress)
         means = {name: both[0] for name, both in moments.items()}
-    scores = unit_scores(dense, spec.method, plan.pattern, found, seed=spec.seed, ranking=ranking)
-    before = {"heads": dense.info.kv_heads, "channels": dense.info.ffn, "layers": dense.info.layers}[plan.pattern]
-    shape = Shape(**plan.shape)
-    after = {"heads": shape.kv_heads, "channels": shape.ffn, "layers": shape.layers}[plan.pattern]
-    gone = lowest_units(scores, before - after, plan.pattern)
-    small = take_out(pruned, plan.pattern, gone, shape, means)
-    return small, {"removed": {"unit": plan.pattern, "of": before, "per_layer": gone, "compensated": means is not None}}
+    scores = measured_unit_scores(dense, spec, calibration, ranking, progress)
+    gone, saved = units_that_go(dense.info, plan, scores, groups)
+    small = take_out(pruned, plan.pattern, gone, plan.left(), means)
+    before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
+    removed = {
+        "unit": plan.pattern,
+        "of": before[0] if len(set(before)) == 1 else before,
+        "per_layer": gone,
+        "compensated": means is not None,
+    }
+    if groups:
+        removed["duplicates"] = {"groups": len(groups), "kept": [list(unit) for unit in saved]}
+    return small, {"removed": removed}
+
+
+def measured_unit_scores(
+    dense: LoadedModel,
+    spec: PruneSpec,
+    calibration: Calibration | None,
+    ranking: pd.DataFrame | None,
+    progress: ProgressCallback = silent,
+) -> list[Tensor]:
+    """Per layer the score of every unit of the spec's pattern, after looking at what its method looks at."""
+    found = dense_statistics(dense, spec, calibration, progress) if METHODS[spec.method].needs_calibration else {}
+    return unit_scores(dense, spec.method, spec.pattern, found, seed=spec.seed, ranking=ranking)
 
 
 def _moments(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .methods import METHODS
 from .resized import ResizedModel, resize
 from .scores import score
-from .units import Shape
+from .units import Shape, layer_units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,7 @@ def unit_scores(
         if unit == "layers":
             scores.append(sum(part.sum() for part in columns).view(1))
         else:
-            groups = info.kv_heads if unit == "heads" else info.ffn
-            scores.append(columns[0].view(groups, -1).sum(1))
+            scores.append(columns[0].view(layer_units(info, unit)[layer], -1).sum(1))
     return scores
 
 
@@ -61,11 +60,10 @@ def take_out(
     """
     if unit == "layers":
         _drop_layers(model, gone[0])
-        return resize(model, shape)
+        return resize(model, shape.layers)
     info = model.info
     size = info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1
-    for layer, out in enumerate(gone):
-        total = info.kv_heads if unit == "heads" else info.ffn
+    for layer, (out, total) in enumerate(zip(gone, layer_units(info, unit), strict=True)):
         left = [index for index in range(total) if index not in set(out)]
         for matrix in (m for m in info.matrices if m.layer == layer):
             linear = model.module.get_submodule(matrix.name)
@@ -80,14 +78,16 @@ def take_out(
                 _keep_outputs(linear, _columns(left, 1))
     if means:
         _fill_biases(model, unit)
-    return resize(model, shape)
+    return resize(model, shape.layers)
 
 
-def lowest_units(scores: list[Tensor], count: int, unit: str) -> list[list[int]]:
-    """Which units go: the ``count`` lowest of each layer, or the ``count`` lowest layers of all, in [0]."""
-    if unit == "layers":
-        return [torch.cat(scores).argsort(stable=True)[:count].sort().values.tolist()]
-    return [layer.argsort(stable=True)[:count].sort().values.tolist() for layer in scores]
+def silence(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
+    """Sets to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
+    info = model.info
+    size = info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1
+    for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
+        weight = model.module.get_submodule(matrix.name).weight.data
+        weight[:, _columns(units, size).to(weight.device)] = 0
 
 
 def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:

@@ -91,8 +91,8 @@ def test_unstable_layers_lose_more(tiny_diffusion):
 
 @pytest.mark.parametrize(("fields", "words"), [
     ({"allocation": "owls"}, "Did you mean 'owl'"),
-    ({"allocation": "owl", "pattern": "2:4"}, "supported with pattern unstructured"),
-    ({"allocation": "ramp", "method": "heads"}, "supported with pattern unstructured"),
+    ({"allocation": "owl", "pattern": "2:4"}, "supported with patterns unstructured"),
+    ({"allocation": "ramp", "method": "heads"}, "supported with patterns unstructured"),
     ({"allocation": "table", "allocation_table": (0.5,)}, "each of the 3 layers; got 1"),
     ({"allocation": "table"}, "each of the 3 layers; got none"),
     ({"allocation": "table", "allocation_table": (0.5, 0.5, 1.5)}, r"shares in \[0, 1\)"),
