@@ -167,17 +167,23 @@ def _ask_hub(ref: str, ask: Any) -> Any:
             f"The Hub model {ref} is gated: accept its terms on https://huggingface.co/{ref}, then run `hf auth login`."
         ) from None
     except RepositoryNotFoundError:
-        raise ModelProblem(
-            f"There is no folder {ref} here and no public Hub model of that name; check the spelling, "
-            "or run `hf auth login` if it is private."
-        ) from None
+        raise _not_public(ref) from None
     except NotASafetensorsRepoError:
         raise ModelProblem(f"The Hub model {ref} has no safetensors weights; pickled weights are refused.") from None
     except HFValidationError:
         raise ModelProblem(f"There is no folder {ref}, and it is no Hub id such as owner/name.") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 404):
+            raise _not_public(ref) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelProblem(
             f"There is no folder {ref} here, and the Hub can't be asked for it ({reason}); "
             "go online, download it first, or give its folder."
         ) from None
+
+
+def _not_public(ref: str) -> ModelProblem:
+    return ModelProblem(
+        f"There is no folder {ref} here and no public Hub model of that name; check the spelling, "
+        "or run `hf auth login` if it is private."
+    )
