@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed
+from ..models.headers import SINGLE
 from ..models.memory import available_memory
+from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
 from ..pruning.apply import calibration_of, check_method, needs_texts, report_from
 from ..pruning.calibration import check_source
@@ -102,8 +104,8 @@ def prune_checkpoint(
         with workspace(aside, _job(streamed, spec, calibration)) as work:
             plan = streamed_plan(streamed, spec, calibration, work, progress)
             rows = prune_blocks(streamed, spec, plan, calibration, work, writer, progress)
-            written = StoredWeights(work.weights)
-            sha256, size = written_weights(written, streamed.names)
+            _write_beside(streamed, writer, work.weights)
+            sha256, size = written_weights(StoredWeights(work.weights), streamed.names)
             zeros, total = (
                 sum(part) for part in zip(*((r["zeros"], r["rows"] * r["cols"]) for r in rows), strict=True)
             )
@@ -133,15 +135,9 @@ def _finish(
     verify: bool,
     progress: ProgressCallback,
 ) -> ExportReport:
-    """Everything beside the weights, the checks, and the rename."""
-    from ..models.headers import SINGLE
-    from ..models.saving import copy_small_files, write_index
-
+    """Expected logits, card, checks, manifest, and the rename."""
     info, folder = streamed.model.info, work.weights
     progress(Progress("export", 0, 2, "checking what was written"))
-    copy_small_files(info, str(streamed.dtype).removeprefix("torch."), folder)
-    if not (folder / SINGLE).is_file():
-        write_index(folder, streamed.weights.tensors, writer.total)
     device = str(streamed.model.device)
     with open_streamed(str(folder), device=device, mask_token_id=info.mask_token_id).on_demand() as model:
         write_expected(model, folder)
@@ -168,6 +164,13 @@ def _finish(
     put_in_place(folder, target)
     progress(Progress("export", 2, 2))
     return ExportReport(target, total, files, loader, loading_code(loader, auto, str(target)), verification)
+
+
+def _write_beside(streamed: StreamedModel, writer: WeightsWriter, folder: Path) -> None:
+    """Config, tokenizer and the index of the shards, as the source has them."""
+    copy_small_files(streamed.model.info, str(streamed.dtype).removeprefix("torch."), folder)
+    if not (folder / SINGLE).is_file():
+        write_index(folder, streamed.weights.tensors, writer.total)
 
 
 def _job(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None) -> dict[str, Any]:
