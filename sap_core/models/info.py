@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ModelProblem
 from .chat import special_words, template_of
 from .families import FAMILIES, recognise
-from .family import MASKED_DIFFUSION, Config, Family
+from .family import MASKED_DIFFUSION, RESIZABLE, Config, Family
 from .headers import StoredTensor
 from .layout import Matrix, find_matrices, module_key
 from .source import Source, find_source
@@ -73,6 +73,14 @@ class ModelInfo:
         """The row of the table of families."""
         return FAMILIES[self.family]
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The pruning patterns that work on this model; none where pruning is refused."""
+        if self.no_pruning:
+            return ()
+        units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
+        return (*self.row.patterns, *units)
+
     def check_prunable(self) -> None:
         """Raises ModelProblem with the reason where this model can't be pruned."""
         if self.no_pruning:
@@ -82,7 +90,8 @@ class ModelInfo:
         """JSON-able: everything a page shows, matrices as their number."""
         hidden = ("config", "native_config", "keys", "matrices", "special_words")
         shown = {name: value for name, value in self.__dict__.items() if name not in hidden}
-        return {**shown, "samplers": list(self.samplers), "matrices": len(self.matrices)}
+        lists = {"samplers": list(self.samplers), "patterns": list(self.patterns)}
+        return {**shown, **lists, "matrices": len(self.matrices)}
 
 
 def inspect_model(ref: str, *, mask_token_id: int | None = None) -> ModelInfo:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
 from .info import ModelInfo
 
-DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
+DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED_BYTES = {"int8": 1, "int4": 0.5}
 CAPTURE_CHUNK = 128  # queries whose attention rows are held at a time while statistics are taken
 
 
@@ -13,23 +19,26 @@ def estimate_memory(
 ) -> dict[str, int]:
     """Bytes a capture needs, term by term.
 
-    weights = parameters x bytes each. activations = the largest moment of one forward pass: the residual stream and one
-    block's widest intermediates, logits in the model's precision and twice in float32 or better for the sampler, and
-    the attention rows of one chunk of queries. trajectory = what is written to disk: received attention twice and two
-    scalars per step, layer and head in float32, and 14 bytes per step and position of token state. An estimate: the
-    allocator's slack and the libraries themselves come on top.
+    weights = parameters x bytes each; in int8 and int4 only the matrices inside the blocks are smaller. activations =
+    the largest moment of one forward pass: the residual stream and one block's widest intermediates, logits in the
+    model's precision and twice in float32 or better for the sampler, and the attention rows of one chunk of queries.
+    trajectory = what is written to disk: received attention twice and two scalars per step, layer and head in float32,
+    and 14 bytes per step and position of token state. An estimate: the allocator's slack and the libraries themselves
+    come on top.
 
     Returns:
         weights, activations, trajectory, total (memory: weights + activations + one step of the trajectory).
     """
-    each = DTYPE_BYTES.get(info.dtype if dtype == "auto" else dtype, 4)
+    stored = DTYPE_BYTES.get(info.dtype, 4)
+    each = DTYPE_BYTES.get(dtype, stored)  # quantized matrices compute in the stored precision
     tokens = batch * length
     widest = max(4 * info.hidden, 3 * info.ffn, (info.heads + 2 * info.kv_heads) * info.head_dim)
     activations = tokens * (2 * info.hidden + widest) * each
     activations += tokens * info.vocab_size * (each + 2 * 8)
     activations += batch * info.heads * min(CAPTURE_CHUNK, length) * length * 4 * 2
     step = batch * info.layers * info.heads * (2 * length + 2) * 4 + tokens * 14
-    weights = int(info.parameters * each)
+    smaller = sum(m.rows * m.cols for m in info.matrices) if dtype in QUANTIZED_BYTES else 0
+    weights = int((info.parameters - smaller) * each + smaller * QUANTIZED_BYTES.get(dtype, 0))
     return {
         "weights": weights,
         "activations": int(activations),
@@ -38,13 +47,42 @@ def estimate_memory(
     }
 
 
-def fits(estimate: dict[str, int]) -> bool:
-    """Whether the estimated total is less than the memory that is free on this machine now."""
-    return estimate["total"] < available_memory()
+def fits(estimate: dict[str, int], device: str = "cpu") -> bool:
+    """Whether the estimated total is less than the memory that is free for ``device`` now."""
+    return estimate["total"] < available_memory(device)
 
 
-def available_memory() -> int:
-    """Bytes of main memory that a new process could take."""
+def available_memory(device: str = "cpu") -> int:
+    """Bytes that a new process could take on a device, by the names `load_model` knows; main memory unless said."""
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    main = int(psutil.virtual_memory().available)
+    if device in ("cpu", "mps"):
+        return main
+    cards = gpu_memory()
+    if device == "spread":
+        return sum(cards) + main
+    name, _, number = device.partition(":")
+    if name in ("auto", "cuda") and cards:
+        index = int(number) if number.isdigit() else 0
+        return cards[index] if index < len(cards) else 0
+    return main
+
+
+def gpu_memory() -> list[int]:
+    """Free bytes of each CUDA GPU in the order torch counts them; none where torch or the machine has none.
+
+    Asked of nvidia-smi, because torch takes seconds to import and would open a context on the GPU.
+    """
+    try:
+        if version("torch").endswith("+cpu") or shutil.which("nvidia-smi") is None:
+            return []
+        command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        free = [int(line) * 2**20 for line in answer.split("\n") if line.strip()]
+    except (PackageNotFoundError, OSError, ValueError, subprocess.SubprocessError):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return free
+    return [free[int(name)] for name in visible.split(",") if name.strip().isdigit() and int(name) < len(free)]

@@ -86,7 +86,7 @@ def test_units_go_where_the_table_says_so(name: str, unit: str, model, tmp_path:
     info = model(name).info
     native = info.native_config["model_type"]
     promised = unit in info.row.units and native in RESIZABLE
-    assert (unit in supported_units(info)) == promised
+    assert (unit in supported_units(info)) == (unit in info.patterns) == promised
     if not promised:
         with pytest.raises(InvalidInput, match=f"pattern {unit} is not supported"):
             prune(model(name), method="magnitude", pattern=unit, sparsity=0.5)

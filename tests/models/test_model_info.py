@@ -87,6 +87,28 @@ def test_memory_by_hand(tiny_diffusion: Path) -> None:
     half = estimate_memory(info, dtype="bfloat16", length=10, steps=5, batch=2)
     assert half["weights"] == 2 * info.parameters
     assert fits(estimate) and not fits({"total": 1 << 60})
+    # int8: the 3 x (2 x 1024 + 2 x 512 + 3 x 2048) weights of the matrices in one byte, the rest and the work in four.
+    small = estimate_memory(info, dtype="int8", length=10, steps=5, batch=2)
+    assert small["weights"] == 4 * (info.parameters - 27_648) + 27_648
+    assert small["activations"] == estimate["activations"]
+
+
+def test_what_is_free_depends_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sap_core.models import memory
+
+    main = memory.available_memory()
+    monkeypatch.setattr(memory, "version", lambda name: "2.13.0")
+    monkeypatch.setattr(memory.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    answer = subprocess.CompletedProcess([], 0, stdout="1000\n24000\n")
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    free = {device: memory.available_memory(device) for device in ("auto", "cuda", "cuda:1", "cuda:2")}
+    assert free == {"auto": 1000 << 20, "cuda": 1000 << 20, "cuda:1": 24000 << 20, "cuda:2": 0}
+    assert memory.available_memory("spread") > 25000 << 20 and memory.available_memory("cpu") > main / 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert memory.available_memory("auto") == 24000 << 20
+    monkeypatch.setattr(memory, "version", lambda name: "2.13.0+cpu")
+    assert memory.gpu_memory() == []
 
 
 def test_one_row_per_family() -> None:
