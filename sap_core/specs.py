@@ -7,6 +7,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -253,6 +254,23 @@ class ExportSpec(Spec):
     verify: bool = True
 
 
+class PushSpec(Spec):
+    """Upload an exported checkpoint to the Hub. The token is no field: it comes from the environment."""
+
+    kind: Literal["push"] = "push"
+    folder: str = Field(description="a folder that an export wrote")
+    repo: str = Field(description="NAME/MODEL on the Hub; made if it is not there")
+    private: bool = Field(False, description="a repository made now is private")
+    revision: str | None = Field(None, description="branch to commit to; default: the main one")
+
+    @field_validator("repo")
+    @classmethod
+    def _repo(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value, re.ASCII):
+            raise InvalidInput(f"repo is '{value}'; expected NAME/MODEL of letters, digits, '-', '_' and '.'.")
+        return value
+
+
 class SweepSpec(ModelOptions, CalibrationOptions):
     """Prune one model in every combination of the lists below and measure each on the same texts and masks.
 
@@ -301,7 +319,16 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         UnknownOption: no such kind.
         InvalidInput: a field does not fit.
     """
-    known = (CaptureSpec, PruneSpec, PruneCheckpointSpec, EvaluateSpec, ExportSpec, SweepSpec, AttentionMapSpec)
+    known = (
+        CaptureSpec,
+        PruneSpec,
+        PruneCheckpointSpec,
+        EvaluateSpec,
+        ExportSpec,
+        PushSpec,
+        SweepSpec,
+        AttentionMapSpec,
+    )
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     kind = document.get("kind")
     if kind not in kinds:

@@ -7,6 +7,7 @@ _HOME = {
     "export_checkpoint": "checkpoint",
     "PrunedCheckpoint": "streamed",
     "prune_checkpoint": "streamed",
+    "push_checkpoint": "push",
     "verify_checkpoint": "verify",
 }
 __all__ = sorted(_HOME)

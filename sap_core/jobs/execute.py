@@ -9,7 +9,17 @@ from typing import Any
 from ..errors import OperationFailed, UnknownOption
 from ..progress import Progress, ProgressCallback
 from ..runs import check_new_folder, create_run, open_run
-from ..specs import AttentionMapSpec, CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, SweepSpec, parse_spec
+from ..specs import (
+    AttentionMapSpec,
+    CaptureSpec,
+    EvaluateSpec,
+    ExportSpec,
+    PruneSpec,
+    PushSpec,
+    Spec,
+    SweepSpec,
+    parse_spec,
+)
 from .cache import ModelCache
 
 
@@ -91,6 +101,16 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..export.push import check_push, push_checkpoint
+
+    check_push(spec)
+    with create_run("push", spec, out=out) as run:
+        fields = spec.model_dump(exclude={"kind"})
+        run.finish(push_checkpoint(**fields, progress=progress).to_dict())
+    return run.path
+
+
 def _sweep(spec: SweepSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """In a process of its own, which needs the memory that the warm models hold."""
     from ..sweeps import sweep
@@ -130,4 +150,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     ExportSpec: _export,
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
+    PushSpec: _push,
 }

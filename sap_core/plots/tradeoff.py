@@ -73,6 +73,7 @@ def tradeoff(
                 marker={
                     "color": COLOURS[order.index(method) % len(COLOURS)],
                     "symbol": SHAPES[patterns.index(pattern) % len(SHAPES)],
+                    "opacity": 1,  # several sizes would make it 0.7
                     "size": [15 if run == current else 11 for run in group["id"]],
                     "line": {"width": [3 if run == current else 0 for run in group["id"]], "color": PATH},
                 },

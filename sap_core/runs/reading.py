@@ -174,4 +174,8 @@ def default_name(spec: dict[str, Any]) -> str:
         return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
     if kind == "export":
         return f"{Path(str(spec.get('run'))).name} to {spec.get('out')}"
+    if kind == "push":
+        return f"{Path(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
+    if kind == "sweep":
+        return f"{model}: {spec.get('preset') or ', '.join(spec.get('methods') or ())} sweep"
     return str(kind)

@@ -49,15 +49,15 @@ def _quality(result: dict[str, Any]) -> None:
     likelihood, difference = result["dense"]["likelihood"], result.get("difference")
     kind = KINDS.get(likelihood.get("kind"), "")
     first.metric(
-        "Dense", _nats(likelihood), border=True,
+        "Dense (nats/token)", _nats(likelihood), border=True,
         help=f"Negative log-likelihood in nats per token ({kind}), ± standard error over texts.",
     )  # fmt: skip
     second.metric(
-        "Pruned", _nats(result["pruned"]["likelihood"]), border=True, help="The same texts and the same masks."
+        "Pruned (nats/token)", _nats(result["pruned"]["likelihood"]), border=True, help="The same texts and the same masks."
     )
     if difference:
         third.metric(
-            "Loss increase",
+            "Loss increase (nats/token)",
             f"{difference['nats_per_token']:+.3f} ± {difference['standard_error']:.3f}",
             border=True,
             help="Pruned minus dense, text by text, in nats per token, ± standard error of the difference.",

@@ -198,16 +198,16 @@ def ablation_rows(found: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "variant": method.title,
-                "pattern": row["pattern"],
                 "sparsity": row["sparsity"],
+                "loss increase (nats/token)": row["mean"],
+                "from": row["low"],
+                "to": row["high"],
                 "looks at inputs": _tick(method.needs_calibration),
                 "noise": _tick(method.inputs == "noised"),
                 "sink mask": _tick(method.sinks != "none"),
                 "temporal factor": _tick(method.sinks == "lasting"),
                 "sequential": _tick(sequential and method.needs_calibration),
-                "loss increase (nats/token)": row["mean"],
-                "from": row["low"],
-                "to": row["high"],
+                "pattern": row["pattern"],
                 "seeds": row["seeds"],
             }
         )
