@@ -24,6 +24,7 @@ FRONT = {
     "pruning.allocation",
     "pruning.units",
     "samplers.rules",
+    "samplers.prompts",
     "sinks.rules",
     "demo.paths",
     "jobs.client",

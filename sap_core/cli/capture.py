@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Cancelled
+from ..errors import Cancelled, InvalidInput
+from ..samplers.prompts import PRESETS, read_prompts
+from ..samplers.prompts import preset as ready
 from ..samplers.rules import SAMPLERS
 from . import options as opt
 from .screen import emit, work
+
+if TYPE_CHECKING:
+    from ..specs import CaptureSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +28,13 @@ def capture(
         typer.Option(
             "--prompt", "-p", help="What the text begins with; again for more texts at once.", show_default='""'
         ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="FILE.txt or FILE.jsonl with one prompt per line, as one batch.", show_default=False),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"A ready set of prompts: {', '.join(PRESETS)}.", show_default=False)
     ] = None,
     chat: Annotated[bool | None, typer.Option("--chat", help="Put each prompt into the model's chat template.")] = None,
     length: Annotated[int | None, typer.Option(help="Tokens in all, prompt included.", show_default="128")] = None,
@@ -71,7 +83,7 @@ def capture(
     spec = CaptureSpec.build(
         model=model,
         **opt.given(
-            prompts=tuple(prompt) if prompt else None,
+            prompts=_prompts(prompt, prompts, preset),
             chat=chat,
             length=length,
             steps=steps,
@@ -93,6 +105,9 @@ def capture(
     folder = check_new_folder(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capture.verb import capture_spec
+
+        if spec.chat:
+            _show_what_is_sent(spec)
 
         try:
             run = capture_spec(spec, out=folder, progress=progress)
@@ -117,3 +132,22 @@ def capture(
         yield f"Run: {run.path}"
 
     emit(document, as_json, show)
+
+
+def _show_what_is_sent(spec: CaptureSpec) -> None:
+    """Each prompt inside the model's chat template, on standard error, before the model is loaded."""
+    from ..models.chat import chat_text
+    from ..models.info import inspect_model
+
+    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    for prompt in spec.prompts:
+        print(chat_text(info, prompt))
+
+
+def _prompts(texts: list[str] | None, file: str | None, name: str | None) -> tuple[str, ...] | None:
+    """The prompts, from one of the three places they can come from."""
+    if sum(place is not None for place in (texts or None, file, name)) > 1:
+        raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
+    if file is not None:
+        return read_prompts(file)
+    return ready(name) if name is not None else tuple(texts) if texts else None

@@ -52,9 +52,10 @@ def models(
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:
     """The estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
+    from ..models.family import MASKED_DIFFUSION
     from ..models.memory import available_memory, estimate_memory
 
-    steps = spec.steps or min(64, spec.length)
+    steps = spec.steps or (min(64, spec.length) if info.objective == MASKED_DIFFUSION else spec.length)
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps)
     free = available_memory(spec.device)
     asked = {"dtype": spec.dtype, "device": spec.device, "length": spec.length, "steps": steps}

@@ -12,6 +12,7 @@ _HOME = {
     "Step": "step",
     "build_canvas": "canvas",
     "check_sampling": "check",
+    "read_prompts": "prompts",
     "sample": "dispatch",
 }
 __all__ = sorted(_HOME)

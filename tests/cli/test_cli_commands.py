@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +61,24 @@ def test_autoregressive_capture_of_two_prompts(sap, tiny_causal, tmp_path):
     assert sap("capture", "--model", tiny_causal, *words).status == 0
     run = open_run(tmp_path / "ar")
     assert run.name == "two" and len(run.trajectories) == 2
+
+
+def test_prompts_from_a_file_or_a_ready_set(sap, tiny_diffusion, tmp_path):
+    (tmp_path / "texts.txt").write_text("w1 w2\n\nw3\n")
+    words = ["capture", "--model", tiny_diffusion, "--length", "8", "--steps", "2"]
+    assert sap(*words, "--prompts", "texts.txt", "--out", "file").status == 0
+    assert open_run(tmp_path / "file").spec["prompts"] == ["w1 w2", "w3"]
+    refused = sap(*words, "--prompts", "texts.txt", "--preset", "stories")
+    assert refused.status != 0 and "three ways" in refused.err
+    assert "Unknown preset of prompts 'poems'" in sap(*words, "--preset", "poems").err
+
+
+def test_the_chat_template_is_shown_before_it_is_sent(sap, tiny_diffusion, tmp_path):
+    folder = shutil.copytree(tiny_diffusion, tmp_path / "chat")
+    (folder / "chat_template.jinja").write_text("w9 {{ messages[0]['content'] }} w8")
+    answer = sap("capture", "--model", folder, "--chat", "-p", "w1", "--length", "8", "--steps", "2", "--out", "talk")
+    assert answer.status == 0 and answer.err.startswith("w9 w1 w8\n")
+    assert answer.out.startswith("w9 w1 w8")
 
 
 def test_sinks(sap, runs):

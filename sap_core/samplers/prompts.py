@@ -1,0 +1,85 @@
+"""Prompts from a file, and ready sets of them of different lengths. No torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import InvalidInput, UnknownOption
+
+# Each set is one batch: openings of different lengths, so that a metric gets a spread.
+PRESETS: dict[str, tuple[str, ...]] = {
+    "stories": (
+        "once there was a",
+        "lily was a little girl who lived in a house by the lake.",
+        "in a small house near the hill lived a girl named rosa. the best thing she had was a",
+        "once there was a boy named tom, and he lived near the",
+    ),
+    "english": (
+        "The weather",
+        "In the last hundred years, cities have",
+        "A good experiment changes one thing at a time, because",
+        "She opened the letter, read it twice, and then",
+    ),
+    "questions": (
+        "What is the capital of France?",
+        "Why does ice float on water?",
+        "A train leaves at 3 pm and travels 120 km in 2 hours. How fast is it?",
+        "Explain in one sentence what a prime number is.",
+    ),
+    "code": (
+        "def fibonacci(n):",
+        "# Read a CSV file and print the mean of every column\nimport csv\n",
+        "SELECT name, COUNT(*) FROM orders",
+        "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
+    ),
+}
+
+
+def preset(name: str) -> tuple[str, ...]:
+    """The prompts of a ready set.
+
+    Raises:
+        UnknownOption: no such set.
+    """
+    if name not in PRESETS:
+        raise UnknownOption("preset of prompts", name, PRESETS)
+    return PRESETS[name]
+
+
+def read_prompts(path: str | Path) -> tuple[str, ...]:
+    """The prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string or an
+    object with "prompt", which can hold line breaks.
+
+    Raises:
+        InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in (".txt", ".jsonl"):
+        raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"prompts file '{path}' is not UTF-8 text.") from None
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
+        raise InvalidInput(f"prompts file '{path}' {reason}.") from None
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if path.suffix == ".txt":
+        prompts = tuple(line.rstrip("\r") for _, line in lines)
+    else:
+        prompts = tuple(_of_json(line, f"'{path}', line {number}") for number, line in lines)
+    if not prompts:
+        raise InvalidInput(f"prompts file '{path}' has no prompt; expected one per line.")
+    return prompts
+
+
+def _of_json(line: str, where: str) -> str:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    found = found.get("prompt") if isinstance(found, dict) else found
+    if not isinstance(found, str):
+        raise InvalidInput(f'prompts file {where}: expected a JSON string or {{"prompt": "..."}}.')
+    return found
