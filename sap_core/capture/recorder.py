@@ -6,8 +6,9 @@ statistics. `routes` has the two ways of getting hold of them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OperationFailed
+from .choice import attention_statistics
 from .routes import functional_route, interface_route
 from .rows import Attention, Buffers
-from .statistics import LayerStatistics, layer_statistics
+from .statistics import LayerStatistics
 from .window import placed
 
 _RECORDED: set[int] = set()  # ids of the modules that are being recorded
@@ -88,11 +90,11 @@ class AttentionRecorder:
     def collect(self) -> AttentionStats:
         """The statistics of the last observed forward. Raises as `results`."""
         layers: list[LayerStatistics] = self.results()
-
-        def stacked(name: str) -> Tensor:
-            return torch.stack([getattr(layer, name).cpu() for layer in layers], 1)
-
-        return AttentionStats(*map(stacked, ("received", "received_masked", "entropy", "distance")))
+        names = ("received", "received_masked", "entropy", "distance")
+        found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
+        for device in {layer.received.device for layer in layers if layer.received.is_cuda}:
+            torch.cuda.synchronize(device)
+        return AttentionStats(*found)
 
     def _before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self._queries = None
@@ -166,22 +168,25 @@ def record_attention(
     Args:
         model: a `LoadedModel`, or a plain transformers model.
         chunk: queries whose rows exist at the same time; memory grows with it, speed changes little.
-        reduce: (layer, `Attention`, `Queries`) -> anything, in place of `layer_statistics`; get it from ``results()``.
+        reduce: (layer, `Attention`, `Queries`) -> anything, in place of `attention_statistics`; get it from
+            ``results()``.
         stride: estimate the statistics from every ``stride``-th query; see `layer_statistics`.
 
+    A model that went through torch.compile, whole or in parts, is run by its own code while it is recorded: slower, and
+    its output is that of the model before it was compiled. One whose layers are on several devices, or come from memory
+    or disk when they are needed, is recorded where each layer runs.
+
     Raises:
-        OperationFailed: a model that can't be recorded: compiled, already recorded, attention that is neither sdpa nor
-            eager, or (at its forward) not all layers reporting.
+        OperationFailed: a model that can't be recorded: already recorded, attention that is neither sdpa nor eager, or
+            (at its forward) not all layers reporting.
     """
-    module = model if isinstance(model, nn.Module) else model.module
-    if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
-        raise OperationFailed("A compiled model can't be recorded; pass the model as it was before torch.compile.")
+    module = _before_compiling(model if isinstance(model, nn.Module) else model.module)
     if id(module) in _RECORDED:
         raise OperationFailed("This model is being recorded already; end that recording first.")
     buffers = Buffers()
 
     def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
-        return layer_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
+        return attention_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
 
     if getattr(model, "records_through", "interface") == "functional":
         recorder = AttentionRecorder(model, model.info.layers, reduce or statistics)
@@ -190,8 +195,8 @@ def record_attention(
         attentions = _attention_modules(model, module)
         recorder = AttentionRecorder(model, len(attentions), reduce or statistics)
         route = interface_route(recorder, module, attentions)
-    watched = getattr(model, "observed_module", module)
-    with route:
+    watched = _before_compiling(getattr(model, "observed_module", module))
+    with _uncompiled(), route:
         hooks = [
             watched.register_forward_pre_hook(recorder._before, with_kwargs=True),
             watched.register_forward_hook(recorder._after),
@@ -203,6 +208,27 @@ def record_attention(
             _RECORDED.discard(id(module))
             for hook in hooks:
                 hook.remove()
+
+
+def _before_compiling(module: nn.Module) -> nn.Module:
+    """The module itself, where ``module`` is what torch.compile returned for it."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """While open, whatever torch.compile made is run by the code it was made from: compiled code doesn't pass through
+    the attention interface. Where the compiler was never imported, nothing is compiled."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def _on_cpu(layers: list[Tensor]) -> Tensor:
+    """(batch, layer, ...) from one tensor per layer. Copies from CUDA devices may still be under way: one wait for all
+    of them costs a fraction of one each."""
+    cuda = any(layer.is_cuda for layer in layers)
+    whole = torch.empty((len(layers), *layers[0].shape), pin_memory=cuda)
+    for to, layer in zip(whole, layers, strict=True):
+        to.copy_(layer, non_blocking=cuda)
+    return whole.transpose(0, 1)
 
 
 def _queries_of(window: Any) -> Queries:

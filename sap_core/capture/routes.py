@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import OperationFailed
+from .choice import fusable
+from .log_sum_exp import keeping_log_sum_exp
 from .rows import Attention
 
 if TYPE_CHECKING:
@@ -58,9 +61,12 @@ class functional_route(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        output = function(*args, **kwargs)
-        if function is F.scaled_dot_product_attention and self._recorder.listening:
-            self._recorder.record(self._recorder.next_layer, _of_call(*args, **kwargs))
+        if function is not F.scaled_dot_product_attention or not self._recorder.listening:
+            return function(*args, **kwargs)
+        inputs = _of_call(*args, **kwargs)
+        with _keeping(inputs.query, inputs.key) as kept:
+            output = function(*args, **kwargs)
+        self._recorder.record(self._recorder.next_layer, replace(inputs, lse=kept and kept.of(inputs.query)))
         return output
 
 
@@ -84,6 +90,11 @@ def _of_call(
     return Attention(query.detach(), key.detach(), scale, mask, is_causal and mask is None)
 
 
+def _keeping(query: Tensor, key: Tensor) -> Any:
+    """Keeps the log-sum-exp of an attention call where there is a use for it."""
+    return keeping_log_sum_exp() if fusable(query, key) else nullcontext()
+
+
 def _register(base: str) -> str:
     """The name under which attention ``base`` with recording is known to transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -97,8 +108,9 @@ def _register(base: str) -> str:
 def _recording_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any):
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    output = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    _observe(module, query, key, attention_mask, kwargs)
+    with _keeping(query, key) as kept:
+        output = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    _observe(module, query, key, attention_mask, kwargs, lse=kept and kept.of(query))
     return output
 
 
@@ -110,7 +122,13 @@ def _recording_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tenso
 
 
 def _observe(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any], eager: bool = False
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    kwargs: dict[str, Any],
+    eager: bool = False,
+    lse: Tensor | None = None,
 ) -> None:
     recorder, layer = _ACTIVE.get(id(module), (None, 0))
     if recorder is None or not recorder.listening:
@@ -130,5 +148,6 @@ def _observe(
             mask=mask,
             causal=bool(causal) and mask is None and not eager,
             softcap=kwargs.get("softcap"),
+            lse=lse,
         ),
     )

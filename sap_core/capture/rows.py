@@ -30,6 +30,7 @@ class Attention:
         mask: None, bool (True = visible) or additive float, broadcastable to (batch, heads, S, S).
         causal: no mask is given and a query sees only itself and what is before it.
         softcap: logits become softcap * tanh(logits / softcap), or None.
+        lse: (batch, heads, S) float32, each row's log of the sum of exp(logits), where the model's own kernel left it.
     """
 
     query: Tensor
@@ -38,6 +39,7 @@ class Attention:
     mask: Tensor | None = None
     causal: bool = False
     softcap: float | None = None
+    lse: Tensor | None = None
 
 
 @dataclass(frozen=True)

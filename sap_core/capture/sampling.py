@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .choice import attention_statistics
 from .recorder import Queries
 from .rows import Attention, Buffers
-from .statistics import LayerStatistics, layer_statistics
+from .statistics import LayerStatistics
 
 CHECK_EVERY = 16  # steps at which all queries are used as well
 
@@ -28,7 +29,7 @@ class QuerySampling:
 
     def __call__(self, layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
         def statistics(stride: int) -> LayerStatistics:
-            return layer_statistics(inputs, queries.valid, queries.masked, self._chunk, self._buffers, stride)
+            return attention_statistics(inputs, queries.valid, queries.masked, self._chunk, self._buffers, stride)
 
         found = statistics(self._stride)
         if self.check:

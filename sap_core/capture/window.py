@@ -33,4 +33,5 @@ def placed(inputs: Attention, start: int, total: int) -> Attention:
     else:
         mask = given.new_full((*shape, total, total), torch.finfo(given.dtype).min)
         mask[..., start:end, first:end] = given
-    return replace(inputs, query=spread(inputs.query, start), key=spread(inputs.key, first), mask=mask, causal=False)
+    query, key = spread(inputs.query, start), spread(inputs.key, first)
+    return replace(inputs, query=query, key=key, mask=mask, causal=False, lse=None)

@@ -1,0 +1,37 @@
+"""The rows' log-sum-exp, which torch's flash attention computes on its way and its caller never sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Kernels whose second result is the natural log-sum-exp of the scaled logits, (batch, heads, S) float32.
+_LEAVES_IT = (
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+)
+
+
+class keeping_log_sum_exp(TorchDispatchMode):
+    """While open, what the last flash attention left is kept. The calls themselves are made as they would have been,
+    by whichever kernel torch chooses; another kernel leaves nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: Tensor | None = None
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function.name() in _LEAVES_IT:
+            self._kept = result[1]
+        return result
+
+    def of(self, query: Tensor) -> Tensor | None:
+        """The log-sum-exp of the rows of ``query`` (batch, heads, S, head_dim), or None."""
+        kept = self._kept
+        if kept is None or kept.shape != query.shape[:3] or kept.dtype != torch.float32:
+            return None
+        return kept
