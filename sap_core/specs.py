@@ -110,6 +110,14 @@ class CalibrationOptions(Spec):
         10, ge=1, le=50, description="methods that look at partly masked texts: levels of masking, evenly up to all"
     )
 
+    @model_validator(mode="after")
+    def _dataset_only(self) -> CalibrationOptions:
+        names = ("calibration_subset", "calibration_split", "calibration_column")
+        given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+        if given and not self.calibration.startswith("dataset:"):
+            raise InvalidInput(f"{', '.join(given)} belongs to calibration dataset:NAME, not to '{self.calibration}'.")
+        return self
+
 
 class PruneSpec(ModelOptions, CalibrationOptions):
     """Remove weights (or heads) by one method in one pattern."""
@@ -205,14 +213,16 @@ class PruneSpec(ModelOptions, CalibrationOptions):
 
     @model_validator(mode="after")
     def _combination(self) -> PruneSpec:
-        check_combination(
-            self.method, self.pattern, self.sparsity, self.compare, self.order, self.allocation, self.compensate
-        )
+        if self.mode != "search":  # which finds its patterns itself
+            check_combination(
+                self.method, self.pattern, self.sparsity, self.compare, self.order, self.allocation, self.compensate
+            )
         if self.allocation_table is not None and self.allocation != "table":
             raise InvalidInput(f"allocation_table belongs to allocation 'table', not to '{self.allocation}'.")
         if self.method != "heads" and self.heads is not None:
             raise InvalidInput(f"heads belong to method 'heads', not to '{self.method}'; leave them out.")
-        if self.run is not None and "heads" not in (self.method, self.pattern) and self.allocation != "instability":
+        heads_go = "heads" in (self.method, self.pattern) or self.mode == "search"
+        if self.run is not None and not heads_go and self.allocation != "instability":
             raise InvalidInput(
                 "run belongs to method 'heads', pattern 'heads' and allocation 'instability'; leave it out."
             )

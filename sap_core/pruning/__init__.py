@@ -12,7 +12,7 @@ _HOME = {
     "Pruned": "apply",
     "plan_pruning": "apply",
     "prune": "apply",
-    "NoSuchPlan": "pruner",
+    "NoSuchPlan": "search",
     "SinkAwarePruner": "pruner",
     "prune_progressively": "progressive",
 }

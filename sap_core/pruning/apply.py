@@ -49,18 +49,29 @@ def prune(
 ) -> Pruned:
     """A pruned copy of ``model``; the model itself stays as it is.
 
-    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...). ``plan``: as shown by
-    `plan_pruning`, possibly edited; its sparsities are followed matrix by matrix. ``texts``: calibration data at hand,
-    in the place of the spec's source.
+    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...). With a ``budget`` the
+    pruning is progressive (`prune_progressively`), with ``preset`` or ``target_speedup`` a search finds what goes
+    (`SinkAwarePruner.prune`). ``plan``: as shown by `plan_pruning`, possibly edited, or that of an earlier pruning; its
+    sparsities are followed matrix by matrix. ``texts``: calibration data at hand, in the place of the spec's source.
 
     Raises:
         InvalidInput: anything that can't be done as asked, before any long work.
+        NoSuchPlan: a search found no shape that is fast enough and good enough; names the nearest.
         Cancelled: from ``progress``; the copy is dropped.
     """
     started = time.perf_counter()
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    dense, spec, plan, calibration = prepare(model, spec, fields, progress, plan, texts)
+    spec = _spec(model, spec, fields)
+    if spec.mode == "search":
+        from .found import prune_by_search
+
+        return prune_by_search(model, spec, plan, texts, progress)
+    if spec.mode == "progressive" and (plan is None or plan.pending):
+        from .progressive import prune_within_budget
+
+        return prune_within_budget(model, spec, texts, progress)
+    dense, spec, plan, calibration = prepare(model, spec, {}, progress, plan, texts)
     ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
     pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking, groups)
     report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
@@ -83,8 +94,8 @@ def plan_pruning(
     spec = _spec(model, spec, fields)
     if needs_texts(spec):
         check_source(spec.calibration)
-    if _measures(spec):
-        dense = _loaded(model, spec)
+    if _measures(spec) and spec.mode == "plain":
+        dense = loaded(model, spec)
         return _measured_plan(dense, spec, calibration_of(dense, spec) if needs_texts(spec) else None, progress)
     if isinstance(model, str):
         from ..models.info import inspect_model
@@ -109,7 +120,7 @@ def prepare(
     spec = _spec(model, spec, fields)
     if needs_texts(spec) and texts is None:
         check_source(spec.calibration)
-    dense = _loaded(model, spec)
+    dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
     calibration = (texts or calibration_of(dense, spec)) if needs_texts(spec) else None
     if plan is None or plan.pending:
@@ -135,7 +146,8 @@ def _spec(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, An
     return PruneSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
 
 
-def _loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
+def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
+    """The model itself, or the one a name stands for, loaded as the spec says."""
     if not isinstance(model, str):
         return model
     from ..models.loading import load_model
@@ -231,6 +243,9 @@ def calibration_of(model: LoadedModel, spec: PruneSpec) -> Calibration:
         max_length=model.info.max_length,
         encode=None if tokenizer is None else model.encode,
         fill_id=getattr(tokenizer, "eos_token_id", None),
+        subset=spec.calibration_subset,
+        split=spec.calibration_split,
+        column=spec.calibration_column,
     )
 
 

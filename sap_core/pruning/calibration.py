@@ -1,7 +1,8 @@
 """The token sequences on which activation-aware methods look at a model.
 
-Three sources, one result: the demo corpus (one story per row), a text file (its tokens cut into windows), or a .npy of
-token ids used exactly as it is. Everything that can be wrong with them is said before any model runs. No torch here.
+Four sources, one result: the demo corpus (one story per row), a text file or a data set (tokens cut into windows), or
+a .npy of token ids used exactly as it is. Everything that can be wrong with them is said before any model runs. No
+torch here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InvalidInput
+from .dataset_texts import PREFIX, check_dataset, dataset_ids
 
 DEMO = "demo"
 LONGEST_DEFAULT = 256
@@ -47,11 +49,15 @@ def read_calibration(
     max_length: int | None,
     encode: Callable[[str], list[int]] | None,
     fill_id: int | None,
+    subset: str | None = None,
+    split: str = "train",
+    column: str = "text",
 ) -> Calibration:
-    """The sequences ``source`` stands for: "demo", FILE.txt or FILE.npy.
+    """The sequences ``source`` stands for: "demo", FILE.txt, FILE.npy, or "dataset:NAME".
 
     ``encode`` is the model's tokenizer (None: it has none, then only .npy works); ``fill_id`` its end-of-text id,
-    which ends a story and fills its row up. A .npy ignores samples, length and seed: it is used as it is.
+    which ends a story and fills its row up. A .npy ignores samples, length and seed: it is used as it is. ``subset``,
+    ``split``, ``column``: of a data set.
 
     Raises:
         InvalidInput: missing or empty file, wrong suffix, dtype or shape, ids outside the vocabulary, rows longer
@@ -68,6 +74,10 @@ def read_calibration(
     limit = length or min(LONGEST_DEFAULT, max_length or LONGEST_DEFAULT)
     if source == DEMO:
         return _story_rows(encode, samples, limit, length is not None, seed, fill_id)
+    if source.startswith(PREFIX):
+        options = {"subset": subset, "split": split, "column": column}
+        ids = dataset_ids(source, encode, tokens=samples * limit, seed=seed, **options)
+        return _cut(ids, samples, limit, seed, source)
     return _windows(Path(source), encode, samples, limit, seed)
 
 
@@ -75,13 +85,18 @@ def check_source(source: str) -> None:
     """What can be said about a calibration source without a model.
 
     Raises:
-        InvalidInput: neither "demo" nor an existing, non-empty .txt or .npy file.
+        InvalidInput: neither "demo" nor a data set nor an existing, non-empty .txt or .npy file.
     """
     if source == DEMO:
         return
+    if source.startswith(PREFIX):
+        check_dataset(source)
+        return
     path = Path(source)
     if path.suffix not in (".txt", ".npy"):
-        raise InvalidInput(f"calibration is '{source}'; expected demo, a FILE.txt, or a FILE.npy of int64 token ids.")
+        raise InvalidInput(
+            f"calibration is '{source}'; expected demo, a FILE.txt, a FILE.npy of int64 token ids, or dataset:NAME."
+        )
     if not path.is_file():
         raise InvalidInput(f"calibration file '{source}' does not exist.")
     if path.stat().st_size == 0:
@@ -146,7 +161,11 @@ def _windows(path: Path, encode: Callable[[str], list[int]], samples: int, lengt
     ids = np.asarray(encode(text) if text.strip() else [], np.int64)
     if ids.size == 0:
         raise InvalidInput(f"calibration file '{path}' is empty.")
+    return _cut(ids, samples, length, seed, str(path))
+
+
+def _cut(ids: np.ndarray, samples: int, length: int, seed: int, source: str) -> Calibration:
     length = min(length, ids.size)
     windows = ids[: ids.size // length * length].reshape(-1, length)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(windows))[:samples])
-    return Calibration(windows[chosen], np.ones((len(chosen), length), bool), str(path))
+    return Calibration(windows[chosen], np.ones((len(chosen), length), bool), source)

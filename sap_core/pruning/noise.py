@@ -1,7 +1,8 @@
 """The partly masked inputs and the sink weights of sink-aware pruning (arXiv 2602.17664, public code).
 
 A diffusion model never sees clean text while it generates, so its activations are measured on texts masked to ten
-levels, t = 5, 10 .. 50 of 50 denoising steps, mask probability (1 - 0.001) * t/50 + 0.001. The random numbers are
+levels, t = 5, 10 .. 50 of 50 denoising steps, mask probability (1 - 0.001) * t/50 + 0.001; or to another number of
+levels, evenly spaced. The random numbers are
 drawn in the published order (samples outer, levels inner, one torch.rand row each), so masks can be compared bit for
 bit.
 """
@@ -11,22 +12,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVELS = tuple(range(5, 51, 5))
 TOTAL = 50
+LEVELS = 10
 FLOOR = 1e-3
 SHARPNESS = 5.0  # alpha of phi
 DEVIATIONS = 2.0  # k of phi
 IS_SINK = 0.5  # phi above which a token counts as a sink
 
 
-def noised_inputs(tokens: Tensor, mask_id: int, seed: int) -> Tensor:
-    """``tokens`` [N, S] at every level: [N, 10, S], where masked tokens are ``mask_id``."""
+def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS) -> Tensor:
+    """``tokens`` [N, S] at every level: [N, levels, S], where masked tokens are ``mask_id``."""
     samples, length = tokens.shape
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(samples, len(LEVELS), length, generator=generator)
-    probability = (1 - FLOOR) * torch.tensor(LEVELS, dtype=torch.float32) / TOTAL + FLOOR
+    draws = torch.rand(samples, levels, length, generator=generator)
+    probability = (1 - FLOOR) * torch.tensor(level_steps(levels), dtype=torch.float32) / TOTAL + FLOOR
     masked = (draws < probability[None, :, None]).to(tokens.device)
     return torch.where(masked, mask_id, tokens[:, None, :])
+
+
+def level_steps(levels: int) -> list[float]:
+    """The denoising step t of each level: 5, 10 .. 50 for ten of them."""
+    return [TOTAL * place / levels for place in range(1, levels + 1)]
 
 
 def sink_weights(received: Tensor) -> Tensor:

@@ -10,7 +10,17 @@ from ..errors import InvalidInput
 from .allocation import ALLOCATIONS, exact_zeros, layer_sparsities
 from .duplicates import KEEP_ONE, Group, first_allowed
 from .methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
-from .units import Shape, how_it_loads, layer_units, remaining_shape, removed_weights, shared_out, units_gone
+from .modes import PRESETS
+from .units import (
+    Shape,
+    how_it_loads,
+    layer_units,
+    remaining_shape,
+    removed_weights,
+    shared_out,
+    supported_units,
+    units_gone,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +48,7 @@ class PruningPlan:
     ``measured``: the value of each layer that the allocation followed (higher: keep more), where it is a measured one.
     ``shape``: layers, heads, kv_heads and ffn that are left where whole units are taken out, else None (of the widest
     layer where ``layer_shapes``, the (kv_heads, ffn) of every layer, says that they differ); ``loads``: what then loads
-    an export.
+    an export. ``taken``: what a search took out, (unit, share) in this order.
     """
 
     method: str
@@ -54,6 +64,7 @@ class PruningPlan:
     shape: dict[str, int] | None = None
     loads: str = ""
     layer_shapes: tuple[tuple[int, int], ...] = ()
+    taken: tuple[tuple[str, float], ...] = ()
 
     def left(self) -> Shape | None:
         """What is left where whole units are taken out, else None."""
@@ -102,6 +113,7 @@ class PruningPlan:
             fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
             fields["measured"] = tuple(fields.get("measured", ()))
             fields["layer_shapes"] = tuple((int(kv), int(ffn)) for kv, ffn in fields.get("layer_shapes", ()))
+            fields["taken"] = tuple((str(unit), float(share)) for unit, share in fields.get("taken", ()))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None
@@ -127,6 +139,8 @@ def make_plan(
         InvalidInput: the pattern does not divide a matrix, a head that does not exist, a ranking of another model.
     """
     info.check_prunable()
+    if spec.mode == "search":
+        return _open_plan(info, spec)
     if parse_pattern(spec.pattern).unit:
         return _unit_plan(info, spec, measured)
     if spec.method == "heads":
@@ -137,6 +151,8 @@ def make_plan(
         check_pattern(matrix.name, matrix.cols, pattern)
     row = ALLOCATIONS[spec.allocation]
     pending = "" if measured is not None or not row.needs else f"how much each layer loses, after measuring {row.needs}"
+    if spec.mode == "progressive":
+        pending = f"how hard each layer is pruned, at most as here, by the loss after it (budget {spec.budget:.1%})"
     if spec.allocation == "uniform" or pending:
         sparsities = [spec.sparsity] * len(info.matrices)
         zeros = [planned_zeros(m.rows, m.cols, spec.sparsity, pattern, compare) for m in info.matrices]
@@ -158,6 +174,28 @@ def make_plan(
         pending=pending,
         allocation=spec.allocation,
         measured=tuple(measured or ()),
+    )
+
+
+def _open_plan(info: ModelInfo, spec: PruneSpec) -> PruningPlan:
+    """A search decides everything; what can be said is on what it will decide."""
+    rows = tuple(PlannedMatrix(m.name, m.layer, m.rows, m.cols, 0.0, 0) for m in info.matrices)
+    wish = PRESETS[spec.preset].title.lower() if spec.preset else f"{spec.target_speedup:g} x as fast"
+    units = supported_units(info)
+    if not units:
+        raise InvalidInput(
+            f"no heads, channels or layers can be taken out of {info.title}, so nothing makes it faster here; prune "
+            "its weights without a preset or target_speedup."
+        )
+    return PruningPlan(
+        spec.method,
+        "+".join(units),
+        0.0,
+        "unit",
+        rows,
+        parameters=info.parameters,
+        pending=f"how many {', '.join(units)} go, by measuring speed and loss of each shape on this machine ({wish})",
+        loads="stock transformers",
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InvalidInput
 from ..evaluation.likelihood import Losses, text_likelihood
+from ..evaluation.texts import check_text_file
 from ..evaluation.verb import text_rows
 from ..progress import Progress, ProgressCallback, silent
 from ..specs import PruneSpec
@@ -21,6 +22,7 @@ from .removal import prune_block, remove
 if TYPE_CHECKING:
     from ..evaluation.texts import TextRow
     from ..models.loaded import LoadedModel
+    from .calibration import Calibration
 
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # shares of the asked sparsity that a layer is tried with, in this order
 _TEXTS = 16
@@ -62,22 +64,32 @@ def prune_progressively(
     Raises:
         InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
     """
-    if budget < 0:
-        raise InvalidInput(f"budget is {budget:g}; expected a share of the dense model's loss, such as 0.05.")
+    wish = {"budget": budget, "validation": validation}
+    if spec is None:
+        named = {"model": model if isinstance(model, str) else model.info.ref}
+        spec = PruneSpec.build(**named | fields | wish)
+    elif fields:
+        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
+    elif spec.budget is None:
+        spec = PruneSpec.build(**spec.model_dump() | wish)
+    return prune_within_budget(model, spec, progress=progress)
+
+
+def prune_within_budget(
+    model: LoadedModel | str, spec: PruneSpec, texts: Calibration | None = None, progress: ProgressCallback = silent
+) -> Pruned:
+    """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
     started = time.perf_counter()
-    dense, spec, plan, calibration = prepare(model, spec, fields, progress)
-    if plan.shape is not None or spec.method == "heads" or spec.allocation != "uniform":
-        raise InvalidInput(
-            "progressive pruning decides each layer's sparsity itself; it supports the patterns unstructured and N:M "
-            f"with allocation uniform, not {spec.method} {spec.pattern} {spec.allocation}."
-        )
-    rows = text_rows(dense, text=validation, samples=_TEXTS, seed=spec.seed)
-    gate = _Gate(dense.clone(), plan, spec, rows, budget, progress)
+    if spec.validation is not None:
+        check_text_file(spec.validation)
+    dense, spec, plan, calibration = prepare(model, spec, {}, progress, texts=texts)
+    rows = text_rows(dense, text=spec.validation, samples=_TEXTS, seed=spec.seed)
+    gate = _Gate(dense.clone(), plan, spec, rows, spec.budget, progress)
     gate.dense_loss = _losses(dense, rows, spec)
     pruned, _ = remove(dense, gate.model, plan, spec, calibration, progress, each=gate.layer)
-    found = replace(plan, matrices=tuple(gate.kept))
+    found = replace(plan, matrices=tuple(gate.kept), pending="")
     report = report_of(pruned, found, calibration, time.perf_counter() - started)
-    decisions = {"budget": budget, "decisions": [asdict(decision) for decision in gate.decisions]}
+    decisions = {"budget": spec.budget, "decisions": [asdict(decision) for decision in gate.decisions]}
     return Pruned(pruned, found, spec, report | decisions)
 
 

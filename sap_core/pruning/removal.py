@@ -59,9 +59,9 @@ def remove(
     """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
 
     ``ranking``: for method heads with pattern heads; ``groups``: near-duplicate heads, the last of which stays.
-    ``each``: prunes one block of ``pruned`` given the statistics of its matrices, in the place of `prune_block`. Returns
-    the result, which is another object than ``pruned`` where whole units were taken out, and what was decided on the
-    way, for the report.
+    ``each``: prunes one block of ``pruned`` given the statistics of its matrices, in the place of `prune_block`.
+    Returns the result, which is another object than ``pruned`` where whole units were taken out, and what was decided
+    on the way, for the report.
     """
     method = METHODS[plan.method]
     if plan.shape is not None:
@@ -155,7 +155,8 @@ def dense_statistics(
 
     if method.score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:
         return measure()
-    key = ("statistics", method.score, method.inputs, method.sinks, spec.seed, calibration.describe()["sha256"])
+    noise = (method.inputs, method.sinks, spec.noise_levels)
+    key = ("statistics", method.score, *noise, spec.seed, calibration.describe()["sha256"])
     return remember(model.module, key, measure)
 
 
@@ -194,7 +195,7 @@ def calibration_rows(model: LoadedModel, spec: PruneSpec, calibration: Calibrati
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if METHODS[spec.method].inputs == "noised" and model.is_diffusion:
-        noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed)
+        noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed, spec.noise_levels)
         clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
         weights = weights[:, None].expand(noised.shape).flatten(0, 1)
         return TokenRows(noised.flatten(0, 1), weights), clean
@@ -219,7 +220,7 @@ def weighted_rows(
     if method.sinks == "mean":
         noised = tokens[:, None]
         if model.is_diffusion:
-            noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed)
+            noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed, spec.noise_levels)
         share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
         return TokenRows(tokens, rows.weights * (1 - share))
     share = sink_shares(model, rows.tokens, progress)

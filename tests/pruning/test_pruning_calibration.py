@@ -1,4 +1,4 @@
-"""Calibration data: the three sources and everything that can be wrong with them."""
+"""Calibration data: the four sources and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_unusable_ids_are_refused(tmp_path, ids, words):
     ("empty.npy", b"", "is empty"),
     ("latin.txt", b"caf\xe9", "not UTF-8"),
     ("broken.npy", b"not numpy at all", "not a readable .npy"),
-    ("data.csv", b"a,b", "expected demo, a FILE.txt, or a FILE.npy"),
+    ("data.csv", b"a,b", "expected demo, a FILE.txt, a FILE.npy"),
 ])  # fmt: skip
 def test_unusable_files_are_refused(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
@@ -81,3 +81,40 @@ def test_text_needs_a_tokenizer_and_a_length_the_model_takes():
         read("demo", encode=None)
     with pytest.raises(InvalidInput, match="64 positions"):
         read("demo", length=65)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A folder of parquet files, as the Hub serves them."""
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("dataset")
+    texts = [" ".join("x" * (1 + (i + j) % 40) for j in range(30)) for i in range(20)]
+    pd.DataFrame({"story": texts, "number": range(20)}).to_parquet(folder / "train.parquet")
+    return folder
+
+
+def test_a_data_set_is_read_by_split_and_column(dataset):
+    pytest.importorskip("datasets", reason="datasets is not installed: pip install 'sap-studio[datasets]'")
+    found = read(f"dataset:{dataset}", length=20, samples=8, column="story")
+    assert found.tokens.shape == (8, 20) and found.describe()["source"] == f"dataset:{dataset}"
+    again, other = (read(f"dataset:{dataset}", length=20, samples=8, column="story", seed=seed) for seed in (0, 1))
+    assert (again.tokens == found.tokens).all() and (other.tokens != found.tokens).any()
+    for changes, words in (
+        ({"column": "text"}, "columns story, number, not 'text'"),
+        ({"column": "number"}, "column 'number' of data set .* holds int"),
+        ({"column": "story", "split": "dev"}, "dev"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            read(f"dataset:{dataset}", length=20, **changes)
+    with pytest.raises(InvalidInput, match="can't be read"):
+        read("dataset:no/such-data-set-here", length=20)
+    with pytest.raises(InvalidInput, match="expected dataset:NAME"):
+        read("dataset:")
+
+
+def test_the_fields_of_a_data_set_belong_to_one():
+    from sap_core.specs import PruneSpec
+
+    with pytest.raises(InvalidInput, match="calibration_split belongs to calibration dataset:NAME"):
+        PruneSpec.build(model="m", calibration_split="validation")

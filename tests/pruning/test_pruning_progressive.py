@@ -6,8 +6,8 @@ import pytest
 
 from sap_core.errors import InvalidInput
 from sap_core.models import load_model
+from sap_core.pruning import plan_pruning, prune, prune_progressively
 from sap_core.pruning import progressive as module
-from sap_core.pruning import prune, prune_progressively
 
 FIELDS = {"samples": 2, "calibration_length": 32}
 
@@ -72,3 +72,12 @@ def test_the_rise_is_that_of_the_likelihood(tiny_diffusion, monkeypatch):
     monkeypatch.setattr(module, "STRENGTHS", (0.0,))
     pruned = prune_progressively(str(tiny_diffusion), method="magnitude", sparsity=0.5, budget=0.0)
     assert [d["loss"] for d in pruned.report["decisions"]] == [0.0, 0.0, 0.0]
+
+
+def test_prune_with_a_budget_is_the_same_and_can_be_made_again_from_its_plan(model):
+    fields = {"method": "wanda", "sparsity": 0.5, **FIELDS}
+    first = prune(model, budget=0.6, **fields)
+    assert first.plan.pending == "" and len(first.report["decisions"]) == 3
+    again = prune(model, spec=first.spec, plan=first.plan)
+    assert again.report["weights_sha256"] == first.report["weights_sha256"] and "decisions" not in again.report
+    assert "budget 60.0%" in plan_pruning(model, budget=0.6, **fields).pending

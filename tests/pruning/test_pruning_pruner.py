@@ -8,7 +8,8 @@ import pytest
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.models import load_model
 from sap_core.pruning import NoSuchPlan, Pruned, SinkAwarePruner
-from sap_core.pruning import pruner as module
+from sap_core.pruning import search as module
+from sap_core.specs import PruneSpec
 
 
 @pytest.fixture
@@ -27,11 +28,12 @@ def pruner(tiny_diffusion, monkeypatch):
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"])
     monkeypatch.setattr(module, "generation_speed", counted)
     monkeypatch.setattr(
-        SinkAwarePruner,
-        "_drop",
+        module.ShapeSearch,
+        "drop",
         lambda self, small: 1 - counted([small])[0]["seconds"] / counted([self.model])[0]["seconds"],
     )
     monkeypatch.setattr("sap_core.pruning.heads.ranking", lambda *_: table)
+    monkeypatch.setattr("sap_core.pruning.heads.duplicates", lambda *_: [])
     ids = np.random.default_rng(0).integers(3, 96, (2, 24))
     return SinkAwarePruner(model, ids, samples=2)
 
@@ -71,13 +73,47 @@ def test_bad_wishes_and_data_are_refused(pruner, tiny_diffusion):
         pruner.prune(target_speedup=1.0)
     with pytest.raises(InvalidInput, match="expected a share"):
         pruner.prune(quality_drop_threshold=-0.1)
+    with pytest.raises(InvalidInput, match="known: quality, balanced, speed, memory"):
+        pruner.prune(preset="fast")
+    with pytest.raises(InvalidInput, match="leave out sparsity"):
+        PruneSpec.build(model="m", preset="speed", sparsity=0.7)
+    with pytest.raises(InvalidInput, match="needs a method of magnitude"):
+        pruner.prune(preset="speed", method="sparsegpt")
     with pytest.raises(InvalidInput, match="ids 3 to 96"):
         SinkAwarePruner(str(tiny_diffusion), np.array([[3, 96]]))
 
 
 def test_a_model_loses_nothing_against_itself(tiny_diffusion):
-    alone = SinkAwarePruner(str(tiny_diffusion), samples=2)
-    assert alone._drop(alone.model.clone()) == 0
+    model = load_model(str(tiny_diffusion))
+    assert module.ShapeSearch(model, "sink", {"samples": 2}).drop(model.clone()) == 0
+
+
+@pytest.mark.parametrize(("preset", "quality"), [("quality", 4.0), ("balanced", 1.0), ("speed", 0.5), ("memory", 0.5)])
+def test_a_preset_is_the_best_point_of_the_measured_curve_at_its_exchange_rate(pruner, preset, quality):
+    """Here loss rises by the share of weights that go and time falls by it, so only the exchange rate decides."""
+    pruned = pruner.prune(preset=preset)
+    search = pruned.report["search"]
+    assert search["rule"]["preset"] == preset and len(search["tried"]) > 8
+
+    def cost(one):
+        return (1 + one["drop"]) ** quality * (one["bytes"] if preset == "memory" else 1 / one["speedup"])
+
+    assert cost(search["chosen"]) == min(map(cost, search["tried"]))
+    share = search["chosen"]["drop"]
+    assert share == min(one["drop"] for one in search["tried"]) if preset == "quality" else share > 0.5
+    weights = [sum(m.rows * m.cols for m in info.matrices) for info in (pruner.model.info, pruned.model.info)]
+    assert abs(pruned.plan.totals()["zeros"] - (weights[0] - weights[1])) < 10  # whole layers: the mean, rounded
+
+
+def test_what_was_found_is_made_again_from_its_plan_without_searching(pruner, monkeypatch):
+    from sap_core.pruning import prune
+    from sap_core.pruning.plan import PruningPlan
+
+    pruned = pruner.prune(preset="speed")
+    plan = PruningPlan.from_dict(pruned.plan.to_dict())
+    monkeypatch.setattr(module, "generation_speed", None)
+    again = prune(pruner.model, spec=pruned.spec, plan=plan, texts=pruner._texts)
+    assert again.report["weights_sha256"] == pruned.report["weights_sha256"] and again.plan == plan
 
 
 def test_evaluate_sets_it_beside_the_dense_model(pruner):

@@ -7,7 +7,7 @@ import torch
 
 from sap_core.models import load_model
 from sap_core.pruning.gradients import taylor_scores
-from sap_core.pruning.noise import LEVELS, noised_inputs, persistence, sink_weights
+from sap_core.pruning.noise import level_steps, noised_inputs, persistence, sink_weights
 from sap_core.pruning.scores import score
 from sap_core.pruning.statistics import Gram, RootMeanSquare, SumOfNorms, TokenRows
 
@@ -45,9 +45,15 @@ def test_noise_grows_with_the_level_and_follows_the_published_order():
     assert float(share[-1]) == 1.0 and abs(float(share[4]) - 0.5) < 0.06
     generator = torch.Generator().manual_seed(5)
     for sample in range(3):
-        for place, level in enumerate(LEVELS):
+        for place, level in enumerate(range(5, 51, 5)):
             row = torch.rand(1, 400, generator=generator)[0]
             assert (noised[sample, place] == 7).equal(row < (1 - 1e-3) * level / 50 + 1e-3)
+
+
+def test_the_number_of_levels_is_a_choice():
+    assert level_steps(10) == list(range(5, 51, 5)) and level_steps(2) == [25, 50]
+    share = (noised_inputs(torch.zeros(40, 100, dtype=torch.long), 7, 0, levels=4) == 7).float().mean((0, 2))
+    assert torch.allclose(share, torch.tensor([0.25, 0.5, 0.75, 1.0]), atol=0.03)
 
 
 def test_one_position_that_takes_all_attention_is_the_sink():
