@@ -334,4 +334,4 @@ SUMMARIES = {
 
 QUESTION, ANSWER, SUMMARY = "question:", "answer:", "summary:"
 #: Share of the texts that are a story alone, with a question and its answer, with a summary.
-TASKS = {"story": 0.4, "question": 0.3, "summary": 0.3}
+TASKS = {"story": 0.25, "question": 0.5, "summary": 0.25}

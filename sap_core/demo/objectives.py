@@ -4,7 +4,12 @@ Autoregressive: mean -ln p(next token); the tokens of an answer count several ti
 
 In both, a word that can be looked up (a name, colour, thing, place or animal that stands elsewhere in sight) counts
 more, the rarer its kind the more: about ten tokens in a hundred, they are what a story is right or wrong by, and
-without the weights the rare kinds are learned last. Every loss is still least at the true distribution of each token.
+without the weights the rare kinds are learned last.
+
+A friend is never named as the hero, a second thing is never the first: what is introduced is none of the words of its
+kind that were told before. Of all that tells a story from a faulty one, the likelihood alone teaches this last, for a
+taken word has a small probability among a dozen. So where a word is introduced, -ln(1 - p(taken words)) is added: the
+unlikelihood of Welleck et al. (arXiv 1908.04319), zero at the true distribution, which gives taken words none.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ from sap_core.demo.templates import WORD_CLASS
 ANSWER_WEIGHT = 4.0
 #: What a word that can be looked up counts, by its class: about the inverse of how often it has to be.
 LOOK_UP_WEIGHT = {"NAME": 2.0, "OBJECT": 3.0, "COLOUR": 6.0, "PLACE": 6.0, "ANIMAL": 9.0}
+#: What -ln(1 - p(taken words)) counts beside -ln p of the same token.
+TAKEN_WEIGHT = 4.0
 #: Share of the diffusion rows whose beginning stays in sight.
 PROMPTED = 0.3
 
@@ -35,15 +42,19 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
         position < torch.from_numpy(batch.text_length)[:, None]
     )
     weight = weight * torch.where(in_task, ANSWER_WEIGHT, 1.0)
-    weight = weight * look_up_weights(tokens, torch.ones_like(tokens, dtype=torch.bool), causal=True)[:, 1:]
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    weight = weight * look_up_weights(tokens, everything, causal=True)[:, 1:]
     weight = weight / weight.sum()
+    introduced, taken = taken_words(tokens, everything)
 
-    def loss(rows: Tensor, row_weight: Tensor) -> Tensor:
+    def loss(rows: Tensor, row_weight: Tensor, new: Tensor, old: Tensor) -> Tensor:
         logits = model(input_ids=rows[:, :-1], use_cache=False).logits
         each = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
-        return each @ row_weight.flatten()
+        new = new[:, 1:]  # the first word of a text is never one
+        return each @ row_weight.flatten() + _unlikelihood(logits[new], old) @ row_weight[new]
 
-    return [lambda r=r, w=w: loss(r, w) for r, w in zip(tokens.chunk(parts), weight.chunk(parts), strict=True)]
+    shares = zip(tokens.chunk(parts), weight.chunk(parts), introduced.chunk(parts), strict=True)
+    return [lambda s=s, o=o: loss(*s, o) for s, o in zip(shares, _split(introduced, taken, parts), strict=True)]
 
 
 def masked_losses(
@@ -58,14 +69,15 @@ def masked_losses(
     weight = masked / masked.sum(1, keepdim=True)
     weight = weight * look_up_weights(tokens, ~masked, causal=False)
     weight = weight / weight.sum()
+    introduced, taken = taken_words(tokens, ~masked)
 
-    def loss(rows: Tensor, hidden: Tensor, row_weight: Tensor) -> Tensor:
+    def loss(rows: Tensor, hidden: Tensor, row_weight: Tensor, new: Tensor, old: Tensor) -> Tensor:
         logits = model(input_ids=rows.masked_fill(hidden, mask_id), use_cache=False).logits
         each = F.cross_entropy(logits[hidden], rows[hidden], reduction="none")
-        return each @ row_weight[hidden]
+        return each @ row_weight[hidden] + _unlikelihood(logits[new], old) @ row_weight[new]
 
-    shares = zip(tokens.chunk(parts), masked.chunk(parts), weight.chunk(parts), strict=True)
-    return [lambda r=r, h=h, w=w: loss(r, h, w) for r, h, w in shares]
+    shares = zip(tokens.chunk(parts), masked.chunk(parts), weight.chunk(parts), introduced.chunk(parts), strict=True)
+    return [lambda s=s, o=o: loss(*s, o) for s, o in zip(shares, _split(introduced, taken, parts), strict=True)]
 
 
 def look_up_weights(tokens: Tensor, visible: Tensor, causal: bool) -> Tensor:
@@ -75,6 +87,49 @@ def look_up_weights(tokens: Tensor, visible: Tensor, causal: bool) -> Tensor:
         same = same.tril(-1)
     weights = _class_weights()[tokens]
     return torch.where(same.any(-1), weights, 1.0)
+
+
+def taken_words(tokens: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a word is introduced, and which words of its kind are taken by then.
+
+    Args:
+        tokens: (batch, length). visible: (batch, length) bool; what is in sight of the model.
+
+    Returns:
+        introduced: (batch, length) bool; the first place of a name, colour, thing, place or animal with another of its
+            kind in sight further left. Only places out of sight count, unless all is in sight (a causal model).
+        taken: (number introduced, vocabulary) bool; those others, in the order of `introduced.nonzero()`.
+    """
+    kind = _kinds()[tokens]
+    same = tokens[:, :, None] == tokens[:, None, :]
+    first = ~same.tril(-1).any(-1) & (kind >= 0)
+    rivals = ((kind[:, :, None] == kind[:, None, :]) & visible[:, None, :]).tril(-1)
+    introduced = first & rivals.any(-1)
+    if not visible.all():
+        introduced &= ~visible
+    row, place = introduced.nonzero(as_tuple=True)
+    taken = torch.zeros(len(row), len(_kinds()), dtype=torch.bool)
+    which, where = rivals[row, place].nonzero(as_tuple=True)
+    taken[which, tokens[row[which], where]] = True
+    return introduced, taken
+
+
+def _unlikelihood(logits: Tensor, taken: Tensor) -> Tensor:
+    """(n,) TAKEN_WEIGHT * -ln(1 - p(taken)), from logits (n, vocabulary)."""
+    rest = logits.masked_fill(taken, float("-inf")).logsumexp(-1)
+    return TAKEN_WEIGHT * (logits.logsumexp(-1) - rest)
+
+
+def _split(introduced: Tensor, taken: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """The rows of `taken` that belong to each part of the batch."""
+    return taken.split([int(part.sum()) for part in introduced.chunk(parts)])
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> Tensor:
+    """(vocabulary,) int64; a number for every class of LOOK_UP_WEIGHT, -1 for all other words."""
+    numbers = {name: i for i, name in enumerate(LOOK_UP_WEIGHT)}
+    return torch.tensor([numbers.get(WORD_CLASS.get(word), -1) for word in token_ids()])
 
 
 @lru_cache(maxsize=1)

@@ -38,8 +38,8 @@ class Recipe:
 
 
 RECIPES = {
-    AR: Recipe(steps=1400, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
-    DIFFUSION: Recipe(steps=4000, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5),
+    AR: Recipe(steps=1500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
+    DIFFUSION: Recipe(steps=3500, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
 CORES = 2

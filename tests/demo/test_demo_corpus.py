@@ -91,7 +91,7 @@ def test_information_content_by_hand():
     told = {beat for beat, _ in story.beats}
     p_told = (1 - grammar.BRIEF) * 0.5 ** len(optional) + (grammar.BRIEF if not told & set(optional) else 0)
     telling = sum(math.log(len(grammar.BEATS[beat])) for beat, _ in story.beats)
-    assert story.nats == pytest.approx(-math.log(0.4) + math.log(6) + cast - math.log(p_told) + telling)
+    assert story.nats == pytest.approx(-math.log(0.25) + math.log(6) + cast - math.log(p_told) + telling)
 
 
 def test_entropy_rate_is_the_ratio_of_the_means():

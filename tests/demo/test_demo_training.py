@@ -84,7 +84,8 @@ class Uniform(torch.nn.Module):
         return type("Output", (), {"logits": out})
 
 
-def test_both_losses_of_a_uniform_model_are_ln_v():
+def test_both_losses_of_a_uniform_model_are_ln_v(monkeypatch):
+    monkeypatch.setattr(objectives, "TAKEN_WEIGHT", 0.0)
     size = len(token_ids())
     model, generator = Uniform(size), torch.Generator().manual_seed(0)
     with Workers(2) as workers:
@@ -106,7 +107,8 @@ def test_parts_add_up_to_the_whole_gradient():
         torch.testing.assert_close(half, full, atol=1e-5, rtol=1e-3)
 
 
-def test_the_causal_loss_is_the_weighted_mean_over_targets():
+def test_the_causal_loss_is_the_weighted_mean_over_targets(monkeypatch):
+    monkeypatch.setattr(objectives, "TAKEN_WEIGHT", 0.0)
     model, _ = train.build_model(train.AR)
     drawn = batch(0, size=4, seed=0, causal=True)
     alone = Batch(drawn.tokens, drawn.text_length, drawn.text_length)  # no answers to weigh
@@ -129,6 +131,28 @@ def test_look_up_weights_by_hand():
     only_first_red = torch.tensor([[False, True, True, False, True, False, False]])
     both_ways = objectives.look_up_weights(row, only_first_red, causal=False)
     assert both_ways.tolist() == [[1, 1, colour, 1, 1, colour, 1]]
+
+
+def test_taken_words_by_hand():
+    ids = token_ids()
+    story = "anna had a red ball . tom had a blue ball . anna gave tom the blue ball".split()
+    row = torch.tensor([[ids[word] for word in story]])
+    introduced, taken = objectives.taken_words(row, torch.ones_like(row, dtype=torch.bool))
+    assert [story[i] for i in introduced[0].nonzero().flatten()] == ["tom", "blue"]  # the second of a kind, once
+    assert [[w for w, i in ids.items() if line[i]] for line in taken] == [["anna"], ["red"]]
+    visible = torch.tensor([[word != "anna" and word != "tom" for word in story]])
+    introduced, taken = objectives.taken_words(row, visible)
+    assert not introduced.any()  # tom is out of sight, but so is who else was named; blue is in sight
+    visible = torch.tensor([[word != "tom" for word in story]])
+    introduced, taken = objectives.taken_words(row, visible)
+    assert [story[i] for i in introduced[0].nonzero().flatten()] == ["tom"]
+
+
+def test_a_taken_word_costs_what_the_formula_says():
+    taken = torch.tensor([[True, False, False, True]])
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.3, 0.2]]))
+    expected = -objectives.TAKEN_WEIGHT * math.log(1 - 0.3)
+    assert objectives._unlikelihood(logits, taken).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (1, 16, 16)])
