@@ -78,7 +78,7 @@ def demo_report(
 
 def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
     """Stories from their first sentence, at temperature 0, scored by kind of fault."""
-    from sap_core.evaluation.writing import write
+    from sap_core.evaluation.tasks import continued
 
     asked = examples("story", count)
     by_length: dict[int, list] = {}
@@ -89,9 +89,8 @@ def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
     for length, group in sorted(by_length.items()):
         for start in range(0, len(group), _ROWS_AT_ONCE):
             some = group[start : start + _ROWS_AT_ONCE]
-            written = write(model, [example.before for example in some], length=length)
-            for i, example in enumerate(some):
-                text = f"{example.before} {model.decode(written.row(i, model.tokenizer.eos_token_id))}"
+            for example, written in zip(some, continued(model, some, length), strict=True):
+                text = f"{example.before} {written}"
                 faults = story_faults(text, strict=True)
                 told += not faults
                 faults = [fault for fault in faults if fault.kind != "wording"]

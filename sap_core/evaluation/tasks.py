@@ -56,15 +56,17 @@ def _score(model: LoadedModel, task: str, count: int, infill: bool) -> dict[str,
     for length, members in sorted(groups.items()):
         for start in range(0, len(members), _ROWS_AT_ONCE):
             some = members[start : start + _ROWS_AT_ONCE]
-            texts = (_filled if infill else _continued)(model, some, length)
+            texts = (_filled if infill else continued)(model, some, length)
             right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
     share = right / count
     return {"score": share, "n": count, "standard_error": math.sqrt(share * (1 - share) / count)}
 
 
-def _continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
-    """What the model wrote behind each example."""
-    length = min(length, model.info.max_length or length)
+def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
+    """What the model wrote behind each example: a diffusion model on a canvas of ``length`` tokens, an autoregressive
+    one until it ends the text or has no positions left, for it is told no length."""
+    most = model.info.max_length or length
+    length = min(length, most) if model.is_diffusion else most
     written = write(model, [example.before for example in asked], length=length)
     return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
