@@ -62,8 +62,3 @@ class DiffusionGemma(LoadedModel):
         finally:
             self.window = before
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
-
-    def check_masked(self) -> int:
-        raise ModelProblem(
-            f"{self.info.ref} has no mask token: it denoises random tokens; what masks a text does not apply to it."
-        )

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ModelProblem
 from .chat import special_words, template_of
 from .families import FAMILIES, recognise
-from .family import MASKED_DIFFUSION, RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, MASKED_DIFFUSION, RESIZABLE, Config, Family
 from .headers import StoredTensor
 from .layout import Matrix, find_matrices, module_key
 from .source import Source, find_source
@@ -85,6 +85,25 @@ class ModelInfo:
         """Raises ModelProblem with the reason where this model can't be pruned."""
         if self.no_pruning:
             raise ModelProblem(f"{self.ref} can't be pruned: {self.no_pruning}.")
+
+    def check_masked(self) -> int:
+        """The mask token's id.
+
+        Raises:
+            ModelProblem: an autoregressive model, one that denoises something else, or one that declares no mask token.
+        """
+        if self.objective == AUTOREGRESSIVE:
+            raise ModelProblem(f"{self.ref} is autoregressive and has no mask token; a diffusion model is needed.")
+        if not self.row.has_mask:
+            raise ModelProblem(
+                f"{self.ref} has no mask token: it denoises random tokens; what masks a text does not apply to it."
+            )
+        if self.mask_token_id is None:
+            raise ModelProblem(
+                f"{self.ref} declares no mask token in config.json or its tokenizer; "
+                "give its id as mask_token_id (--mask-token-id)."
+            )
+        return self.mask_token_id
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: everything a page shows, matrices as their number."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem
-from .family import AUTOREGRESSIVE, MASKED_DIFFUSION
+from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 
@@ -194,18 +194,8 @@ class LoadedModel:
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def check_masked(self) -> int:
-        """The mask token's id.
-
-        Raises:
-            ModelProblem: an autoregressive model, or a diffusion model that declares none.
-        """
-        if self.info.objective == AUTOREGRESSIVE:
-            raise ModelProblem(f"{self.info.ref} is autoregressive and has no mask token; a diffusion model is needed.")
-        if self.info.mask_token_id is None:
-            raise ModelProblem(
-                f"{self.info.ref} declares no mask token in config.json or its tokenizer; give its id as mask_token_id."
-            )
-        return self.info.mask_token_id
+        """The mask token's id. Raises as `ModelInfo.check_masked`."""
+        return self.info.check_masked()
 
     def clone(self) -> LoadedModel:
         """A copy whose weights can be changed without touching this one."""

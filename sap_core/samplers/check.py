@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, UnknownOption
-from ..models.family import AUTOREGRESSIVE
+from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 from .rules import SAMPLERS, SamplerRule
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
         fill: Tokens to fill: of the longest canvas if there are several.
 
     Raises:
+        ModelProblem: a model that denoises a mask token and does not declare one.
         UnknownOption: a sampler this model can't use.
         InvalidInput: a length beyond the model's positions, nothing to fill, more steps than tokens, fewer steps than
             blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a threshold for a
@@ -41,6 +42,8 @@ def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
     if info.max_length is not None and spec.length > info.max_length:
         raise InvalidInput(f"length is {spec.length}; {info.ref} takes at most {info.max_length} tokens.")
     rule = _rule(info, spec)
+    if info.objective == MASKED_DIFFUSION and info.row.has_mask:
+        info.check_masked()
     if fill < 1:
         raise InvalidInput(f"The prompt fills all {spec.length} tokens; give a greater length or a shorter prompt.")
     steps = spec.steps if spec.steps is not None else min(rule.default_steps or fill, fill)

@@ -11,6 +11,8 @@ import pytest
 
 from sap_core.errors import InvalidInput, ModelProblem
 from sap_core.models import inspect_model, load_model
+from sap_core.samplers import check_sampling
+from sap_core.specs import CaptureSpec
 
 
 @pytest.fixture
@@ -124,6 +126,8 @@ def test_llada_without_a_mask_token(golden: Path, tmp_path: Path) -> None:
     model = load_model(str(folder))
     with pytest.raises(ModelProblem, match="declares no mask token"):
         model.check_masked()
+    with pytest.raises(ModelProblem, match="give its id as mask_token_id"):
+        check_sampling(inspect_model(str(folder)), CaptureSpec.build(model="m", length=20), 10)  # before it is loaded
     assert load_model(str(folder), mask_token_id=159).check_masked() == 159
 
 
