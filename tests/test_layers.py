@@ -13,16 +13,18 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import itself, the ground floor, and what stands beside its name. Submodules count with their room unless
 # named in FRONT: those import no torch and may be used by rooms that must not touch the rest.
-GROUND = {"errors", "progress", "specs", "remember", "_version"}
+GROUND = {"errors", "progress", "specs", "remember", "places", "_version"}
 FRONT = {
     "models.info",
     "models.families",
     "models.memory",
     "jobs.layout",
     "pruning.methods",
+    "pruning.modes",
     "pruning.plan",
     "pruning.allocation",
     "pruning.units",
+    "pruning.modes",
     "samplers.rules",
     "samplers.prompts",
     "sinks.rules",
@@ -38,8 +40,9 @@ MAY = {
     "errors": set(),
     "progress": set(),
     "_version": set(),
+    "places": set(),
     "remember": set(),
-    "specs": {"pruning.methods", "pruning.allocation", "samplers.rules", "sinks.rules"},
+    "specs": {"pruning.methods", "pruning.modes", "pruning.allocation", "samplers.rules", "sinks.rules"},
     "trajectory": set(),
     "sinks": {"trajectory"},
     "runs": {"trajectory", "sinks"},
@@ -77,12 +80,13 @@ MAY = {
         "export",
         "runs",
         "sinks",
+        "plots",
         "trajectory",
         "demo",
     },
 }
 # Third-party packages that only some rooms may touch.
-NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", "remember", *FRONT}
+NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", "remember", "places", *FRONT}
 ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
 
 

@@ -32,6 +32,34 @@ Threshold = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder that is there.")]
 Verify = Annotated[bool, typer.Option(help="Load what was written in a fresh process and compare.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        help="demo, FILE.txt, FILE.npy of int64 token ids, or dataset:NAME (Hub or folder).", show_default="demo"
+    ),
+]
+Samples = Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")]
+CalibrationLength = Annotated[
+    int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
+]
+CalibrationSubset = Annotated[
+    str | None, typer.Option(help="dataset:NAME: its configuration, where it has some.", show_default=False)
+]
+CalibrationSplit = Annotated[str | None, typer.Option(help="dataset:NAME: the split.", show_default="train")]
+CalibrationColumn = Annotated[str | None, typer.Option(help="dataset:NAME: the column of text.", show_default="text")]
+NoiseLevels = Annotated[
+    int | None, typer.Option(help="Levels of masking, for methods that look at masked texts.", show_default="10")
+]
+
+
+def calibration_source(text: str | None) -> str | None:
+    """A calibration source for a spec that outlives the working folder: files and local data sets as absolute paths."""
+    if text in (None, "demo"):
+        return text
+    if text.startswith("dataset:"):
+        folder = Path(text.removeprefix("dataset:")).expanduser()
+        return f"dataset:{folder.absolute()}" if folder.is_dir() else text
+    return absolute(text)
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import typer
 
 from ..errors import InvalidInput
 from ..pruning.methods import METHODS
+from ..pruning.modes import PRESETS
 from . import options as opt
-from .screen import cell, emit, size, table, work
+from .pruned import decision_lines, export_lines, plan_lines, quality_lines, search_lines
+from .screen import emit, work
 
 # Written out because their table needs numpy, which --help should not wait for; a test compares.
-ALLOCATIONS = "uniform, owl, ramp, ramp_reverse, sensitivity, instability, table"
+ALLOCATIONS = "uniform, owl, ramp, ramp_reverse, sensitivity, instability, global, table"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,26 +52,56 @@ def prune(
     allocation_table: Annotated[
         list[str] | None, typer.Option(help="Allocation table: one share per layer, with commas.", show_default=False)
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Progressive: layer by layer, as hard as this rise of the loss allows, such as 0.05.",
+            show_default=False,
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Progressive: FILE.txt to measure the loss on.", show_default="held-out demo stories"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"Search: a point of the measured curve, one of {', '.join(PRESETS)}.", show_default=False),
+    ] = None,
+    target_speedup: Annotated[
+        float | None,
+        typer.Option(help="Search: at least so many times as fast on this machine, such as 1.3.", show_default=False),
+    ] = None,
+    quality_drop: Annotated[
+        float | None,
+        typer.Option(help="Search: largest rise of the loss, as a share.", show_default="0.05 with --target-speedup"),
+    ] = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            help="Heads that attend alike: keep_one never removes the last of a group; ignore.", show_default="keep_one"
+        ),
+    ] = None,
     compensate: Annotated[
         bool | None,
         typer.Option(
             "--compensate", help="Patterns heads, channels: a bias for what the removed units gave on average."
         ),
     ] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")] = None,
-    calibration_length: Annotated[
-        int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
-    ] = None,
+    calibration: opt.Calibration = None,
+    samples: opt.Samples = None,
+    calibration_length: opt.CalibrationLength = None,
+    calibration_subset: opt.CalibrationSubset = None,
+    calibration_split: opt.CalibrationSplit = None,
+    calibration_column: opt.CalibrationColumn = None,
+    noise_levels: opt.NoiseLevels = None,
     heads: Annotated[
         str | None, typer.Option(help="Method heads: exactly these, as LAYER.HEAD,LAYER.HEAD.", show_default=False)
     ] = None,
     run: Annotated[
         str | None,
         typer.Option(
-            help="The capture run that ranks the heads (method heads, allocation instability).", show_default=False
+            help="The capture run that ranks the heads (method or pattern heads, allocation instability).",
+            show_default=False,
         ),
     ] = None,
     seed: opt.Seed = None,
@@ -96,14 +128,24 @@ def prune(
             method=method,
             sparsity=sparsity,
             pattern=pattern,
-            calibration=calibration if calibration in (None, "demo") else opt.absolute(calibration),
+            calibration=opt.calibration_source(calibration),
             samples=samples,
             calibration_length=calibration_length,
+            calibration_subset=calibration_subset,
+            calibration_split=calibration_split,
+            calibration_column=calibration_column,
+            noise_levels=noise_levels,
             compare=compare,
             order=order,
             allocation=allocation,
             allocation_width=allocation_width,
             allocation_table=parse_shares(allocation_table),
+            budget=budget,
+            validation=opt.absolute(validation),
+            preset=preset,
+            target_speedup=target_speedup,
+            quality_drop=quality_drop,
+            duplicates=duplicates,
             compensate=compensate,
             heads=parse_heads(heads),
             run=_run_path(run),
@@ -151,6 +193,8 @@ def prune(
             yield "Dry run: nothing was written."
             return
         yield ""
+        yield from decision_lines(pruned.report)
+        yield from search_lines(pruned.report)
         if quality:
             yield from quality_lines(quality)
             yield ""
@@ -232,41 +276,6 @@ def parse_shares(parts: list[str] | None) -> tuple[float, ...] | None:
         return tuple(float(number) for part in parts for number in part.split(","))
     except ValueError:
         raise InvalidInput(f"--allocation-table is '{','.join(parts)}'; expected numbers such as 0.4,0.5.") from None
-
-
-def plan_lines(plan: Any) -> list[str]:
-    """The plan per layer, then its sum."""
-    totals = plan.totals()
-    lines = table(
-        plan.per_layer().to_dict(orient="records"),
-        {"layer": "layer", "weights": "weights", "zeros": "go", "sparsity": "share", "heads": "heads that go"},
-    )
-    share = f"{totals['zeros']:,} of {totals['weights']:,} weights go ({totals['sparsity']:.1%})"
-    lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
-    if plan.heads:
-        lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
-    if plan.shape:
-        lines += [f"Left: {plan.left().words()}.", f"An export loads with {plan.loads}."]
-    return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
-
-
-def quality_lines(quality: dict[str, Any]) -> list[str]:
-    """Dense and pruned, side by side."""
-    rows = [
-        {"": side, "nats": f"{cell(found['nats_per_token'])} ± {cell(found['standard_error'])}", "kind": found["kind"]}
-        for side in ("dense", "pruned")
-        for found in [quality[side]["likelihood"]]
-    ]
-    difference = quality["difference"]
-    lines = table(rows, {"": "", "nats": "nats/token ± SE", "kind": "kind"})
-    change = f"{difference['nats_per_token']:+.4g} ± {difference['standard_error']:.2g} nats/token (paired)"
-    return [*lines, f"Difference: {change}; pruned text: {quality['pruned']['text']}"]
-
-
-def export_lines(report: Any) -> list[str]:
-    """Where it is and how to load it."""
-    verified = "verified in a fresh process" if report.verification else "not verified"
-    return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
 
 
 def _run_path(run: str | None) -> str | None:

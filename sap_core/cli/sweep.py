@@ -48,13 +48,13 @@ def sweep(
         bool | None,
         typer.Option("--skip-invalid", help="Leave out what can't be, with the reason, instead of refusing."),
     ] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="demo, FILE.txt, or FILE.npy of int64 token ids.", show_default="demo")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")] = None,
-    calibration_length: Annotated[
-        int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
-    ] = None,
+    calibration: opt.Calibration = None,
+    samples: opt.Samples = None,
+    calibration_length: opt.CalibrationLength = None,
+    calibration_subset: opt.CalibrationSubset = None,
+    calibration_split: opt.CalibrationSplit = None,
+    calibration_column: opt.CalibrationColumn = None,
+    noise_levels: opt.NoiseLevels = None,
     text: Annotated[
         str | None, typer.Option(help="FILE.txt to measure on.", show_default="held-out demo stories")
     ] = None,
@@ -103,9 +103,13 @@ def sweep(
             allocations=listed("allocations", allocations),
             seeds=listed("seeds", seeds, int),
             skip_invalid=skip_invalid,
-            calibration=calibration if calibration in (None, "demo") else opt.absolute(calibration),
+            calibration=opt.calibration_source(calibration),
             samples=samples,
             calibration_length=calibration_length,
+            calibration_subset=calibration_subset,
+            calibration_split=calibration_split,
+            calibration_column=calibration_column,
+            noise_levels=noise_levels,
             text=opt.absolute(text),
             texts=texts,
             draws=draws,

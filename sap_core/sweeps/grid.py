@@ -94,7 +94,7 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     for variant in _variants(spec):
         drawn = _draws_at_random(variant["method"])
         for seed in spec.seeds if drawn else spec.seeds[:1]:
-            for pattern in spec.patterns:
+            for pattern in (variant["pattern"],) if "pattern" in variant else spec.patterns:
                 parsed = parse_pattern(pattern)
                 for sparsity in (parsed.n / parsed.m,) if parsed.structured else spec.sparsities:
                     yield {**variant, "pattern": pattern, "sparsity": sparsity, "seed": seed}
@@ -105,9 +105,10 @@ def _variants(spec: SweepSpec) -> list[dict[str, Any]]:
     variants = []
     for variant in _bases(spec):
         for order, allocation in product(spec.orders, spec.allocations):
-            named = {"order": order, "allocation": allocation}
+            named = variant | {"order": order, "allocation": allocation} | variant
             defaults = {name: PruneSpec.model_fields[name].default for name in named}
-            variants.append(variant | {name: value for name, value in named.items() if value != defaults[name]})
+            told = ("method", "pattern")
+            variants.append({name: value for name, value in named.items() if name in told or value != defaults[name]})
     return variants
 
 

@@ -90,7 +90,13 @@ def test_the_ablation_takes_the_method_apart():
     made = {(cell.spec.method, cell.spec.order) for cell in make_grid(spec(methods=(), preset="ablation")).cells[1:]}
     parts = {"wanda", "noised_wanda", "sink", "sink_temporal"}
     orders = {"one_shot", "sequential"}
-    assert made == {(part, order) for part in parts for order in orders} | {("random", "auto"), ("magnitude", "auto")}
+    floor = {("random", "auto"), ("magnitude", "auto")}
+    assert made == {(part, order) for part in parts for order in orders} | floor | {("heads", "auto")}
+    cells = [
+        cell.spec for cell in make_grid(spec(methods=(), preset="ablation", patterns=("2:4", "unstructured"))).cells[1:]
+    ]
+    heads = [(cell.pattern, cell.duplicates) for cell in cells if cell.method == "heads"]
+    assert heads == [("unstructured", "keep_one"), ("unstructured", "ignore")]  # once, whatever the patterns
 
 
 def test_orders_and_allocations_are_lists_too():
