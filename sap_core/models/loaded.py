@@ -44,7 +44,16 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        return self.module.get_input_embeddings().weight.device
+        """Where inputs go; of a model that is spread, the device of its first weights that are in place."""
+        device = self.module.get_input_embeddings().weight.device
+        if device.type != "meta":
+            return device
+        return next((p.device for p in self.module.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether some weights are brought in for a forward only, so that they can't be read or changed here."""
+        return any(parameter.device.type == "meta" for parameter in self.module.parameters())
 
     @property
     def dtype(self) -> torch.dtype:

@@ -61,7 +61,11 @@ def load_model(
         Path(info.path), module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer
     )
     placed = module if "device_map" in placing else module.to(target)
-    return named(row.adapter)(placed, tokenizer, info)
+    model = named(row.adapter)(placed, tokenizer, info)
+    if model.offloaded:
+        reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
+        model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
+    return model
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:

@@ -36,10 +36,11 @@ def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[
 
     Raises:
         UnknownOption: no such dtype.
-        ModelProblem: quantization without bitsandbytes.
+        ModelProblem: quantization without bitsandbytes, or of widths that it does not take.
     """
     stored = DTYPES.get(info.dtype, torch.float32)
     if dtype in QUANTIZED:
+        _check_quantizable(dtype, info, device)
         where = "auto" if device is None else device
         return {"dtype": stored, "quantization_config": quantization(dtype), "device_map": where}
     if dtype not in ("auto", *DTYPES):
@@ -50,6 +51,15 @@ def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[
     return {**kind, "device_map": "auto"} if device is None else kind
 
 
+def _check_quantizable(dtype: str, info: ModelInfo, device: torch.device | None) -> None:
+    """bitsandbytes' 4-bit kernel for the CPU takes whole blocks of 64 inputs only."""
+    odd = next((m for m in info.matrices if m.cols % 64), None)
+    if dtype == "int4" and device is not None and device.type == "cpu" and odd:
+        raise ModelProblem(
+            f"dtype int4 on a CPU needs widths that 64 divides; {odd.name} of {info.ref} has {odd.cols}. Use int8."
+        )
+
+
 def quantization(dtype: str) -> Any:
     """bitsandbytes' settings for int8 or int4 (NF4).
 
@@ -58,7 +68,11 @@ def quantization(dtype: str) -> Any:
     """
     if find_spec("bitsandbytes") is None:
         raise ModelProblem(f"dtype {dtype} needs bitsandbytes, which is not installed: pip install bitsandbytes.")
+    import logging
+
     from transformers import BitsAndBytesConfig
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else one line per layer and pass on the casts it does
 
     if dtype == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)

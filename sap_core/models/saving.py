@@ -25,13 +25,16 @@ def save_checkpoint(model: LoadedModel, folder: Path) -> None:
     source's own, except for its dtype where the model was loaded in another precision.
 
     Raises:
-        OperationFailed: the source folder is gone, the model is quantized, or a weight of the model has no name there.
+        OperationFailed: the source folder is gone, the model is quantized or offloaded, or a weight of the model has no
+            name there.
     """
     source = Path(model.info.path)
     if not source.is_dir():
         raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
     if getattr(model.module, "is_quantized", False):
         raise OperationFailed(f"{model.info.ref} was loaded quantized and can't be written in its source's format.")
+    if model.offloaded:
+        raise OperationFailed(f"Some weights of {model.info.ref} are out of reach; load it on one device to save it.")
     folder.mkdir(parents=True, exist_ok=True)
     stored = read_headers(source)
     state = model.native_state()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
-from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models import chat_text, inspect_model, load_model, placement
+from sap_core.capture import record_attention
+from sap_core.errors import InvalidInput, ModelProblem, OperationFailed
+from sap_core.models import LoadedModel, chat_text, inspect_model, load_model, loading, placement
+from sap_core.pruning import prune
 from sap_core.samplers import build_canvas
 
 TEMPLATE = (
@@ -59,9 +62,62 @@ def test_spread_gives_the_same_logits(tiny_causal: Path) -> None:
     assert torch.equal(spread.logits(ids), whole.logits(ids))
 
 
+def test_weights_out_of_reach_are_captured_not_pruned(
+    tiny_causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine whose GPUs are too small: one layer comes in for its own pass only."""
+    ids = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
+    where = {"model.embed_tokens": "disk", "model.layers.0": "cpu", "model.layers.1": "disk", "model.layers.2": "cpu"}
+    where |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    given = {"dtype": torch.float32, "device_map": where, "offload_folder": str(tmp_path)}
+    monkeypatch.setattr(loading, "placement", lambda *_: given)
+    model, whole = load_model(str(tiny_causal), device="spread"), load_whole(tiny_causal)
+    assert model.offloaded and not whole.offloaded and model.device.type == "cpu"
+    with record_attention(model) as recorder:
+        assert torch.equal(model.logits(ids), whole.logits(ids))
+        assert recorder.collect().received.shape == (2, 3, 4, 12)
+    with pytest.raises(ModelProblem, match="can't be pruned: device spread keeps some of its weights out of reach"):
+        prune(model, method="magnitude")
+    with pytest.raises(OperationFailed, match="out of reach"):
+        model.save(tmp_path / "out")
+
+
+def load_whole(folder: Path):
+    """Loaded apart, whatever `placement` is replaced by."""
+    module = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    return LoadedModel(module, None, inspect_model(str(folder)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_quantized_models_are_captured_not_pruned(dtype: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="8 and 4 bits need bitsandbytes")
+    torch.manual_seed(0)
+    shape = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    config = transformers.LlamaConfig(**shape, num_attention_heads=4, tie_word_embeddings=False, initializer_range=0.05)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "in")
+    ids = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
+    model = load_model(str(tmp_path / "in"), dtype=dtype, device="cpu")
+    plain = model.logits(ids)
+    with record_attention(model) as recorder:
+        assert torch.equal(model.logits(ids), plain)
+        assert torch.isfinite(recorder.collect().received).all()
+    exact = load_model(str(tmp_path / "in"), device="cpu").logits(ids)
+    assert 0 < (plain - exact).abs().max() < exact.abs().max()
+    with pytest.raises(ModelProblem, match=f"can't be pruned: it was loaded in {dtype}"):
+        prune(model, method="magnitude")
+    with pytest.raises(OperationFailed, match="loaded quantized"):
+        model.save(tmp_path / "out")
+
+
+def test_four_bits_on_a_cpu_want_whole_blocks(tiny_causal: Path) -> None:
+    with pytest.raises(ModelProblem, match=r"needs widths that 64 divides; .* has 32. Use int8"):
+        load_model(str(tiny_causal), dtype="int4", device="cpu")
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_quantizing_without_its_library(tiny_causal: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "find_spec", lambda name: None)
+    monkeypatch.setattr(placement, "_check_quantizable", lambda *_: None)
     with pytest.raises(ModelProblem, match="needs bitsandbytes, which is not installed"):
         load_model(str(tiny_causal), dtype=dtype)
 
