@@ -63,7 +63,7 @@ def capture(
         typer.Option(help="Estimate attention from every n-th query; the run measures the error.", show_default="1"),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of the stored attention: float32 or float16.", show_default="float32")
+        str | None, typer.Option(help="Of the stored attention: float32, float16 or uint8.", show_default="float32")
     ] = None,
     seed: opt.Seed = None,
     out: Annotated[

@@ -11,10 +11,11 @@ from ..sinks.token_types import TYPES
 from .reduce import level_of, reduce_max, share_levels
 from .theme import PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, colour_bar
 from .token_types import by_type
-from .view import make_view
+from .view import layer_views
 
 COLUMNS = 4
 MOST = 32
+FEW_CELLS, MANY_CELLS = (64, 128), (48, 96)  # of one small heatmap: all of them together stay under 2 MB
 
 
 def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
@@ -35,10 +36,10 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
         horizontal_spacing=0.02,
         vertical_spacing=min(0.12, 0.5 / rows),
     )
-    for index, layer in enumerate(layers):
-        view = make_view(trajectory, int(layer), head)
+    cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
+    for index, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
         values = by_type(view)[0] if kinds else view.times_even
-        levels, tall, wide = reduce_max(share_levels(values), rows=64, columns=128)
+        levels, tall, wide = reduce_max(share_levels(values), *cells)
         place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         figure.add_trace(
             go.Heatmap(
@@ -47,7 +48,7 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
                 y=np.arange(levels.shape[0]) * tall,
                 coloraxis="coloraxis",
                 name=f"layer {layer}",
-                customdata=reduce_max(values.astype(np.float32), rows=64, columns=128)[0],
+                customdata=reduce_max(values.astype(np.float32), *cells)[0],
                 hovertemplate=f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
                 "%{customdata:.2f} × an even share<extra></extra>",
                 hoverongaps=False,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
-from ..trajectory.access import visibility
+from ..trajectory.access import layers_of, received_by, visibility
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,14 @@ def make_view(
         trajectory: see `sap_core.trajectory`; may be unfinished.
         sinks: bool (T, S), positions that a rule calls sinks; none when left out.
     """
-    received = trajectory["received"]
-    received = received.mean("layer") if layer is None else received.isel(layer=layer)
-    received = received.mean("head") if head is None else received.isel(head=head)
-    share = received.values.astype(np.float32)
-    _, visible = visibility(trajectory)
-    exists = visible > 0
-    count = exists.sum(axis=1, keepdims=True)
+    share = received_by(trajectory, layer, head)
+    exists = visibility(trajectory)[1] > 0
+    times_even, path = _relative(share, exists)
     masked, accepted = trajectory["masked"].values, trajectory["accepted"].values
     return View(
         share=share,
-        times_even=np.where(exists, share * count, np.nan).astype(np.float32),
-        path=np.where(exists, share, -1).argmax(axis=1),
+        times_even=times_even,
+        path=path,
         sinks=np.zeros(share.shape, bool) if sinks is None else sinks,
         tokens=trajectory["next_token"].values,
         masked=masked & ~accepted,
@@ -85,6 +82,23 @@ def make_view(
         objective=trajectory.attrs["objective"],
         steps_total=int(trajectory.attrs["steps_total"]),
     )
+
+
+def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> Iterator[View]:
+    """`make_view` for each of ``layers``; the trajectory is read once for all of them."""
+    exists = visibility(trajectory)[1] > 0
+    text: View | None = None  # what all the layers share
+    for layer, share in zip(layers.tolist(), layers_of(trajectory, layers, head), strict=True):
+        if text is None:
+            text = make_view(trajectory, layer, head)
+        times_even, path = _relative(share, exists)
+        yield replace(text, share=share, times_even=times_even, path=path, label=selection_label(layer, head))
+
+
+def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares (T, S) in multiples of an even share, NaN where a position does not exist; and the dominant path."""
+    count = exists.sum(axis=-1, keepdims=True)
+    return np.where(exists, share * count, np.nan).astype(np.float32), np.where(exists, share, -1).argmax(axis=-1)
 
 
 def pieces_of(trajectory: xr.Dataset) -> dict[int, str]:

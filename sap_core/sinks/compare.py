@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import InvalidInput
-from ..trajectory.access import trajectories_of
+from ..trajectory.access import by_layer, trajectories_of
 from .intervals import Interval, difference_interval, mean_interval
 from .motion import METRICS, dominant_positions
 from .scan import Scan, scan
@@ -166,8 +166,8 @@ def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
     """Each curve of `CURVES` as (step, head of any layer); sinks, which are counted over heads, as (step, 1)."""
     steps, layers, heads = (dataset.sizes[dim] for dim in ("step", "layer", "head"))
     masked = np.empty((steps, layers, heads))
-    for layer in range(layers):
-        masked[:, layer] = dataset["received_masked"].isel(layer=layer).values.sum(axis=2)
+    for layer, received in by_layer(dataset, "received_masked"):
+        masked[:, layer] = received.sum(axis=2)
     length = np.maximum(found.queries, 1)[:, None]
     return {
         "entropy": dataset["entropy"].values.reshape(steps, -1),

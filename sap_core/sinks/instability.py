@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import InvalidInput, UnknownOption
-from ..trajectory.access import trajectories_of, visibility
+from ..trajectory.access import by_layer, trajectories_of, visibility
 from .motion import autocorrelation, dominant_positions, overlap, persistence, switch_rate, temporal_variance
 from .rules import find_sinks
 
@@ -89,10 +89,9 @@ def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None)
 def head_components(dataset: xr.Dataset, *, rule: str = "column_sum", threshold: float | None = None) -> pd.DataFrame:
     """The components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
     queries, visible = visibility(dataset)
-    layers, heads, positions = (dataset.sizes[dim] for dim in ("layer", "head", "position"))
+    heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     rows = []
-    for layer in range(layers):
-        received = dataset["received"].isel(layer=layer).values
+    for layer, received in by_layer(dataset):
         sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
         path = dominant_positions(received)
         deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)

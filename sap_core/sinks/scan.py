@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from ..trajectory.access import visibility
+from ..trajectory.access import by_layer, visibility
 from .motion import METRICS, motion
 from .rules import find_sinks
 
@@ -43,8 +43,7 @@ def scan(dataset: xr.Dataset, rule: str = "column_sum", threshold: float | None 
     means = np.empty((layers, steps, positions), np.float32)
     counts = np.zeros((steps, positions), int)
     per_head = []
-    for layer in range(layers):
-        received = dataset["received"].isel(layer=layer).values
+    for layer, received in by_layer(dataset):
         sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
         per_head.append(motion(received, sinks))
         counts += sinks.sum(axis=1)
@@ -53,13 +52,13 @@ def scan(dataset: xr.Dataset, rule: str = "column_sum", threshold: float | None 
     def of_mean(received: np.ndarray) -> dict[str, np.ndarray]:
         return motion(received, find_sinks(received, rule, threshold=threshold, visible=visible, queries=queries))
 
-    by_layer = [of_mean(mean) for mean in means]
+    of_layers = [of_mean(mean) for mean in means]
     whole = means.mean(axis=0)
     return Scan(
         received=whole,
         layer_received=means,
         heads={name: np.stack([part[name] for part in per_head]) for name in METRICS},
-        layers={name: np.array([float(part[name]) for part in by_layer]) for name in METRICS},
+        layers={name: np.array([float(part[name]) for part in of_layers]) for name in METRICS},
         whole={name: float(value) for name, value in of_mean(whole).items()},
         sink_counts=counts,
         queries=queries,
@@ -71,6 +70,6 @@ def summed_attention(dataset: xr.Dataset) -> np.ndarray:
     """m (step, position): attention summed over layers, heads and queries, the input of `soft_sinks`."""
     queries, _ = visibility(dataset)
     total = np.zeros((dataset.sizes["step"], dataset.sizes["position"]))
-    for layer in range(dataset.sizes["layer"]):
-        total += dataset["received"].isel(layer=layer).values.sum(axis=1, dtype=np.float64)
+    for _, received in by_layer(dataset):
+        total += received.sum(axis=1, dtype=np.float64)
     return total * queries[:, None]

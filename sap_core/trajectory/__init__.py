@@ -9,6 +9,8 @@ _HOMES = {
     "TrajectoryWriter": "store",
     "open_trajectory": "store",
     "synthetic_trajectory": "synthetic",
+    "received_by": "access",
+    "by_layer": "access",
     "trajectories_of": "access",
     "visibility": "access",
 }

@@ -1,7 +1,8 @@
-"""Reading trajectories: one or many, and who can see whom."""
+"""Reading trajectories: one or many, who can see whom, and slices that read no more than they show."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,49 @@ def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     queries = exists.sum(axis=1)
     before = np.cumsum(exists, axis=1) - exists  # existing positions left of j
     return queries, np.where(exists, queries[:, None] - before, 0)
+
+
+def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | None = None) -> np.ndarray:
+    """Attention received, float32 (step, position), of one layer and head; None means the mean over all of them.
+
+    Means come from where the writer put them (see `MEANS` in `variables`), so that no mean reads the whole; a
+    trajectory without them is averaged here.
+    """
+    if layer is None and head is None and "received_mean" in trajectory:
+        return trajectory["received_mean"].values
+    if layer is None and head is not None and "received_by_head" in trajectory:
+        return trajectory["received_by_head"].isel(head=head).values
+    if head is None and layer is not None and "received_by_layer" in trajectory:
+        return trajectory["received_by_layer"].isel(layer=layer).values
+    received = trajectory["received"]
+    received = received if head is None else received.isel(head=head)
+    if layer is None:
+        total = sum(part.astype(np.float64) for _, part in by_layer(trajectory, head=head))
+        mean = total / trajectory.sizes["layer"]
+    else:
+        mean = received.isel(layer=layer).values
+    return (mean if head is not None else mean.mean(axis=1)).astype(np.float32)
+
+
+def by_layer(
+    trajectory: xr.Dataset, name: str = "received", *, head: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Layer after layer of one variable, (step, head, position), or (step, position) of one head.
+
+    Every chunk on disk is read once; as many layers as share a chunk are in memory at a time.
+    """
+    variable = trajectory[name] if head is None else trajectory[name].isel(head=head)
+    together = int(trajectory.attrs.get("chunk_layers", 1))
+    for first in range(0, trajectory.sizes["layer"], together):
+        block = variable.isel(layer=slice(first, first + together)).values
+        for offset in range(block.shape[1]):
+            yield first + offset, block[:, offset]
+
+
+def layers_of(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> np.ndarray:
+    """Attention received, float32 (layer, step, position), of some layers at once: one head, or the mean over heads."""
+    if head is None and "received_by_layer" in trajectory:
+        return np.moveaxis(trajectory["received_by_layer"].values[:, layers], 1, 0)
+    if head is None:
+        return np.stack([part.mean(axis=1) for layer, part in by_layer(trajectory) if layer in layers])
+    return np.stack([part for layer, part in by_layer(trajectory, head=head) if layer in layers])
