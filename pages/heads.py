@@ -10,7 +10,10 @@ from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
 from sap_core.ui.picks import pick_rule, run_in_view
 
-heading("Heads", "How unstable each head's sink is, from 0 (steady) to 1. Click a cell or a row to open a head.")
+heading(
+    "Heads",
+    "How unstable each head's sink is, from 0 (steady) to 1. Click a cell or a row, or choose a head, to open it.",
+)
 run = run_in_view()
 if run is None:
     st.stop()
@@ -36,7 +39,10 @@ with grid:
 with table:
     heads.ranking_table(ranking)
 
-st.subheader(f"Layer {layer}, head {head}", anchor=False)
+name, choice = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+name.subheader(f"Layer {layer}, head {head}", anchor=False)
+with choice:
+    heads.head_choice(ranking, layer, head)
 row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
 view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
 left, right = st.columns([3, 2], gap="large")

@@ -18,6 +18,7 @@ FRONT = {
     "models.info",
     "models.families",
     "models.memory",
+    "models.duration",
     "jobs.layout",
     "pruning.methods",
     "pruning.modes",

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..sinks.instability import COMPONENTS
-from .theme import CASING, PATH, SEQUENTIAL, base_figure, colour_bar
+from .theme import CASING, PATH, SEQUENTIAL, base_figure, colour_bar, palette
 
 
 def head_grid(
@@ -43,8 +43,6 @@ def head_grid(
             colorscale=SEQUENTIAL,
             xgap=2,
             ygap=2,
-            texttemplate="%{z:.2f}" if small else None,
-            textfont={"size": 11},
             colorbar=colour_bar(f"{title}<br>(0 to 1)", tickformat=".1f"),
             hoverinfo="skip",
         )
@@ -55,10 +53,12 @@ def head_grid(
         go.Scatter(
             x=grid_heads.ravel(),
             y=grid_layers.ravel(),
-            mode="markers",
-            marker={"symbol": "square", "size": size, "opacity": 0},
-            selected={"marker": {"opacity": 0}},
-            unselected={"marker": {"opacity": 0}},
+            mode="markers+text" if small else "markers",
+            marker={"symbol": "square", "size": size, "color": "rgba(0,0,0,0)"},
+            text=[f"{number:.2f}" for number in table.to_numpy().ravel()] if small else None,
+            textfont={"size": 11, "color": [_ink(number) for number in table.to_numpy().ravel()]},
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
             customdata=np.stack(
                 [grid_layers.ravel(), grid_heads.ravel(), table.to_numpy().ravel(), ranks.to_numpy().ravel()], 1
             ),
@@ -110,6 +110,12 @@ def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(margin={"l": 130, "r": 16, "t": 8, "b": 40})
     return figure
+
+
+def _ink(value: float) -> str:
+    """Dark on the light end of the scale, white on the dark one: at least 4.5 : 1 against the cell."""
+    red, green, blue = palette()[int(np.clip(np.nan_to_num(value), 0, 1) * 255)]
+    return "#10151C" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 120 else "#FFFFFF"
 
 
 def value_title(value: str) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import InvalidInput
 from ..sinks.claims import answer_claims, answers_table
 from ..sinks.compare import CURVES, LETTERS, compare_runs, rebin
 from ..sinks.instability import rank_heads
 from ..sinks.motion import METRICS
 from ..sinks.rules import find_sinks
 from ..sinks.summary import sink_summary
-from ..trajectory.access import visibility
+from ..trajectory.access import trajectories_of, visibility
 from .compare import difference_heatmap
 from .heads import head_grid
 from .heatmap import trajectory_heatmap
@@ -51,10 +52,10 @@ def run_report(
     run: Any, *, rule: str, threshold: float | None, sample: int = 0, layer: int | None = None, head: int | None = None
 ) -> str:
     """Text, heatmap, layers, numbers with formulas, heads and ranking of one run."""
+    view = checked_view(run, sample, layer, head, rule, threshold)
     summary = sink_summary(run, rule, threshold=threshold, sample=sample)
     ranking = rank_heads(run, rule=rule, threshold=threshold)
     trajectory = run.trajectories[sample]
-    view = _view(trajectory, rule, threshold, layer, head)
     numbers = pd.DataFrame(
         [
             {
@@ -120,6 +121,22 @@ def comparison_report(runs: Sequence[Any], *, rule: str, threshold: float | None
     title = " and ".join(found.names) if len(runs) == 2 else f"{len(runs)} runs compared"
     about = origin(f"Comparison: {title}", runs, {"rule": rule, "threshold": threshold})
     return html_report(f"Comparison: {title}", about, parts)
+
+
+def checked_view(
+    run: Any, sample: int, layer: int | None, head: int | None, rule: str, threshold: float | None
+) -> View:
+    """The view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
+    trajectories = trajectories_of(run)
+    sizes = {
+        "sample": len(trajectories),
+        "layer": trajectories[0].sizes["layer"],
+        "head": trajectories[0].sizes["head"],
+    }
+    for name, value in (("sample", sample), ("layer", layer), ("head", head)):
+        if value is not None and not 0 <= value < sizes[name]:
+            raise InvalidInput(f"{name} is {value}; the run has {name}s 0 to {sizes[name] - 1}.")
+    return _view(trajectories[sample], rule, threshold, layer, head)
 
 
 def _view(

@@ -92,7 +92,7 @@ def for_paper(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
     copy = go.Figure(figure)
     margin = copy.layout.margin
     left = 56 if margin.l is None else margin.l
-    height = (copy.layout.height or 420) + 54
+    height = (copy.layout.height or 420) + 66
     below = (40 if margin.b is None else margin.b) + 26
     copy.update_layout(
         template="plotly_white",
@@ -101,7 +101,7 @@ def for_paper(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
         font={"color": INK, "family": "Arial, Helvetica, sans-serif"},
         width=WIDTH,
         height=height,
-        margin={"t": (36 if margin.t is None else margin.t) + 28, "b": below},
+        margin={"t": (36 if margin.t is None else margin.t) + 40, "b": below},
         title={"text": escape(about["title"]), "x": 0, "xref": "paper", "y": 1, "yref": "container", "yanchor": "top",
                "pad": {"t": 8}, "font": {"size": 14, "color": INK}},
     )  # fmt: skip

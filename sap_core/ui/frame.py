@@ -120,9 +120,13 @@ def _work_list() -> None:
         st.caption("All done.")
         return
     for job in jobs[:5]:
-        st.progress(progress_share(job), text=f"{job.kind.capitalize()} · {progress_text(job)}")
+        st.progress(progress_share(job), text=f"{job.kind.replace('_', ' ').capitalize()} · {progress_text(job)}")
         st.button(
-            f"Cancel this {job.kind}", key=f"panel_{job.id}", on_click=client().cancel, args=(job.id,), type="tertiary"
+            f"Cancel this {job.kind.replace('_', ' ')}",
+            key=f"panel_{job.id}",
+            on_click=client().cancel,
+            args=(job.id,),
+            type="tertiary",
         )
     if len(jobs) > 5:
         st.caption(f"and {len(jobs) - 5} more waiting")

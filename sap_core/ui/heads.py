@@ -68,6 +68,25 @@ def open_head(layer: int, head: int) -> None:
     choose("head", head)
 
 
+def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """The same choice without a mouse: every head by name, the most unstable first."""
+    heads = [(int(row.layer), int(row.head)) for row in ranking.itertuples()]
+    key = f"detail_{layer}_{head}"  # a new widget for each head, so that a click elsewhere is followed
+
+    def chosen() -> None:
+        open_head(*st.session_state[key])
+
+    st.selectbox(
+        "Head in detail",
+        heads,
+        index=heads.index((layer, head)),
+        format_func=lambda pair: f"layer {pair[0]}, head {pair[1]} · rank {heads.index(pair) + 1}",
+        key=key,
+        on_change=chosen,
+        help="Opens a head, as a click on the grid or on a row does.",
+    )
+
+
 def ranking_table(ranking: pd.DataFrame) -> None:
     """The ranking with its components; a chosen row opens the head."""
     st.subheader("Ranking", anchor=False)

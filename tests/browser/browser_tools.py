@@ -70,6 +70,13 @@ def settled(page) -> None:
     page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=PATIENCE)
 
 
+def visit(page, address: str) -> None:
+    """Open an address of the studio and wait until the page has run."""
+    page.goto(address)
+    page.get_by_test_id("stHeading").first.wait_for()
+    settled(page)
+
+
 def _wait_until_healthy(port: int, server: subprocess.Popen, log: Path) -> None:
     end = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < end:

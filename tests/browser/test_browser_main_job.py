@@ -7,10 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from browser_tools import PATIENCE, browser, find_chromium, settled, studio
+from browser_tools import PATIENCE, settled, studio
 
 pytestmark = pytest.mark.browser
-CHROMIUM = find_chromium()
 # Where the cell (layer, head) of the grid is on the screen.
 CELL = """([layer, head]) => {
   const plot = document.querySelector(".st-key-grid .js-plotly-plot"), box = plot.getBoundingClientRect();
@@ -20,15 +19,14 @@ CELL = """([layer, head]) => {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: none of chromium, chromium-browser, google-chrome in PATH, and $CHROME is not set")
+def page(window, tmp_path_factory):
     folder = tmp_path_factory.mktemp("studio")
-    with studio(folder / "runs") as address, browser(CHROMIUM) as window:
+    with studio(folder / "runs") as address:
         tab = window.new_page(viewport={"width": 1280, "height": 900})
         tab.set_default_timeout(PATIENCE)
         tab.address, tab.folder = address, folder
         yield tab
+        tab.close()
 
 
 def go(page, name: str) -> None:

@@ -1,0 +1,106 @@
+"""``sap figure`` and ``sap report``: what the pages draw, as files that say where they come from. No model needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InvalidInput, UnknownOption
+from . import options as opt
+from .screen import emit
+
+KINDS = ("heatmap", "kinds", "layers", "heads", "difference")
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs, or their ids.", show_default=False)]
+Layer = Annotated[int | None, typer.Option(min=0, help="From 0.", show_default="mean over layers")]
+Head = Annotated[int | None, typer.Option(min=0, help="From 0.", show_default="mean over heads")]
+Sample = Annotated[int, typer.Option(min=0, help="Which prompt of the run, from 0.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(figure)
+    app.command()(report)
+
+
+def figure(
+    runs: Runs,
+    out: Annotated[str, typer.Option(help="File ending in .html, .png, .svg, .csv or .parquet.", show_default=False)],
+    kind: Annotated[str, typer.Option(help=f"{', '.join(KINDS)} (difference takes two runs).")] = "heatmap",
+    layer: Layer = None,
+    head: Head = None,
+    sample: Sample = 0,
+    step: Annotated[int | None, typer.Option(min=0, help="Draw a cursor there.", show_default=False)] = None,
+    rule: opt.Rule = "column_sum",
+    threshold: opt.Threshold = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a figure of a run, or its data, with run, settings and version inside."""
+    from ..plots.take import origin, save_figure
+    from ..runs import open_run
+    from ..specs import check_rule
+
+    check_rule(rule)
+    if kind not in KINDS:
+        raise UnknownOption("kind of figure", kind, KINDS)
+    wanted = 2 if kind == "difference" else 1
+    if len(runs) != wanted:
+        raise InvalidInput(f"{len(runs)} runs were given; a figure of kind {kind} takes {wanted}.")
+    opened = [open_run(run) for run in runs]
+    drawn, data, title = _drawn(kind, opened, layer, head, sample, step, rule, threshold)
+    view = {"layer": layer, "head": head, "sample": sample or None, "step": step, "rule": rule, "threshold": threshold}
+    about = origin(title, opened, {key: value for key, value in view.items() if value is not None})
+    path = save_figure(drawn, out, about, data)
+    emit({"file": str(path), **about}, as_json, lambda: [str(path)])
+
+
+def report(
+    runs: Runs,
+    out: Annotated[str, typer.Option(help="HTML file to write.", show_default=False)],
+    layer: Layer = None,
+    head: Head = None,
+    sample: Sample = 0,
+    rule: opt.Rule = "column_sum",
+    threshold: opt.Threshold = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
+    from ..plots.reports import report as make
+    from ..plots.take import write_aside
+    from ..runs import open_run
+    from ..specs import check_rule
+
+    check_rule(rule)
+    if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
+        raise InvalidInput("Layer, head and sample choose a part of one run; a comparison is over all of them.")
+    page = make(*(open_run(run) for run in runs), rule=rule, threshold=threshold, sample=sample, layer=layer, head=head)
+    path = Path(out).expanduser()
+    write_aside(path, page.encode())
+    emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
+
+
+def _drawn(kind, opened, layer, head, sample, step, rule, threshold):
+    """The figure, the data behind it (None: what is drawn), and its title."""
+    from ..plots.compare import difference_heatmap
+    from ..plots.heads import head_grid
+    from ..plots.heatmap import trajectory_heatmap
+    from ..plots.multiples import layer_multiples
+    from ..plots.reports import checked_view
+    from ..plots.token_types import type_heatmap
+    from ..sinks.compare import compare_runs, rebin
+    from ..sinks.instability import rank_heads
+
+    run = opened[0]
+    if kind == "difference":
+        found = compare_runs(*opened, rule=rule, threshold=threshold)
+        size = found.difference.shape[1]
+        first, second = (size * rebin(received, size) for received in found.received)
+        return difference_heatmap(first, second), None, f"Attention received in {found.names[1]} relative to {run.name}"
+    if kind == "heads":
+        ranking = rank_heads(run, rule=rule, threshold=threshold)
+        return head_grid(ranking), ranking, f"Instability of the heads, {run.name}"
+    view = checked_view(run, sample, layer, head, rule, threshold)
+    if kind == "layers":
+        return layer_multiples(run.trajectories[sample], head=head), None, f"Attention received by layer, {run.name}"
+    draw = type_heatmap if kind == "kinds" else trajectory_heatmap
+    return draw(view, step=step), view, f"Attention received, {view.label}, {run.name}"
