@@ -17,7 +17,7 @@ busy = (status := work.job_of("export")) is not None and status.open
 if st.button("Write checkpoint", type="primary", disabled=busy or spec is None, icon=":material/download:"):
     if work.submit(spec, "export"):
         st.rerun()
-work.watch("export")
+work.watch("export", export.live)
 export.written(source)
 if spec is not None:
     show_doors(*doors.exporting(spec))

@@ -27,6 +27,7 @@ def capture_run(
     samples: int = 1,
     state: str = "finished",
     name: str = "",
+    step_seconds: float | None = None,
 ) -> Path:
     """A capture run under ``root`` whose trajectory is `synthetic_trajectory` of ``kind``; the folder."""
     prompts = tuple(f"once upon a time {index}" for index in range(samples))
@@ -46,15 +47,22 @@ def capture_run(
             stored.append(step, **{variable: data[variable].values[step] for variable in STEPPED})
         stored.close()
     if state != "running":
-        writer.finish({"text": "once upon a time", "texts": list(prompts)}, state=state)
+        told = {"step_seconds": step_seconds} if step_seconds else {}
+        writer.finish({"text": "once upon a time", "texts": list(prompts), **told}, state=state)
     return writer.path
 
 
 def prune_run(
-    root: Path, *, model: str = "demo:stories-diffusion", sparsity: float = 0.5, method: str = "wanda"
+    root: Path,
+    *,
+    model: str = "demo:stories-diffusion",
+    sparsity: float = 0.5,
+    method: str = "wanda",
+    recorded: bool = False,
+    **fields,
 ) -> Path:
-    """A finished prune run with a plan and made-up measurements."""
-    spec = PruneSpec.build(model=model, method=method, sparsity=sparsity)
+    """A finished prune run with a plan and made-up measurements; ``recorded``: with cost and both denoisings."""
+    spec = PruneSpec.build(model=model, method=method, sparsity=sparsity, **fields)
     matrices = [
         {
             "name": f"model.layers.{layer}.self_attn.q_proj",
@@ -95,8 +103,26 @@ def prune_run(
         "same_tokens": 0.67,
     }
     writer = create_run("prune", spec, root=root)
+    if recorded:
+        dense = {"parameters": 1000, "nonzero_parameters": 1000, "bytes": 4000, "tokens_per_second": 50, "seconds": 2.5}
+        pruned = dense | {"nonzero_parameters": 904, "tokens_per_second": 60, "seconds": 2.1}
+        result |= {"cost": {"dense": dense, "pruned": pruned, "speedup": 1.2}, "denoising": {"steps": 6}}
+        for sample, kind in enumerate(("fixed", "mixed")):
+            _store(writer.path, sample, synthetic_trajectory(kind, 6, 2, 2, 16))
     writer.finish(result)
     return writer.path
+
+
+def _store(path: Path, sample: int, data) -> None:
+    sizes = {"steps": data.sizes["step"], "layers": data.sizes["layer"], "heads": data.sizes["head"]}
+    attrs = {key: value for key, value in data.attrs.items() if key not in ("schema", "steps_total", "steps_written")}
+    stored = TrajectoryWriter(
+        path / "trajectory" / f"{sample}.zarr", **sizes, positions=data.sizes["position"], attrs=attrs,
+        prompt=data["prompt"].values,
+    )  # fmt: skip
+    for step in range(data.sizes["step"]):
+        stored.append(step, **{variable: data[variable].values[step] for variable in STEPPED})
+    stored.close()
 
 
 def export_run(root: Path, source: Path, out: Path) -> Path:
@@ -129,7 +155,7 @@ def sweep_run(
     name: str = "",
 ) -> Path:
     """A sweep of ``methods`` at their sparsities (or of ``cells``, fields of `PruneSpec`), all finished but those
-    ``waiting``; the loss increase is 1.05 x sparsity. Closed as finished when nothing waits, else left as if stopped."""
+    ``waiting``; the loss increase is 1.05 x sparsity. Closed when nothing waits, else left as if stopped."""
     chosen = {"preset": preset} if preset else {"methods": tuple(methods)}
     spec = SweepSpec.build(model=model, name=name, **chosen)
     writer = create_run("sweep", spec, root=root)

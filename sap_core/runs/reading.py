@@ -169,11 +169,15 @@ def default_name(spec: dict[str, Any]) -> str:
         prompt = " ".join(next(iter(spec.get("prompts") or [""]), "").split())
         return f"{model}: {prompt[:48]}{'…' if len(prompt) > 48 else ''}" if prompt else f"{model}: no prompt"
     if kind == "prune":
-        return f"{model}: {spec.get('method')} {spec.get('sparsity', 0):.0%} {spec.get('pattern')}"
+        method = spec.get("method")
+        if spec.get("preset") or spec.get("target_speedup"):
+            return f"{model}: {method}, {spec.get('preset') or format(spec['target_speedup'], 'g') + ' x as fast'}"
+        within = f" within {spec['budget']:.0%} loss" if spec.get("budget") is not None else ""
+        return f"{model}: {method} {spec.get('sparsity', 0):.0%} {spec.get('pattern')}{within}"
     if kind == "evaluate":
         return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
     if kind == "export":
-        return f"{Path(str(spec.get('run'))).name} to {spec.get('out')}"
+        return f"{PurePath(str(spec.get('run'))).name} to {spec.get('out')}"
     if kind == "push":
         return f"{Path(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
     if kind == "sweep":

@@ -7,7 +7,6 @@ different texts can stand in one figure; their standard errors say how far that 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -62,7 +61,8 @@ def _applied(summary: RunSummary) -> list[dict[str, Any]]:
         "memory": pruned.get("bytes"),
         "speedup": cost.get("speedup"),
     }
-    return [_row(summary, "", "applied", run.name, run.spec) | measured]
+    found = {name: result["plan"].get(name, run.spec.get(name)) for name in ("pattern", "sparsity")}  # of a search, too
+    return [_row(summary, "", "applied", run.name, run.spec) | found | measured]
 
 
 def _swept(summary: RunSummary) -> list[dict[str, Any]]:
@@ -102,7 +102,6 @@ def stamp(model: str, root: str | os.PathLike | None = None) -> tuple[Any, ...]:
     found = []
     for run in list_runs(root):
         if run.model == model and run.kind in ("prune", "sweep"):
-            cells = Path(run.path) / "cells"
-            count = sum(1 for _ in cells.glob("[!.]*.json")) if run.kind == "sweep" else 0
+            count = sum(1 for _ in (run.path / "cells").glob("[!.]*.json")) if run.kind == "sweep" else 0
             found.append((run.id, run.state, run.name, count))
     return tuple(found)

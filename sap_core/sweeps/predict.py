@@ -11,7 +11,7 @@ from ..specs import PruneSpec
 
 # Two plans are points of one curve when they differ in nothing but sparsity and seed.
 CURVE = ("method", "pattern", "compare", "order", "allocation", "allocation_width", "allocation_table", "compensate",
-         "heads")  # fmt: skip
+         "heads", "duplicates", "budget", "target_speedup", "preset")  # fmt: skip
 
 
 @dataclass(frozen=True)

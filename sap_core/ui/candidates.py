@@ -21,7 +21,6 @@ def show_candidates(model: str, chosen: str) -> None:
     table = pd.DataFrame(
         {
             "shown": ["above" if run == chosen else "" for run in plans["id"]],
-            "plan": plans["label"].tolist(),
             "method": [METHODS[name].title if name in METHODS else name for name in plans["method"]],
             "pattern": plans["pattern"].tolist(),
             "sparsity": plans["sparsity"].tolist(),
@@ -30,6 +29,7 @@ def show_candidates(model: str, chosen: str) -> None:
             "parameters left": plans["size"].tolist(),
             "speed (× dense)": plans["speedup"].tolist(),
             "weights": [size(value) if pd.notna(value) else "–" for value in plans["memory"]],
+            "name": plans["label"].tolist(),
             "applied (UTC)": [moment(created) for created in plans["created"]],
         }
     )

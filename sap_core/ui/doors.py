@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, Spec, SweepSpec
+from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, PushSpec, Spec, SweepSpec
 
 # Fields whose option has another name than the field.
 OPTIONS = {"prompts": "--prompt"}
@@ -68,6 +68,16 @@ def exporting(export: ExportSpec) -> tuple[str, str]:
     extra = (", overwrite=True" if export.overwrite else "") + ("" if export.verify else ", verify=False")
     python = ["from sap_core.export import export_run", "", f"export_run({export.run!r}, {export.out!r}{extra})"]
     return _wrapped(words), "\n".join(python)
+
+
+def pushing(spec: PushSpec) -> tuple[str, str]:
+    """The two texts for a push; neither has a token."""
+    words = ["sap", "push", shlex.quote(spec.folder), shlex.quote(spec.repo), *["--private"] * spec.private]
+    words += [f"--revision {shlex.quote(spec.revision)}"] * (spec.revision is not None)
+    extra = {"private": True} if spec.private else {}
+    extra |= {"revision": spec.revision} if spec.revision else {}
+    call = _call("sap.push_checkpoint", [spec.folder, spec.repo], extra)
+    return _wrapped(words), "\n".join(["import sap_core as sap", "", call])
 
 
 def sweeping(spec: SweepSpec) -> tuple[str, str]:

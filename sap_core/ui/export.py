@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import streamlit as st
 
 from ..errors import SapError
+from ..jobs.layout import JobStatus
 from ..runs import RunSummary
 from ..runs.paths import runs_root
-from ..specs import ExportSpec
-from . import results
+from ..specs import ExportSpec, PushSpec
+from . import doors, results, work
+from .frame import doors as show_doors
 from .words import moment, plain_error, size
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
@@ -42,8 +45,23 @@ def pick_spec(source: RunSummary) -> ExportSpec | None:
     return ExportSpec.build(run=str(source.path), out=out.strip(), verify=verify, overwrite=overwrite)
 
 
+def live(status: JobStatus) -> None:
+    """The steps of an export as they are done."""
+    report = status.progress
+    writing = report is not None and report.stage == "export"
+    done = report.done if writing and report else -1
+    steps = ["Pruned again from the run, if the worker let go of the weights", "Weights, tokenizer, config and card"]
+    if status.spec.get("verify", True):
+        steps.append("Loaded in a fresh process, outputs compared")
+    steps.append("Put in its place")
+    for place, text in enumerate(steps):
+        icon = "check_circle" if place <= done else "pending" if place == done + 1 else "radio_button_unchecked"
+        st.markdown(f":material/{icon}: {text}")
+
+
 def written(source: RunSummary) -> None:
-    """The newest export of this run: its verification, its path, the download, the code to load it."""
+    """The newest export of this run: its verification, its path, the download, the code to load it, the way to the
+    Hub."""
     runs = [run for run in results.runs_of("export", states=("finished",)) if _source(run) == str(source.path)]
     if not runs:
         return
@@ -56,7 +74,7 @@ def written(source: RunSummary) -> None:
     with st.container(border=True):
         st.markdown(f"**Written** {moment(runs[0].created)} UTC, {size(result['bytes'])}, {len(result['files'])} files")
         st.code(str(folder), language=None)
-        verification(result.get("verification"))
+        verification(result)
         if not folder.is_dir():
             st.warning("The folder is not there any more; write it again.")
             return
@@ -69,10 +87,12 @@ def written(source: RunSummary) -> None:
             st.caption("Too large for a download through the browser; copy the folder.")
     st.subheader("Load it anywhere", anchor=False)
     st.code(result["code"], language="python", wrap_lines=True)
+    to_the_hub(folder)
 
 
-def verification(found: dict[str, Any] | None) -> None:
-    """What the fresh process saw, point by point."""
+def verification(result: dict[str, Any]) -> None:
+    """What was checked, step by step, and what was found at each."""
+    found = result.get("verification")
     if found is None:
         st.caption("Not verified: that was switched off.")
         return
@@ -82,11 +102,60 @@ def verification(found: dict[str, Any] | None) -> None:
         )
     else:
         st.error("The folder loads in a fresh process, but its outputs differ from the pruned model's; do not use it.")
-    st.dataframe(
-        [{"what": name.replace("_", " "), "found": _short(value)} for name, value in found.items()],
-        hide_index=True,
-        alt="Verification of the checkpoint",
-    )
+    versions = found.get("versions") or {}
+    steps = [
+        (True, "Written", f"{len(result['files'])} files, {size(result['bytes'])}"),
+        (True, "Loaded in a fresh process", ", ".join(f"{name} {value}" for name, value in versions.items())
+         or str(found.get("loader"))),
+        (bool(found.get("class")), "Model class", str(found.get("class") or "not told")),
+        (bool(found.get("tokenizer")), "Tokenizer", str(found.get("tokenizer") or "none beside the model")),
+        (bool(found.get("equal")), "Logits compared",
+         f"on {found.get('tokens_checked', '?')} tokens: largest difference {found.get('max_difference', 0):.2g}, "
+         f"allowed {found.get('tolerance', 0):.2g}"),
+    ]  # fmt: skip
+    for good, what, value in steps:
+        icon = "check_circle" if good else "do_not_disturb_on"
+        st.markdown(f":material/{icon}: **{what}**: {plain_error(value)}")
+
+
+def to_the_hub(folder: Path) -> None:
+    """Upload the folder as a model on the Hub. The token stays where it is: in the environment of the worker."""
+    st.subheader("Push to the Hub", anchor=False)
+    left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
+    repo = left.text_input(
+        "Repository", key="push_repo", placeholder="NAME/MODEL", help="Made if it is not there; one commit."
+    ).strip()
+    revision = middle.text_input("Branch", key="push_revision", placeholder="main", help="Made if it is not there.")
+    private = right.toggle("Private", True, key="push_private", help="For a repository that is made now.")
+    if not has_token():
+        st.caption(
+            "No token here: start the studio with HF_TOKEN set, or log in with `hf auth login`. It is read when the "
+            "push begins, and neither stored nor shown."
+        )
+    spec = None
+    if repo:
+        try:
+            spec = PushSpec.build(folder=str(folder), repo=repo, private=private, revision=revision.strip() or None)
+        except SapError as error:
+            st.error(plain_error(str(error)))
+    busy = (status := work.job_of("push")) is not None and status.open
+    if st.button("Push", disabled=spec is None or busy or not has_token(), icon=":material/cloud_upload:"):
+        if work.submit(spec, "push"):
+            st.rerun()
+    status = work.watch("push")
+    if status is not None and status.state == "finished" and status.run_path is not None:
+        result = results.run_at(status.run_path).result
+        st.success(f"On the Hub: {len(result['files'])} files, commit {result['commit'][:10]}.")
+        st.markdown(result["url"])
+    if spec is not None:
+        show_doors(*doors.pushing(spec))
+
+
+def has_token() -> bool:
+    """Whether the Hub's client would find a token, told without reading it."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
+    return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")) or file.is_file()
 
 
 def zipped(folder: Path) -> bytes:
@@ -101,8 +170,3 @@ def zipped(folder: Path) -> bytes:
 
 def _source(run: RunSummary) -> str:
     return str(results.run_at(run.path).spec.get("run"))
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-    return text if len(text) <= 120 else text[:117] + "…"

@@ -11,11 +11,19 @@ from ..errors import SapError
 from ..runs import RunSummary, delete_run, describe_run, export_archive, import_archive, list_runs, update_run
 from ..runs.paths import runs_root
 from . import results
-from .address import remember
+from .address import address_choice, remember
 from .frame import go
 from .words import duration, moment, plain_error, size
 
-KINDS = ("capture", "prune", "evaluate", "export", "sweep", "attention_map")
+KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "push", "attention_map")
+SORTS = {
+    "newest": "newest first",
+    "oldest": "oldest first",
+    "name": "by name",
+    "model": "by model",
+    "size": "largest first",
+    "took": "longest first",
+}
 
 
 def listed() -> list[RunSummary] | None:
@@ -24,22 +32,53 @@ def listed() -> list[RunSummary] | None:
 
 
 def search(runs: list[RunSummary]) -> list[RunSummary]:
-    """The runs that match the words and the kinds chosen."""
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    """The runs that match the words, kinds and tags chosen, in the order chosen."""
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
     words = (
-        left.text_input("Search", key="q", bind="query-params", placeholder="name, model, tag, note or id")
+        left.text_input(
+            "Search", key="q", bind="query-params", placeholder="name, model, tag, note or id",
+            help="All words must occur somewhere in a run's name, model, tags, notes, state or id.",
+        )
         .lower()
         .split()
+    )  # fmt: skip
+    order = address_choice(
+        "Order",
+        list(SORTS),
+        "sort",
+        container=right,
+        format_func=SORTS.get,
+        help="A click on a column's head sorts too.",
     )
-    kinds = right.pills(
-        "Kind", KINDS, selection_mode="multi", key="kinds", format_func=lambda kind: kind.replace("_", " ").capitalize()
+    known = {run.kind for run in runs}
+    kinds = st.pills(
+        "Kind",
+        [kind for kind in KINDS if kind in known],
+        selection_mode="multi",
+        key="kinds",
+        format_func=lambda kind: kind.replace("_", " ").capitalize(),
     )
+    labels = sorted({tag for run in runs for tag in run.tags}, key=str.lower)
+    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen") if labels else []
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
-        if all(word in text for word in words) and (not kinds or run.kind in kinds):
+        fits = all(word in text for word in words) and (not kinds or run.kind in kinds)
+        if fits and set(tags or ()) <= set(run.tags):
             found.append(run)
-    return found
+    return _sorted(found, order)
+
+
+def _sorted(runs: list[RunSummary], order: str) -> list[RunSummary]:
+    if order == "oldest":
+        return runs[::-1]
+    keys = {
+        "name": lambda run: run.name.lower(),
+        "model": lambda run: run.model.lower(),
+        "size": lambda run: -run.bytes,
+        "took": lambda run: -(run.seconds or 0),
+    }
+    return sorted(runs, key=keys[order]) if order in keys else runs
 
 
 def table(runs: list[RunSummary]) -> RunSummary | None:
@@ -102,6 +141,12 @@ def _links(run: RunSummary) -> None:
             go("Open on Heads", "heads", run=run.id)
         with third:
             go("Compare", "compare", b=run.id)
+    elif run.kind == "sweep":
+        with first:
+            go("Open on Trade-off", "tradeoff", model=run.model)
+    elif run.kind == "export" and run.state == "finished":
+        with first:
+            go("Open on Export", "export", prune=Path(str(results.run_at(run.path).spec.get("run"))).name)
     elif run.kind == "prune" and run.state == "finished":
         with first:
             go("Open on Prune", "prune", model=run.model, result=run.id)

@@ -38,6 +38,7 @@ def show_outcome(run: Run) -> None:
         st.markdown("**Pruned** writes (words that differ are marked)")
         st.html(marked_pruned)
     _denoising(run)
+    _decided(result.get("report") or {})
     _counts(result)
     st.caption(
         f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {moment(run.created)} UTC. Run {run.id}."
@@ -53,7 +54,10 @@ def _quality(result: dict[str, Any]) -> None:
         help=f"Negative log-likelihood in nats per token ({kind}), ± standard error over texts.",
     )  # fmt: skip
     second.metric(
-        "Pruned (nats/token)", _nats(result["pruned"]["likelihood"]), border=True, help="The same texts and the same masks."
+        "Pruned (nats/token)",
+        _nats(result["pruned"]["likelihood"]),
+        border=True,
+        help="The same texts and the same masks.",
     )
     if difference:
         third.metric(
@@ -136,6 +140,31 @@ def _steps(name: str, views: list, last: int) -> None:
                 key=f"map_{side}_{name}",
                 alt=f"{side}: attention received per step and position",
             )
+
+
+def _decided(report: dict[str, Any]) -> None:
+    """What a budget decided layer by layer, or what a search tried."""
+    if report.get("decisions"):
+        with st.expander("Every layer's decision"):
+            st.dataframe(
+                [
+                    {
+                        "layer": row["layer"],
+                        "tried (sparsity: loss)": "; ".join(
+                            f"{share:.0%}: {loss:+.1%}" for share, loss in row["tried"]
+                        ),
+                        "kept at": f"{row['sparsity']:.0%}" if row["sparsity"] else "left alone",
+                        "loss so far (share of dense)": f"{row['loss']:+.1%}",
+                        "allowed": f"{row['allowed']:+.1%}",
+                    }
+                    for row in report["decisions"]
+                ],
+                hide_index=True,
+                alt="Decisions of the progressive pruning",
+            )
+    if report.get("search"):
+        with st.expander("What the search tried"):
+            st.dataframe(report["search"]["tried"], hide_index=True, alt="Shapes that were tried, with gain and cost")
 
 
 def _counts(result: dict[str, Any]) -> None:

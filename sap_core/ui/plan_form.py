@@ -9,6 +9,8 @@ import streamlit as st
 from ..errors import InvalidInput
 from ..models.info import ModelInfo
 from ..pruning.methods import AUTO, COMPARISONS, METHODS, Method, parse_pattern
+from ..pruning.modes import PRESETS
+from ..pruning.units import supported_units
 from ..specs import PruneSpec
 from .address import address_choice, choose
 from .allocation import load_allocation, pick_allocation
@@ -24,12 +26,23 @@ PATTERNS = {
 }
 EXPANDED = {"N:M": ("2:4", "4:8")}
 COMPARED = {"row": "within an output row", "matrix": "within the whole matrix"}
+MODES = {
+    "plain": "These settings",
+    "progressive": "A loss budget, layer by layer",
+    "search": "A goal: a preset, or a speed",
+}
+OWN_GOAL = "own"
 ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec:
     """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
-    usable = [name for name, row in METHODS.items() if not row.needs_mask_token or info.mask_token_id is not None]
+    mode = address_choice(
+        "Decided by", list(MODES), "decided", format_func=MODES.get,
+        help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
+        "among shapes of the model, each measured on this machine.",
+    )  # fmt: skip
+    usable = [name for name in METHODS if _usable(name, mode, info)]
     method = address_choice(
         "Method",
         usable,
@@ -40,23 +53,74 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec
     )
     row = METHODS[method]
     st.caption(f"{row.help} Source: {row.source}.")
-    patterns = [pattern for kind in row.patterns for pattern in EXPANDED.get(kind, (kind,))]
-    pattern = address_choice(
-        "What goes", patterns, "pattern", format_func=lambda name: PATTERNS.get(name, name),
-        help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
-    )  # fmt: skip
-    fields: dict[str, Any] = _pick_heads(info, pattern) if method == "heads" else {}
-    sparsity = _pick_sparsity(method, pattern)
-    if pattern == "unstructured" and method != "heads":
-        fields |= pick_allocation(info, sparsity)
+    pattern = PruneSpec.model_fields["pattern"].default
+    if mode == "search":
+        fields = _pick_goal()
+    else:
+        pattern = _pick_pattern(row, mode, info)
+        fields = _pick_heads(info, pattern) if method == "heads" else {}
+        fields["pattern"] = pattern
+        fields["sparsity"] = _pick_sparsity(method, pattern)
+        if mode == "progressive":
+            fields |= _pick_budget()
+        elif pattern == "unstructured" and method != "heads":
+            fields |= pick_allocation(info, fields["sparsity"])
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
-        fields |= _pick_recipe(row, pattern)
+        if mode != "search":
+            fields |= _pick_recipe(row, pattern)
         fields |= _pick_calibration(row)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
         name = st.text_input("Name", key="prune_name", placeholder="optional", help="Shown in the lists of plans.")
-    return PruneSpec.build(
-        model=model, method=method, sparsity=sparsity, pattern=pattern, seed=seed, name=name, **fields, **loading
+    return PruneSpec.build(model=model, method=method, seed=seed, name=name, **fields, **loading)
+
+
+def _usable(name: str, mode: str, info: ModelInfo) -> bool:
+    row = METHODS[name]
+    if row.needs_mask_token and info.mask_token_id is None:
+        return False
+    if mode == "search":
+        return name != "heads" and "channels" in row.patterns
+    return mode == "plain" or (name != "heads" and bool({"unstructured", "N:M"} & set(row.patterns)))
+
+
+def _pick_pattern(row: Method, mode: str, info: ModelInfo) -> str:
+    """Of the method's patterns those that the mode and the model allow."""
+    units = supported_units(info)
+    kinds = [kind for kind in row.patterns if kind in ("unstructured", "N:M") or (mode == "plain" and kind in units)]
+    return address_choice(
+        "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
+        format_func=lambda name: PATTERNS.get(name, name),
+        help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
+    )  # fmt: skip
+
+
+def _pick_budget() -> dict[str, Any]:
+    budget = st.slider(
+        "Loss budget", 0.0, 1.0, 0.05, 0.01, key="budget", format="percent",
+        help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
+        "sparsity above, less where the loss would leave the budget.",
+    )  # fmt: skip
+    validation = st.text_input(
+        "Validation texts", key="validation", placeholder="held-out stories", help="FILE.txt the loss is measured on."
     )
+    return {"budget": round(float(budget), 4), "validation": validation.strip() or None}
+
+
+def _pick_goal() -> dict[str, Any]:
+    """A preset, or a speed with the loss it may cost."""
+    goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
+    goal = address_choice("Goal", list(goals), "goal", format_func=goals.get, default=1, help="What is looked for.")
+    if goal != OWN_GOAL:
+        st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
+        return {"preset": goal}
+    left, right = st.columns(2)
+    speed = left.number_input(
+        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help="At least this, measured on this machine."
+    )
+    drop = right.number_input(
+        "Loss may rise by (share)", 0.0, 10.0, 0.05, 0.01, key="quality_drop", help="Of the dense model's; 0.05 is 5 %."
+    )
+    return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
 
 
 def _pick_sparsity(method: str, pattern: str) -> float:
@@ -75,12 +139,13 @@ def _pick_sparsity(method: str, pattern: str) -> float:
         )
         return share
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
+    if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
+        st.session_state["sparsity"] = 0.5
     share = st.slider(
         "Sparsity",
-        0.0,
-        0.95,
-        0.5,
-        0.01,
+        min_value=0.0,
+        max_value=0.95,
+        step=0.01,
         key="sparsity",
         bind="query-params",
         format="percent",
@@ -128,6 +193,13 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[row.compare]}"),
             help="Among which weights the lowest scores go.",
         )
+    if pattern == "heads" or row.name == "heads":
+        keep = st.toggle(
+            "Keep one of heads that attend alike", True, key="keep_one",
+            help="Of a group of near-duplicate heads the last never goes.",
+        )  # fmt: skip
+        if not keep:
+            fields["duplicates"] = "ignore"
     if parsed.unit in ("heads", "channels") and row.name != "flap":
         fields["compensate"] = st.toggle(
             "Make up for what is taken out",
@@ -149,21 +221,41 @@ def _pick_calibration(row: Method) -> dict[str, Any]:
         return {}
     text = st.text_input(
         "Calibration texts", "demo", key="calibration",
-        help="demo, FILE.txt, or FILE.npy (token ids, shape (samples, length)).",
+        help="demo, FILE.txt, FILE.npy (token ids, shape (samples, length)), or dataset:NAME of the Hub.",
     )  # fmt: skip
+    text = text.strip() or "demo"
     left, right = st.columns(2)
     samples = left.number_input("Samples", 1, 4096, 64, key="samples", help="More are steadier and slower.")
     length = right.number_input(
         "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
         help="Tokens per calibration text.",
     )  # fmt: skip
-    return {"calibration": text.strip() or "demo", "samples": samples, "calibration_length": length}
+    fields = {"calibration": text, "samples": samples, "calibration_length": length}
+    if text.startswith("dataset:"):
+        first, second, third = st.columns(3)
+        fields["calibration_subset"] = first.text_input("Subset", key="calibration_subset", help="Where it has some.")
+        fields["calibration_split"] = second.text_input("Split", "train", key="calibration_split", help="Of the data.")
+        fields["calibration_column"] = third.text_input("Column", "text", key="calibration_column", help="The text's.")
+        fields["calibration_subset"] = fields["calibration_subset"] or None
+    if row.inputs == "noised" or row.sinks != "none":
+        fields["noise_levels"] = st.number_input(
+            "Levels of masking", 1, 50, 10, key="noise_levels", help="At which the texts are looked at, evenly to all."
+        )
+    return fields
 
 
 def load_plan(spec: dict[str, Any]) -> None:
     """Set the form to a known plan: for callbacks, and before a switch to the page. Fields without a widget are at
     their defaults in every plan that the studio makes."""
     state = st.session_state
+    known = PruneSpec.build(**spec)
+    choose("decided", known.mode)
+    if known.mode == "search":
+        choose("goal", known.preset or OWN_GOAL)
+        state["target_speedup"], state["quality_drop"] = known.target_speedup or 1.3, known.quality_drop or 0.05
+    if known.mode == "progressive":
+        state["budget"], state["validation"] = known.budget, known.validation or ""
+    state["keep_one"] = known.duplicates == "keep_one"
     for key in ("method", "pattern", "order", "compare"):
         choose(key, spec.get(key) or PruneSpec.model_fields[key].default)
     if spec.get("run"):
@@ -174,6 +266,6 @@ def load_plan(spec: dict[str, Any]) -> None:
     state["heads"] = [tuple(pair) for pair in spec.get("heads") or ()]
     state["compensate"] = bool(spec.get("compensate"))
     for key, field in (("calibration", "calibration"), ("samples", "samples"), ("prune_seed", "seed"),
-                       ("calibration_length", "calibration_length")):  # fmt: skip
+                       ("calibration_length", "calibration_length"), ("noise_levels", "noise_levels")):  # fmt: skip
         state[key] = spec.get(field, PruneSpec.model_fields[field].default)
     state["prune_name"] = ""

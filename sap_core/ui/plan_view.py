@@ -1,4 +1,4 @@
-"""The plan as it stands in the form: totals, per layer, per matrix or head, what stays, and what it will probably cost."""
+"""The plan as it stands in the form: totals, per layer, per matrix or head, what stays, and its probable cost."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _protected(plan: PruningPlan, info: ModelInfo) -> str:
     """What no setting of this plan touches."""
     considered = sum(m.rows * m.cols for m in plan.matrices)
     kept = [
-        f"embeddings, norms and the output, and every matrix not named below: {count(info.parameters - considered)} "
+        f"embeddings, norms and the output, and every matrix not counted above: {count(info.parameters - considered)} "
         f"of {count(info.parameters)} parameters"
     ]
     untouched = [str(layer) for layer, share in plan.per_layer()[["layer", "sparsity"]].values.tolist() if share == 0]

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from ..errors import SapError
+from ..models.duration import machine_pace, step_flops
 from ..models.info import ModelInfo, inspect_model
 from ..plots.view import View, make_view
 from ..runs import Run, RunSummary, list_runs, open_run
@@ -127,3 +128,35 @@ def measured_of(model: str) -> pd.DataFrame:
 @st.cache_data(max_entries=16, show_spinner=False)
 def _measured(model: str, stamp: tuple) -> pd.DataFrame:
     return measured_plans(model)
+
+
+def paces(objective: str, device: str) -> list[tuple[str, float]]:
+    """(model, operations per second) of the newest captures of this kind of model on this device."""
+    found = []
+    for run in list_runs(kind="capture")[:50]:
+        pace = _pace(str(run.path), stamp(run.path), objective, device) if run.state == "finished" else None
+        if pace:
+            found.append((run.model, pace))
+        if len(found) == 8:
+            break
+    return found
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
+    try:
+        run = open_run(path)
+        spec, seconds = run.spec, run.result.get("step_seconds")
+        info = model_info(spec["model"], spec.get("mask_token_id"))
+    except (SapError, KeyError):
+        return None
+    if not seconds or info.objective != objective or spec.get("device") != device:
+        return None
+    batch, guided = len(spec["prompts"]), bool(spec.get("guidance"))
+    return step_flops(info, length=spec["length"], batch=batch, guidance=guided) / seconds
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def probed_pace() -> float:
+    """`machine_pace`, once an hour."""
+    return machine_pace()

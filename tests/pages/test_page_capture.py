@@ -21,7 +21,7 @@ def test_the_form_makes_the_spec_that_is_submitted(page, jobs, tiny_diffusion):
 
 
 def test_several_prompts(page, jobs, tiny_diffusion):
-    at = page("capture", state={"several": True, "prompt": "w1\n\nw2 w3"}, model=tiny_diffusion)
+    at = page("capture", state={"prompt_source": "several", "prompt": "w1\n\nw2 w3"}, model=tiny_diffusion)
     next(button for button in at.button if button.label == "Run").click().run()
     assert jobs.submitted[0].prompts == ("w1", "w2 w3")
 
@@ -74,3 +74,22 @@ def test_a_cancelled_job_keeps_its_steps(page, jobs, root, tiny_diffusion):
     job = jobs.put(CaptureSpec(model=str(tiny_diffusion)), "cancelled", run_path=path)
     at = page("capture", state={"job_capture": job}, model=tiny_diffusion)
     assert "5 steps captured" in words(at) and "kept" in at.warning[0].value
+
+
+def test_a_ready_set_and_a_file_are_batches(page, jobs, tiny_diffusion, tmp_path):
+    at = page("capture", state={"prompt_source": "set"}, model=tiny_diffusion)
+    next(button for button in at.button if button.label == "Run").click().run()
+    assert len(jobs.submitted[0].prompts) == 4
+    at = page(
+        "capture", state={"prompt_source": "file", "prompt_file": str(tmp_path / "none.txt")}, model=tiny_diffusion
+    )
+    assert "does not exist" in at.error[0].value
+
+
+def test_the_time_is_told_before_and_follows_earlier_runs(page, root, tiny_diffusion):
+    table = page("capture", model=tiny_diffusion).dataframe[0].value
+    assert "rough" in table.set_index("what").loc["time, about", "needs"]
+    capture_run(root, model=str(tiny_diffusion), positions=64, step_seconds=2.0)
+    state = {"length": 64, "steps_masked_diffusion": 30}
+    table = page("capture", state=state, model=tiny_diffusion).dataframe[0].value
+    assert table.set_index("what").loc["time, about", "needs"] == "1 min 00 s (as in 1 earlier run)"

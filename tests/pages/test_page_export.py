@@ -9,6 +9,8 @@ import zipfile
 from page_text import words
 from sample_runs import export_run, prune_run
 
+from sap_core.progress import Progress
+from sap_core.specs import ExportSpec, PushSpec
 from sap_core.ui.export import zipped
 
 
@@ -50,3 +52,40 @@ def test_the_zip_holds_the_folder(tmp_path):
     (tmp_path / "model" / "sub").mkdir(parents=True)
     (tmp_path / "model" / "sub" / "x.txt").write_text("x")
     assert zipfile.ZipFile(io.BytesIO(zipped(tmp_path / "model"))).namelist() == ["model/sub/x.txt"]
+
+
+def test_an_export_at_work_shows_its_steps(page, jobs, root, tmp_path):
+    spec = ExportSpec.build(run=str(prune_run(root)), out=str(tmp_path / "out"))
+    job = jobs.put(spec, "running", progress=Progress("export", 1, 3, "loading it in a fresh process"))
+    shown = words(page("export", state={"job_export": job}))
+    assert ":material/check_circle: Weights, tokenizer" in shown
+    assert ":material/pending: Loaded in a fresh process" in shown
+
+
+def test_verification_is_told_step_by_step(page, root, tmp_path):
+    export_run(root, prune_run(root), tmp_path / "out")
+    shown = words(page("export"))
+    assert "**Logits compared**: on 24 tokens" in shown and shown.index("Written**") < shown.index("Logits compared")
+
+
+def test_without_a_token_nothing_can_be_pushed(page, root, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    export_run(root, prune_run(root), tmp_path / "out")
+    at = page("export", state={"push_repo": "me/small"})
+    assert "No token here" in words(at) and push(at).disabled
+
+
+def test_a_push_is_a_job_without_the_token(page, root, jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    export_run(root, prune_run(root), tmp_path / "out")
+    at = page("export", state={"push_repo": "me and you"})
+    assert "expected NAME/MODEL" in at.error[0].value and push(at).disabled
+    at = page("export", state={"push_repo": "me/small"})
+    push(at).click().run()
+    assert jobs.submitted[-1] == PushSpec(folder=str(tmp_path / "out"), repo="me/small", private=True)
+    assert "sap push" in words(at) and "hf_secretsecret" not in words(at)
+
+
+def push(at):
+    return next(button for button in at.button if button.label == "Push")

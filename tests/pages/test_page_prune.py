@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from page_text import words
-from sample_runs import capture_run, prune_run
+from sample_runs import capture_run, prune_run, sweep_run
 
+from sap_core.runs import list_runs, open_run
 from sap_core.specs import PruneSpec
 
 
@@ -53,9 +54,9 @@ def test_a_ranking_of_another_model_is_an_error_line(page, root, tiny_diffusion)
     assert "same model" in at.error[0].value
 
 
-@pytest.mark.parametrize("text", ["0.800 ± 0.020", "0.860 ± 0.020", "+0.060 ± 0.010", "67%"])
+@pytest.mark.parametrize("text", ["0.800 ± 0.020", "0.860 ± 0.020", "+0.060 ± 0.010", "67%", "× 1.20", "2.1 s"])
 def test_a_result_shows_both_likelihoods_and_their_difference(page, root, tiny_diffusion, text):
-    prune_run(root, model=str(tiny_diffusion))
+    prune_run(root, model=str(tiny_diffusion), recorded=True)
     assert text in [metric.value for metric in page("prune", model=tiny_diffusion).metric]
 
 
@@ -79,3 +80,73 @@ def test_a_failed_job_is_one_line(page, jobs, tiny_diffusion):
     job = jobs.put(PruneSpec(model=str(tiny_diffusion)), "failed", error="calibration file x is empty; give another.")
     at = page("prune", state={"job_prune": job}, model=tiny_diffusion)
     assert "calibration file x is empty" in at.error[0].value
+
+
+def test_the_predicted_loss_comes_from_measured_plans_with_an_interval(page, root, tiny_diffusion):
+    assert "unknown" in words(page("prune", model=tiny_diffusion, method="wanda"))
+    sweep_run(root, {"wanda": (0.4, 0.6)}, model=str(tiny_diffusion))
+    at = page("prune", model=tiny_diffusion, method="wanda")
+    assert "between measured sparsities, from plans of this kind measured at 2 sparsities" in words(at)
+    at.slider(key="sparsity").set_value(0.6).run()
+    assert "+0.630 (+" in words(at) and "measured at this very sparsity" in words(at)
+    at.slider(key="sparsity").set_value(0.8).run()
+    assert "at least +0.840" in words(at) and "beyond the highest sparsity" in words(at)
+
+
+def test_what_is_protected_is_said(page, tiny_diffusion):
+    shown = words(page("prune", model=tiny_diffusion))
+    assert "Protected:" in shown and "embeddings, norms and the output" in shown
+
+
+def test_both_models_are_seen_writing_under_one_slider(page, root, tiny_diffusion):
+    prune_run(root, model=str(tiny_diffusion), recorded=True)
+    at = page("prune", model=tiny_diffusion)
+    both = next(slider for slider in at.slider if slider.label == "Step of both")
+    both.set_value(5).run()
+    shown = words(at)
+    assert "Dense, step 5 of 5: 16 of 16 positions written" in shown and "Pruned, step 5 of 5" in shown
+
+
+def test_undo_goes_back_to_the_plan_before_and_then_to_the_dense_model(page, root, tiny_diffusion):
+    for share in (0.3, 0.7):
+        prune_run(root, model=str(tiny_diffusion), sparsity=share)
+    newer, older = list_runs(root)
+    at = page("prune", model=tiny_diffusion, method="magnitude", result=newer.id)
+    next(button for button in at.button if button.label == "Undo").click().run()
+    assert at.query_params["result"] == [older.id] and at.selectbox(key="choice_method").value == "wanda"
+    assert at.slider(key="sparsity").value == open_run(older.path).spec["sparsity"]
+    next(button for button in at.button if button.label == "Undo").click().run()
+    assert at.query_params["result"] == ["dense"] and not [b for b in at.button if b.label == "Undo"]
+    assert len(list_runs(root)) == 2  # nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("address", "state", "expected"),
+    [
+        ({"decided": "search", "goal": "memory"}, {}, {"preset": "memory"}),
+        (
+            {"decided": "search", "goal": "own", "method": "wanda"},
+            {"target_speedup": 1.5, "quality_drop": 0.1},
+            {"method": "wanda", "target_speedup": 1.5, "quality_drop": 0.1},
+        ),
+        (
+            {"decided": "progressive", "method": "wanda"},
+            {"budget": 0.1, "sparsity": 0.6},
+            {"method": "wanda", "budget": 0.1, "sparsity": 0.6},
+        ),
+    ],
+)
+def test_a_goal_or_a_budget_decides_instead(page, jobs, tiny_diffusion, address, state, expected):
+    at = page("prune", state=state, model=tiny_diffusion, **address)
+    apply(at).click().run()
+    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **expected)
+
+
+def test_every_setting_of_a_plan_comes_back_into_the_form(page, root, jobs, tiny_diffusion):
+    fields = {"method": "wanda", "sparsity": 0.4, "order": "one_shot", "compare": "matrix", "samples": 7, "seed": 3}
+    fields |= {"allocation": "table", "allocation_table": (0.3, 0.4, 0.5), "calibration_length": 32}
+    prune_run(root, model=str(tiny_diffusion), **fields)
+    at = page("prune", model=tiny_diffusion)
+    next(button for button in at.button if button.label.startswith("Set the form")).click().run()
+    apply(at).click().run()
+    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from page_text import words
 from sample_runs import capture_run, prune_run
 
-from sap_core.runs import describe_run
+from sap_core.runs import describe_run, update_run
 
 
 def test_without_runs_it_says_what_to_do(page):
@@ -61,3 +61,18 @@ def test_a_run_that_is_being_written_is_not_deleted(page, root):
 def test_a_failed_run_says_why(page, root):
     run = capture_run(root, state="failed")
     assert "failed" in words(page("runs", run=run.name))
+
+
+def test_runs_are_sorted_and_filtered_by_tag(page, root):
+    for name, tag in (("b", "paper"), ("a", "draft"), ("c", "paper")):
+        update_run(capture_run(root, name=name), tags=[tag])
+    at = page("runs", sort="name")
+    assert list(at.dataframe[0].value["name"]) == ["a", "b", "c"]
+    at.button_group(key="tags_chosen").set_value(["paper"]).run()
+    assert list(at.dataframe[0].value["name"]) == ["b", "c"]
+
+
+def test_a_finished_run_opens_without_its_model(page, root):
+    run = capture_run(root, model="nobody/has-this")
+    for name in ("sinks", "heads"):
+        assert not page(name, run=run.name).error
