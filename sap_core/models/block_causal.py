@@ -1,7 +1,8 @@
 """Block-causal models: each block of tokens attends to itself and to all blocks before it.
 
 Finished blocks never change, so while a canvas is denoised their keys and values are kept, and a step computes one
-block alone. While attention is recorded every step computes the whole canvas: same numbers, all rows to be seen.
+block alone. While attention is recorded every step computes the whole canvas: the same numbers up to rounding, since
+matrices of another size are multiplied, and all rows to be seen.
 """
 
 from __future__ import annotations

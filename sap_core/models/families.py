@@ -1,16 +1,20 @@
-"""The table of families. Adding one is a file in ``zoo/`` and a row here, or `register_family` from anywhere else.
+"""The table of families. Adding one is a file in ``zoo/`` and a row here; from outside, `register_family`, or an entry
+point of an installed package in the group "sap_core.families", which the studio and the command line see too.
 
 The first row that matches a config.json is its family, so the particular come before the general. No torch here.
 """
 
 from __future__ import annotations
 
+import logging
+from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import InvalidInput
 from .family import RESIZABLE, Config, Family
 from .zoo import a2d, causal, diffusion_gemma, dream, llada, llada_moe, masked_lm, native_diffusion, remote, sdar
 
+ENTRY_POINTS = "sap_core.families"
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -96,3 +100,18 @@ def _loads_as(family: Family) -> str:
     if family.remote_code:
         return "its own code"
     return family.architecture or (f"native {', '.join(family.natives)}" if family.natives else "its native class")
+
+
+def _register_installed() -> None:
+    """The families of installed packages; one that can't be had is told and left out, the others still load."""
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            family = point.load()
+            if not isinstance(family, Family):
+                raise InvalidInput(f"{point.value} is a {type(family).__name__}, not a Family")
+            register_family(family)
+        except Exception as error:  # a package of somebody else's can fail in any way
+            logging.getLogger(__name__).warning("Family '%s' of an installed package: %s", point.name, error)
+
+
+_register_installed()

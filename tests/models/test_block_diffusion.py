@@ -119,6 +119,29 @@ def test_kept_blocks_give_the_same_text_as_whole_forwards(sdar: Path, sampler: s
         torch.testing.assert_close(one.confidence, other.confidence, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
+@pytest.mark.parametrize("blank_prompt", [False, True])
+def test_what_finished_blocks_keep_does_not_change_by_a_bit(sdar: Path, blank_prompt: bool) -> None:
+    """However often the open block is computed, and with whatever in it, the blocks before it give the same numbers."""
+    model = load_model(str(sdar), device="cpu")
+    columns = torch.arange(12)
+
+    def through(ids: torch.Tensor, tries: int) -> torch.Tensor:
+        memory, found = {}, []
+        for block in range(3):
+            span = columns // 4 == block
+            for number in range(tries):
+                blurred = torch.where(span & (columns % 4 >= number), MASK, ids)
+                model.span_logits(blurred, span, memory)
+            found.append(model.span_logits(ids, span, memory))
+            kept = memory["cache"].layers[0].keys.shape[2]
+            assert kept == 4 * block
+        return torch.cat(found, 1)
+
+    ids = IDS.masked_fill(columns < 5, MASK) if blank_prompt else IDS
+    assert torch.equal(through(ids, 0), through(ids, 4))
+    torch.testing.assert_close(through(ids, 3), model.logits(ids), atol=1e-5, rtol=1e-5)
+
+
 def test_dynamic_decoding_is_sdars(sdar: Path) -> None:
     """SDAR's block_diffusion_generate for one prompt, written out with whole forwards."""
     model = load_model(str(sdar), device="cpu")

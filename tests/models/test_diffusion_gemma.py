@@ -68,8 +68,8 @@ def model(folder: Path):
     return load_model(str(folder), device="cpu")
 
 
-def run(model, length: int = 21, steps: int = 12, **fields):
-    spec = CaptureSpec.build(model="m", length=length, steps=steps, seed=1, **fields)
+def run(model, length: int = 21, steps: int = 12, seed: int = 1, **fields):
+    spec = CaptureSpec.build(model="m", length=length, steps=steps, seed=seed, **fields)
     return sample(model, build_canvas(model, PROMPTS, length), spec)
 
 
@@ -83,18 +83,29 @@ def test_described_by_its_decoder(folder: Path) -> None:
         info.check_prunable()
 
 
-def test_steps_are_those_of_its_own_generate(model) -> None:
-    steps = list(run(model))
-    canvas = build_canvas(model, PROMPTS, 21)
-    torch.manual_seed(1)
+@pytest.mark.parametrize(("canvases", "steps", "seed"), [(1, 8, 1), (1, 2, 1), (2, 6, 5), (3, 3, 2)])
+def test_text_is_that_of_its_own_generate(model, canvases: int, steps: int, seed: int) -> None:
+    length = 5 + 8 * canvases
+    *_, last = run(model, length=length, steps=steps * canvases, seed=seed)
+    assert torch.equal(last.next_tokens, own_text(model, last, length, steps, seed))
+
+
+def own_text(model, last, length: int, steps: int, seed: int) -> torch.Tensor:
+    """generate's own text; what it blanks behind an end token at the very end is shown as it was."""
+    canvas = build_canvas(model, PROMPTS, length)
+    torch.manual_seed(seed)
     expected = model.module.generate(
         canvas.tokens[:, :5],
         attention_mask=canvas.attention_mask[:, :5],
-        max_new_tokens=16,
-        max_denoising_steps=6,
+        max_new_tokens=length - 5,
+        max_denoising_steps=steps,
     ).sequences
-    # generate pads what follows an end token at the very end; a step shows what was there
-    shown = torch.where(expected == 0, steps[-1].next_tokens, expected)
+    return torch.where(expected == 0, last.next_tokens, expected)
+
+
+def test_steps_are_those_of_its_own_generate(model) -> None:
+    steps = list(run(model))
+    shown = own_text(model, steps[-1], 21, 6, 1)
     assert torch.equal(steps[-1].next_tokens, shown)
     assert len(steps) == steps[0].total == 12
     for before, after in pairwise(steps):

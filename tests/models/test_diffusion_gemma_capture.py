@@ -65,6 +65,19 @@ def test_recorded_rows_are_those_of_the_canvas(model) -> None:
     assert received[3][:, 1, :, 0].all() and not received[3][:, 0, :, 0].any()
 
 
+def test_padding_before_a_shorter_prompt_receives_nothing(model) -> None:
+    prompts = [PROMPTS[0], "w6 w7"]
+    spec = CaptureSpec.build(model="m", length=13, steps=3, seed=1)
+    with record_attention(model) as recorder:
+        found = []
+        for step in sample(model, build_canvas(model, prompts, 13), spec):
+            found.append((recorder.collect().received, step.masked))
+    for received, masked in found:
+        torch.testing.assert_close(received.sum(-1), torch.ones(2, 2, 4))
+        assert not received[1, :, :, :3].any() and received[0, 1, :, :3].all()
+        assert not masked[:, :5].any()
+
+
 def test_a_run_holds_every_position(model, tmp_path: Path) -> None:
     run = capture(model, prompts=PROMPTS, length=21, steps=6, seed=1, out=tmp_path / "run")
     found = run.trajectory

@@ -15,6 +15,9 @@ from safetensors.torch import load_file, safe_open
 from sap_core.errors import ModelProblem
 from sap_core.models import load_model
 from sap_core.models.saving import save_checkpoint
+from sap_core.samplers import sample
+from sap_core.samplers.canvas import canvas_of_ids
+from sap_core.specs import CaptureSpec
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -178,6 +181,28 @@ def test_causal_families_load_save_and_load_in_stock_transformers(name: str, tmp
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
         assert torch.equal(again(IDS).logits, model.logits(IDS))
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_greedy_text_is_that_of_generate(name: str, tmp_path: Path) -> None:
+    """Four settings: one prompt or a padded batch of two, few tokens or many."""
+    torch.manual_seed(0)
+    stock = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, name)(**CAUSAL[name] | {"initializer_range": 0.2})
+    ).eval()
+    stock.save_pretrained(tmp_path)
+    save_word_tokenizer(tmp_path)
+    model = load_model(str(tmp_path), device="cpu")
+    for prompts in ([[9, 33, 51]], [[9, 33, 51, 70], [12, 44]]):
+        canvas = canvas_of_ids(model, prompts, 20)
+        start = 20 - canvas.fill
+        for steps in (4, canvas.fill):
+            *_, last = sample(model, canvas, CaptureSpec.build(model="m", length=20, steps=steps))
+            expected = stock.generate(
+                canvas.tokens[:, :start], attention_mask=canvas.attention_mask[:, :start], max_new_tokens=steps,
+                do_sample=False, pad_token_id=1,
+            )  # fmt: skip
+            assert torch.equal(last.next_tokens[:, : expected.shape[1]], expected)
 
 
 def test_remote_code_is_never_asked_for(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,24 @@ def test_from_outside(quill: Family, tiny_diffusion: Path, tmp_path: Path) -> No
     assert torch.equal(load_model(str(tmp_path / "out"), device="cpu").logits(ids), model.logits(ids))
     with pytest.raises(InvalidInput, match="A family named 'quill' exists"):
         register_family(quill)
+
+
+def test_an_installed_package_adds_its_family_to_every_door(tmp_path: Path) -> None:
+    """By an entry point; one that fails is told and does no harm."""
+    (tmp_path / "quills.py").write_text(
+        "from sap_core.models import Family\n"
+        "QUILL = Family(name='quill', title='Quill', examples='quill-1b', objective='masked_diffusion',\n"
+        "               matches=lambda config: config.get('model_type') == 'quill', samplers=('random',))\n"
+    )
+    package = tmp_path / "quills-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: quills\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[sap_core.families]\nbroken = nowhere:X\nquill = quills:QUILL\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "sap_core.cli", "models", "--json"],
+        cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["family"] == "quill"
+    assert "Family 'broken' of an installed package: No module named 'nowhere'" in done.stderr
