@@ -137,7 +137,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     """What the run will take, against what there is; False when it can't fit."""
     steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
-    free = available_memory()
+    free = available_memory(spec.device)
     fits = need["total"] < free
     with st.container(border=True):
         st.markdown("**Before it runs**")
