@@ -3,7 +3,7 @@
     python streamed_kills.py FOLDER OUT CALIBRATION METHOD
 
 Prints, as JSON, how every child ended and which blocks of which stage it finished. The children are forks of this
-process, which imports the engine once and computes nothing itself.
+process, which imports the engine once and runs no model itself.
 """
 
 from __future__ import annotations
@@ -17,25 +17,22 @@ import time
 import torch
 
 import sap_core as sap
-from sap_core.export import streamed as _  # noqa: F401 (imported before the forks)
-from sap_core.models import loading  # noqa: F401
 from sap_core.pruning.streamed import tensors, workspace
+from sap_core.pruning.streamed.shell import open_streamed
 
-# When the children die: after so many reports of progress, in the middle of writing a tensor, or after some time.
-MOMENTS = [
-    ("reports", 3),
-    ("writes", 9),
-    ("reports", 9),
-    ("reports", 2),
-    ("writes", 5),
-    ("seconds", 0.05),
-    ("writes", 2),
-]
+# When the children die: after so many reports of progress, in the middle of the n-th write, or after some seconds.
+MOMENTS = {
+    "sink": [("reports", 2), ("writes", 7), ("reports", 6), ("writes", 12), ("reports", 8), ("writes", 20),
+             ("seconds", 0.1), ("reports", 7)],
+    "sparsegpt": [("reports", 2), ("writes", 7), ("reports", 6), ("seconds", 0.1), ("writes", 12), ("reports", 2),
+                  ("writes", 3)],
+}  # fmt: skip
 
 
 def main(folder: str, out: str, calibration: str, method: str) -> None:
     torch.set_num_threads(1)
-    children = [run_child(moment, folder, out, calibration, method) for moment in [*MOMENTS, None]]
+    open_streamed(folder)  # imports, before the forks, what every child would have to
+    children = [run_child(moment, folder, out, calibration, method) for moment in [*MOMENTS[method], None]]
     print(json.dumps(children))
 
 

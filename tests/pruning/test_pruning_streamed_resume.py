@@ -28,7 +28,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path, method):
     assert done.returncode == 0, done.stderr
     children = json.loads(done.stdout)
     *killed, last = children
-    assert len(killed) == 7 and all(child["killed"] for child in killed), children
+    assert len(killed) >= 7 and all(child["killed"] for child in killed), children
     assert last["status"] == 0, done.stderr
     # Every block of every stage is finished once, except one that was killed between its end and its report.
     finished = [tuple(block) for child in children for block in child["finished"] if block[0] != "export"]

@@ -202,6 +202,7 @@ def _copy_around(streamed: StreamedModel, work: Workspace, writer: WeightsWriter
     for key in streamed.weights.places:
         if key not in inside:
             writer.copy(key)
+    writer.sync()
     work.finish("around", [len(streamed.weights.places)])
 
 

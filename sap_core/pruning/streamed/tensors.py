@@ -89,6 +89,7 @@ class WeightsWriter:
         self.source, self.folder = source, folder
         self._layout: dict[str, tuple[Path, int, torch.dtype]] = {}
         self._heads: dict[Path, tuple[bytes, int]] = {}
+        self._changed: set[Path] = set()
         files: dict[str, list[Place]] = {}
         for place in sorted(source.places.values(), key=lambda place: (place.tensor.file, place.start)):
             files.setdefault(place.tensor.file, []).append(place)
@@ -107,12 +108,14 @@ class WeightsWriter:
             with path.open("wb") as file:
                 file.write(head)
                 file.truncate(len(head) + size)
+            self._changed.add(path)
 
     def write(self, key: str, value: Tensor) -> None:
         """One tensor under its stored name."""
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
             write_from(file, start, value.detach().to("cpu", dtype).contiguous())
+        self._changed.add(path)
 
     def copy(self, key: str) -> None:
         """One tensor from the source as it is there."""
@@ -121,12 +124,14 @@ class WeightsWriter:
             for piece in self.source.pieces(key):
                 write_from(file, start, piece.to(dtype))
                 start += piece.numel() * dtype.itemsize
+        self._changed.add(path)
 
     def sync(self) -> None:
         """Returns when all that was written is on the disk."""
-        for path in self._heads:
+        for path in self._changed:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
+        self._changed.clear()
 
     def _lay_out(self, path: Path, places: list[Place], dtype: torch.dtype) -> None:
         entries: dict[str, object] = {}
