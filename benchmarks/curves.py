@@ -1,15 +1,18 @@
-"""Likelihood and task scores of a demo model against sparsity, for every score, over several seeds, with intervals.
+"""Likelihood and task scores of a model against sparsity, for every score, over several seeds, with intervals.
 
-A sweep (so it resumes when it is run again), then one table with mean and 95 % interval per method and sparsity, and
-each method's paired difference to the control `noised_wanda`. Writes curves.parquet and curves.md beside the cells.
+Each pattern is a sweep of its own in OUT, so a run that was stopped goes on where it was when the same command is given
+again. Writes curves.csv, curves.parquet and curves.md into OUT. With --best it looks for the best default instead: the
+score and the allocation with the lowest loss (best.py).
 
-    python benchmarks/curves.py --quick                      # four methods, two sparsities: minutes on two cores
-    python benchmarks/curves.py --model demo:stories-diffusion --out curves
+    python benchmarks/curves.py --quick                     # four methods, two sparsities: a minute or two
+    python benchmarks/curves.py --out curves --workers 2    # all scores, 0.1 to 0.8, weights, heads and channels
+    python benchmarks/curves.py --best --out best --workers 2
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -23,84 +26,185 @@ from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
 
 CONTROL = "noised_wanda"
+QUICK = ("magnitude", "wanda", CONTROL, "sink")
+KEYS = ["pattern", "method", "sparsity"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="demo:stories-diffusion")
-    parser.add_argument("--out", type=Path, default=Path("curves"))
-    parser.add_argument("--pattern", default="unstructured", help="unstructured, heads or channels")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="fewer methods, sparsities, texts; no tasks")
-    args = parser.parse_args()
-    causal = inspect_model(args.model).objective == "autoregressive"
-    methods = [m.name for m in METHODS.values() if args.pattern in m.patterns and m.name != "heads"]
-    if causal:
-        methods = [name for name in methods if not (METHODS[name].needs_mask_token and METHODS[name].sinks == "none")]
-    asked = {"sparsities": tuple(round(0.1 * i, 1) for i in range(1, 9)), "tasks": 32, "texts": 32, "samples": 32}
-    if args.quick:
-        methods = [name for name in methods if name in ("magnitude", "wanda", CONTROL, "sink")]
-        asked = {"sparsities": (0.5, 0.7), "tasks": 0, "texts": 16, "samples": 8}
-    done = sweep(
-        model=args.model, methods=tuple(methods), patterns=(args.pattern,), seeds=tuple(range(args.seeds)), **asked,
-        skip_invalid=True, out=args.out, workers=args.workers,
-        progress=lambda p: print(f"{p.done}/{p.total} {p.message}", end="\r", file=sys.stderr),
-    )  # fmt: skip
-    curves = summarise(done.table).merge(against_control(done.path, done.table), "left", ["method", "sparsity"])
-    for task in [name for name in done.table.columns if name.startswith("task_")]:
-        found = summarise(done.table, task, None)[["method", "sparsity", "mean", "low", "high"]]
-        curves = curves.merge(found.add_prefix(f"{task}_").rename(columns=_keys(task)), "left", ["method", "sparsity"])
-    curves.to_parquet(args.out / "curves.parquet", index=False)
-    text = markdown(curves, done.table)
-    (args.out / "curves.md").write_text(text)
+    args = options().parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers, which are as many as there are cores
+    if args.best:
+        from best import find_best
+
+        text = find_best(args, methods_for(args.model, "unstructured", args.methods))
+    else:
+        text = curves(args)
     print(text)
 
 
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="demo:stories-diffusion")
+    parser.add_argument("--out", type=Path, default=Path("curves"))
+    parser.add_argument("--best", action="store_true", help="find the best default in the place of curves")
+    parser.add_argument("--patterns", default="unstructured,heads,channels")
+    parser.add_argument("--methods", default="", help="default: all that have the pattern and fit the model")
+    parser.add_argument("--sparsities", default="", help="default: 0.1 to 0.8; heads: one to all but one of a layer")
+    parser.add_argument("--seeds", type=int, default=3, help="of calibration texts and noise")
+    parser.add_argument("--samples", type=int, default=16, help="calibration texts")
+    parser.add_argument("--texts", type=int, default=24, help="texts the likelihood is measured on")
+    parser.add_argument("--draws", type=int, default=4, help="masks per text")
+    parser.add_argument("--tasks", type=int, default=8, help="examples of each task, first seed only; 0: no tasks")
+    parser.add_argument("--task-sparsities", default="0.5", help="where tasks are scored; all: everywhere")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--quick", action="store_true", help="four methods, two sparsities, few texts, no tasks")
+    return parser
+
+
+def curves(args: argparse.Namespace) -> str:
+    """All patterns' curves; the text of curves.md."""
+    if args.quick:
+        args.methods, args.sparsities = args.methods or ",".join(QUICK), args.sparsities or "0.5,0.7"
+        args.patterns, args.texts, args.samples, args.tasks = "unstructured", 8, 8, 0
+    parts, dense = [], None
+    for pattern in args.patterns.split(","):
+        methods = methods_for(args.model, pattern, args.methods)
+        wanted = sparsities(args, pattern)
+        asked = {"methods": methods, "patterns": (pattern,), "seeds": tuple(range(args.seeds)), "sparsities": wanted}
+        done = run(args, args.out / pattern, **asked)
+        dense = done.table.iloc[0]
+        part = summarise(done.table)[[*KEYS, "seeds", "mean", "low", "high"]]
+        part = part.merge(against_control(done.path, done.table), "left", KEYS)
+        scored = [share for share in wanted if args.task_sparsities == "all" or share in numbers(args.task_sparsities)]
+        if args.tasks and scored:
+            asked |= {"seeds": (0,), "sparsities": tuple(scored), "tasks": args.tasks}
+            part = part.merge(task_scores(run(args, args.out / f"{pattern}-tasks", **asked).table), "left", KEYS)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    return write(args.out, "curves", table, markdown(table, dense))
+
+
+def run(args: argparse.Namespace, folder: Path, **asked):
+    """One sweep with the settings that all have in common."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    common = {"samples": args.samples, "texts": args.texts, "draws": args.draws, "skip_invalid": True}
+    done = sweep(
+        model=args.model, out=folder, workers=args.workers, **common | asked,
+        progress=lambda p: print(f"\r\x1b[K{folder.name} {p.done}/{p.total} {p.message}", end="", file=sys.stderr),
+    )  # fmt: skip
+    print(file=sys.stderr)
+    for cell, error in done.failed.items():
+        print(f"failed: {cell}: {error}", file=sys.stderr)
+    return done
+
+
+def methods_for(model: str, pattern: str, asked: str = "") -> tuple[str, ...]:
+    """The methods that have this pattern and see what the model sees; those ``asked`` (with commas) among them."""
+    causal = inspect_model(model).objective == "autoregressive"
+    known = [m.name for m in METHODS.values() if pattern in m.patterns and (m.name != "heads" or pattern == "heads")]
+    if causal:
+        known = [name for name in known if not (METHODS[name].inputs == "noised" and METHODS[name].sinks != "each")]
+    return tuple(name for name in known if not asked or name in asked.split(","))
+
+
+def sparsities(args: argparse.Namespace, pattern: str) -> tuple[float, ...]:
+    """Those asked; else 0.1 to 0.8, and for heads every number of groups that a layer can lose."""
+    if args.sparsities:
+        return numbers(args.sparsities)
+    if pattern == "heads":
+        groups = inspect_model(args.model).kv_heads
+        return tuple(round(gone / groups + 5e-4, 3) for gone in range(1, groups))
+    return tuple(round(0.1 * step, 1) for step in range(1, 9))
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
 def against_control(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """method, sparsity, control, control_low, control_high: nats per token minus the control's at the same seed, in
-    pairs of texts, mean over seeds; the interval joins Student's t over seeds and the texts' error in quadrature."""
-    sweep_folder, done = SweepFolder(folder), table[(table["state"] == "finished") & table["method"].notna()]
-    controls = done[done["method"] == CONTROL].set_index(["sparsity", "seed"])["id"]
+    """KEYS, control, control_low, control_high: nats per token minus those of the control, in pairs of texts."""
+    done = table[(table["state"] == "finished") & table["method"].notna()]
     rows = []
-    for (method, sparsity), group in done.groupby(["method", "sparsity"], sort=False):
-        pairs = []
-        for cell, seed in zip(group["id"], group["seed"], strict=True):
-            if (sparsity, seed) in controls.index and method != CONTROL:
-                other = sweep_folder.record(controls[sparsity, seed])
-                pairs.append(paired_difference(sweep_folder.record(cell), other))
-        if not pairs:
+    for keys, group in done.groupby(KEYS, sort=False):
+        control = done[(done["method"] == CONTROL) & (done["sparsity"] == keys[2])]
+        if keys[1] == CONTROL or control.empty:
             continue
-        values, errors = np.array(pairs).T
-        between = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        half = float(np.hypot(between, 1.96 * errors.mean()))
-        rows.append((method, sparsity, values.mean(), values.mean() - half, values.mean() + half))
-    return pd.DataFrame(rows, columns=["method", "sparsity", "control", "control_low", "control_high"])
+        rows.append((*keys, *paired(folder, group, control)))
+    return pd.DataFrame(rows, columns=[*KEYS, "control", "control_low", "control_high"])
 
 
-def markdown(curves: pd.DataFrame, table: pd.DataFrame) -> str:
-    """The curves as a table."""
-    dense = table.iloc[0]
-    tasks = [name.removesuffix("_mean") for name in curves.columns if name.endswith("_mean") and name != "mean"]
-    head = ["method", "sparsity", "seeds", "nats/token above dense", f"minus {CONTROL}", *tasks]
-    lines = [f"Dense: {dense['nats_per_token']:.4f} nats/token ({dense['kind']}); {len(table) - 1} cells.", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in curves.to_dict(orient="records"):
-        cells = [row["method"], f"{row['sparsity']:g}", str(row["seeds"]), _interval(row, "mean", "low", "high", ".4f")]
-        cells.append(_interval(row, "control", "control_low", "control_high", "+.4f"))
-        cells += [_interval(row, f"{task}_mean", f"{task}_low", f"{task}_high", ".0%") for task in tasks]
-        lines.append("| " + " | ".join(cells) + " |")
+def paired(
+    folder: Path, cells: pd.DataFrame, others: pd.DataFrame, other_folder: Path | None = None
+) -> tuple[float, float, float]:
+    """(mean, low, high) of the nats per token of ``cells`` minus ``others``, seed by seed and text by text.
+
+    The 95 % interval joins Student's t over seeds and the texts' error in quadrature. What draws nothing at random has
+    one cell, which stands for every seed. ``other_folder``: of another sweep on the same texts and masks.
+    """
+    records = [SweepFolder(folder), SweepFolder(other_folder or folder)]
+    mine, theirs = (dict(zip(table["seed"], table["id"], strict=True)) for table in (cells, others))
+    seeds = sorted(set(mine) & set(theirs)) if len(mine) > 1 and len(theirs) > 1 else sorted({*mine, *theirs})
+    pairs = []
+    for seed in seeds:
+        pair = [side.get(seed, next(iter(side.values()))) for side in (mine, theirs)]
+        pairs.append(paired_difference(*(sweep.record(one) for sweep, one in zip(records, pair, strict=True))))
+    values, errors = np.array(pairs).T
+    between = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    half = float(np.hypot(between, 1.96 * errors.mean()))
+    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+
+
+def task_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """KEYS and, per task, the share of examples that are right."""
+    return table[table["method"].notna()][[*KEYS, *(name for name in table.columns if name.startswith("task_"))]]
+
+
+def write(out: Path, name: str, table: pd.DataFrame, text: str) -> str:
+    """The table as CSV and Parquet and the text as Markdown, into ``out``; returns the text."""
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / f"{name}.csv", index=False)
+    table.to_parquet(out / f"{name}.parquet", index=False)
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def markdown(curves: pd.DataFrame, dense: pd.Series) -> str:
+    """One table per pattern: a row per method, a column per sparsity, marked where it differs from the control."""
+    lines = [
+        f"Dense: {dense['nats_per_token']:.4f} nats/token ({dense['kind']}). Cells: nats/token above dense, ± half the "
+        f"95 % interval; * better, ! worse than {CONTROL} (paired interval without 0)."
+    ]
+    for pattern, part in curves.groupby("pattern", sort=False):
+        shares = sorted(part["sparsity"].unique())
+        lines += ["", f"**{pattern}**", "", "| method | " + " | ".join(f"{share:.2g}" for share in shares) + " |"]
+        lines.append("|---" * (len(shares) + 1) + "|")
+        for method, rows in part.groupby("method", sort=False):
+            found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
+            lines.append(f"| {method} | " + " | ".join(cell(found.get(share)) for share in shares) + " |")
+        lines += task_lines(part)
     return "\n".join(lines) + "\n"
 
 
-def _interval(row: dict, middle: str, low: str, high: str, style: str) -> str:
-    if pd.isna(row.get(middle)):
+def cell(row: dict | None) -> str:
+    if row is None:
         return "-"
-    return f"{row[middle]:{style}} ({row[low]:{style}} to {row[high]:{style}})"
+    mark = ""
+    if not pd.isna(row["control"]):
+        mark = " *" if row["control_high"] < 0 else " !" if row["control_low"] > 0 else ""
+    return f"{row['mean']:.3f} ± {(row['high'] - row['low']) / 2:.3f}{mark}"
 
 
-def _keys(task: str) -> dict[str, str]:
-    return {f"{task}_method": "method", f"{task}_sparsity": "sparsity"}
+def task_lines(part: pd.DataFrame) -> list[str]:
+    """Task scores, where there are any: a row per method and sparsity."""
+    tasks = [name for name in part.columns if name.startswith("task_") and part[name].notna().any()]
+    if not tasks:
+        return []
+    lines = ["", "| method | sparsity | " + " | ".join(name.removeprefix("task_") for name in tasks) + " |"]
+    lines.append("|---" * (len(tasks) + 2) + "|")
+    for row in part.dropna(subset=tasks).to_dict(orient="records"):
+        scores = " | ".join(f"{row[task]:.0%}" for task in tasks)
+        lines.append(f"| {row['method']} | {row['sparsity']:.2g} | {scores} |")
+    return lines
 
 
 if __name__ == "__main__":
