@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from sap_core.demo.corpus import entropy_rate, generate, words
-from sap_core.demo.faults import story_faults
 from sap_core.demo.tasks import FIRST_SEED, examples
 from sap_core.progress import Progress, ProgressCallback, silent
 
@@ -90,8 +89,7 @@ def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
         for start in range(0, len(group), _ROWS_AT_ONCE):
             some = group[start : start + _ROWS_AT_ONCE]
             for example, written in zip(some, continued(model, some, length), strict=True):
-                text = f"{example.before} {written}"
-                faults = story_faults(text, strict=True)
+                faults = example.faults(written, strict=True)
                 told += not faults
                 faults = [fault for fault in faults if fault.kind != "wording"]
                 clean += not faults

@@ -1,6 +1,7 @@
 """The three tasks of the demo corpus, each with an exact score, each to be continued or filled in.
 
-    story      go on from the first sentence; right if the whole text has no fault
+    story      go on from the first sentence; right if the whole story has no fault. A question or a summary that the
+               model goes on with is no part of it: the other tasks are about those
     question   answer a question about a story; right if the answer is the expected one, word for word
     summary    sum a story up in one sentence; right if the sentence has no fault
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from sap_core.demo import grammar
 from sap_core.demo.corpus import Story, generate, words
-from sap_core.demo.faults import story_faults, summary_faults
+from sap_core.demo.faults import Fault, story_faults, summary_faults
 from sap_core.errors import UnknownOption
 
 TASKS = tuple(grammar.TASKS)
@@ -55,10 +56,20 @@ class Example:
         """Whether what was written in the place of `target` is right; text behind an <eos> does not count."""
         written = _until_end(written)
         if self.task == "story":
-            return not story_faults(f"{self.before} {written} {self.after}")
+            return not self.faults(written)
         if self.task == "question":
             return words(written) == words(self.target)
         return not summary_faults(self.story.story, written)
+
+    def faults(self, written: str, strict: bool = False) -> list[Fault]:
+        """What is wrong with a story (task "story") in which `written` stands in the place of `target`.
+
+        `strict` as in `story_faults`.
+        """
+        text = f"{self.before} {_until_end(written)} {self.after}"
+        for mark in (grammar.QUESTION, grammar.SUMMARY):
+            text = text.split(mark)[0]
+        return story_faults(text, strict=strict)
 
 
 def examples(task: str, n: int, *, infill: bool = False, first_seed: int = FIRST_SEED) -> list[Example]:

@@ -53,3 +53,10 @@ def test_examples_are_the_same_for_everyone_and_held_out():
 def test_an_unknown_task_is_refused():
     with pytest.raises(UnknownOption, match=r"[Dd]id you mean"):
         examples("stories", 1)
+
+
+def test_what_a_story_goes_on_with_is_another_tasks():
+    one = examples("story", 1)[0]
+    assert one.score(f"{one.target} question: who was the best friend of nobody? answer: nobody.")
+    unfinished = one.target.rsplit(". ", 1)[0]
+    assert not one.score(f"{unfinished}. question: who was the best friend of nobody? answer: nobody.")
