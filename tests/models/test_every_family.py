@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_families import BLOCKS, CAUSAL, EVERY, MASK, made
 
 from sap_core.capture import record_attention
-from sap_core.errors import InvalidInput
+from sap_core.errors import InvalidInput, ModelProblem
 from sap_core.models import FAMILIES, load_model
 from sap_core.models.family import RESIZABLE
 from sap_core.pruning import prune
@@ -117,3 +119,37 @@ def test_blocks_see_no_later_block(name: str, model) -> None:
 def test_a_mask_token_is_known_without_the_tokenizer_declaring_one(model) -> None:
     assert model("llada").tokenizer.mask_token is None and model("llada").check_masked() == 159
     assert model("sdar").check_masked() == MASK
+
+
+def spoilt(source: Path, target: Path, damage: str) -> str:
+    """A copy of a model folder with one thing wrong; what the error must say."""
+    shutil.copytree(source, target)
+    weights, config = target / "model.safetensors", target / "config.json"
+    if damage == "shard":
+        weights.rename(target / "model-00001-of-00002.safetensors")
+        names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+        (target / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+        return "lacks the weights file model-00002-of-00002"
+    if damage == "header":
+        weights.write_bytes(b"\xff" * 64 + weights.read_bytes()[64:])
+        return "header is damaged"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-4])
+        return "bytes where its header promises"
+    if damage == "pickled":
+        weights.rename(target / "pytorch_model.bin")
+        return "only pickled weights"
+    fields = json.loads(config.read_text())
+    for name in ("num_hidden_layers", "n_layers", "n_layer"):
+        fields.pop(name, None)
+    config.write_text(json.dumps(fields))
+    return "n_layers|num_hidden_layers"
+
+
+@pytest.mark.parametrize("damage", ["shard", "header", "truncated", "pickled", "config"])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_spoilt_folder_is_refused_in_one_line(name: str, damage: str, folder, tmp_path: Path) -> None:
+    words = spoilt(folder(name), tmp_path / "spoilt", damage)
+    with pytest.raises(ModelProblem, match=words) as caught:
+        load_model(str(tmp_path / "spoilt"))
+    assert "\n" not in str(caught.value)
