@@ -8,7 +8,7 @@ from sap_core.ui import doors, heads, motion, results
 from sap_core.ui.figure import draw, figures_of
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
-from sap_core.ui.picks import pick_rule, run_in_view
+from sap_core.ui.picks import accuracy_line, pick_rule, run_in_view
 
 heading(
     "Heads",
@@ -18,6 +18,7 @@ run = run_in_view()
 if run is None:
     st.stop()
 figures_of([run])
+accuracy_line(run)
 
 left, right = st.columns([1, 2], vertical_alignment="bottom")
 rule = pick_rule(left)

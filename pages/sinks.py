@@ -8,7 +8,7 @@ from sap_core.ui.drilldown import attention_map_panel
 from sap_core.ui.figure import figures_of
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import go, heading
-from sap_core.ui.picks import pick_selection, run_in_view
+from sap_core.ui.picks import accuracy_line, pick_selection, run_in_view
 from sap_core.ui.replay import replay
 from sap_core.ui.report import report_button
 from sap_core.ui.tables import sink_tables
@@ -20,6 +20,7 @@ if run is None:
 figures_of([run])
 
 pick = pick_selection(run)
+accuracy_line(run, pick.sample)
 path, stamp = str(run.path), results.stamp(run.path)
 view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule, pick.threshold)
 if run.state == "running":

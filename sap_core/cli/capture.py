@@ -105,6 +105,7 @@ def capture(
     folder = check_new_folder(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capture.verb import capture_spec
+        from ..trajectory.accuracy import sampling_note
 
         if spec.chat:
             _show_what_is_sent(spec)
@@ -116,6 +117,7 @@ def capture(
             raise Cancelled(f"Cancelled{kept}.") from None
         found = run.trajectory.sizes
         sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
+        estimate = sampling_note(run.trajectory)
     document = {
         "run": str(run.path),
         "state": run.state,
@@ -129,6 +131,8 @@ def capture(
         yield run.text
         yield ""
         yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"
+        if estimate:
+            yield estimate
         yield f"Run: {run.path}"
 
     emit(document, as_json, show)

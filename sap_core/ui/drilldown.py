@@ -9,11 +9,12 @@ from ..plots.attention import attention_figure, largest_difference
 from ..plots.view import View, printable
 from ..runs import Run
 from ..specs import AttentionMapSpec
+from ..trajectory.accuracy import is_sampled, rounding
 from . import results, work
 from .figure import draw
 from .picks import Selection
 
-SAME = 1e-5  # the largest rounding difference of shares, in the precision they are stored in
+SAME = 1e-5  # the largest rounding difference of shares that are stored as they were computed
 
 
 def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> None:
@@ -38,8 +39,14 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
     attention = np.load(path)
     words = [printable(view.piece(max(step - 1, 0), place)) for place in range(view.positions)]
     draw(attention_figure(attention, words), key="map", alt=f"Attention map at step {step}, {view.label}")
+    trajectory = run.trajectories[pick.sample]
     difference = largest_difference(attention, view.share[step])
-    if difference <= SAME:
+    if is_sampled(trajectory):
+        st.caption(
+            f"From all queries. What was captured is an estimate from some of them, and differs by up to "
+            f"{difference:.1e}."
+        )
+    elif difference <= SAME + rounding(trajectory) * float(np.nanmax(view.share[step])):
         st.caption(
             f"Identical to what was captured: its column means differ from the stored attention by at most "
             f"{difference:.1e}, which is rounding."

@@ -11,6 +11,7 @@ from ..errors import SapError
 from ..runs import Run, RunSummary, describe_run, list_runs
 from ..runs.paths import resolve_run
 from ..sinks.rules import SINK_RULES
+from ..trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .frame import nothing_here
 from .results import run_at
@@ -52,6 +53,13 @@ def pick_run(
         help=help,
     )
     return known[chosen]
+
+
+def accuracy_line(run: Run, sample: int = 0) -> None:
+    """Says of a run with sampled queries that its attention is an estimate, and how good one."""
+    note = sampling_note(run.trajectories[sample])
+    if note:
+        st.info(note, icon=":material/straighten:")
 
 
 def run_in_view(kind: str = "capture") -> Run | None:

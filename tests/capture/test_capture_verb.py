@@ -12,6 +12,7 @@ from sap_core.errors import Cancelled, InvalidInput, OperationFailed
 from sap_core.models import load_model
 from sap_core.samplers import build_canvas, sample
 from sap_core.specs import CaptureSpec
+from sap_core.trajectory.accuracy import sampling_note
 
 PROMPTS = ["w1 w2 w3", "w4 w5"]
 
@@ -222,6 +223,8 @@ def test_sampled_queries_come_with_their_measured_error(diffusion, diffusion_run
     assert error["displaced"] == pytest.approx(np.abs(found - exact).sum(-1).mean() / 2, rel=1e-3)
     assert error["dominant_agreement"] == pytest.approx((found.argmax(-1) == exact.argmax(-1)).mean(), abs=1e-6)
     assert run.trajectories[1].attrs["query_sampling"] == error
+    assert f"largest difference of a share was {error['largest']:.2g}" in sampling_note(run.trajectory)
+    assert "(1 step)" in sampling_note(run.trajectory) and sampling_note(diffusion_run.trajectory) is None
     np.testing.assert_array_equal(run.trajectory["token"], diffusion_run.trajectory["token"])
 
 

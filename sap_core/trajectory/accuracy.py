@@ -1,0 +1,34 @@
+"""How exact the attention of a stored trajectory is, from what its run says of itself."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from . import codes
+
+# Largest difference that storing makes, as a share of the largest share of its row; see `PRECISIONS`.
+_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "uint8": codes.BOUND * (1 + 1 / codes.MU)}
+
+
+def rounding(trajectory: xr.Dataset) -> float:
+    """The largest difference between stored and computed attention, as a share of the largest of its row."""
+    return _ROUNDING[trajectory.attrs.get("storage", {}).get("precision", "float32")]
+
+
+def is_sampled(trajectory: xr.Dataset) -> bool:
+    """Whether attention was estimated from every n-th query."""
+    return "query_sampling" in trajectory.attrs
+
+
+def sampling_note(trajectory: xr.Dataset) -> str | None:
+    """One sentence: that attention is an estimate, and the error that the run measured; None where it is exact."""
+    if not is_sampled(trajectory):
+        return None
+    error = trajectory.attrs["query_sampling"]
+    steps = error["checked_steps"]
+    return (
+        f"Attention is estimated from one query in {error['stride']}. Where all queries were used too "
+        f"({steps} step{'' if steps == 1 else 's'}), {error['displaced']:.1%} of it was at a wrong position, the "
+        f"largest difference of a share was {error['largest']:.2g}, and {error['dominant_agreement']:.0%} of the heads "
+        "had the right dominant position."
+    )
