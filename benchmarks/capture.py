@@ -6,8 +6,8 @@ once, over the same tokens, and what is printed is the median over rounds of the
 (smallest and largest in brackets). On a GPU, peak memory is measured in the same rounds. On a CPU, time is the
 process's own CPU time, and peak memory that of a fresh process per way (median of three for the small model): the
 operating system's high-water mark during the pass, less what was resident before it. "Extra" is above the plain pass; a
-few MiB either way are the allocator's. With sampled queries one step in sixteen uses all queries as well, to measure the error; the time is the
-mean over such a run, and the error is what it measured.
+few MiB either way are the allocator's. With sampled queries one step in sixteen uses all queries as well, to measure
+the error; the time is the mean over such a run, and the error is what it measured.
 
     python benchmarks/capture.py                                # all this machine can do
     python benchmarks/capture.py --only small --lengths 512 --rounds 3
