@@ -3,7 +3,7 @@
 import streamlit as st
 
 from sap_core.errors import SapError
-from sap_core.ui import doors, plan_form, plan_view, prune, work
+from sap_core.ui import doors, plan_form, plan_view, prune, streamed, work
 from sap_core.ui.frame import doors as show_doors
 from sap_core.ui.frame import heading
 from sap_core.ui.models import describe, loading_options, pick_model
@@ -26,14 +26,19 @@ with form:
         try:
             spec = plan_form.pick_spec(model, info, loading)
             plan = prune.plan_of(spec, info)
+            to_do = streamed.offer(spec, info)
         except SapError as error:
             st.error(plain_error(str(error)))
             st.stop()
     busy = (status := work.job_of("prune")) is not None and status.open
     if st.button(
-        "Apply", type="primary", width="stretch", disabled=busy or spec.sparsity == 0, icon=":material/content_cut:"
+        "Apply",
+        type="primary",
+        width="stretch",
+        disabled=busy or not to_do or spec.sparsity == 0,
+        icon=":material/content_cut:",
     ):
-        if work.submit(spec, "prune"):
+        if work.submit(to_do, "prune"):
             st.rerun()
     st.caption("Apply works on a copy: the model itself stays as it is.")
 with side:
@@ -41,5 +46,6 @@ with side:
 
 status = work.watch("prune")
 prune.follow(status)
+streamed.written(status)
 prune.candidates(model)
-show_doors(doors.command_of(spec, "OUT"), doors.python_of(spec, "out/"))
+show_doors(doors.command_of(to_do or spec, "OUT"), doors.python_of(to_do or spec, "out/"))

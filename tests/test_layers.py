@@ -25,7 +25,7 @@ FRONT = {
     "pruning.plan",
     "pruning.allocation",
     "pruning.units",
-    "pruning.modes",
+    "pruning.room",
     "samplers.rules",
     "samplers.prompts",
     "sinks.rules",

@@ -111,6 +111,12 @@ def prune(
     overwrite: opt.Overwrite = False,
     verify: opt.Verify = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    streamed: Annotated[
+        bool,
+        typer.Option(
+            "--streamed", help="From file to file, one block in memory at a time; interrupted, it goes on from there."
+        ),
+    ] = False,
     name: opt.Name = None,
     dtype: opt.Dtype = None,
     device: opt.Device = None,
@@ -162,6 +168,10 @@ def prune(
     if out is not None:
         check_new_folder(out, overwrite=overwrite)
     check_token_file(spec)
+    if streamed:
+        from .streamed import prune_streamed
+
+        return prune_streamed(spec, out, overwrite=overwrite, verify=verify, dry_run=dry_run, as_json=as_json)
     with work("prune") as progress:
         from ..pruning.apply import plan_pruning
         from ..pruning.apply import prune as apply
@@ -171,8 +181,11 @@ def prune(
         else:
             from ..evaluation.quick import quick_compare
             from ..export.checkpoint import export_checkpoint
+            from ..models.info import inspect_model
             from ..models.loading import load_model
+            from ..pruning.room import check_room
 
+            check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)
             loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
             dense = load_model(spec.model, **{key: getattr(spec, key) for key in loading})
             pruned = apply(dense, spec=spec, progress=progress)

@@ -16,7 +16,8 @@ from ..progress import Progress, ProgressCallback, silent
 from ..pruning.apply import calibration_of, check_method, needs_texts, report_from
 from ..pruning.calibration import check_source
 from ..pruning.methods import METHODS
-from ..pruning.streamed.engine import check_supported, disk_needed, prune_blocks, streamed_plan, written_weights
+from ..pruning.room import check_streamed
+from ..pruning.streamed.engine import disk_needed, prune_blocks, streamed_plan, written_weights
 from ..pruning.streamed.shell import StreamedModel, open_streamed
 from ..pruning.streamed.tensors import StoredWeights, WeightsWriter
 from ..pruning.streamed.workspace import Workspace, workspace
@@ -86,7 +87,7 @@ def prune_checkpoint(
         spec = PruneSpec.build(**{name: getattr(spec, name) for name in PruneSpec.model_fields if name != "kind"})
     if out is None:
         raise InvalidInput("No place to write to; give the folder of the result as out.")
-    check_supported(spec)
+    check_streamed(spec)
     if needs_texts(spec):
         check_source(spec.calibration)
     progress(Progress("load", 0, 1, "Reading the model's headers"))

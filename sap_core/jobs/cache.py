@@ -42,6 +42,11 @@ class ModelCache:
             self._keep(key, found, info.bytes)
         return found
 
+    @property
+    def held(self) -> int:
+        """Bytes of the models that are warm."""
+        return sum(size for _, size in self._kept.values())
+
     def keep_pruned(self, run: Path, pruned: Pruned) -> None:
         """Remember the result of a prune run, so that its export need not prune again."""
         self._make_room(pruned.model.info.bytes)
@@ -68,7 +73,7 @@ class ModelCache:
     def _make_room(self, size: int) -> None:
         """Before a model of ``size`` bytes comes, so that the old and the new are never held together for nothing."""
         dropped = False
-        while self._kept and (len(self._kept) >= KEPT or sum(s for _, s in self._kept.values()) + size > self.budget):
+        while self._kept and (len(self._kept) >= KEPT or self.held + size > self.budget):
             self._kept.popitem(last=False)
             dropped = True
         if dropped:

@@ -16,6 +16,7 @@ from ..specs import (
     ExportSpec,
     PruneSpec,
     PushSpec,
+    PruneCheckpointSpec,
     Spec,
     SweepSpec,
     parse_spec,
@@ -61,9 +62,12 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
         plan = plan_pruning(dense, spec=spec, progress=progress)
+    from ..models.info import inspect_model
         run.write_json("plan.json", plan.to_dict())
+    from ..pruning.room import check_room
         pruned = prune(dense, spec=spec, plan=plan, progress=progress)
         result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
+    check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
         models.keep_pruned(run.path, pruned)
         if dense.tokenizer is not None:
             result |= quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
@@ -79,6 +83,18 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     model = _model(spec, models, progress)
     baseline = models.get(spec.model_copy(update={"model": spec.baseline})) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
+def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The weights go to the spec's own folder; the run keeps the plan and the report."""
+    from ..export.streamed import prune_checkpoint
+
+    check_new_folder(spec.out, overwrite=spec.overwrite)
+    models.clear()
+    with create_run("prune_checkpoint", spec, out=out) as run:
+        done = prune_checkpoint(spec=spec, progress=progress)
+        run.finish({"plan": done.plan.to_dict(), "report": done.report, "export": done.export.to_dict()})
+    return run.path
+
+
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
 
@@ -152,3 +168,4 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     SweepSpec: _sweep,
     PushSpec: _push,
 }
+    PruneCheckpointSpec: _prune_checkpoint,

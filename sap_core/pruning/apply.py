@@ -150,8 +150,11 @@ def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
     """The model itself, or the one a name stands for, loaded as the spec says."""
     if not isinstance(model, str):
         return model
+    from ..models.info import inspect_model
     from ..models.loading import load_model
+    from .room import check_room
 
+    check_room(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
     return load_model(
         model,
         dtype=spec.dtype,

@@ -6,14 +6,20 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, PushSpec, Spec, SweepSpec
+from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneCheckpointSpec, PruneSpec, PushSpec, Spec, SweepSpec
 
 # Fields whose option has another name than the field.
 OPTIONS = {"prompts": "--prompt"}
-COMMANDS = {CaptureSpec: "capture", PruneSpec: "prune", EvaluateSpec: "evaluate"}
+COMMANDS = {
+    CaptureSpec: "capture",
+    PruneSpec: "prune",
+    PruneCheckpointSpec: "prune --streamed",
+    EvaluateSpec: "evaluate",
+}
 ALWAYS = {
     CaptureSpec: ("model", "prompts", "length", "steps", "sampler", "seed"),
     PruneSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
+    PruneCheckpointSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
     EvaluateSpec: ("model", "baseline"),
     SweepSpec: ("model", "methods", "preset", "patterns", "sparsities"),
 }
@@ -22,6 +28,7 @@ ALWAYS = {
 def command_of(spec: Spec, out: str | None = None) -> str:
     """The `sap` command that does what ``spec`` says; fields at their default are left out, the telling ones kept."""
     words = ["sap", COMMANDS[type(spec)]]
+    out = getattr(spec, "out", out)
     for name, value in _told(spec):
         option = OPTIONS.get(name, "--" + name.replace("_", "-"))
         if isinstance(value, bool):
@@ -50,6 +57,9 @@ def python_of(spec: Spec, out: str | None = None) -> str:
         lines = [f"model = {_call('sap.load_model', [model], loading)}"]
         call = _call("sap.capture", [], fields | ({"out": out} if out else {}), first="model")
         lines += [f"run = {call}", 'run.trajectory["received"]  # dims step, layer, head, position']
+    elif isinstance(spec, PruneCheckpointSpec):
+        model = fields.pop("model")
+        lines = [f"done = {_call('sap.prune_checkpoint', [model, spec.out], fields)}", "done.plan.per_layer()"]
     elif isinstance(spec, PruneSpec):
         model = fields.pop("model")
         lines = [f"pruned = {_call('sap.prune', [model], fields)}", "pruned.plan.per_layer()"]

@@ -29,7 +29,7 @@ def plan_of(spec: PruneSpec, info: ModelInfo) -> PruningPlan:
 
 def follow(status: JobStatus | None) -> None:
     """When the session's job has ended well, show its result once, and from then on the one in the address."""
-    if status is not None and status.state == "finished" and status.run_path is not None:
+    if status is not None and status.kind == "prune" and status.state == "finished" and status.run_path is not None:
         if st.session_state.get("prune_shown") != status.id:
             st.session_state["prune_shown"] = status.id
             choose("result", status.run_path.name)

@@ -11,7 +11,7 @@ import typer.main
 
 import sap_core
 from sap_core import cli
-from sap_core.specs import CaptureSpec, ExportSpec, PruneSpec
+from sap_core.specs import CaptureSpec, ExportSpec, PruneCheckpointSpec, PruneSpec
 from sap_core.ui import doors
 
 SPECS = [
@@ -23,6 +23,7 @@ SPECS = [
     PruneSpec(model="m", method="sink", sparsity=0.5, pattern="2:4", calibration="a b.txt", samples=8, name="x"),
     PruneSpec(model="m", method="heads", heads=((0, 1), (2, 3))),
     PruneSpec(model="m", method="heads", run="runs/r"),
+    PruneCheckpointSpec(model="m", method="wanda", order="one_shot", out="OUT", overwrite=True, verify=False),
 ]  # fmt: skip
 
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...errors import InvalidInput
 from ...progress import ProgressCallback
 from ..allocation import ALLOCATIONS
-from ..apply import chooses_heads, matrix_row
+from ..apply import chooses_heads, head_facts, matrix_row
 from ..evidence import head_stability, outlier_share
 from ..heads import rank_from_run, zero_heads
-from ..methods import METHODS, parse_pattern
+from ..methods import METHODS
 from ..plan import PruningPlan, make_plan
 from ..removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
 from ..statistics import (
@@ -41,27 +40,6 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 
-def check_supported(spec: PruneSpec) -> None:
-    """InvalidInput with what is supported, for a pruning that needs the whole model at once."""
-    method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
-    if pattern.unit:
-        raise InvalidInput(
-            f"pattern {spec.pattern} gives the model another shape, which streamed pruning can't; it supports "
-            "unstructured and N:M. Prune in memory instead."
-        )
-    if method.score == "taylor":
-        known = ", ".join(name for name, row in METHODS.items() if row.score not in ("taylor", "flap"))
-        raise InvalidInput(f"method 'taylor' needs gradients of the whole model; streamed pruning supports: {known}.")
-    if spec.allocation == "sensitivity":
-        known = ", ".join(name for name in ALLOCATIONS if name != "sensitivity")
-        raise InvalidInput(
-            f"allocation 'sensitivity' measures the whole model once per layer; streamed pruning supports: {known}."
-        )
-    if spec.run is None and (chooses_heads(spec) or spec.allocation == "instability"):
-        what = "method 'heads'" if chooses_heads(spec) else "allocation 'instability'"
-        raise InvalidInput(f"{what} would have to generate with the whole model; give a finished capture run with run.")
-
-
 def streamed_plan(
     streamed: StreamedModel,
     spec: PruneSpec,
@@ -71,14 +49,14 @@ def streamed_plan(
 ) -> PruningPlan:
     """The plan; for allocation owl after a walk that measures the dense model. Raises InvalidInput."""
     info = streamed.model.info
-    ranking = rank_from_run(spec.run) if spec.run is not None else None
+    ranking, groups = head_facts(streamed.model, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
     needs = ALLOCATIONS[spec.allocation].needs
     if needs == "capture":
-        measured = head_stability(ranking)
+        measured = head_stability(rank_from_run(spec.run))
     elif needs == "inputs":
         measured = _outlier_shares(streamed, spec, calibration, work, progress)
-    return make_plan(info, spec, ranking, measured)
+    return make_plan(info, spec, ranking, measured, groups)
 
 
 @torch.no_grad()
@@ -213,12 +191,11 @@ def _all_linears(streamed: StreamedModel) -> dict[str, torch.nn.Linear]:
 
 def disk_needed(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None, weights: int) -> int:
     """Bytes the result and everything between will take at most."""
-    needed = weights
-    if calibration is not None:
-        tokens = calibration.tokens.size * (10 if METHODS[spec.method].inputs == "noised" else 1)
-        info = streamed.model.info
-        needed += 2 * tokens * info.hidden * streamed.dtype.itemsize
-        if METHODS[spec.method].sinks != "none":
-            tokens = calibration.tokens.size * 10
-            needed += tokens * (info.layers * info.heads * 4 + 2 * info.hidden * streamed.dtype.itemsize)
-    return needed
+    method, info = METHODS[spec.method], streamed.model.info
+    if calibration is None:
+        return weights
+    hidden = 2 * calibration.tokens.size * info.hidden * streamed.dtype.itemsize
+    if method.inputs == "noised" or method.sinks != "none":
+        hidden *= spec.noise_levels
+    received = calibration.tokens.size * spec.noise_levels * info.layers * info.heads * 4
+    return weights + hidden + (received if method.sinks != "none" else 0)

@@ -195,6 +195,10 @@ def check_streamable(info: ModelInfo) -> None:
             f"{info.ref} ({kind}) can't be read block by block; that works for models that load as "
             f"{', '.join(CLASSES)} (LLaDA, Dream, SDAR, A2D among them). Prune it in memory instead."
         )
+    if info.config.get("per_layer_config"):
+        raise ModelProblem(
+            f"{info.ref} has layers of different widths and can't be read block by block; prune it in memory."
+        )
 
 
 def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, str]:

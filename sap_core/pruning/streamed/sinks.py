@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...capture.choice import attention_statistics
 from ...capture.routes import interface_route
 from ...capture.rows import Attention, Buffers
-from ...capture.statistics import layer_statistics
 from ...progress import ProgressCallback
 from ..noise import sink_weights
 from .shell import StreamedModel
@@ -62,4 +62,4 @@ class _Watch:
     def record(self, layer: int, inputs: Attention) -> None:
         valid = torch.ones(self.tokens.shape, dtype=torch.bool, device=inputs.query.device)
         masked = (self.tokens == self._mask_id).to(valid.device) if self._mask_id is not None else ~valid
-        self.received = layer_statistics(inputs, valid, masked, buffers=self._buffers).received
+        self.received = attention_statistics(inputs, valid, masked, buffers=self._buffers).received

@@ -1,0 +1,43 @@
+"""``sap prune --streamed``: from the files of a model to those of a pruned one, for models larger than the memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .pruned import export_lines, plan_lines
+from .screen import emit, work
+
+if TYPE_CHECKING:
+    from ..specs import PruneSpec
+
+
+def prune_streamed(
+    spec: PruneSpec, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Does what ``spec`` says, or with ``dry_run`` only prints what is known of it beforehand."""
+    with work("prune") as progress:
+        if dry_run:
+            from ..models.info import inspect_model
+            from ..pruning.plan import make_plan
+            from ..pruning.room import check_streamed
+
+            check_streamed(spec)
+            plan = make_plan(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)
+            document: dict[str, Any] = {"plan": plan.to_dict()}
+        else:
+            from ..export.streamed import prune_checkpoint
+
+            done = prune_checkpoint(out=out, spec=spec, overwrite=overwrite, verify=verify, progress=progress)
+            plan = done.plan
+            export = done.export.to_dict()
+            document = {"plan": plan.to_dict(), "out": str(done.folder), "report": done.report, "export": export}
+
+    def show():
+        yield from plan_lines(plan)
+        if dry_run:
+            yield "Dry run: nothing was written."
+            return
+        yield ""
+        yield from export_lines(done.export)
+
+    emit(document, as_json, show)

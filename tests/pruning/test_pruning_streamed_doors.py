@@ -1,0 +1,72 @@
+"""The streamed way from the command line, as a job and by name where a model is too large for the memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import sap_core as sap
+from sap_core.cli import main
+from sap_core.errors import InvalidInput
+from sap_core.jobs.cache import ModelCache
+from sap_core.jobs.execute import execute
+from sap_core.models import inspect_model
+from sap_core.pruning import room
+from sap_core.runs import open_run
+from sap_core.specs import PruneCheckpointSpec, PruneSpec
+
+
+def sap_command(capsys, *words):
+    capsys.readouterr()
+    status = main(["prune", *map(str, words)])
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    monkeypatch.setattr(room, "available_memory", lambda device: 1000)
+
+
+def test_a_model_that_does_not_fit_names_the_streamed_way_which_works(tiny_diffusion, tmp_path, capsys, no_room):
+    words = ["--model", tiny_diffusion, "--method", "magnitude", "--out", tmp_path / "out", "--no-verify"]
+    status, out, err = sap_command(capsys, *words)
+    assert status == 2 and not out and len(err.splitlines()) == 1
+    assert "need 0.0 GiB" in err and "--streamed --out DIR" in err and not (tmp_path / "out").exists()
+    with pytest.raises(InvalidInput, match="--streamed"):
+        sap.prune(str(tiny_diffusion), method="magnitude")
+    status, out, _ = sap_command(capsys, *words, "--streamed", "--json")
+    document = json.loads(out)
+    assert status == 0 and document["out"] == str(tmp_path / "out")
+    assert document["report"]["sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert document["export"]["verification"] is None and (tmp_path / "out" / "sap_manifest.json").is_file()
+
+
+def test_a_dry_run_says_what_is_known_and_writes_nothing(tiny_diffusion, tmp_path, capsys, no_room):
+    words = ["--model", tiny_diffusion, "--streamed", "--dry-run", "--out", tmp_path / "out"]
+    status, out, _ = sap_command(capsys, *words, "--method", "wanda", "--allocation", "owl")
+    assert status == 0 and "Still open: how much each layer loses" in out and not (tmp_path / "out").exists()
+    status, _, err = sap_command(capsys, *words, "--method", "taylor")
+    assert status == 2 and "streamed pruning supports" in err
+
+
+def test_a_model_counts_twice_and_half_precision_as_a_cpu_holds_it(tiny_diffusion, monkeypatch):
+    info = inspect_model(str(tiny_diffusion))
+    spec = PruneSpec.build(model="m", device="cpu")
+    assert room.pruning_memory(info, spec) == 2 * info.bytes
+    assert room.pruning_memory(info, spec.model_copy(update={"dtype": "bfloat16"})) == info.bytes
+    monkeypatch.setattr(room, "available_memory", lambda device: 2 * info.bytes)
+    assert not room.has_room(info, spec) and room.has_room(info, spec, held=1)
+
+
+def test_as_a_job_the_run_keeps_the_report_and_the_folder_the_weights(tiny_diffusion, tmp_path):
+    fields = {"model": str(tiny_diffusion), "method": "wanda", "samples": 4, "calibration_length": 16}
+    spec = PruneCheckpointSpec.build(**fields, out=str(tmp_path / "out"), verify=False)
+    seen = []
+    run = open_run(execute(spec, tmp_path / "run", ModelCache(), lambda report: seen.append(report)))
+    assert run.kind == "prune_checkpoint" and run.state == "finished"
+    whole = sap.prune(**{"model": fields.pop("model")}, **fields)
+    assert run.result["report"]["weights_sha256"] == whole.report["weights_sha256"]
+    assert run.result["export"]["folder"] == str(tmp_path / "out")
+    blocks = [(report.done, report.total) for report in seen if report.stage == "prune" and not report.message]
+    assert blocks == [(1, 3), (2, 3), (3, 3)]
