@@ -14,9 +14,9 @@ from ..specs import (
     CaptureSpec,
     EvaluateSpec,
     ExportSpec,
+    PruneCheckpointSpec,
     PruneSpec,
     PushSpec,
-    PruneCheckpointSpec,
     Spec,
     SweepSpec,
     parse_spec,
@@ -56,18 +56,18 @@ def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: Progres
 def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
+    from ..models.info import inspect_model
     from ..pruning.apply import plan_pruning, prune
+    from ..pruning.room import check_room
     from .side_by_side import denoise_both, measure_both
 
+    check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
         plan = plan_pruning(dense, spec=spec, progress=progress)
-    from ..models.info import inspect_model
         run.write_json("plan.json", plan.to_dict())
-    from ..pruning.room import check_room
         pruned = prune(dense, spec=spec, plan=plan, progress=progress)
         result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
-    check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
         models.keep_pruned(run.path, pruned)
         if dense.tokenizer is not None:
             result |= quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
@@ -77,12 +77,6 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     return run.path
 
 
-def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    from ..evaluation.verb import evaluate
-
-    model = _model(spec, models, progress)
-    baseline = models.get(spec.model_copy(update={"model": spec.baseline})) if spec.baseline else None
-    with create_run("evaluate", spec, out=out) as run:
 def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """The weights go to the spec's own folder; the run keeps the plan and the report."""
     from ..export.streamed import prune_checkpoint
@@ -95,6 +89,12 @@ def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, 
     return run.path
 
 
+def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..evaluation.verb import evaluate
+
+    model = _model(spec, models, progress)
+    baseline = models.get(spec.model_copy(update={"model": spec.baseline})) if spec.baseline else None
+    with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
 
@@ -162,10 +162,10 @@ def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
 KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path]] = {
     CaptureSpec: _capture,
     PruneSpec: _prune,
+    PruneCheckpointSpec: _prune_checkpoint,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
     PushSpec: _push,
 }
-    PruneCheckpointSpec: _prune_checkpoint,
