@@ -12,6 +12,8 @@ an upload shows whole or not at all.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,6 @@ PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": 
 
 def is_remote(place: str | os.PathLike) -> bool:
     """Whether this is an address, not a folder of this machine. A text counts by its ``://``."""
-    if isinstance(place, Path):
-        return getattr(place, "protocol", "") not in ("", "file", "local")
     text = str(place)
     return "://" in text and not text.startswith(("file://", "local://"))
 
@@ -49,7 +49,8 @@ def as_place(place: str | os.PathLike) -> Place:
     except ImportError:
         raise InvalidInput(f"{place} is an address; install what reads it: pip install 'sap-studio[remote]'.") from None
     try:
-        found = UPath(place.rstrip("/"))
+        # Listings are not remembered: another machine may be writing there.
+        found = UPath(place.rstrip("/"), use_listings_cache=False)
         found.fs  # noqa: B018  made here, so that a missing package is told before any work
     except ImportError as error:
         package = PACKAGES.get(protocol)
@@ -77,6 +78,34 @@ def zarr_store(place: str | os.PathLike) -> Any:
 
     found = as_place(place)
     return FsspecStore.from_url(str(found), storage_options=dict(found.storage_options))
+
+
+@contextmanager
+def reaching(place: str | os.PathLike) -> Iterator[None]:
+    """Whatever a remote file system raises inside becomes its one-line error; for a folder nothing changes."""
+    try:
+        yield
+    except SapError:
+        raise
+    except Exception as error:
+        if not is_remote(place):
+            raise
+        raise place_problem(error, place) from None
+
+
+def file_sizes(folder: Place) -> dict[str, int]:
+    """Name relative to ``folder`` -> bytes of every file below it, sorted; one listing where it is an address."""
+    if not is_remote(folder):
+        found = {}
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(parent, name)
+                if os.path.isfile(path):
+                    found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
+        return dict(sorted(found.items()))
+    with reaching(folder):
+        listed = folder.fs.find(folder.path, detail=True)
+    return {name[len(folder.path) :].strip("/"): int(info["size"]) for name, info in sorted(listed.items())}
 
 
 def place_problem(error: BaseException, place: str | os.PathLike) -> SapError:

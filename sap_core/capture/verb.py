@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput
 from ..models import LoadedModel, inspect_model, load_model
 from ..models.family import AUTOREGRESSIVE
+from ..places import is_remote
 from ..progress import Progress, ProgressCallback, silent
-from ..runs.paths import check_new_folder
+from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers import build_canvas, check_sampling
 from ..specs import CaptureSpec
@@ -35,7 +35,7 @@ def capture(
 
     Args:
         model: a loaded model, or what `load_model` takes.
-        out: the run folder to make; default: a new one among the runs.
+        out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
         fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
 
@@ -62,7 +62,7 @@ def capture_spec(
     """`capture` for a spec. ``model``: the spec's model, where it is loaded already. Raises as `capture`."""
     progress = progress or silent
     if out is not None:
-        check_new_folder(out)
+        check_new_run(out)
     if model is None:
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
@@ -70,8 +70,9 @@ def capture_spec(
     _check_stride(model.info, spec)
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
-        folder = Path(run.path) / "trajectory"
-        folder.mkdir()
+        folder = run.path / "trajectory"
+        if not is_remote(folder):  # an object store has no folders
+            folder.mkdir()
         work = method(model, spec, canvas, sampling.steps, folder, progress)
         try:
             work.run()

@@ -67,7 +67,10 @@ def capture(
     ] = None,
     seed: opt.Seed = None,
     out: Annotated[
-        str | None, typer.Option(help="Folder of the run; must not exist.", show_default="a new one in ./runs")
+        str | None,
+        typer.Option(
+            help="Folder or address (s3://...) of the run; must not exist.", show_default="a new one in ./runs"
+        ),
     ] = None,
     name: opt.Name = None,
     dtype: opt.Dtype = None,
@@ -77,7 +80,7 @@ def capture(
     as_json: opt.Json = False,
 ) -> None:
     """Generate from a prompt and record attention at every step, layer and head."""
-    from ..runs.paths import check_new_folder, new_run_path
+    from ..runs.paths import check_new_run, new_run_path
     from ..specs import CaptureSpec
 
     spec = CaptureSpec.build(
@@ -102,7 +105,7 @@ def capture(
             mask_token_id=mask_token_id,
         ),
     )
-    folder = check_new_folder(out if out is not None else new_run_path("capture"))
+    folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capture.verb import capture_spec
         from ..trajectory.accuracy import sampling_note

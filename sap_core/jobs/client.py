@@ -12,16 +12,21 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, RunProblem
+from ..places import as_place, local_folder, reaching
 from ..runs.files import disk_problem, read_json, write_json
-from ..runs.paths import check_new_folder, new_run_path, runs_root
+from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
 from .layout import OPEN, JobFolder, JobStatus, read_progress
 
+if TYPE_CHECKING:
+    from ..places import Place
+
 # Workers started by this process, by root: only their parent can learn how they ended. Shared by all sessions of a
 # web server, so guarded by a lock.
-_started: dict[Path, subprocess.Popen] = {}
+_started: dict[Place, subprocess.Popen] = {}
 _guard = threading.RLock()
 
 
@@ -43,9 +48,11 @@ class JobClient:
             InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
             OperationFailed: the disk is full.
         """
-        run = Path(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
-        if spec.kind != "sweep":  # a sweep goes on in the folder it has, and looks into it first itself
-            run = check_new_folder(run)
+        run = as_place(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
+        if spec.kind == "sweep":  # it goes on in the folder it has, and looks into it first itself
+            run = local_folder(run, "A sweep, which is resumed where it lies,")
+        else:
+            run = check_new_run(run)
         job_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
         folder = self._files.job(job_id)
         try:
@@ -154,7 +161,9 @@ class JobClient:
         job = read_json(folder / "job.json")
         if job is None:
             raise self._unknown(job_id)
-        run = Path(state.get("run") or job["run"])
+        run = as_place(state.get("run") or job["run"])
+        with reaching(run):
+            begun = run.is_dir()
         progress, remaining = read_progress(folder)
         waiting = self._files.waiting() if state["state"] == "queued" else []
         return JobStatus(
@@ -163,7 +172,7 @@ class JobClient:
             state=state["state"],
             spec=job["spec"],
             progress=progress,
-            run_path=run if run.is_dir() else None,
+            run_path=run if begun else None,
             error=state.get("error", ""),
             submitted=job["submitted"],
             started=state.get("started"),

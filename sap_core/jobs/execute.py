@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed, UnknownOption
+from ..places import is_remote
 from ..progress import Progress, ProgressCallback
 from ..runs import check_new_folder, create_run, open_run
+from ..runs.publish import made_here
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
@@ -37,6 +39,10 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
     if type(spec) not in KINDS:
         raise UnknownOption("kind of job", spec.kind, [kind.model_fields["kind"].default for kind in KINDS])
     try:
+        if is_remote(out) and not isinstance(spec, CaptureSpec | SweepSpec):  # the one streams, the other refuses
+            with made_here(out) as folder:
+                KINDS[type(spec)](spec, folder, models, progress)
+            return out
         return KINDS[type(spec)](spec, out, models, progress)
     except MemoryError:
         models.clear()

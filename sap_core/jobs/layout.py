@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
 from ..errors import OperationFailed
+from ..places import as_place, is_remote
 from ..progress import Progress
 from ..runs.files import plain, read_json, write_json
+
+if TYPE_CHECKING:
+    from ..places import Place
 
 OPEN = ("queued", "running")
 
@@ -28,7 +33,7 @@ class JobStatus:
     state: str  # queued, running, finished, failed or cancelled
     spec: dict[str, Any]
     progress: Progress | None
-    run_path: Path | None
+    run_path: Place | None
     error: str
     submitted: float
     started: float | None
@@ -50,11 +55,15 @@ class JobStatus:
 
 
 class JobFolder:
-    """Paths and small documents under ``<root>/.jobs``."""
+    """Paths and small documents under ``<root>/.jobs``; for a root at an address, in the user's cache on this machine:
+    a queue needs locks, and its worker is here."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | os.PathLike) -> None:
+        self.root = as_place(root)
         self.path = self.root / ".jobs"
+        if is_remote(self.root):
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            self.path = cache / "sap-studio" / "jobs" / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.queue = self.path / "queue"
         self.clients = self.path / "clients"
         self.lock = self.path / "worker.lock"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InvalidInput, OperationFailed
+from ..places import as_place
 from ..progress import Progress, ProgressCallback
 from ..runs.files import read_json, write_json
 from ..runs.store import one_line
@@ -37,7 +38,7 @@ GRACE = 10.0  # seconds a job gets to reach its next step once the worker must e
 
 def serve(root: str | os.PathLike, make_execute: Callable[[], Execute]) -> int:
     """Be the worker of ``root`` until told to end. ``make_execute`` may take its time (it imports the engine)."""
-    files = JobFolder(Path(root))
+    files = JobFolder(root)
     files.make()
     lock = files.hold_lock()
     if lock is None:
@@ -102,7 +103,7 @@ class Worker:
             job = read_json(folder / "job.json")
             if job is None:
                 raise OperationFailed(f"The job file in {folder} can't be read; submit it again.")
-            run = execute(parse_spec(job["spec"]), Path(job["run"]), self._reporter(folder))
+            run = execute(parse_spec(job["spec"]), as_place(job["run"]), self._reporter(folder))
             outcome = {"state": "finished", "run": run or job["run"]}
         except (Cancelled, KeyboardInterrupt) as error:
             outcome = {"state": "cancelled", "error": one_line(error)}

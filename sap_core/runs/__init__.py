@@ -31,6 +31,7 @@ _PLACES = {
     "runs_root": "paths",
     "new_run_path": "paths",
     "check_new_folder": "paths",
+    "check_new_run": "paths",
 }
 
 __all__ = sorted(_PLACES)

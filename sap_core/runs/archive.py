@@ -6,19 +6,30 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, OperationFailed, SapError
+from ..places import file_sizes, is_remote, local_folder, reaching
 from .files import disk_problem
 from .manifest import MANIFEST
 from .paths import check_new_folder, new_run_path, runs_root
+from .publish import publish
 from .reading import Run, open_run
+
+if TYPE_CHECKING:
+    from ..places import Place
 
 
 def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
     """Write a closed run as ``out`` (a zip with one folder in it, named after the run). Written aside, then renamed.
+
+    A run at an address is downloaded once, beside ``out``, which is a file of this machine.
 
     Raises:
         RunProblem: the run can't be opened or is damaged.
@@ -26,16 +37,17 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
         OperationFailed: the disk is full.
     """
     opened = open_run(run, root=root)
-    opened.verify()
-    target = check_new_folder(out)
+    target = check_new_folder(local_folder(out, "An archive"))
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     top = _safe_name(opened.id) or "run"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for path in sorted(opened.path.rglob("*")):
-                if path.is_file():
-                    archive.write(path, f"{top}/{path.relative_to(opened.path).as_posix()}")
+        with (
+            _at_hand(opened, target.parent) as folder,
+            zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            for name in file_sizes(folder):
+                archive.write(folder / name, f"{top}/{name}")
         os.link(temporary, target)  # unlike a rename, never replaces what appeared meanwhile
     except FileExistsError:
         raise InvalidInput(f"Output {target} exists already; choose another.") from None
@@ -44,6 +56,21 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+@contextmanager
+def _at_hand(run: Run, near: Path) -> Iterator[Path]:
+    """The folder of a run, every file checked; of one at an address a copy in ``near`` that is gone afterwards."""
+    if not is_remote(run.path):
+        run.verify()
+        yield run.path
+        return
+    with tempfile.TemporaryDirectory(prefix=".sap-download-", dir=near) as folder:
+        copy = Path(folder) / "run"
+        with reaching(run.path):
+            run.path.fs.get(f"{run.path.path}/", f"{copy}/", recursive=True)
+        open_run(copy).verify()
+        yield copy
 
 
 def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Run:
@@ -61,7 +88,12 @@ def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None
         with zipfile.ZipFile(source) as opened:
             members = _check_members(source, opened)
             folder = runs_root(root)
-            _check_space(folder, sum(info.file_size for info in members.values()))
+            size = sum(info.file_size for info in members.values())
+            if is_remote(folder):
+                with tempfile.TemporaryDirectory(prefix="sap-upload-") as near:
+                    _check_space(Path(near), size)
+                    return _upload(_unpack(opened, members, Path(near)), folder)
+            _check_space(folder, size)
             return _unpack(opened, members, folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, SapError):
@@ -131,6 +163,17 @@ def _unpack(archive: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipIn
         raise disk_problem(error, folder) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _upload(run: Run, folder: Place) -> Run:
+    """Put a checked run under an address; a taken name gets a number."""
+    with reaching(folder):
+        target, number = folder / run.id, 1
+        while target.exists():
+            number += 1
+            target = folder / f"{run.id}-{number}"
+    publish(run.path, target)
+    return open_run(target)
 
 
 def _safe_name(name: str) -> str:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed, RunProblem
-from .files import disk_problem, read_json
+from ..places import as_place, file_sizes, is_remote, reaching
+from .files import disk_problem, file_stamp, read_json
 from .manifest import MANIFEST, WRITER, read_manifest
 from .paths import resolve_run, runs_root
 from .reading import Run, writer_alive
+
+if TYPE_CHECKING:
+    from ..places import Place
+
+AT_ONCE = 16  # runs looked at together where each look is a request over the network
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class RunSummary:
     """One line of the history. ``state`` is finished, cancelled, failed, running, unfinished or damaged."""
 
     id: str
-    path: Path
+    path: Place
     kind: str
     state: str
     created: str
@@ -39,27 +45,37 @@ class RunSummary:
 
 
 def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None) -> list[RunSummary]:
-    """All runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never raised."""
+    """All runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never raised.
+
+    Raises:
+        OperationFailed: the root is an address that can't be reached, or access is denied.
+    """
     folder = runs_root(root)
-    if not folder.is_dir():
-        return []
-    found = []
-    for path in folder.iterdir():
-        if path.name.startswith(".") or not path.is_dir():
-            continue
-        if not ((path / "spec.json").exists() or (path / MANIFEST).exists()):
-            continue
-        summary = describe_run(path)
-        if kind is None or summary.kind == kind:
-            found.append(summary)
+    with reaching(folder):
+        if not folder.is_dir():
+            return []
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if is_remote(folder):
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            summaries = list(pool.map(_if_run, paths))
+    else:
+        summaries = [_if_run(path) for path in paths]
+    found = [run for run in summaries if run is not None and kind in (None, run.kind)]
     return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
 
 
-def describe_run(path: Path) -> RunSummary:
+def _if_run(path: Place) -> RunSummary | None:
+    with reaching(path):
+        is_run = path.is_dir() and ((path / "spec.json").exists() or (path / MANIFEST).exists())
+    return describe_run(path) if is_run else None
+
+
+def describe_run(path: str | os.PathLike) -> RunSummary:
     """The summary of one folder, from its small documents alone."""
+    path = as_place(path)
     problem, size, spec = "", 0, {}
     try:
-        spec, manifest, size = _closed(str(path), _stamp(path / "spec.json"), _stamp(path / MANIFEST))
+        spec, manifest, size = _closed(str(path), file_stamp(path / "spec.json"), file_stamp(path / MANIFEST))
         run = Run(path, spec, manifest)
         state = run.state
     except RunProblem as error:
@@ -82,13 +98,16 @@ def describe_run(path: Path) -> RunSummary:
 
 
 def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> None:
-    """Remove a run folder, whatever its state, except while it is being written.
+    """Remove a run, whatever its state, except while it is being written.
 
     Raises:
         RunProblem: missing, not a run, or still being written.
         OperationFailed: the system refuses.
     """
     path = check_deletable(run, root=root)
+    if is_remote(path):
+        remove_run(path)
+        return
     doomed = path.with_name(f".deleted-{path.name}-{uuid.uuid4().hex[:6]}")
     try:
         path.rename(doomed)  # gone for every reader at once; the files follow
@@ -100,13 +119,29 @@ def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None)
         raise OperationFailed(str(problem).replace("Can't write", "Can't delete")) from error
 
 
-def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
+def remove_run(path: Place) -> None:
+    """Remove what is at a path. At an address, where nothing can be moved aside first: the manifest, so that nobody
+    takes the rest for a finished run; then the rest; the spec last, so that what an interruption leaves is still listed
+    and can be deleted again."""
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    names = set(file_sizes(path))
+    first, last = names & {MANIFEST}, names & {"spec.json"}
+    with reaching(path):
+        for part in (first, names - first - last, last):
+            if part:
+                path.fs.rm([f"{path.path}/{name}" for name in sorted(part)])
+
+
+def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Place:
     """The folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
     path = resolve_run(run, root)
-    if not path.is_dir():
-        raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
-    if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
-        raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
+    with reaching(path):
+        if not path.is_dir():
+            raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
+        if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
+            raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
     if not (path / MANIFEST).exists() and (path / WRITER).exists() and writer_alive(path):
         raise RunProblem(f"Run {path} is still being written; cancel it first, then delete it.")
     return path
@@ -115,7 +150,7 @@ def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = 
 @lru_cache(maxsize=4096)
 def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | None, int]:
     """Spec, manifest without its file list, and bytes; remembered as long as both files stay as they are."""
-    folder = Path(path)
+    folder = as_place(path)
     spec = read_json(folder / "spec.json")
     manifest = read_manifest(folder)
     if not isinstance(spec, dict):
@@ -124,11 +159,3 @@ def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | Non
         return spec, None, 0
     size = sum(entry[0] for entry in manifest["files"].values())
     return spec, {key: value for key, value in manifest.items() if key != "files"}, size
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-        return stat.st_mtime_ns, stat.st_size
-    except OSError:
-        return (0, 0)

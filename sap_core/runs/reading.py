@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from ..errors import RunProblem
+from ..places import is_remote, reaching
 from .files import read_json
 from .manifest import META, WRITER, check_files, read_manifest
 from .paths import resolve_run, runs_root
@@ -19,9 +21,13 @@ from .paths import resolve_run, runs_root
 if TYPE_CHECKING:
     import xarray as xr
 
+    from ..places import Place
+
+ALIVE_SECONDS = 600  # a run that another machine writes counts as alive for so long after its last sign of life
+
 
 def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os.PathLike | None = None) -> Run:
-    """Open a run by its folder or by its id under the root.
+    """Open a run by its folder, its address, or its id under the root.
 
     A closed run is checked against its manifest: every file there, with its size, the documents with their hash
     (`Run.verify` hashes everything). ``unfinished=True`` also opens a folder that is still being written, or whose
@@ -29,17 +35,19 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
 
     Raises:
         RunProblem: missing, not a run, unfinished, truncated, or made by a newer version.
+        OperationFailed: an address that can't be reached, or access is denied.
     """
     path = resolve_run(run, root)
-    if not path.is_dir():
-        known = [item.name for item in runs_root(root).glob("[!.]*") if item.is_dir()]
-        close = difflib.get_close_matches(Path(run).name, known, n=1, cutoff=0.8)
+    with reaching(path):
+        there = path.is_dir()
+    if not there:
+        close = difflib.get_close_matches(PurePath(str(run)).name, _ids(path, root), n=1, cutoff=0.8)
         guess = f" Did you mean {close[0]}?" if close else " `sap runs list` shows the runs."
         raise RunProblem(f"Run {run} does not exist.{guess}")
     manifest = read_manifest(path)
     spec = read_json(path / "spec.json")
     if manifest is None:
-        if not (path / "spec.json").exists():
+        if spec is None and not (path / "spec.json").exists():
             raise RunProblem(f"{path} is not a run folder: it has neither spec.json nor manifest.json.")
         if not unfinished:
             alive = writer_alive(path)
@@ -55,7 +63,7 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
 class Run:
     """One run folder, read. Its ``spec`` is a plain dict; `sap_core.specs.parse_spec` makes it an object again."""
 
-    def __init__(self, path: Path, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
+    def __init__(self, path: Place, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
         self.path = path
         self.spec = spec
         self.manifest = manifest
@@ -136,24 +144,56 @@ class Run:
     def _open_trajectories(self) -> list[xr.Dataset]:
         from ..trajectory.store import open_trajectory
 
-        stores = sorted((self.path / "trajectory").glob("*.zarr"), key=lambda store: int(store.stem))
+        folder = self.path / "trajectory"
+        with reaching(folder):
+            found = [store for store in folder.iterdir() if store.suffix == ".zarr"] if folder.exists() else []
+        stores = sorted(found, key=lambda store: int(store.stem))
         if not stores:
             raise RunProblem(f"Run {self.path} ({self.kind}, {self.state}) has no trajectory; open a capture run.")
         return [open_trajectory(store) for store in stores]
 
 
-def _time_of(path: Path) -> str:
+def _ids(path: Place, root: str | os.PathLike | None) -> list[str]:
+    """Names that may have been meant: the runs under the root, where that can be read."""
+    folder = runs_root(root)
+    if is_remote(path) and path.parent != folder:
+        return []
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        return [item.name for item in folder.iterdir() if not item.name.startswith(".") and item.is_dir()]
     except OSError:
-        return ""
+        return []
 
 
-def writer_alive(path: Path) -> bool:
-    """Whether the process that began writing this folder still lives."""
+def _time_of(path: Place) -> str:
+    moment = _modified(path)
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else ""
+
+
+def _modified(path: Place) -> float:
+    """When a file was last written, seconds since 1970; 0 where there is none."""
+    try:
+        with reaching(path):
+            return path.stat().st_mtime if not is_remote(path) or path.exists() else 0.0
+    except OSError:
+        return 0.0
+
+
+def this_machine() -> str:
+    """The name by which writers on one machine know each other."""
+    return socket.gethostname()
+
+
+def writer_alive(path: Place) -> bool:
+    """Whether the process that began writing this run still lives.
+
+    Of one on another machine only its traces are seen: it counts as alive for `ALIVE_SECONDS` after it wrote.
+    """
     writer = read_json(path / WRITER)
     if not isinstance(writer, dict):
         return False
+    if writer.get("host", this_machine()) != this_machine():
+        last = max(_modified(path / name) for name in (WRITER, "trajectory/0.zarr/zarr.json"))
+        return datetime.now(UTC).timestamp() - last < ALIVE_SECONDS
     try:
         return abs(psutil.Process(writer["pid"]).create_time() - writer["process_created"]) < 1
     except (psutil.Error, KeyError, TypeError):
@@ -179,7 +219,7 @@ def default_name(spec: dict[str, Any]) -> str:
     if kind == "export":
         return f"{PurePath(str(spec.get('run'))).name} to {spec.get('out')}"
     if kind == "push":
-        return f"{Path(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
+        return f"{PurePath(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
     if kind == "sweep":
         return f"{model}: {spec.get('preset') or ', '.join(spec.get('methods') or ())} sweep"
     return str(kind)

@@ -6,17 +6,21 @@ import os
 import shutil
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from ..errors import Cancelled, InvalidInput, OperationFailed
+from ..places import is_remote, reaching
 from ..specs import Spec
-from .files import FULL, disk_problem, read_json, write_json
+from .files import FULL, disk_problem, json_text, read_json, write_json
+from .listing import remove_run
 from .manifest import MANIFEST, SCHEMA, WRITER, list_files, versions
-from .paths import check_new_folder, new_run_path
-from .reading import Run, open_run
+from .paths import check_new_run, new_run_path
+from .reading import Run, open_run, this_machine
+
+if TYPE_CHECKING:
+    from ..places import Place
 
 __all__ = ["Run", "RunWriter", "create_run", "open_run"]
 
@@ -26,16 +30,19 @@ def create_run(
 ) -> RunWriter:
     """Make a run folder and write its spec; use the result as a context manager.
 
-    ``out`` is the folder to make; without it the run gets an id of its own under ``root`` (see `runs_root`).
+    ``out`` is the folder or address to make; without it the run gets an id of its own under ``root`` (see `runs_root`).
     Validate the input before calling this, so that a refused input writes nothing. Leaving the context closes the run:
     normally as finished, on `Cancelled` or Ctrl-C as cancelled, on any other exception as failed (its message in
     result.json). On `InvalidInput` the folder is removed.
 
     Raises:
         InvalidInput: ``out`` exists already or can't be written.
-        OperationFailed: the disk is full.
+        OperationFailed: the disk is full, or an address can't be written.
     """
-    path = check_new_folder(out if out is not None else new_run_path(kind, root))
+    path = check_new_run(out if out is not None else new_run_path(kind, root))
+    if is_remote(path):
+        _claim(path, spec)
+        return RunWriter(path, kind, spec)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
@@ -50,10 +57,23 @@ def create_run(
         raise
 
 
-class RunWriter:
-    """An open run folder. ``path`` is the folder, ``id`` its name."""
+def _claim(path: Place, spec: Spec) -> None:
+    """Write the spec where nothing is: what making a folder is elsewhere. S3 refuses the second of two at once."""
+    target = path / "spec.json"
+    try:
+        with reaching(path):
+            try:
+                path.fs.pipe_file(target.path, json_text(spec).encode(), mode="create")
+            except FileExistsError:
+                raise InvalidInput(f"Output {path} exists already; choose another, or remove it first.") from None
+    except NotImplementedError:  # a store that can't tell; ids of our own are random anyway
+        write_json(target, spec)
 
-    def __init__(self, path: Path, kind: str, spec: Spec) -> None:
+
+class RunWriter:
+    """An open run folder. ``path`` is the folder or address, ``id`` its name."""
+
+    def __init__(self, path: Place, kind: str, spec: Spec) -> None:
         self.path = path
         self.id = path.name
         self.kind = kind
@@ -69,15 +89,17 @@ class RunWriter:
                 "id": self.id,
                 "kind": kind,
                 "created": self.created,
+                "host": this_machine(),
                 "pid": me.pid,
                 "process_created": me.create_time(),
             },
         )
 
-    def write_json(self, name: str, document: Any) -> Path:
+    def write_json(self, name: str, document: Any) -> Place:
         """Write one JSON artefact, whole or not at all. Raises OperationFailed when the disk is full."""
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not is_remote(self.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, document)
         return target
 
@@ -110,7 +132,7 @@ class RunWriter:
             },
         )
         self.closed = True
-        (self.path / WRITER).unlink(missing_ok=True)
+        self._nobody_writes()
         return open_run(self.path)
 
     def __enter__(self) -> RunWriter:
@@ -122,7 +144,7 @@ class RunWriter:
         if error is None:
             self.finish()
         elif isinstance(error, InvalidInput):
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove_run(self.path)
         elif isinstance(error, (Cancelled, KeyboardInterrupt)):
             self._close_quietly("cancelled", None)
         else:
@@ -138,7 +160,15 @@ class RunWriter:
         try:
             self.finish(result, state=state)
         except (OperationFailed, OSError):
-            (self.path / WRITER).unlink(missing_ok=True)  # nobody writes here any more
+            self._nobody_writes()
+
+    def _nobody_writes(self) -> None:
+        """Take the writer's sign away; one that can't be reached any more goes stale by itself."""
+        try:
+            with reaching(self.path):
+                (self.path / WRITER).unlink(missing_ok=True)
+        except OperationFailed:
+            return
 
 
 def one_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..places import local_folder
 from ..runs.files import plain, read_json, write_json
 from ..runs.manifest import MANIFEST
 from ..runs.store import RunWriter, disk_problem
@@ -36,7 +37,7 @@ class SweepFolder:
     """The folder of one sweep; `claim` it to write."""
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = local_folder(path, "A sweep, which is resumed where it lies,")
         self._lock: Any = None
 
     @contextlib.contextmanager

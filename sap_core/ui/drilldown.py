@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from typing import TYPE_CHECKING
+
 import numpy as np
 import streamlit as st
 
@@ -13,6 +16,9 @@ from ..trajectory.accuracy import is_sampled, rounding
 from . import results, work
 from .figure import draw
 from .picks import Selection
+
+if TYPE_CHECKING:
+    from ..places import Place
 
 SAME = 1e-5  # the largest rounding difference of shares that are stored as they were computed
 
@@ -36,7 +42,7 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
                 st.rerun()
         work.watch("attention_map")
         return
-    attention = np.load(path)
+    attention = np.load(io.BytesIO(path.read_bytes()))
     words = [printable(view.piece(max(step - 1, 0), place)) for place in range(view.positions)]
     draw(attention_figure(attention, words), key="map", alt=f"Attention map at step {step}, {view.label}")
     trajectory = run.trajectories[pick.sample]
@@ -58,10 +64,10 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
         )
 
 
-def _computed(spec: AttentionMapSpec) -> str | None:
+def _computed(spec: AttentionMapSpec) -> Place | None:
     """The file of an earlier computation of the same map."""
     wanted = spec.model_dump(mode="json")
     for run in results.runs_of("attention_map", states=("finished",)):
         if results.run_at(run.path).spec == wanted:
-            return str(run.path / "map.npy")
+            return run.path / "map.npy"
     return None

@@ -12,6 +12,7 @@ import streamlit as st
 
 from ..errors import SapError
 from ..jobs.layout import JobStatus
+from ..places import is_remote
 from ..runs import RunSummary
 from ..runs.paths import runs_root
 from ..specs import ExportSpec, PushSpec
@@ -24,8 +25,9 @@ LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this 
 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
     """Where to and how; None while no folder is named."""
+    near = Path.cwd() if is_remote(runs_root()) else runs_root().parent
     out = st.text_input(
-        "Folder to write", str(runs_root().parent / "exports" / source.id.replace("prune", "pruned")),
+        "Folder to write", str(near / "exports" / source.id.replace("prune", "pruned")),
         key=f"out_{source.id}",
         help="On the machine the studio runs on. It must not exist yet, unless overwriting is allowed.",
     )  # fmt: skip

@@ -15,8 +15,10 @@ import streamlit as st
 from ..errors import SapError
 from ..models.duration import machine_pace, step_flops
 from ..models.info import ModelInfo, inspect_model
+from ..places import as_place, is_remote
 from ..plots.view import View, make_view
 from ..runs import Run, RunSummary, list_runs, open_run
+from ..runs.files import file_stamp
 from ..sinks.compare import Comparison, compare_runs
 from ..sinks.instability import head_components, score_heads
 from ..sinks.rules import find_sinks
@@ -26,20 +28,16 @@ from ..sweeps.measured import measured_plans
 from ..sweeps.measured import stamp as plans_stamp
 from ..trajectory.access import visibility
 
-Stamp = tuple[int, ...]
+Stamp = tuple[int | str, ...]
 
 
 def stamp(path: str | Path) -> Stamp:
     """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
-    path = Path(path)
-    found = []
-    for name in ("manifest.json", "trajectory/0.zarr/zarr.json", "result.json"):
-        try:
-            state = (path / name).stat()
-            found += [state.st_mtime_ns, state.st_size]
-        except OSError:
-            found += [0, 0]
-    return tuple(found)
+    path = as_place(path)
+    closed = file_stamp(path / "manifest.json")
+    if any(closed) and is_remote(path):  # a closed run does not change, and every look is a request
+        return closed
+    return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
 
 def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:

@@ -1,0 +1,44 @@
+"""A run made in a folder of this machine, put at an address when it is closed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..places import file_sizes, reaching
+from .manifest import MANIFEST
+from .paths import check_new_run
+
+if TYPE_CHECKING:
+    from ..places import Place
+
+
+def publish(folder: Path, target: Place) -> None:
+    """Copy a closed run to an address, its manifest last: until then it is unfinished there.
+
+    Raises:
+        OperationFailed: the address can't be reached or written.
+    """
+    names = [name for name in file_sizes(folder) if name != MANIFEST]
+    with reaching(target):
+        target.fs.put([str(folder / name) for name in names], [f"{target.path}/{name}" for name in names])
+        target.fs.put_file(str(folder / MANIFEST), f"{target.path}/{MANIFEST}")
+
+
+@contextmanager
+def made_here(target: Place) -> Iterator[Path]:
+    """A folder to make a run in; what was closed there, whole or not, is put at ``target`` afterwards.
+
+    For work that renames folders or maps files, which an object store does not know. Raises as `check_new_run`.
+    """
+    check_new_run(target)
+    with tempfile.TemporaryDirectory(prefix="sap-run-") as near:
+        folder = Path(near) / target.name
+        try:
+            yield folder
+        finally:
+            if (folder / MANIFEST).exists():
+                publish(folder, target)
