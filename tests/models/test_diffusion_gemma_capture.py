@@ -65,6 +65,16 @@ def test_recorded_rows_are_those_of_the_canvas(model) -> None:
     assert received[3][:, 1, :, 0].all() and not received[3][:, 0, :, 0].any()
 
 
+def test_recording_changes_no_logit(model) -> None:
+    ids = torch.randint(3, 90, (2, 14), generator=torch.Generator().manual_seed(0))
+    plain = model.logits(ids)
+    with record_attention(model) as recorder:
+        assert torch.equal(model.logits(ids), plain)
+        received = recorder.collect().received
+    assert received.shape == (2, 2, 4, 14)
+    torch.testing.assert_close(received.sum(-1), torch.ones(2, 2, 4))
+
+
 def test_padding_before_a_shorter_prompt_receives_nothing(model) -> None:
     prompts = [PROMPTS[0], "w6 w7"]
     spec = CaptureSpec.build(model="m", length=13, steps=3, seed=1)

@@ -10,13 +10,14 @@ import torch
 from conftest import save_word_tokenizer
 from safetensors.torch import load_file, save_file
 
+from sap_core.capture import record_attention
 from sap_core.errors import ModelProblem
 from sap_core.models import inspect_model, load_model
 from sap_core.samplers import build_canvas, sample
 from sap_core.specs import CaptureSpec
 
 IDS = torch.randint(3, 96, (2, 10), generator=torch.Generator().manual_seed(0))
-CONFIGURATION = '''
+CONFIGURATION = """
 from transformers import PretrainedConfig
 
 class ToyConfig(PretrainedConfig):
@@ -26,8 +27,8 @@ class ToyConfig(PretrainedConfig):
         self.vocab_size, self.hidden_size = vocab_size, hidden_size
         self.num_hidden_layers, self.num_attention_heads = num_hidden_layers, num_attention_heads
         super().__init__(**kwargs)
-'''
-MODELING = '''
+"""
+MODELING = """
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -75,7 +76,7 @@ class ToyForMaskedDiffusion(PreTrainedModel):
         for block in self.blocks:
             x = block(x, mask)
         return (self.head(x),)
-'''
+"""
 
 
 @pytest.fixture
@@ -126,6 +127,19 @@ def test_with_consent_it_computes_what_its_code_says(folder: Path) -> None:
     pad, ones = torch.zeros(2, 3, dtype=torch.long), torch.ones_like(IDS)
     padded = model.logits(torch.cat([IDS, pad], 1), torch.cat([ones, pad], 1))
     torch.testing.assert_close(padded[:, :-3], model.logits(IDS), atol=1e-5, rtol=1e-5)
+
+
+def test_recording_its_attention_changes_nothing(folder: Path) -> None:
+    model = load_model(str(folder), device="cpu", trust_remote_code=True)
+    pad, ones = torch.zeros(2, 3, dtype=torch.long), torch.ones_like(IDS)
+    found = []
+    for ids, mask in ((IDS, None), (torch.cat([pad, IDS], 1), torch.cat([pad, ones], 1))):
+        plain = model.logits(ids, mask)
+        with record_attention(model) as recorder:
+            assert torch.equal(model.logits(ids, mask), plain)
+            found.append(recorder.collect().received)
+    assert not found[1][..., :3].any()
+    torch.testing.assert_close(found[1][..., 3:], found[0], atol=1e-6, rtol=1e-5)
 
 
 def test_it_samples_and_saves(folder: Path, tmp_path: Path) -> None:
