@@ -66,7 +66,10 @@ class _Board:
             self.running.pop(task.id, None)
             self.done += event.kind == "finished"
         message = {"finished": "", "failed": f" failed: {event.error}", "lost": f" again: {event.error}"}
-        text = f"{task.id}{message.get(event.kind, '')}" if task is not None else "waiting for workers"
+        if task is not None:
+            text = f"{task.id}{message.get(event.kind, '')}"
+        else:
+            text = ", ".join(self.running) or "waiting for workers"
         self.progress(Progress("sweep", self.done, self.total, text, {"running": dict(self.running)}))
 
 

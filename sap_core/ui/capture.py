@@ -139,6 +139,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
     fits = need["total"] < free
+    taken, basis = _time_needed(info, spec, steps)
     with st.container(border=True):
         st.markdown("**Before it runs**")
         st.dataframe(
@@ -148,11 +149,12 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
                 {"what": "in memory at once", "needs": size(need["total"])},
                 {"what": "free on this machine", "needs": size(free)},
                 {"what": "on disk afterwards, at most", "needs": size(need["trajectory"])},
-                {"what": "time, about", "needs": _time_needed(info, spec, steps)},
+                {"what": "time, about", "needs": taken},
             ],
             hide_index=True,
             alt="Memory and time estimate",
         )
+        st.caption(basis)
         if not fits:
             st.error(
                 f"Does not fit: {size(need['total'])} are needed and {size(free)} are free. "
@@ -161,18 +163,19 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     return fits
 
 
-def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> str:
-    """In words, with what it rests on: earlier captures here, or a probe of the processor."""
+def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, str]:
+    """The time, and the sentence on what it rests on: earlier captures here, or a probe of the processor."""
     asked = {"length": spec.length, "batch": len(spec.prompts), "guidance": spec.guidance > 0}
     flops = step_flops(info, **asked)
     known = results.paces(info.objective, spec.device)
     own = [pace for model, pace in known if model == spec.model] or [pace for _, pace in known]
     seconds = estimate_seconds(flops, steps, own)
     if seconds is not None:
-        return f"{duration(seconds)} (as in {len(own)} earlier run{'s' if len(own) > 1 else ''})"
+        return duration(seconds), f"Time by the pace of {len(own)} earlier run{'s' if len(own) > 1 else ''}."
     if spec.device not in ("auto", "cpu"):
-        return "not known before the first run there"
-    return f"{duration(estimate_seconds(flops, steps, [results.probed_pace()]))} on the processor (rough)"
+        return "–", "How long it takes there is known after the first run."
+    probed = duration(estimate_seconds(flops, steps, [results.probed_pace()]))
+    return probed, "Time is rough: from a probe of the processor; it gets better with the first run."
 
 
 def live(status: JobStatus) -> None:

@@ -24,6 +24,10 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
     """Everything that is known before anything is touched."""
     totals, layers = plan.totals(), plan.per_layer()
     st.subheader("The plan", anchor=False)
+    if plan.pending and not totals["zeros"]:  # a search: there is nothing to draw before it has searched
+        st.info(f"Decided when it starts: {plan.pending}.")
+        st.caption(f"**Protected:** {_protected(plan, info)}")
+        return
     first, second, third = st.columns(3)
     if plan.method == "heads":
         first.metric("Heads removed", f"{totals['heads']} of {info.layers * info.heads}", border=True)
@@ -123,7 +127,7 @@ def _protected(plan: PruningPlan, info: ModelInfo) -> str:
         f"of {count(info.parameters)} parameters"
     ]
     untouched = [str(layer) for layer, share in plan.per_layer()[["layer", "sparsity"]].values.tolist() if share == 0]
-    if untouched:
+    if untouched and plan.totals()["zeros"]:
         kept.append(f"all of layer {', '.join(str(int(float(layer))) for layer in untouched)}")
     if plan.method == "heads":
         kept.append("the last head of every layer")

@@ -79,6 +79,9 @@ def chart(model: str, info: ModelInfo, cost: Axis, quality: Axis, running: bool)
 
 def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
     plans = results.measured_of(model)
+    if plans.empty:
+        st.info("The sweep has not measured a plan yet; points appear here as they come.")
+        return
     plans = plans.assign(
         megabytes=plans["memory"].astype(float) / 2**20,
         method=[METHODS[name].title if name in METHODS else name for name in plans["method"]],
