@@ -253,6 +253,7 @@ class EvaluateSpec(ModelOptions):
     samples: int = Field(32, ge=1, description="texts")
     draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
     tasks: bool = Field(True, description="score the demo corpus' three tasks where the tokenizer is the demo's")
+    generate: int = Field(8, ge=0, description="texts each model goes on with: how varied, how far both agree; 0: none")
     seed: int = 0
 
 

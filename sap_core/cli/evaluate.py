@@ -25,6 +25,10 @@ def evaluate(
     tasks: Annotated[
         bool | None, typer.Option(help="Score the demo's three tasks where the model knows them.", show_default="tasks")
     ] = None,
+    generate: Annotated[
+        int | None,
+        typer.Option(help="Texts each model goes on with, to see how varied and alike they write.", show_default="8"),
+    ] = None,
     seed: opt.Seed = None,
     dtype: opt.Dtype = None,
     device: opt.Device = None,
@@ -43,6 +47,7 @@ def evaluate(
             samples=samples,
             draws=draws,
             tasks=tasks,
+            generate=generate,
             seed=seed,
             dtype=dtype,
             device=device,
@@ -73,15 +78,25 @@ def lines(document: dict[str, Any]) -> list[str]:
         for task in tasks:
             if task != "infilling":
                 add(f"{group}{task} right ± SE", lambda found, g=group, t=task: _task(found, g, t))
+    for n in (1, 2, 3) if document.get("generation") else ():
+        add(f"distinct-{n}", lambda found, n=n: cell(found["generation"][f"distinct_{n}"]))
     add("tokens/s", lambda found: cell(found["tokens_per_second"]))
+    add("seconds per generation", lambda found: cell(found["seconds"]))
+    add("peak memory", lambda found: size(found["peak_memory"]))
     add("parameters", lambda found: f"{found['parameters']:,}")
     add("non-zero parameters", lambda found: f"{found['nonzero_parameters']:,}")
     add("weights", lambda found: size(found["bytes"]))
+    add("zeros per layer", lambda found: " ".join(f"{row['sparsity']:.0%}" for row in found["layers"]))
     shown = table(rows, {"measure": "", **{side: side for side in sides}})
     shown = shown[2:] if len(sides) == 1 else shown
     if document.get("difference"):
         shown.append("")
         shown.append(f"Model minus baseline (paired): {_pm(document['difference'], 'nats_per_token')} nats/token")
+        ratios = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in document["ratios"].items())
+        shown.append(f"Model over baseline: {ratios}")
+    if document.get("agreement"):
+        found = document["agreement"]
+        shown.append(f"Same tokens as the baseline: {found['same_tokens']:.1%} of {found['texts']} texts")
     return shown
 
 

@@ -29,6 +29,17 @@ def model_size(model: LoadedModel) -> dict[str, int]:
     }
 
 
+def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
+    """Per layer {"layer", "weights", "zeros", "sparsity"}: what is really in its prunable matrices, counted."""
+    rows = []
+    for layer in range(len(model.blocks)):
+        weights = [linear.weight for linear in model.linears(layer).values()]
+        size = sum(weight.numel() for weight in weights)
+        zeros = size - sum(int(torch.count_nonzero(weight)) for weight in weights)
+        rows.append({"layer": layer, "weights": size, "zeros": zeros, "sparsity": zeros / size if size else 0.0})
+    return rows
+
+
 def generation_speed(
     models: list[LoadedModel], *, repeats: int = _REPEATS, progress: ProgressCallback = silent
 ) -> list[dict[str, Any]]:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import EvaluateSpec
-from .cost import generation_speed, model_size
+from .cost import generation_speed, layer_sparsity, model_size
+from .generation import agreement, continuations, variety
 from .likelihood import Losses, text_likelihood
+from .memory import peak_memory
 from .tasks import knows_stories, task_scores
 from .texts import TextRow, check_text_file, file_rows, story_rows
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
+
+RATIOS = ("tokens_per_second", "seconds", "peak_memory", "parameters", "nonzero_parameters", "bytes")
 
 
 def evaluate(
@@ -25,17 +29,18 @@ def evaluate(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Likelihood with standard error, task scores, speed and size of ``model``.
+    """Likelihood with standard error, task scores, what it writes, speed, memory and size of ``model``.
 
     With a ``baseline``: the same of it, the paired difference of the likelihoods (same texts, same masks) with its
-    standard error, and ratios of cost from runs that take turns. ``text``: a text file; without it, held-out stories.
-    Further fields are those of `EvaluateSpec`: samples, draws, tasks, seed, dtype, device ...
+    standard error, how far both write the same, and ratios of cost from runs that take turns. ``text``: a text file;
+    without it, held-out stories. Further fields are those of `EvaluateSpec`: samples, draws, tasks, seed, device ...
 
     Returns:
-        {"model", "likelihood", "tasks", "tokens_per_second", "seconds", "parameters", "nonzero_parameters", "bytes"},
-        and with a baseline "baseline" (the same keys), "difference" (nats_per_token, standard_error) and "ratios"
-        (model to baseline: tokens_per_second, nonzero_parameters, bytes). "tasks" is None where the model does not
-        know the corpus or they were not asked for.
+        {"model", "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
+        "seconds" of one whole generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros
+        and sparsity found in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference"
+        (nats_per_token, standard_error), "agreement" (share of equal tokens and texts) and "ratios" (model to
+        baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
 
     Raises:
         InvalidInput: a file or a model that can't be used; a baseline with another tokenizer or objective.
@@ -59,15 +64,18 @@ def evaluate(
     documents = [
         _document(m, loss, speed, spec, progress) for m, loss, speed in zip(models, losses, speeds, strict=True)
     ]
+    written = [continuations(m, r[: spec.generate]) for m, r in zip(models, rows, strict=True)] if spec.generate else []
+    for document, texts in zip(documents, written, strict=False):
+        document["generation"] = variety(texts)
     result = documents[0]
     if len(documents) == 2:
         result["baseline"] = documents[1]
         result["difference"] = losses[0].minus(losses[1])
         result["ratios"] = {
-            key: result[key] / documents[1][key]
-            for key in ("tokens_per_second", "parameters", "nonzero_parameters", "bytes")
-            if result[key] is not None and documents[1][key]
+            key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
         }
+        if written:
+            result["agreement"] = agreement(*written)
     return result
 
 
@@ -106,9 +114,12 @@ def _document(
         "objective": model.info.objective,
         "likelihood": losses.summary(),
         "tasks": tasks,
+        "generation": None,
         "tokens_per_second": speed.get("tokens_per_second"),
         "seconds": speed.get("seconds"),
+        "peak_memory": peak_memory(model),
         **model_size(model),
+        "layers": layer_sparsity(model),
     }
 
 

@@ -1,0 +1,53 @@
+"""What models write, what they hold in memory, and what is really in their weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sap_core.evaluation.cost import layer_sparsity
+from sap_core.evaluation.generation import agreement, continuations, variety
+from sap_core.evaluation.memory import peak_memory
+from sap_core.evaluation.texts import TextRow
+from sap_core.models import load_model
+from sap_core.pruning import prune
+
+
+def test_variety_and_agreement_by_hand():
+    found = variety([[1, 2, 1, 2], [1, 2]])
+    assert (found["texts"], found["tokens"]) == (2, 6)
+    assert found["distinct_1"] == 2 / 6 and found["distinct_2"] == 2 / 4 and found["distinct_3"] == 1.0
+    assert variety([[]])["distinct_1"] is None
+    same = agreement([[1, 2, 3], [4]], [[1, 9, 3, 5], [4]])
+    assert same == {"same_tokens": 3 / 5, "same_texts": 0.5, "texts": 2}
+
+
+@pytest.mark.parametrize("kind", ["tiny_diffusion", "tiny_causal"])
+def test_a_model_agrees_with_itself_and_not_with_a_ruin(request, kind):
+    import numpy as np
+
+    model = load_model(str(request.getfixturevalue(kind)))
+    rows = [TextRow(np.arange(5 + i, 25 + i), np.ones(20, bool), 20) for i in range(2)]
+    mine = continuations(model, rows)
+    assert agreement(mine, continuations(model, rows))["same_texts"] == 1.0 and max(map(len, mine)) > 8
+    ruin = prune(model, method="random", sparsity=0.9).model
+    assert agreement(mine, continuations(ruin, rows))["same_tokens"] < 0.5
+
+
+def test_memory_counts_weights_and_what_a_pass_holds(tiny_diffusion):
+    model = load_model(str(tiny_diffusion))
+    weights = sum(p.numel() * 4 for p in model.module.parameters())
+    logits = 64 * 96 * 4
+    assert peak_memory(model) == peak_memory(model) > weights + logits
+    small = prune(model, method="magnitude", pattern="channels", sparsity=0.5)
+    assert peak_memory(model) - peak_memory(small.model) >= 3 * 3 * 32 * 32 * 4
+
+
+def test_sparsity_is_counted_in_the_weights(tiny_diffusion):
+    pruned = prune(str(tiny_diffusion), method="magnitude", sparsity=0.5, allocation="ramp").model
+    pruned.module.model.layers[2].mlp.up_proj.weight.data.zero_()
+    for row in layer_sparsity(pruned):
+        weights = torch.cat([m.weight.flatten() for m in pruned.linears(row["layer"]).values()])
+        assert row["zeros"] == int((weights == 0).sum()) and row["sparsity"] == row["zeros"] / len(weights)
+    shares = [row["sparsity"] for row in layer_sparsity(pruned)]
+    assert shares[0] > shares[1] and shares[2] > 0.5
