@@ -125,6 +125,7 @@ def _hub_source(ref: str) -> Source:
         except EntryNotFoundError:
             return None
 
+    _ask_hub(ref, lambda: _check_reachable(ref))
     config = _ask_hub(ref, lambda: fetch("config.json"))
     if config is None:
         raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
@@ -146,6 +147,25 @@ def _hub_source(ref: str) -> Source:
         )
         cached = None
     return Source(ref, cached, read_config(config), tensors, _tokenizer_facts(folder))
+
+
+def _check_reachable(ref: str) -> None:
+    """Knocks once: the Hub's own client tries again for half a minute before it says that nobody is there.
+
+    Raises:
+        ConnectionError: no answer.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(ref, "config.json"), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(ref, "config.json"), timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except HfHubHTTPError:
+        return  # an answer, whatever it is; who asks for the file gets it again
+    except Exception as error:  # of whichever HTTP library the client uses
+        raise ConnectionError(str(error) or type(error).__name__) from None
 
 
 def _ask_hub(ref: str, ask: Any) -> Any:

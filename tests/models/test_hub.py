@@ -41,6 +41,17 @@ def test_offline_and_not_cached(cache: Path) -> None:
         inspect_model("somebody/other")
 
 
+def test_nobody_there_is_told_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("[Errno 111] Connection refused")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: pytest.fail("it would try for long"))
+    with pytest.raises(ModelProblem, match=r"can't be asked for it \(\[Errno 111\] Connection refused\)"):
+        inspect_model("somebody/other")
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
