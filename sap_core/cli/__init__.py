@@ -15,7 +15,7 @@ import typer
 
 from .._version import __version__
 from ..errors import Cancelled, InvalidInput, SapError
-from . import capture, evaluate, figures, look, models, prune, push, runs, studio, sweep
+from . import capture, elastic, evaluate, figures, look, models, prune, push, runs, studio, sweep, tradeoff
 
 UsageError = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
 
@@ -44,7 +44,7 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, look, figures, prune, push, evaluate, sweep, runs):
+for room in (studio, models, capture, look, figures, prune, elastic, push, evaluate, sweep, tradeoff, runs):
     room.register(app)
 
 

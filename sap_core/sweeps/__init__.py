@@ -12,6 +12,9 @@ _HOME = {
     "summarise": "table",
     "paired_difference": "table",
     "frontier": "tradeoff",
+    "best_plans": "tradeoff",
+    "measured_plans": "measured",
+    "predict_loss": "predict",
 }
 __all__ = sorted(_HOME)
 

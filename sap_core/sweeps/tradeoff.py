@@ -20,3 +20,13 @@ def frontier(table: pd.DataFrame, cost: str = "nonzero_parameters", loss: str = 
         if point[1] < best[1] or point == best:
             keep[i], best = True, point
     return taking_part[keep]
+
+
+def best_plans(plans: pd.DataFrame, cost: str, more_is_better: bool = False, quality: str = "loss") -> pd.DataFrame:
+    """The rows of a table of `measured_plans` that no other beats, by ``cost``; a quality other than the loss is a
+    score, of which more is better."""
+    signed = plans.assign(
+        _cost=pd.to_numeric(plans[cost], errors="coerce") * (-1 if more_is_better else 1),
+        _loss=pd.to_numeric(plans[quality], errors="coerce") * (1 if quality == "loss" else -1),
+    )
+    return plans.loc[frontier(signed, "_cost", "_loss").index]

@@ -11,7 +11,7 @@ from ..models.info import ModelInfo
 from ..plots.tradeoff import Axis, tradeoff
 from ..pruning.methods import METHODS
 from ..sweeps.measured import TASK
-from ..sweeps.tradeoff import frontier
+from ..sweeps.tradeoff import best_plans
 from . import results
 from .address import address_choice, choose, remember
 from .figure import draw
@@ -92,7 +92,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
     if points.empty:
         st.info(f"No plan has a value for {cost.title.split(' (')[0]} yet; a sweep that times generation gives it.")
         return
-    best = _best(points, cost, quality)
+    best = best_plans(points, cost.column, cost.high, quality.column)
     current = _current(points)
     here = {"size": 1.0, "megabytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
     draw(
@@ -115,15 +115,6 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         "plan into the form of Prune; the ringed point is the plan that stands there."
     )
     _table(points, set(best["id"]), current)
-
-
-def _best(points: pd.DataFrame, cost: Axis, quality: Axis) -> pd.DataFrame:
-    """The rows nothing beats; `frontier` takes both as better when smaller."""
-    signed = points.assign(
-        _cost=-points[cost.column] if cost.high else points[cost.column],
-        _loss=-points[quality.column] if quality.high else points[quality.column],
-    )
-    return points.loc[frontier(signed, "_cost", "_loss").index]
 
 
 def _current(points: pd.DataFrame) -> str | None:

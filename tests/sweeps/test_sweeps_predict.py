@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pandas as pd
@@ -11,6 +12,7 @@ from sample_runs import prune_run, sweep_run
 from sap_core.specs import PruneSpec
 from sap_core.sweeps.measured import measured_plans, stamp
 from sap_core.sweeps.predict import predict_loss
+from sap_core.sweeps.tradeoff import best_plans
 
 MODEL = "demo:stories-diffusion"
 
@@ -39,6 +41,27 @@ def test_applied_plans_and_cells_of_sweeps_are_in_one_table(tmp_path):
     assert (cell["method"], cell["size"], cell["memory"], cell["speedup"]) == ("sink", 0.7, 4000, 1.25)
     assert cell["loss"] == pytest.approx(0.3 * 1.05) and PruneSpec.build(**cell["spec"]).sparsity == 0.3
     assert found.loc[applied.name, "size"] == pytest.approx(1 - 0.096)
+
+
+def test_the_best_plans_are_better_in_one_of_the_two():
+    rows = [("a", 0.3, 1.0, 0.5), ("b", 0.2, 1.5, 0.4), ("c", 0.4, 1.2, 0.9), ("d", 0.9, 2.0, None)]
+    table = pd.DataFrame(rows, columns=["id", "loss", "speedup", "task_sort"])
+    assert set(best_plans(table, "speedup", True)["id"]) == {"b", "d"}
+    assert set(best_plans(table, "speedup", True, "task_sort")["id"]) == {"b", "c"}
+
+
+def test_the_command_line_shows_the_same_plans(tmp_path, monkeypatch, capsys):
+    from sap_core.cli import main
+
+    monkeypatch.setenv("SAP_RUNS", str(tmp_path))
+    assert main(["tradeoff", "--model", MODEL]) == 0 and "No measured plan" in capsys.readouterr().out
+    sweep_run(tmp_path, {"sink": (0.3, 0.5), "magnitude": (0.5,)})
+    assert main(["tradeoff", "--model", MODEL, "--cost", "speed", "--frontier", "--json"]) == 0
+    assert [row["cell"] for row in json.loads(capsys.readouterr().out)] == ["sink-0.3"]
+    assert main(["tradeoff", "--model", MODEL]) == 0
+    shown = capsys.readouterr().out
+    assert "sink-0.5" in shown and "+0.315 ±" in shown and "70%" in shown
+    assert main(["tradeoff", "--model", MODEL, "--cost", "beauty"]) == 2
 
 
 def test_the_stamp_changes_with_every_cell(tmp_path):

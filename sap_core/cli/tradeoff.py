@@ -1,0 +1,55 @@
+"""``sap tradeoff``: every measured plan of a model, best first. Needs no model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import UnknownOption
+from . import options as opt
+from .screen import cell, emit, table
+
+# What may be gained: the column of `measured_plans`, and whether more of it is better.
+COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedup", True)}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(tradeoff)
+
+
+def tradeoff(
+    model: opt.Model,
+    cost: Annotated[str, typer.Option(help="What pruning is for: size, memory or speed.")] = "size",
+    frontier: Annotated[bool, typer.Option("--frontier", help="Only plans that no other beats in both.")] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Every measured plan of a model, from applied prunings and from sweeps, finished or running: loss against cost."""
+    from ..sweeps import best_plans, measured_plans
+
+    if cost not in COSTS:
+        raise UnknownOption("cost", cost, COSTS)
+    plans = measured_plans(model)
+    best = best_plans(plans, *COSTS[cost])
+    shown = plans[plans["id"].isin(best["id"])] if frontier else plans
+    shown = shown.assign(frontier=shown["id"].isin(best["id"])).sort_values("loss", kind="stable")
+    rows = shown.drop(columns="spec").astype(object).where(shown.notna(), None).to_dict(orient="records")
+
+    def lines():
+        if not rows:
+            return [f"No measured plan of {model}; `sap sweep` measures many, Apply on the Prune page one."]
+        told = [
+            {
+                "plan": row["label"],
+                "in": row["source"],
+                "change": f"{row['loss']:+.4g} ± {row['error']:.2g}",
+                "left": f"{row['size']:.0%}" if row["size"] is not None else "",
+                "speed": cell(row["speedup"]) if row["speedup"] is not None else "",
+                "best": "yes" if row["frontier"] else "",
+            }
+            for row in rows
+        ]
+        columns = {"plan": "plan", "in": "measured in", "change": "nats/token vs dense", "left": "parameters left"}
+        return table(told, columns | {"speed": "× as fast", "best": "frontier"})
+
+    emit(rows, as_json, lines)
