@@ -30,6 +30,7 @@ _HOME = {
     "SinkAwarePruner": "pruning",
     "evaluate": "evaluation.verb",
     "export_checkpoint": "export",
+    "export_elastic": "export",
     "push_checkpoint": "export",
     "verify_checkpoint": "export",
 }

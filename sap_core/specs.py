@@ -253,6 +253,7 @@ class EvaluateSpec(ModelOptions):
     samples: int = Field(32, ge=1, description="texts")
     draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
     tasks: bool = Field(True, description="score the demo corpus' three tasks where the tokenizer is the demo's")
+    keep: float | None = Field(None, gt=0, le=1, description="elastic checkpoints: the share of units that is loaded")
     generate: int = Field(8, ge=0, description="texts each model goes on with: how varied, how far both agree; 0: none")
     seed: int = 0
 
@@ -282,6 +283,28 @@ class PushSpec(Spec):
         if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value, re.ASCII):
             raise InvalidInput(f"repo is '{value}'; expected NAME/MODEL of letters, digits, '-', '_' and '.'.")
         return value
+
+
+class ElasticSpec(ModelOptions, CalibrationOptions):
+    """Write a whole model with the order of importance of its units, to be cut to size when it is loaded."""
+
+    kind: Literal["elastic"] = "elastic"
+    method: str = Field("sink", description="score that orders heads and channels")
+    out: str = Field(description="folder to write; must not exist unless overwrite")
+    overwrite: bool = False
+    verify: bool = True
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _orders_units(self) -> ElasticSpec:
+        for unit in ("heads", "channels"):
+            self.prune_spec(unit)
+        return self
+
+    def prune_spec(self, unit: str) -> PruneSpec:
+        """The pruning whose scores order the units."""
+        shared = {name: getattr(self, name) for name in (*ModelOptions.model_fields, *CalibrationOptions.model_fields)}
+        return PruneSpec.build(method=self.method, pattern=unit, seed=self.seed, **shared)
 
 
 class SweepSpec(ModelOptions, CalibrationOptions):
@@ -339,6 +362,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         EvaluateSpec,
         ExportSpec,
         PushSpec,
+        ElasticSpec,
         SweepSpec,
         AttentionMapSpec,
     )

@@ -25,6 +25,12 @@ def evaluate(
     tasks: Annotated[
         bool | None, typer.Option(help="Score the demo's three tasks where the model knows them.", show_default="tasks")
     ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Elastic checkpoint: the share of heads and channels of it, such as 0.7.", show_default=False
+        ),
+    ] = None,
     generate: Annotated[
         int | None,
         typer.Option(help="Texts each model goes on with, to see how varied and alike they write.", show_default="8"),
@@ -47,6 +53,7 @@ def evaluate(
             samples=samples,
             draws=draws,
             tasks=tasks,
+            keep=keep,
             generate=generate,
             seed=seed,
             dtype=dtype,

@@ -52,7 +52,7 @@ def evaluate(
         check_text_file(spec.text)
     if baseline is None:
         baseline = spec.baseline
-    models = [_loaded(which, spec) for which in (model, baseline) if which is not None]
+    models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
     rows = [text_rows(which, text=spec.text, samples=spec.samples, seed=spec.seed) for which in models]
     if len(models) == 2:
         _check_pair(models, rows)
@@ -123,7 +123,7 @@ def _document(
     }
 
 
-def _loaded(model: LoadedModel | str, spec: EvaluateSpec) -> LoadedModel:
+def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = None) -> LoadedModel:
     if not isinstance(model, str):
         return model
     from ..models.loading import load_model
@@ -134,6 +134,7 @@ def _loaded(model: LoadedModel | str, spec: EvaluateSpec) -> LoadedModel:
         device=spec.device,
         trust_remote_code=spec.trust_remote_code,
         mask_token_id=spec.mask_token_id,
+        keep=keep,
     )
 
 

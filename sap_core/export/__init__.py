@@ -5,6 +5,7 @@ from importlib import import_module
 _HOME = {
     "ExportReport": "checkpoint",
     "export_checkpoint": "checkpoint",
+    "export_elastic": "elastic",
     "PrunedCheckpoint": "streamed",
     "prune_checkpoint": "streamed",
     "push_checkpoint": "push",

@@ -50,12 +50,14 @@ def export_checkpoint(
     overwrite: bool = False,
     verify: bool = True,
     quality: dict[str, Any] | None = None,
+    extra: dict[str, Any] | None = None,
     progress: ProgressCallback = silent,
 ) -> ExportReport:
     """Writes weights, config, tokenizer, model card and manifest to ``out``.
 
     Everything is written to a folder beside it, verified there in a fresh process, and renamed at the end, so that
-    ``out`` is complete whenever it exists. ``quality``: what `evaluate` or `quick_compare` returned, for the card.
+    ``out`` is complete whenever it exists. ``quality``: what `evaluate` or `quick_compare` returned, for the card;
+    ``extra``: JSON documents to put beside the weights, by file name.
 
     Raises:
         InvalidInput: ``out`` exists (and ``overwrite`` is not set, or it is no model folder), can't be written, or is
@@ -71,6 +73,8 @@ def export_checkpoint(
         progress(Progress("export", 0, stages, message="writing weights"))
         model.save(aside)
         write_expected(model, aside)
+        for name, document in (extra or {}).items():
+            write_json(aside / name, document)
         loader = loads_with(model.info)
         (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
         progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))

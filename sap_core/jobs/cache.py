@@ -33,6 +33,7 @@ class ModelCache:
         from ..models.loading import load_model
 
         loading = {name: getattr(options, name) for name in ModelOptions.model_fields if name != "model"}
+        loading["keep"] = getattr(options, "keep", None)
         info = inspect_model(options.model, mask_token_id=options.mask_token_id)
         key = ("dense", options.model, *loading.items(), _stamp(info.path))
         found = self._take(key)

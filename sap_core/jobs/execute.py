@@ -14,6 +14,7 @@ from ..runs.publish import made_here
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
+    ElasticSpec,
     EvaluateSpec,
     ExportSpec,
     PruneCheckpointSpec,
@@ -99,7 +100,7 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     from ..evaluation.verb import evaluate
 
     model = _model(spec, models, progress)
-    baseline = models.get(spec.model_copy(update={"model": spec.baseline})) if spec.baseline else None
+    baseline = models.get(spec.model_copy(update={"model": spec.baseline, "keep": None})) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
@@ -130,6 +131,16 @@ def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallb
     with create_run("push", spec, out=out) as run:
         fields = spec.model_dump(exclude={"kind"})
         run.finish(push_checkpoint(**fields, progress=progress).to_dict())
+    return run.path
+
+
+def _elastic(spec: ElasticSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..export.elastic import export_elastic
+
+    check_new_folder(spec.out, overwrite=spec.overwrite)
+    model = _model(spec, models, progress)
+    with create_run("elastic", spec, out=out) as run:
+        run.finish(export_elastic(model, spec=spec, progress=progress).to_dict())
     return run.path
 
 
@@ -173,5 +184,6 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     ExportSpec: _export,
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
+    ElasticSpec: _elastic,
     PushSpec: _push,
 }

@@ -26,6 +26,7 @@ def load_model(
     device: str = "auto",
     trust_remote_code: bool = False,
     mask_token_id: int | None = None,
+    keep: float | None = None,
 ) -> LoadedModel:
     """Loads a model in evaluation mode.
 
@@ -37,6 +38,7 @@ def load_model(
             layers among all GPUs and main memory.
         trust_remote_code: Lets Python code that comes with the model run, where no native class does.
         mask_token_id: For diffusion models that do not declare their mask token.
+        keep: Elastic checkpoints only: the share of heads and channels that is built, the most important ones.
 
     Raises:
         ModelProblem: the model can't be loaded as asked; raised before weights are read wherever possible.
@@ -65,7 +67,7 @@ def load_model(
     if model.offloaded:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
-    return model
+    return model if keep is None else named("sap_core.pruning.elastic:cut")(model, keep)
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:

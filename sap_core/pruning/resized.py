@@ -16,7 +16,7 @@ from ..models.layout import Matrix
 from ..models.loaded import LoadedModel
 from ..models.per_layer import CODE, SIZES, code_of, config_entries, kind_of
 from ..models.source import SMALL_FILES
-from .units import Shape, needs_mistral
+from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
 
@@ -38,7 +38,7 @@ class ResizedModel(LoadedModel):
         save_file(content, folder / SINGLE, metadata={"format": "pt"})
         for pattern in SMALL_FILES:
             for path in source.glob(pattern):
-                if path.name != INDEX:
+                if path.name not in (INDEX, ELASTIC):  # the order is that of the whole model
                     shutil.copyfile(path, folder / path.name)
         (folder / "config.json").write_text(json.dumps(self.info.config, indent=2) + "\n", encoding="utf-8")
         if self.info.config.get("per_layer_config"):

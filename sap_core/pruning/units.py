@@ -20,6 +20,7 @@ from .methods import UNITS
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
 
+ELASTIC = "sap_elastic.json"  # the order of importance of a checkpoint's units, see `sap_core.pruning.elastic`
 # What each unit needs to find in a block.
 PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
 
