@@ -23,6 +23,7 @@ def trajectory_heatmap(
     title: str | None = None,
     normalised: bool = False,
     colour_axis: bool = True,
+    window: tuple[int, int, int, int] | None = None,
 ) -> go.Figure:
     """Attention received, in multiples of an even share, on the fixed logarithmic scale.
 
@@ -30,12 +31,16 @@ def trajectory_heatmap(
         step: draws a cursor line there.
         normalised: the vertical axis runs from 0 to 1 (share of the run) instead of over steps, for comparisons.
         colour_axis: False leaves the colour bar out (small multiples share one).
+        window: draws only these (first step, end, first position, end), at full resolution once it is small enough
+            (`MAX_ROWS` x `MAX_COLUMNS`): zooming in. Everything larger shows the largest of each block.
     """
-    levels, tall, wide = reduce_max(share_levels(view.times_even))
-    shares, _, _ = reduce_max(view.share)
-    rows = np.arange(levels.shape[0]) * tall + (tall - 1) / 2
-    columns = np.arange(levels.shape[1]) * wide + (wide - 1) / 2
+    first, end, left, right = window or (0, view.steps, 0, view.positions)
+    levels, tall, wide = reduce_max(share_levels(view.times_even[first:end, left:right]))
+    shares, _, _ = reduce_max(view.share[first:end, left:right])
+    rows = np.arange(levels.shape[0]) * tall + (tall - 1) / 2 + first
+    columns = np.arange(levels.shape[1]) * wide + (wide - 1) / 2 + left
     scale = 1 / max(view.steps - 1, 1) if normalised else 1
+    worded = tall == wide == 1 and levels.size <= TEXT_CELLS
     figure = base_figure(height, title=title)
     figure.add_trace(
         go.Heatmap(
@@ -43,7 +48,7 @@ def trajectory_heatmap(
             x=columns,
             y=rows * scale,
             customdata=shares.astype(np.float32),
-            text=_words(view) if tall == wide == 1 and view.share.size <= TEXT_CELLS else None,
+            text=_words(view, range(first, end), range(left, right)) if worded else None,
             zmin=1,
             zmax=255,
             colorscale=SEQUENTIAL,
@@ -51,7 +56,7 @@ def trajectory_heatmap(
             colorbar=colour_bar(
                 SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
             ),
-            hovertemplate=_hover(tall, wide, normalised),
+            hovertemplate=_hover(tall, wide, normalised, worded),
             hoverongaps=False,
             name="attention received",
         )
@@ -59,27 +64,27 @@ def trajectory_heatmap(
     if show_frontier:
         _add_frontier(figure, view, scale)
     if show_sinks and view.sinks.any():
-        _add_sinks(figure, view, scale)
+        _add_sinks(figure, view, scale, (first, end, left, right))
     if show_path:
         _add_path(figure, view, scale)
     if step is not None:
         figure.add_hline(y=step * scale, line={"color": PATH, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title=_block("position (tokens)", wide), range=[-0.5, view.positions - 0.5], showgrid=False)
+    figure.update_xaxes(title=_block("position (tokens)", wide), range=[left - 0.5, right - 0.5], showgrid=False)
     figure.update_yaxes(
         title="share of the run" if normalised else _block("step", tall),
-        range=[1 + 0.5 * scale, -0.5 * scale] if normalised else [view.steps - 0.5, -0.5],
+        range=[(end - 0.5) * scale, (first - 0.5) * scale],
         showgrid=False,
         zeroline=False,
     )
     return figure
 
 
-def _words(view: View) -> list[list[str]]:
-    return [[printable(view.piece(step, place)) for place in range(view.positions)] for step in range(view.steps)]
+def _words(view: View, steps: range, places: range) -> list[list[str]]:
+    return [[printable(view.piece(step, place)) for place in places] for step in steps]
 
 
-def _hover(tall: int, wide: int, normalised: bool) -> str:
-    word = "<b>%{text}</b><br>" if tall == wide == 1 else "largest of a block<br>"
+def _hover(tall: int, wide: int, normalised: bool, worded: bool) -> str:
+    word = "<b>%{text}</b><br>" if worded else "largest of a block<br>" if tall * wide > 1 else ""
     time = "%{y:.0%} of the run" if normalised else "step %{y:.0f}"
     return f"{word}position %{{x:.0f}}, {time}<br>%{{customdata:.2%}} of attention<extra></extra>"
 
@@ -110,8 +115,10 @@ def _add_frontier(figure: go.Figure, view: View, scale: float) -> None:
     )
 
 
-def _add_sinks(figure: go.Figure, view: View, scale: float) -> None:
-    steps, places = np.nonzero(view.sinks)
+def _add_sinks(figure: go.Figure, view: View, scale: float, window: tuple[int, int, int, int]) -> None:
+    first, end, left, right = window
+    steps, places = np.nonzero(view.sinks[first:end, left:right])
+    steps, places = steps + first, places + left
     if steps.size > 4000:
         keep = np.linspace(0, steps.size - 1, 4000).astype(int)
         steps, places = steps[keep], places[keep]

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ..plots.heatmap import trajectory_heatmap
 from ..plots.multiples import layer_multiples
+from ..plots.reduce import MAX_COLUMNS, MAX_ROWS
 from ..plots.token_types import type_heatmap
 from ..plots.view import View
 from .address import address_number
@@ -21,8 +22,23 @@ def large_heatmap(view: View) -> None:
     if pick_axis("axis") == KINDS:
         figure, across = type_heatmap(view, step=step), KINDS
     else:
-        figure, across = trajectory_heatmap(view, step=step), "position"
+        figure, across = trajectory_heatmap(view, step=step, window=_pick_window(view)), "position"
     draw(figure, alt=f"Attention received per step and {across}, {view.label}", key="figure", data=view)
+
+
+def _pick_window(view: View) -> tuple[int, int, int, int] | None:
+    """What of a run too large for one figure is shown; None where all of it fits at full resolution."""
+    if view.steps <= MAX_ROWS and view.positions <= MAX_COLUMNS:
+        return None
+    ends = []
+    axes = {"Steps": (view.steps, MAX_ROWS), "Positions": (view.positions, MAX_COLUMNS)}
+    for column, (name, (count, most)) in zip(st.columns(2), axes.items(), strict=True):
+        first, last = column.slider(
+            f"{name} shown", 0, count - 1, (0, count - 1), key=f"{name.lower()}_{count}",
+            help=f"Up to {most} are drawn one by one; of more, each cell is the largest of a block.",
+        )  # fmt: skip
+        ends += [first, last + 1]
+    return tuple(ends)
 
 
 def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
