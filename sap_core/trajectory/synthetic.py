@@ -58,7 +58,8 @@ def synthetic_trajectory(
         received[:, :, head] = _received(head_kind, exists)[:, None]
     from_masked = np.zeros_like(received) if causal else received * masked.mean(axis=1)[:, None, None, None]
     final = place + 1
-    spread = exists @ np.abs(place[:, None] - place) / exists.sum(axis=1, keepdims=True)  # mean over queries
+    between = np.abs(place[:, None] - place).astype(float)
+    spread = exists.astype(float) @ between / exists.sum(axis=1, keepdims=True)  # mean over queries
     arrays = {
         "received": received,
         "received_masked": from_masked,
