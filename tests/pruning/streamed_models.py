@@ -31,7 +31,15 @@ FORMATS = {
     "dream": ("Qwen2", {}, {"model_type": "Dream", "mask_token_id": 2}),
     "sdar": ("Qwen3", {"head_dim": 8}, {"model_type": "sdar", "mask_token_id": 2}),
     "mistral": ("Mistral", {"sliding_window": 8}, {}),
-}
+    "llada-moe": (
+        "Qwen3Moe",
+        {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+         "mlp_only_layers": [0], "norm_topk_prob": False},
+        {"model_type": "llada", "num_experts": 4, "expert_intermediate_size": 24, "dense_intermediate_size": 64,
+         "moe_layer_freq": [0, 1, 1], "qk_layernorm": True, "moe_router_score_function": "softmax",
+         "mask_token_id": 2, "rope_theta": 10000.0},
+    ),
+}  # fmt: skip
 
 
 def save_sharded(folder: Path, name: str, dtype: torch.dtype = torch.float32) -> Path:
@@ -43,14 +51,6 @@ def save_sharded(folder: Path, name: str, dtype: torch.dtype = torch.float32) ->
     module.save_pretrained(folder, max_shard_size="40KB")
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | stored))
-    save_word_tokenizer(folder)
-    return folder
-
-
-def save_mixture(folder: Path, fields: dict, module: torch.nn.Module) -> Path:
-    """An LLaDA-MoE in one file."""
-    module.save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps(fields))
     save_word_tokenizer(folder)
     return folder
 
