@@ -28,8 +28,10 @@ def capture_run(
     state: str = "finished",
     name: str = "",
     step_seconds: float | None = None,
+    told: dict | None = None,
 ) -> Path:
-    """A capture run under ``root`` whose trajectory is `synthetic_trajectory` of ``kind``; the folder."""
+    """A capture run under ``root`` whose trajectory is `synthetic_trajectory` of ``kind``, with the attributes ``told``
+    beside its own; the folder."""
     prompts = tuple(f"once upon a time {index}" for index in range(samples))
     writer = create_run(
         "capture", CaptureSpec.build(model=model, prompts=prompts, length=positions, name=name), root=root
@@ -40,6 +42,7 @@ def capture_run(
         attrs = {
             key: value for key, value in data.attrs.items() if key not in ("schema", "steps_total", "steps_written")
         }
+        attrs |= told or {}
         stored = TrajectoryWriter(
             writer.path / "trajectory" / f"{sample}.zarr", **sizes, attrs=attrs, prompt=data["prompt"].values
         )
@@ -47,8 +50,8 @@ def capture_run(
             stored.append(step, **{variable: data[variable].values[step] for variable in STEPPED})
         stored.close()
     if state != "running":
-        told = {"step_seconds": step_seconds} if step_seconds else {}
-        writer.finish({"text": "once upon a time", "texts": list(prompts), **told}, state=state)
+        pace = {"step_seconds": step_seconds} if step_seconds else {}
+        writer.finish({"text": "once upon a time", "texts": list(prompts), **pace}, state=state)
     return writer.path
 
 
