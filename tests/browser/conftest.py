@@ -41,7 +41,7 @@ def desk(window, tmp_path_factory):
     for name, settings in (("diffusion", {"steps": 16}), ("ar", {})):
         run = sap.capture(
             f"demo:stories-{name}",
-            prompt=prompts,
+            prompts=prompts,
             length=40,
             name=f"Demo: {name}",
             out=root / f"demo-{name}",

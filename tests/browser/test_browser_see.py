@@ -30,7 +30,7 @@ def test_the_run_unfolds_without_a_round_trip_per_frame(tab, desk):
     sinks(tab, desk)
     text = tab.locator("[data-part=text]")
     masked, messages = text.locator(".masked").count(), []
-    tab.on("websocket", lambda socket: socket.on("framesent", messages.append))
+    tab.on("websocket", lambda socket: socket.on("framesent", lambda frame: messages.append(frame)))
     tab.reload()
     tab.locator("[data-part=text] .token").first.wait_for()
     settled(tab)
@@ -66,7 +66,7 @@ def test_the_cursor_follows_the_scrubber_and_the_hover_tells_all(tab, desk):
     word, place, value = tip.inner_text().splitlines()
     assert word and re.fullmatch(r"position \d+, step 8", place) and "× an even share" in value
     for layer in ("dominant position", "where tokens were written", "sinks under the rule"):
-        assert tab.get_by_label(layer).is_checked()
+        assert tab.get_by_role("checkbox", name=layer).is_checked()
 
 
 def test_from_the_model_to_one_full_map_equal_to_the_capture(tab, desk):
