@@ -45,14 +45,14 @@ def fusable(query: Tensor, key: Tensor) -> bool:
     """
     if query.device.type != "cuda" or query.shape[-1] > WIDEST:
         return False
-    if query.dtype not in DTYPES or key.dtype != query.dtype or find_spec("triton") is None:
+    if query.dtype not in DTYPES or key.dtype != query.dtype:
         return False
     return _tried(query.device, query.dtype, query.shape[-1])
 
 
 @cache
 def _tried(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    if torch.cuda.get_device_capability(device) < (8, 0):
+    if find_spec("triton") is None or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     try:
         apart = trial(device, dtype, width)

@@ -69,7 +69,9 @@ def fused_statistics(inputs: Attention, valid: Tensor, masked: Tensor, stride: i
             lse = inputs.lse[:, :, sampled(size, stride)]
         who = (valid.view(torch.uint8), *valid.stride(), masked.view(torch.uint8), *masked.stride())
         grid = (columns, batch * heads)
-        _columns_kernel[grid](*shared, lse, *lse.stride(), *who, received, parts, batch * heads, **fixed)
+        _columns_kernel[grid](
+            *shared, lse, *lse.stride(), *who, received, parts, batch * heads, math.log2(size), **fixed
+        )
     entropy, distance = parts.sum(-1).unbind(0)
     return LayerStatistics(received[0], received[1], entropy, distance)
 
@@ -153,14 +155,14 @@ def _columns_kernel(
     q, k, mask, q_b, q_h, q_s, q_d, k_b, k_h, k_s, k_d, mask_b, mask_h, mask_q, mask_k,
     heads, groups, size, width, count, first, step, scale, softcap,
     lse, lse_b, lse_h, lse_s, valid, valid_b, valid_s, masked, masked_b, masked_s,
-    received, parts, layer_heads,
+    received, parts, layer_heads, even,
     CAUSAL: tl.constexpr, MASK: tl.constexpr, SOFTCAP: tl.constexpr,
     WIDTH: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
     """What a block of keys receives from ``count`` queries.
 
     received: (2, batch * heads, size), from all and from masked queries. parts: (2, batch * heads, blocks of keys),
-    this block's share of entropy and distance.
+    this block's share of entropy and distance. even: log2 of size, the log-sum-exp of as many logits of 0.
     """
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     where = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
@@ -199,7 +201,7 @@ def _columns_kernel(
         if MASK != "none":  # a query that sees nothing attends to everything alike, as softmax has it
             lost = whole < 0.5 * BLOCKED
             logits = tl.where(lost[None, :], 0.0, logits)
-            whole = tl.where(lost, tl.log2(size.to(tl.float32)), whole)
+            whole = tl.where(lost, even, whole)
         whole = tl.where(counts > 0, whole, -BLOCKED)
         log = logits - whole[None, :]
         share = tl.exp2(log)
@@ -210,9 +212,9 @@ def _columns_kernel(
         counted += counts
     mean = 1 / tl.maximum(tl.sum(counted, 0), 1.0)
     inside = where < size
-    target = received + tl.program_id(1).to(tl.int64) * size + where
-    tl.store(target, from_all * mean, mask=inside)
-    tl.store(target + layer_heads.to(tl.int64) * size, from_masked * mean, mask=inside)
+    own_head = tl.program_id(1).to(tl.int64)
+    tl.store(received + own_head * size + where, from_all * mean, mask=inside)
+    tl.store(received + (own_head + layer_heads) * size + where, from_masked * mean, mask=inside)
     part = parts + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
     tl.store(part, tl.sum(tl.where(inside, entropy, 0.0), 0) * mean * LN2)
     tl.store(part + layer_heads * tl.num_programs(0), tl.sum(tl.where(inside, distance, 0.0), 0) * mean)

@@ -12,6 +12,7 @@ WANTED = (
     ("_columns_kernel", 90, 128, "bf16", "none", False),
     ("_rows_kernel", 80, 256, "fp32", "float", True),
 )
+ONES = ("q_d", "k_d", "step", "lse_s", "valid_s", "masked_s")  # arguments that are 1 become constants
 
 
 def compiled(name: str, capability: int, width: int, dtype: str, mask: str, more: bool) -> dict[str, int]:
@@ -25,7 +26,7 @@ def compiled(name: str, capability: int, width: int, dtype: str, mask: str, more
     blocks = fused.block_sizes(width, 4 if dtype == "fp32" else 2, mask != "none")
     constant = {"CAUSAL": more, "MASK": mask, "SOFTCAP": more, "WIDTH": triton.next_power_of_2(width)}
     constant |= {key: value for key, value in blocks.items() if key.isupper()}
-    constant |= {stride: 1 for stride in ("q_d", "k_d", "step", "lse_s", "valid_s", "masked_s")}
+    constant |= dict.fromkeys(ONES, 1)
     pointers = {"q": dtype, "k": dtype, "mask": "u8" if mask == "bool" else dtype, "lse": "fp32", "received": "fp32"}
     pointers |= {"parts": "fp32", "valid": "u8", "masked": "u8"}
     signature, sixteens = {}, {}
@@ -35,7 +36,7 @@ def compiled(name: str, capability: int, width: int, dtype: str, mask: str, more
         elif argument in pointers:
             signature[argument] = "*" + pointers[argument]
         else:
-            signature[argument] = "fp32" if argument in ("scale", "softcap") else "i32"
+            signature[argument] = "fp32" if argument in ("scale", "softcap", "even") else "i32"
         if argument in ("q", "k", "q_b", "q_h", "q_s", "k_b", "k_h", "k_s", "size", "width", "count"):
             sixteens[(place,)] = [["tt.divisibility", 16]]
     used = {key: value for key, value in constant.items() if key in kernel.arg_names}
