@@ -59,11 +59,21 @@ if tokens.open:
         sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
 
 go("Which heads are unstable?", "heads", run=run.id)
-show_doors(
-    *doors.reading(
-        "sinks",
-        path,
-        f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
-        options={"rule": pick.rule, "threshold": pick.threshold, "sample": pick.sample or None},
-    )
+read = doors.reading(
+    "sinks",
+    path,
+    f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
+    options={"rule": pick.rule, "threshold": pick.threshold, "sample": pick.sample or None},
 )
+take = doors.taking(
+    path,
+    {
+        "layer": pick.layer,
+        "head": pick.head,
+        "sample": pick.sample or None,
+        "step": address_number("step", 0, 0, view.steps - 1),
+        "rule": pick.rule,
+        "threshold": pick.threshold,
+    },
+)
+show_doors(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")

@@ -24,6 +24,10 @@ _HOMES = {
     "shaded_text": "shaded",
     "replay_data": "replay",
     "difference_heatmap": "compare",
+    "type_heatmap": "token_types",
+    "origin": "take",
+    "save_figure": "take",
+    "report": "reports",
     "CONFIG": "theme",
 }
 __all__ = sorted(_HOMES)

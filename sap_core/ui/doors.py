@@ -6,7 +6,17 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneCheckpointSpec, PruneSpec, PushSpec, Spec, SweepSpec
+from ..specs import (
+    CaptureSpec,
+    ElasticSpec,
+    EvaluateSpec,
+    ExportSpec,
+    PruneCheckpointSpec,
+    PruneSpec,
+    PushSpec,
+    Spec,
+    SweepSpec,
+)
 
 # Fields whose option has another name than the field.
 OPTIONS = {"prompts": "--prompt"}
@@ -21,6 +31,7 @@ ALWAYS = {
     PruneSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
     PruneCheckpointSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
     EvaluateSpec: ("model", "baseline"),
+    ElasticSpec: ("model", "method", "seed"),
     SweepSpec: ("model", "methods", "preset", "patterns", "sparsities"),
 }
 
@@ -80,6 +91,17 @@ def exporting(export: ExportSpec) -> tuple[str, str]:
     return _wrapped(words), "\n".join(python)
 
 
+def elastic(spec: ElasticSpec) -> tuple[str, str]:
+    """The two texts for an elastic checkpoint, and how a part of it is loaded."""
+    fields = dict(_told(spec))
+    words = ["sap", "elastic", *(f"--{name.replace('_', '-')} {shlex.quote(_short(fields[name]))}" for name in fields)]
+    words.append(f"--out {shlex.quote(spec.out)}")
+    model = fields.pop("model")
+    call = _call("sap.export_elastic", [model, spec.out], fields)
+    smaller = f"smaller = sap.load_model({spec.out!r}, keep=0.7)"
+    return _wrapped(words), "\n".join(["import sap_core as sap", "", call, smaller])
+
+
 def pushing(spec: PushSpec) -> tuple[str, str]:
     """The two texts for a push; neither has a token."""
     words = ["sap", "push", shlex.quote(spec.folder), shlex.quote(spec.repo), *["--private"] * spec.private]
@@ -111,6 +133,22 @@ def reading(
     words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
     words += [f"--{name} {shlex.quote(_short(value))}" for name, value in (options or {}).items() if value is not None]
     return " ".join(words), "\n".join(["import sap_core as sap", "", f"run = sap.open_run({run!r})", python])
+
+
+def taking(run: str, options: dict[str, Any]) -> tuple[str, str]:
+    """The two texts for the heatmap and the report of a run; ``options`` are those of `sap figure`, None left out."""
+    told = {name: value for name, value in options.items() if value is not None}
+    shown = [f"--{name} {shlex.quote(_short(value))}" for name, value in told.items()]
+    command = _wrapped(["sap figure", shlex.quote(run), *shown, "--out heatmap.html"])
+    sample, layer, head = (options.get(name) for name in ("sample", "layer", "head"))
+    lines = [
+        "from sap_core.plots import make_view, origin, save_figure, trajectory_heatmap",
+        "",
+        f"view = make_view(run.trajectories[{sample or 0}], layer={layer}, head={head})",
+        f"figure = trajectory_heatmap(view, step={options.get('step')})",
+        'save_figure(figure, "heatmap.html", origin("Attention received", [run]), view)',
+    ]
+    return command, "\n".join(lines)
 
 
 def comparing(runs: Sequence[str], rule: str) -> tuple[str, str]:

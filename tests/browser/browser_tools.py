@@ -25,12 +25,13 @@ def find_chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def studio(runs: Path) -> Iterator[str]:
-    """The address of a studio whose runs lie in ``runs``; it and its worker end with the block."""
+def studio(runs: Path, app: Path = ROOT / "app.py") -> Iterator[str]:
+    """The address of a studio (or another ``app``) whose runs lie in ``runs``; it and its worker end with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
+    runs.parent.mkdir(parents=True, exist_ok=True)
     log = runs.parent / "studio.log"
     with open(log, "wb") as out:
         server = subprocess.Popen(

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
-from browser_tools import settled, visit
+from browser_tools import visit
 from PIL import Image
 
 pytestmark = pytest.mark.browser
@@ -46,8 +46,7 @@ def test_two_runs_with_difference_intervals_and_claims_then_a_third(tab, desk):
 def test_a_figure_goes_home_in_five_formats_each_with_its_origin(tab, desk):
     visit(tab, f"{desk.address}/sinks?run={desk.diffusion}&layer=1&head=2&step=3")
     tab.locator(".st-key-take_figure button").click()
-    tab.locator(".st-key-take_preview .main-svg").first.wait_for()
-    settled(tab)
+    tab.locator(".st-key-take_preview .main-svg .xtick").first.wait_for()
     svg = ET.fromstring(saved(tab, tab.get_by_role("button", name="SVG", exact=True)))
     about = json.loads(svg.find("{http://www.w3.org/2000/svg}metadata").text)
     assert about["runs"][0]["id"] == desk.diffusion and about["runs"][0]["settings"]["steps"] == 16

@@ -87,3 +87,16 @@ def test_comparing_and_exporting():
     given = parsed(doors.exporting(spec)[0]).params
     assert (given["run"], given["out"], given["overwrite"], given["verify"]) == ("/r/p", "/x y", True, False)
     ast.parse(doors.exporting(spec)[1])
+
+
+def test_taking_a_figure_along():
+    line, python = doors.taking("/r/a b", {"layer": 4, "head": None, "step": 3, "rule": "rate", "threshold": 0.3})
+    given = parsed(line).params
+    assert (given["runs"], given["layer"], given["head"], given["step"]) == (["/r/a b"], 4, None, 3)
+    assert (given["rule"], given["threshold"], given["out"]) == ("rate", 0.3, "heatmap.html")
+    names = {
+        alias.name for node in ast.walk(ast.parse(python)) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    from sap_core import plots
+
+    assert names and names <= set(plots.__all__) and all(getattr(plots, name) for name in names)

@@ -1,0 +1,108 @@
+"""How long a page takes against an empty Streamlit page on the same machine: ``python benchmarks/pages.py``.
+
+First paint: from opening the address in a new tab to the end of the script with everything drawn. Rerun: from a key
+press on a slider to the end of the rerun. Pages are measured on synthetic runs of the demo's size, in turn with the
+empty page, and compared by their medians. Prints a table and exits 1 when a page is over its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
+
+from browser_tools import PATIENCE, browser, find_chromium, settled, studio  # noqa: E402
+from sample_runs import capture_run, prune_run  # noqa: E402
+
+PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "tradeoff", "export", "runs")
+PAINT, RERUN = 1.5, 2.0  # times the empty page's
+EMPTY = "import streamlit as st\nst.title('Empty')\nst.slider('Nothing', 0.0, 1.0, 1.0, 0.05)\n"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--repeats", type=int, default=5, help="measurements of each, in turn")
+    repeats = arguments.parse_args().repeats
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("No Chromium found; install one, or name it in $CHROME.")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
+        sizes = {"layers": 6, "heads": 6, "positions": 128}
+        capture_run(runs, "mixed", steps=64, **sizes)
+        capture_run(runs, "fixed", objective="autoregressive", model="demo:stories-ar", steps=124, **sizes)
+        prune_run(runs)
+        empty = Path(folder) / "app.py"
+        empty.write_text(EMPTY)
+        with (
+            studio(runs) as full,
+            studio(Path(folder) / "none" / "runs", app=empty) as bare,
+            browser(chromium) as window,
+        ):
+            over = measure(window, full, bare, repeats)
+    sys.exit(1 if over else 0)
+
+
+def measure(window, full: str, bare: str, repeats: int) -> list[str]:
+    """Print the table; the pages that are over their bound."""
+    paints: dict[str, list[float]] = {page: [] for page in ("empty", *PAGES)}
+    reruns: dict[str, list[float]] = {"empty": [], "heads": []}
+    for address in (bare, *(f"{full}/{page}" for page in PAGES)):  # the first visit fills the caches
+        paint(window, address)
+    for _ in range(repeats):
+        paints["empty"].append(paint(window, bare))
+        for page in PAGES:
+            paints[page].append(paint(window, f"{full}/{'' if page == 'start' else page}"))
+        reruns["empty"].append(rerun(window, bare, "Nothing"))
+        reruns["heads"].append(rerun(window, f"{full}/heads", "Switch rate", "Weights of the instability score"))
+    over = []
+    for title, times, bound in (("first paint", paints, PAINT), ("slider", reruns, RERUN)):
+        base = statistics.median(times["empty"])
+        for page, each in times.items():
+            ratio = statistics.median(each) / base
+            over += [page] if page != "empty" and ratio > bound else []
+            print(f"{title:12} {page:10} {statistics.median(each):6.2f} s   {ratio:5.2f} x empty (bound {bound:g})")
+    return over
+
+
+def paint(window, address: str) -> float:
+    """Seconds until a new tab shows the page."""
+    page = window.new_page()
+    page.set_default_timeout(PATIENCE)
+    start = time.perf_counter()
+    page.goto(address)
+    page.locator("h1").wait_for()
+    settled(page)
+    seconds = time.perf_counter() - start
+    page.close()
+    return seconds
+
+
+def rerun(window, address: str, slider: str, inside: str = "") -> float:
+    """Seconds from a key on the slider to the end of the rerun."""
+    page = window.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.locator("h1").wait_for()
+    settled(page)
+    if inside:
+        page.get_by_text(inside).click()
+    thumb = page.get_by_role("slider", name=slider)
+    thumb.focus()
+    start = time.perf_counter()
+    thumb.press("ArrowLeft")
+    page.wait_for_selector("[data-test-script-state='running']", state="attached", timeout=PATIENCE)
+    settled(page)
+    seconds = time.perf_counter() - start
+    page.close()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
