@@ -90,6 +90,12 @@ class AttentionRecorder:
     def collect(self) -> AttentionStats:
         """The statistics of the last observed forward. Raises as `results`."""
         layers: list[LayerStatistics] = self.results()
+        heads = sorted({layer.received.shape[1] for layer in layers})
+        if len(heads) > 1:
+            raise OperationFailed(
+                f"Layers have different numbers of heads ({heads[0]} to {heads[-1]}), so there is no grid of layers "
+                "and heads to record; record the model from before its heads were taken out."
+            )
         names = ("received", "received_masked", "entropy", "distance")
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
         for device in {layer.received.device for layer in layers if layer.received.is_cuda}:

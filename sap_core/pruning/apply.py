@@ -20,6 +20,7 @@ from .duplicates import Group
 from .methods import METHODS, Method
 from .plan import PlannedMatrix, PruningPlan, make_plan
 from .removal import remove
+from .units import has_even_heads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,6 +167,11 @@ def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
 
 def check_method(model: LoadedModel, method: Method) -> None:
     model.info.check_prunable()
+    if (method.sinks != "none" or method.score == "heads") and not has_even_heads(model.info):
+        raise InvalidInput(
+            f"method '{method.name}' looks at attention head by head, but the layers of {model.info.ref} have "
+            "different numbers of heads; use a method that looks at inputs or weights, such as noised_wanda or wanda."
+        )
     if not method.needs_mask_token:
         return
     if model.is_diffusion:

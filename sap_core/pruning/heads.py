@@ -11,6 +11,7 @@ from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..remember import remember
 from .duplicates import IGNORE, Group
+from .units import has_even_heads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,11 @@ def duplicates(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback =
         return []
     if spec.run is not None:
         return duplicates_from_run(spec.run)
+    if not has_even_heads(model.info):
+        raise InvalidInput(
+            f"the layers of {model.info.ref} have different numbers of heads, so which of them attend alike can't be "
+            "looked at; remove heads whether or not they are the last of their kind with duplicates 'ignore'."
+        )
     if model.tokenizer is None:
         raise InvalidInput(
             f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "

@@ -77,6 +77,11 @@ def layer_units(info: ModelInfo, unit: str) -> list[int]:
     return sizes if len(sizes) == info.layers else [info.kv_heads if unit == "heads" else info.ffn] * info.layers
 
 
+def has_even_heads(info: ModelInfo) -> bool:
+    """Whether all layers have as many heads, so that attention can be recorded layer by head."""
+    return not supported_units(info) or len(set(layer_units(info, "heads"))) == 1
+
+
 def supported_units(info: ModelInfo) -> tuple[str, ...]:
     """The units that can be taken out of this model and saved in a format that loads.
 

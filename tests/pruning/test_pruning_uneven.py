@@ -7,14 +7,15 @@ import json
 import pytest
 import torch
 
-from sap_core.errors import InvalidInput
+from sap_core.capture import record_attention
+from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.export import export_checkpoint
 from sap_core.models import inspect_model, load_model
 from sap_core.pruning import plan_pruning, prune
 from sap_core.pruning.plan import PruningPlan
-from sap_core.pruning.structured import silence
+from sap_core.pruning.structured import silence, take_out
 from sap_core.pruning.unit_choice import counts_across_layers
-from sap_core.pruning.units import layer_units, shared_out
+from sap_core.pruning.units import layer_units, remaining_shape, shared_out
 
 TOKENS = torch.arange(4, 28)[None]
 FIELDS = {"samples": 2, "calibration_length": 24}
@@ -61,6 +62,31 @@ def test_the_table_says_how_many_heads_each_layer_keeps(model):
     assert wide.shape["kv_heads"] == 1
 
 
+def test_uneven_heads_are_pruned_and_read_again_and_what_needs_a_grid_of_heads_says_so(model, tmp_path):
+    fields = {"method": "magnitude", "pattern": "heads", "sparsity": 0.5, "duplicates": "ignore"}
+    pruned = prune(model, allocation="table", allocation_table=(0.9, 0.5, 0.1), **{**fields, "sparsity": 0.5})
+    assert layer_units(pruned.model.info, "heads") == [1, 1, 1]  # of two, one stays everywhere
+    shape = remaining_shape(model.info, "heads", [1, 0, 1])
+    small = take_out(model.clone(), "heads", [[0], [], [1]], shape)
+    assert (
+        layer_units(small.info, "heads") == [1, 2, 1]
+        and shape.words() == "3 layers, 2 to 4 heads, 1 to 2 key-value heads, 64 channels"
+    )
+    export_checkpoint(small, tmp_path / "out", verify=False)
+    again = load_model(str(tmp_path / "out"))
+    assert again.logits(TOKENS).equal(small.logits(TOKENS))
+    assert prune(again, method="noised_wanda", sparsity=0.5, **FIELDS).report["sparsity"] == pytest.approx(
+        0.5, abs=0.01
+    )
+    with pytest.raises(InvalidInput, match="different numbers of heads; use a method"):
+        prune(again, method="sink", sparsity=0.5)
+    with pytest.raises(InvalidInput, match="duplicates 'ignore'"):
+        prune(again, method="magnitude", pattern="heads", sparsity=0.5)
+    with record_attention(again) as recorder, pytest.raises(OperationFailed, match="no grid"):
+        again.logits(TOKENS)
+        recorder.collect()
+
+
 def test_an_uneven_export_says_so_before_and_loads_in_a_fresh_process(model, tmp_path):
     fields = {"method": "flap", "pattern": "channels", "sparsity": 0.5, "allocation": "ramp", **FIELDS}
     assert "trust_remote_code=True" in plan_pruning(model, **fields).loads
@@ -87,7 +113,6 @@ def test_an_uneven_export_says_so_before_and_loads_in_a_fresh_process(model, tmp
 
 
 def test_a_folder_with_changed_code_is_not_run(model, tmp_path):
-    from sap_core.errors import OperationFailed
     from sap_core.export import verify_checkpoint
 
     fields = {"method": "magnitude", "pattern": "channels", "sparsity": 0.5, "allocation": "ramp_reverse"}
