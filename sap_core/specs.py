@@ -69,6 +69,7 @@ class CaptureSpec(ModelOptions):
     threshold: float | None = Field(
         None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
     )
+    keep: float | None = Field(None, gt=0, le=1, description="elastic checkpoints: the share of units that is loaded")
     seed: int = 0
     query_stride: int = Field(
         1, ge=1, description="n > 1: estimate attention from every n-th query, faster; the error is measured in the run"

@@ -95,6 +95,7 @@ def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
         device=spec.device,
         trust_remote_code=spec.trust_remote_code,
         mask_token_id=spec.mask_token_id,
+        keep=spec.keep,
     )
 
 

@@ -77,6 +77,7 @@ def capture(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    keep: opt.Keep = None,
     as_json: opt.Json = False,
 ) -> None:
     """Generate from a prompt and record attention at every step, layer and head."""
@@ -103,6 +104,7 @@ def capture(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            keep=keep,
         ),
     )
     folder = check_new_run(out if out is not None else new_run_path("capture"))

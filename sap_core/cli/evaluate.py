@@ -25,12 +25,7 @@ def evaluate(
     tasks: Annotated[
         bool | None, typer.Option(help="Score the demo's three tasks where the model knows them.", show_default="tasks")
     ] = None,
-    keep: Annotated[
-        float | None,
-        typer.Option(
-            help="Elastic checkpoint: the share of heads and channels of it, such as 0.7.", show_default=False
-        ),
-    ] = None,
+    keep: opt.Keep = None,
     generate: Annotated[
         int | None,
         typer.Option(help="Texts each model goes on with, to see how varied and alike they write.", show_default="8"),

@@ -47,6 +47,10 @@ CalibrationSubset = Annotated[
 ]
 CalibrationSplit = Annotated[str | None, typer.Option(help="dataset:NAME: the split.", show_default="train")]
 CalibrationColumn = Annotated[str | None, typer.Option(help="dataset:NAME: the column of text.", show_default="text")]
+Keep = Annotated[
+    float | None,
+    typer.Option(help="Elastic checkpoint: the share of its heads and channels, such as 0.7.", show_default=False),
+]
 NoiseLevels = Annotated[
     int | None, typer.Option(help="Levels of masking, for methods that look at masked texts.", show_default="10")
 ]
