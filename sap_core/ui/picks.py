@@ -96,7 +96,7 @@ def pick_selection(run: Run) -> Selection:
     """Sample, layer, head, rule and threshold in one row; all in the address."""
     trajectory = run.trajectory
     samples = len(run.trajectories)
-    widths = ([1] if samples > 1 else []) + [1.4, 1.4, 1.4, 1.2]
+    widths = ([1] if samples > 1 else []) + [1.3, 1.3, 1.3, 1.9]
     boxes = iter(st.columns(widths, vertical_alignment="bottom"))
     sample = 0
     if samples > 1:
