@@ -34,7 +34,7 @@ def test_two_runs_with_difference_intervals_and_claims_then_a_third(tab, desk):
     sap.capture("demo:stories-diffusion", prompt="once", steps=4, length=24, name="third", out=desk.runs / "third")
     visit(tab, f"{desk.address}/compare?a={desk.causal}&b={desk.diffusion}&more=third")
     tab.get_by_role("heading", name="C: third").wait_for()
-    tab.get_by_role("radio", name="C").click()
+    tab.locator(".st-key-against button", has_text="C").click()
     tab.wait_for_function(
         "document.querySelector('.st-key-difference .js-plotly-plot').textContent.includes('C relative to A')"
     )

@@ -71,7 +71,7 @@ def test_the_cursor_follows_the_scrubber_and_the_hover_tells_all(tab, desk):
 
 def test_from_the_model_to_one_full_map_equal_to_the_capture(tab, desk):
     sinks(tab, desk, "&step=4&tab=All+layers")
-    assert tab.locator(".st-key-layers .subplot").count() == 6
+    assert tab.locator(".st-key-layers .hm").count() == 6
     tab.get_by_role("combobox", name="Layer").click()
     tab.get_by_role("option", name="layer 2").click()
     tab.get_by_role("combobox", name="Head", exact=True).click()
@@ -94,7 +94,7 @@ def test_kinds_of_token_on_the_axis_and_sinks_by_token(tab, desk):
     sinks(tab, desk, "&axis=kind+of+token&tab=Heatmap")
     plot = tab.locator(".st-key-figure .js-plotly-plot")
     plot.wait_for()
-    assert [text.strip() for text in plot.locator(".xtick").all_inner_texts()] == [
+    assert [text.strip() for text in plot.locator(".xtick").all_text_contents()] == [
         "content",
         "punctuation",
         "whitespace",
@@ -112,10 +112,8 @@ def test_weights_move_the_ranking_and_the_grid_opens_a_head(tab, desk):
     first = score.inner_text()
     tab.get_by_text("Weights of the instability score").click()
     slider = tab.get_by_role("slider", name="1 - autocorrelation")
-    slider.focus()
-    for _ in range(20):
-        slider.press("ArrowLeft")
-    tab.wait_for_url(re.compile("w_autocorrelation=0.0"))
+    slider.press("Home")
+    tab.wait_for_url(re.compile(r"w_autocorrelation=0(\.0+)?(&|$)"))
     settled(tab)
     assert tab.get_by_text(re.compile(r"Instability [\d.]+, rank 1 of 36")).inner_text() != first
     choice = tab.get_by_role("combobox", name="Head in detail")
