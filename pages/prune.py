@@ -40,7 +40,7 @@ with form:
     ):
         if work.submit(to_do, "prune"):
             st.rerun()
-    st.caption("Apply works on a copy: the model itself stays as it is.")
+    prune.memory_line(info, spec)
 with side:
     plan_view.show_plan(plan, info, spec)
 

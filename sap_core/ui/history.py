@@ -15,7 +15,7 @@ from .address import address_choice, remember
 from .frame import go
 from .words import duration, moment, plain_error, size
 
-KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "push", "attention_map")
+KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "elastic", "push", "attention_map")
 SORTS = {
     "newest": "newest first",
     "oldest": "oldest first",
@@ -156,9 +156,11 @@ def _links(run: RunSummary) -> None:
 
 def _notes(run: RunSummary) -> None:
     with st.form(f"meta_{run.id}", border=False):
-        name = st.text_input("Name", run.name)
-        tags = st.text_input("Tags", ", ".join(run.tags), placeholder="separated by commas")
-        notes = st.text_area("Notes", run.notes, height=90)
+        name = st.text_input("Name", run.name, help="Shown in every list.")
+        tags = st.text_input(
+            "Tags", ", ".join(run.tags), placeholder="separated by commas", help="To find runs that belong together."
+        )
+        notes = st.text_area("Notes", run.notes, height=90, help="For yourself; they travel with the archive.")
         if st.form_submit_button("Save"):
             try:
                 update_run(run.path, name=name, tags=tags.split(","), notes=notes)

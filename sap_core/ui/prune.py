@@ -7,7 +7,9 @@ import streamlit as st
 from ..errors import SapError
 from ..jobs.layout import JobStatus
 from ..models.info import ModelInfo
+from ..models.memory import available_memory
 from ..pruning.plan import PruningPlan, make_plan
+from ..pruning.room import pruning_memory
 from ..runs import Run, RunSummary
 from ..specs import PruneSpec
 from . import results
@@ -16,7 +18,7 @@ from .candidates import show_candidates
 from .frame import go
 from .outcome import show_outcome
 from .plan_form import load_plan
-from .words import moment, plain_error
+from .words import moment, plain_error, size
 
 DENSE = "dense"  # in the address: no applied plan is looked at
 
@@ -25,6 +27,14 @@ def plan_of(spec: PruneSpec, info: ModelInfo) -> PruningPlan:
     """What will go; in milliseconds. Raises InvalidInput."""
     ranking = results.ranking_of(spec.run) if spec.method == "heads" and spec.heads is None and spec.run else None
     return make_plan(info, spec, ranking)
+
+
+def memory_line(info: ModelInfo, spec: PruneSpec) -> None:
+    """What applying takes, against what there is."""
+    st.caption(
+        f"Apply works on a copy: the model itself stays as it is. Both take {size(pruning_memory(info, spec))} of "
+        f"memory; {size(available_memory(spec.device))} are free."
+    )
 
 
 def follow(status: JobStatus | None) -> None:

@@ -10,7 +10,7 @@ from page_text import words
 from sample_runs import export_run, prune_run
 
 from sap_core.progress import Progress
-from sap_core.specs import ExportSpec, PushSpec
+from sap_core.specs import ElasticSpec, ExportSpec, PushSpec
 from sap_core.ui.export import zipped
 
 
@@ -89,3 +89,12 @@ def test_a_push_is_a_job_without_the_token(page, root, jobs, tmp_path, monkeypat
 
 def push(at):
     return next(button for button in at.button if button.label == "Push")
+
+
+def test_an_elastic_checkpoint_needs_no_pruned_model(page, jobs, tiny_diffusion, tmp_path):
+    at = page("export", model=tiny_diffusion)
+    folder = next(field for field in at.text_input if field.label == "Elastic folder")
+    folder.set_value(str(tmp_path / "out")).run()
+    next(button for button in at.button if button.label == "Write elastic checkpoint").click().run()
+    assert jobs.submitted == [ElasticSpec.build(model=str(tiny_diffusion), out=str(tmp_path / "out"))]
+    assert "sap elastic" in words(at) and "keep=0.7" in words(at)

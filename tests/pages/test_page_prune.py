@@ -150,3 +150,7 @@ def test_every_setting_of_a_plan_comes_back_into_the_form(page, root, jobs, tiny
     next(button for button in at.button if button.label.startswith("Set the form")).click().run()
     apply(at).click().run()
     assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **fields)
+
+
+def test_what_applying_takes_is_told_before(page, tiny_diffusion):
+    assert "Both take" in words(page("prune", model=tiny_diffusion))
