@@ -69,8 +69,9 @@ def answers_table(found: Comparison, answers: list[Answer]) -> list[dict[str, st
                 "run": f"{run} against A" if item.claim.between else run,
                 "claim": item.claim.sentence,
                 "answer": item.answer,
+                "by how much": f"{part.value:+.3g}{interval}",
                 "measured by": item.title,
-                "by how much": f"{part.value:+.3g}{interval} {item.unit}",
+                "unit": item.unit,
                 "interval over": part.over if interval else "–",
             }
         )

@@ -27,7 +27,7 @@ def test_two_runs_with_difference_intervals_and_claims_then_a_third(tab, desk):
         tab.get_by_role("heading", name=heading).wait_for()
     assert tab.locator(".st-key-difference .hm").count() == 1
     values = tab.get_by_test_id("stMetric").all_inner_texts()
-    assert len(values) == 4 and all(re.search(r"\[.+, .+\] over prompts", value) for value in values)
+    assert len(values) == 4 and all(re.search(r"95 %: \[.+, .+\]", value) for value in values)
     assert tab.locator(".st-key-curve_entropy .js-fill").count() == 2  # one band per run: two prompts each
     import sap_core as sap
 
