@@ -19,7 +19,7 @@ from browser_tools import PATIENCE, browser, find_chromium, settled, studio  # n
 from sap_core.runs import list_runs  # noqa: E402
 
 OUT = ROOT / "assets" / "screenshots"
-PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "export", "runs")
+PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "tradeoff", "export", "runs")
 MODEL = "demo:stories-diffusion"
 STEP = 24
 TALLEST = 2400
@@ -40,7 +40,9 @@ def main() -> None:
             if not any(runs.glob("*-export-*")):
                 prepare(window, address, runs.parent / "pruned")
             captured = [run for run in list_runs(runs, kind="capture") if run.model == MODEL]
-            queries = {page: f"?run={captured[0].id}" for page in ("sinks", "heads")} | {"prune": f"?model={MODEL}"}
+            queries = {page: f"?run={captured[0].id}" for page in ("sinks", "heads")} | {
+                page: f"?model={MODEL}" for page in ("prune", "tradeoff")
+            }
             queries["sinks"] += f"&step={STEP}"
             for scheme in ("light", "dark"):
                 for page in PAGES:
