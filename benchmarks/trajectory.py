@@ -55,20 +55,19 @@ def timed(work: Callable[[], Any], best_of: int = 1) -> Timed:
 
 
 class Source:
-    """Attention of one step after the other, (layer, head, position); the floor is made once and moved about."""
+    """Attention of one step after the other, (layer, head, position); the same again for the same step."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self._random = np.random.default_rng(0)
-        floor = np.exp(SPREAD * self._random.standard_normal((LAYERS, HEADS, POSITIONS), dtype=np.float32))
-        self._floor = (1 - SINK) * floor / floor.sum(-1, keepdims=True)
         small = synthetic_trajectory("drifting", steps, 1, 1, POSITIONS)
         self.text = {name: small[name].values for name in ("token", "next_token", "masked", "accepted", "confidence")}
         self.path = small["received"].values[:, 0, 0].argmax(-1)
         self.attrs = {name: small.attrs[name] for name in ("objective", "model", "prompt_length", "pieces")}
 
     def step(self, step: int) -> dict[str, np.ndarray]:
-        received = np.roll(self._floor, (37 * step, 11 * step), axis=(2, 0)) * np.float32(1)
+        random = np.random.default_rng(step)
+        received = np.exp(np.float32(SPREAD) * random.standard_normal((LAYERS, HEADS, POSITIONS), dtype=np.float32))
+        received *= (1 - SINK) / received.sum(-1, keepdims=True)
         places = (self.path[step] + np.arange(LAYERS * HEADS)).reshape(LAYERS, HEADS, 1) % POSITIONS
         np.put_along_axis(received, places, np.take_along_axis(received, places, -1) + np.float32(SINK), -1)
         share = np.float32(1 - step / self.steps)
