@@ -62,7 +62,11 @@ def _inverse_factor(hessian: Tensor, dead: Tensor) -> Tensor:
     hessian.diagonal()[dead] = 1
     hessian.diagonal().add_(DAMPING * hessian.diagonal().mean())
     try:
-        return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True)
+        lower = torch.linalg.cholesky(hessian)
+        del hessian  # each of these is as large as the widest matrix' inputs squared
+        inverse = torch.cholesky_inverse(lower)
+        del lower
+        return torch.linalg.cholesky(inverse, upper=True)
     except RuntimeError:  # torch.linalg.LinAlgError
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
