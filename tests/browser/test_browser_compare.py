@@ -45,7 +45,7 @@ def test_two_runs_with_difference_intervals_and_claims_then_a_third(tab, desk):
 
 def test_a_figure_goes_home_in_five_formats_each_with_its_origin(tab, desk):
     visit(tab, f"{desk.address}/sinks?run={desk.diffusion}&layer=1&head=2&step=3")
-    tab.locator(".st-key-take_figure button").click()
+    tab.locator(".st-key-take_figure button").first.click()
     tab.locator(".st-key-take_preview .main-svg .xtick").first.wait_for()
     svg = ET.fromstring(saved(tab, tab.get_by_role("button", name="SVG", exact=True)))
     about = json.loads(svg.find("{http://www.w3.org/2000/svg}metadata").text)
