@@ -11,8 +11,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sap_core.capture import record_attention
-from sap_core.capture.choice import fusable
+from sap_core.capture.choice import attention_statistics, fusable
+from sap_core.capture.recorder import Queries
+from sap_core.capture.rows import Attention, Buffers
 from sap_core.capture.sampling import CHECK_EVERY, QuerySampling
+from sap_core.capture.statistics import LayerStatistics
 
 STRIDE = 4
 
@@ -69,14 +72,18 @@ def passes(model: LlamaForCausalLM, setting: Setting) -> dict[str, Callable[[], 
     tokens = torch.randint(0, setting.vocabulary, (setting.batch, setting.length)).to(setting.device)
     masked = (torch.rand(tokens.shape) < 0.5).to(setting.device)
 
-    def captured(reduce: Any = None) -> None:
+    buffers, sampling = Buffers(), QuerySampling(STRIDE)  # kept from pass to pass, as in a run of many steps
+
+    def all_queries(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
+        return attention_statistics(inputs, queries.valid, queries.masked, buffers=buffers)
+
+    def captured(reduce: Callable[..., LayerStatistics] = all_queries) -> None:
         with record_attention(model, reduce=reduce) as recorder:
             recorder.masked = masked
             model(input_ids=tokens, use_cache=False)
             recorder.collect()
 
     def sampled(check: bool) -> dict[str, Any]:
-        sampling = QuerySampling(STRIDE)
         sampling.check = check
         captured(sampling)
         return sampling.error()
