@@ -93,8 +93,8 @@ def test_from_the_model_to_one_full_map_equal_to_the_capture(tab, desk):
 def test_kinds_of_token_on_the_axis_and_sinks_by_token(tab, desk):
     sinks(tab, desk, "&axis=kind+of+token&tab=Heatmap")
     plot = tab.locator(".st-key-figure .js-plotly-plot")
-    plot.locator(".xtick").nth(4).wait_for(state="attached")
-    assert [text.strip() for text in plot.locator(".xtick").all_text_contents()] == [
+    plot.locator(".xtick text").nth(4).wait_for(state="attached")
+    assert [text.strip() for text in plot.locator(".xtick text").all_text_contents()] == [
         "content",
         "punctuation",
         "whitespace",
