@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,18 +29,31 @@ AR, DIFFUSION = "stories-ar", "stories-diffusion"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps and sizes of one training; `RECIPES` are those of the shipped models."""
+    """Steps and sizes of one training; `RECIPES` are those of the shipped models.
+
+    `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `then`: a second training
+    of the same model on fresh texts, its optimizers begun anew.
+    """
 
     steps: int
     batch_size: int
     muon_lr: float
     adam_lr: float
     decay_share: float
+    hold: float = 0.15
+    then: Recipe | None = None
 
 
 RECIPES = {
     AR: Recipe(steps=1500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
-    DIFFUSION: Recipe(steps=3500, batch_size=16, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5),
+    DIFFUSION: Recipe(
+        steps=3500,
+        batch_size=16,
+        muon_lr=4e-3,
+        adam_lr=2e-3,
+        decay_share=0.5,
+        then=Recipe(steps=3000, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.55),
+    ),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
 CORES = 2
@@ -131,28 +145,52 @@ def _run(
         # through its own class: the file holds the tied matrix once
         model.load_state_dict(type(model).from_pretrained(start_from).state_dict())
     model.train()
+    made_with = _made_with(name, recipe, seed)
+    state_file, log, saved = _state_file(folder), [], None
+    if state_file.exists():
+        saved = torch.load(state_file, weights_only=True)
+        model.load_state_dict(saved["model"])
+        log = saved["log"]
+    first, stage = 0, recipe
+    total = recipe.steps + (recipe.then.steps if recipe.then else 0)
+    while stage is not None:
+        if saved is None or saved["step"] < first + stage.steps:
+            generator = torch.Generator().manual_seed(seed + bool(first))
+            _stage(
+                model, tokenizer, name == AR, stage, first, seed, generator, log, saved, workers,
+                lambda state: _save_state(state_file, state | {"made_with": made_with}),
+                lambda done: progress(Progress(f"train {name}", done, total, data=log[-1] if log else {})),
+            )  # fmt: skip
+            saved = None
+        first, stage = first + stage.steps, stage.then
+    _save_finished(folder, model, tokenizer, log, made_with)
+    state_file.unlink(missing_ok=True)
+
+
+def _stage(
+    model, tokenizer, causal: bool, recipe: Recipe, first: int, seed: int, generator: torch.Generator, log: list[dict],
+    saved: dict | None, workers: Workers, save: Callable[[dict], None], tell: Callable[[int], None],
+) -> None:  # fmt: skip
+    """One learning-rate cycle: the recipe's steps from step `first` of the training on, or from where `saved` was."""
     parameters = list(model.parameters())
     optimizers = build_optimizers(model, recipe.muon_lr, recipe.adam_lr, workers)
     base = [o.param_groups[0]["lr"] for o in optimizers]
-    generator = torch.Generator().manual_seed(seed)
-    state_file, log, first = _state_file(folder), [], 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        generator.set_state(state["generator"])
-        log, first = state["log"], state["step"]
+    begin = 0
+    if saved is not None and saved["step"] > first:
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        generator.set_state(saved["generator"])
+        begin = saved["step"] - first
     begun, seconds_before, recent = time.monotonic(), log[-1]["seconds"] if log else 0.0, []
-    for step in range(first, recipe.steps):
+    for step in range(begin, recipe.steps):
         factor = schedule(step, recipe.steps, decay_share=recipe.decay_share)
         for optimizer, lr in zip(optimizers, base, strict=True):
             optimizer.param_groups[0]["lr"] = lr * factor
-        drawn = batch(step, size=recipe.batch_size, seed=seed, causal=name == AR)
-        if name == AR:
+        drawn = batch(first + step, size=recipe.batch_size, seed=seed, causal=causal)
+        if causal:
             losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
         else:
-            ceiling = mask_ceiling(step / recipe.steps)
+            ceiling = mask_ceiling(step / recipe.steps, recipe.hold)
             losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n)
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -161,30 +199,21 @@ def _run(
             optimizer.zero_grad(set_to_none=True)
         done = step + 1
         if done % _LOG_EVERY == 0 or done == recipe.steps:
-            log.append(
-                {
-                    "step": done,
-                    "loss": round(sum(recent) / len(recent), 5),
-                    "lr_factor": round(factor, 4),
-                    "seconds": round(seconds_before + time.monotonic() - begun, 1),
-                }
-            )
+            seconds = round(seconds_before + time.monotonic() - begun, 1)
+            loss = round(sum(recent) / len(recent), 5)
+            log.append({"step": first + done, "loss": loss, "lr_factor": round(factor, 4), "seconds": seconds})
             recent = []
-        if done % _SAVE_EVERY == 0 and done < recipe.steps:
-            _save_state(
-                state_file,
+        if done % _SAVE_EVERY == 0 or done == recipe.steps:
+            save(
                 {
                     "model": model.state_dict(),
                     "optimizers": [o.state_dict() for o in optimizers],
                     "generator": generator.get_state(),
                     "log": log,
-                    "step": done,
-                    "made_with": _made_with(name, recipe, seed),
-                },
+                    "step": first + done,
+                }
             )
-        progress(Progress(f"train {name}", done, recipe.steps, data=log[-1] if log else {}))
-    _save_finished(folder, model, tokenizer, log, _made_with(name, recipe, seed))
-    state_file.unlink(missing_ok=True)
+        tell(first + done)
 
 
 def _made_with(name: str, recipe: Recipe, seed: int) -> dict:

@@ -72,9 +72,7 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
         if not hasattr(packed, "gate_up_proj"):
             continue
         gate_up, down = packed.gate_up_proj.data, packed.down_proj.data
-        experts = Experts(
-            Expert(*both.chunk(2), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True)
-        )
+        experts = Experts(Expert(*both.chunk(2), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True))
         parent, _, name = owner.rpartition(".")
         setattr(module.get_submodule(parent), name, experts)
 

@@ -123,9 +123,7 @@ class LoadedModel:
         return logits if span is None else logits[:, span]
 
     @torch.no_grad()
-    def next_logits(
-        self, input_ids: Tensor, attention_mask: Tensor, past: Any | None
-    ) -> tuple[Tensor, Any]:
+    def next_logits(self, input_ids: Tensor, attention_mask: Tensor, past: Any | None) -> tuple[Tensor, Any]:
         """Logits of the token after the last one, with the cache of keys and values; autoregressive models.
 
         Args:

@@ -88,7 +88,8 @@ def tradeoff(
     if dense is not None:
         figure.add_trace(
             go.Scatter(
-                x=[dense[0]], y=[dense[1]], mode="markers", name="dense", hovertemplate="the dense model<extra></extra>",
+                x=[dense[0]], y=[dense[1]], mode="markers", name="dense",
+                hovertemplate="the dense model<extra></extra>",
                 marker={"symbol": "star-open", "size": 13, "color": GREY, "line": {"width": 2}},
             )
         )  # fmt: skip

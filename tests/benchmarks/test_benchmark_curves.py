@@ -13,8 +13,8 @@ from sap_core.sweeps import sweep
 from sap_core.sweeps.tasks import Event
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import best  # noqa: E402
-import curves  # noqa: E402
+import best
+import curves
 
 # Loss per token of each method at sparsity 1; an allocation adds its own.
 WORTH = {"magnitude": 0.9, "wanda": 0.5, "noised_wanda": 0.4, "sink": 0.3}

@@ -72,6 +72,18 @@ def test_masks_are_stratified_and_leave_prompts_in_sight():
     assert 0.1 < only_tail.float().mean() < 0.3
 
 
+def test_words_to_look_up_are_masked_more_often_at_a_low_ceiling():
+    drawn, generator = batch(3, size=16, seed=0, causal=False), torch.Generator().manual_seed(0)
+    known = objectives._kinds()[torch.from_numpy(drawn.tokens)] >= 0
+
+    def ratio(ceiling):
+        hidden = torch.stack([objectives.draw_masks(drawn, generator, ceiling) for _ in range(20)]).float().mean(0)
+        return (hidden[known].mean() / hidden[~known].mean()).item()
+
+    assert 2 < ratio(0.5) < 3.5
+    assert ratio(1.0) < 1.15
+
+
 class Uniform(torch.nn.Module):
     """Predicts every token with the same probability; one parameter, so that it has a gradient."""
 

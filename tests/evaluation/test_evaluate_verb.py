@@ -59,7 +59,6 @@ def test_quick_compare_shows_both_texts_and_remembers_the_dense_side(diffusion, 
     assert other["dense"] == same["dense"] and other["pruned"]["text"] != same["dense"]["text"]
 
 
-
 @pytest.fixture(scope="module")
 def story_model(tmp_path_factory):
     """An untrained diffusion model of one thin layer with the demo's tokenizer."""

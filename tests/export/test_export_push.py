@@ -130,7 +130,7 @@ except Exception as error:
 
 
 def test_what_can_not_be_pushed_is_said_before_anything_is_sent(folder, tmp_path, monkeypatch):
-    with pytest.raises(InvalidInput, match="has no sap_manifest.json"):
+    with pytest.raises(InvalidInput, match=r"has no sap_manifest\.json"):
         check_push(PushSpec(folder=str(tmp_path), repo="a/b"))
     for name in ("model", "a/b/c", "a b/c", "/b"):
         with pytest.raises(InvalidInput, match="expected NAME/MODEL"):

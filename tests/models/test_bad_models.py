@@ -117,7 +117,6 @@ def test_a_tensor_of_another_shape(folder: Path) -> None:
         load_model(str(folder))
 
 
-
 def test_llada_without_a_mask_token(golden: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(golden / "tiny-llada", tmp_path / "llada"))
     config = json.loads((folder / "config.json").read_text())

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sap_core.models import load_model
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import published  # noqa: E402
+import published
 
 
 @pytest.fixture(scope="module")
