@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_tiny_llama
+from tiny_models import save_tiny_llama
 
 pytest_plugins = ["cli_fixtures"]
 

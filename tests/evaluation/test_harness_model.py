@@ -178,7 +178,7 @@ def test_whole_tasks_under_the_name_sap(kind, request, tmp_path, monkeypatch):
 
 
 def test_a_model_without_mask_token_is_refused(tmp_path):
-    from conftest import save_tiny_llama
+    from tiny_models import save_tiny_llama
 
     save_tiny_llama(tmp_path, causal=False, mask=False)
     with pytest.raises(InvalidInput, match="mask"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import save_word_tokenizer
+from tiny_models import save_word_tokenizer
 
 from sap_core.capture.attention_map import attention_map
 from sap_core.capture.recorder import record_attention

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import save_word_tokenizer
 from safetensors.torch import load_file
+from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
 from sap_core.models import inspect_model, load_model

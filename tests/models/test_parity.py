@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import GOLDEN
 from plain_decoder import PlainDecoder
 from published_samplers import dream, llada, sdar
 from safetensors.torch import load_file
 from tiny_families import BLOCKS, ENCODERS, made
+from tiny_models import GOLDEN
 
 from sap_core.models import load_model
 from sap_core.samplers import sample

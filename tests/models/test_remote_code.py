@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_word_tokenizer
 from safetensors.torch import load_file, save_file
+from tiny_models import save_word_tokenizer
 
 from sap_core.capture import record_attention
 from sap_core.errors import ModelProblem

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from conftest import GOLDEN, save_tiny_llama, save_word_tokenizer
+from tiny_models import GOLDEN, save_tiny_llama, save_word_tokenizer
 
 MASK = 2
 SHAPE = {

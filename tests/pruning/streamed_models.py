@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from conftest import save_word_tokenizer
 from safetensors.torch import load_file, save_file
+from tiny_models import save_word_tokenizer
 
 SHAPE = {
     "vocab_size": 96,
