@@ -21,7 +21,7 @@ def elastic_panel() -> None:
     st.subheader("One checkpoint for several machines", anchor=False)
     st.caption(
         "The whole model, with the order in which its heads and channels matter. Any loader reads it whole; "
-        "`sap.load_model(folder, keep=0.7)` builds the smaller model when it is loaded."
+        "sap.load_model(folder, keep=0.7) builds the smaller model when it is loaded."
     )
     with st.expander("Write an elastic checkpoint", icon=":material/unfold_less:"):
         place = st.container()

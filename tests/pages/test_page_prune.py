@@ -113,10 +113,10 @@ def test_undo_goes_back_to_the_plan_before_and_then_to_the_dense_model(page, roo
     newer, older = list_runs(root)
     at = page("prune", model=tiny_diffusion, method="magnitude", result=newer.id)
     next(button for button in at.button if button.label == "Undo").click().run()
-    assert at.query_params["result"] == [older.id] and at.selectbox(key="choice_method").value == "wanda"
+    assert at.query_params["result"] in (older.id, [older.id]) and at.selectbox(key="choice_method").value == "wanda"
     assert at.slider(key="sparsity").value == open_run(older.path).spec["sparsity"]
     next(button for button in at.button if button.label == "Undo").click().run()
-    assert at.query_params["result"] == ["dense"] and not [b for b in at.button if b.label == "Undo"]
+    assert at.query_params["result"] in ("dense", ["dense"]) and not [b for b in at.button if b.label == "Undo"]
     assert len(list_runs(root)) == 2  # nothing is lost
 
 
