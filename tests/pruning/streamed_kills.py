@@ -2,6 +2,7 @@
 
     python streamed_kills.py FOLDER OUT CALIBRATION METHOD
 
+One more child, never killed, writes `whole` beside OUT: a process of the same kind adds in the same order, to the bit.
 Prints, as JSON, how every child ended and which blocks of which stage it finished. The children are forks of this
 process, which imports the engine once and runs no model itself.
 """
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -32,6 +34,9 @@ MOMENTS = {
 def main(folder: str, out: str, calibration: str, method: str) -> None:
     torch.set_num_threads(1)
     open_streamed(folder)  # imports, before the forks, what every child would have to
+    undisturbed = run_child(None, folder, str(Path(out).with_name("whole")), calibration, method)
+    if undisturbed["status"]:
+        raise SystemExit("the run that was never killed failed")
     children = [run_child(moment, folder, out, calibration, method) for moment in [*MOMENTS[method], None]]
     print(json.dumps(children))
 
