@@ -13,6 +13,7 @@ from .work import POLL_SECONDS, client, open_jobs, progress_share, progress_text
 
 LOGO = Path(__file__).with_name("logo.svg")
 ICON = Path(__file__).with_name("icon.svg")
+STYLE = Path(__file__).with_name("studio.css")
 # section -> (file, title, address, icon, help)
 PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
     "": (("start", "Start", "start", "home", "What this is, and the demo in one click"),),

@@ -46,7 +46,7 @@ def test_no_page_has_a_serious_finding(themed, desk):
         settled(page)
         if lines := serious(page):
             found[name] = lines
-    assert found == {}
+    assert found == {}, found
 
 
 def test_the_check_can_fail(themed):
