@@ -62,6 +62,7 @@ def heading(title: str, sentence: str) -> None:
     """The page's title and the one sentence that says what it is for. Every page calls this first."""
     _enter_through_app()
     st.session_state["figure_runs"] = []  # until the page says which runs its figures show
+    st.html(STYLE)
     st.title(title, anchor=False)
     st.caption(sentence)
 
