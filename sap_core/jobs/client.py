@@ -121,6 +121,8 @@ class JobClient:
             mine = _started.get(self.root)
             if self._files.worker_alive() or (mine is not None and mine.poll() is None):
                 return
+            if mine is not None:
+                self._tell_how_it_ended(mine)  # the new worker could not know
             if self._files.log.exists() and self._files.log.stat().st_size > 1_000_000:
                 self._files.log.unlink()
             with open(self._files.log, "ab") as log:
@@ -165,7 +167,11 @@ class JobClient:
         with reaching(run):
             begun = run.is_dir()
         progress, remaining = read_progress(folder)
-        waiting = self._files.waiting() if state["state"] == "queued" else []
+        ahead = 0
+        if state["state"] == "queued":
+            ahead = sum(other < job_id for other in self._files.waiting())
+            before = (other for other in self._files.ids() if other < job_id)
+            ahead += any(self._files.state(other)["state"] == "running" for other in before)
         return JobStatus(
             id=job_id,
             kind=job["spec"]["kind"],
@@ -177,7 +183,7 @@ class JobClient:
             submitted=job["submitted"],
             started=state.get("started"),
             ended=state.get("ended"),
-            ahead=sum(other < job_id for other in waiting),
+            ahead=ahead,
             remaining=remaining if state["state"] == "running" else None,
         )
 
@@ -200,6 +206,15 @@ class JobClient:
                 return
             if self._files.waiting():
                 self.ensure_worker()
+
+    def _tell_how_it_ended(self, process: subprocess.Popen) -> None:
+        """Give the reason to the jobs that a dead worker of ours was at."""
+        waiting = self._files.waiting()
+        for job_id in self._files.ids():
+            state = self._files.state(job_id)["state"]
+            if state == "running" or (state == "queued" and job_id not in waiting):
+                error = how_it_ended(process, self._files.log)
+                self._files.set_state(job_id, "failed", ended=time.time(), error=error)
 
     def _was_ready(self, pid: int) -> bool:
         """Whether the worker with this id got as far as serving."""

@@ -38,7 +38,7 @@ class JobStatus:
     submitted: float
     started: float | None
     ended: float | None
-    ahead: int = 0  # jobs before this one in the queue
+    ahead: int = 0  # jobs before this one, the running one among them
     remaining: float | None = None  # estimated seconds until the present stage ends
 
     @property

@@ -88,7 +88,7 @@ def test_cancel_while_running_keeps_what_is_there(jobs):
 def test_cancel_while_queued_never_runs(jobs):
     first, second = jobs.submit(task(steps=LONG)), jobs.submit(task())
     running(jobs, first)
-    assert jobs.status(second).ahead == 0
+    assert jobs.status(second).ahead == 1
     jobs.cancel(second)
     assert jobs.status(second).state == "cancelled" and jobs.status(second).run_path is None
     jobs.cancel(first)
@@ -131,6 +131,16 @@ def test_a_dead_worker_is_reported_and_the_queue_goes_on(jobs, name, reason):
     assert open_run(status.run_path, unfinished=True).state == "unfinished"
     assert jobs.wait(good, 30).state == "finished"
     open_run(keep.run_path).verify()
+
+
+def test_a_worker_started_before_anybody_asked_does_not_hide_how_the_last_one_ended(jobs):
+    job = jobs.submit(task(steps=LONG))
+    running(jobs, job)
+    os.kill(worker_pid(jobs), signal.SIGKILL)
+    client._started[jobs.root].wait()
+    after = jobs.submit(task("after"))  # starts the next worker, which tidies up
+    assert jobs.wait(after, 30).state == "finished"
+    assert "killed (SIGKILL)" in jobs.status(job).error
 
 
 def test_a_new_client_finds_what_a_dead_worker_left(jobs, monkeypatch):
