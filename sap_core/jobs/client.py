@@ -19,7 +19,7 @@ from ..places import as_place, local_folder, reaching
 from ..runs.files import disk_problem, read_json, write_json
 from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
-from .layout import OPEN, JobFolder, JobStatus, read_progress
+from .layout import GONE, OPEN, JobFolder, JobStatus, read_progress
 
 if TYPE_CHECKING:
     from ..places import Place
@@ -167,11 +167,6 @@ class JobClient:
         with reaching(run):
             begun = run.is_dir()
         progress, remaining = read_progress(folder)
-        ahead = 0
-        if state["state"] == "queued":
-            ahead = sum(other < job_id for other in self._files.waiting())
-            before = (other for other in self._files.ids() if other < job_id)
-            ahead += any(self._files.state(other)["state"] == "running" for other in before)
         return JobStatus(
             id=job_id,
             kind=job["spec"]["kind"],
@@ -183,7 +178,7 @@ class JobClient:
             submitted=job["submitted"],
             started=state.get("started"),
             ended=state.get("ended"),
-            ahead=ahead,
+            ahead=self._files.ahead(job_id) if state["state"] == "queued" else 0,
             remaining=remaining if state["state"] == "running" else None,
         )
 
@@ -193,11 +188,9 @@ class JobClient:
             mine = _started.get(self.root)
             if mine is not None and mine.poll() is None:
                 return  # just starting, or just ending
-            state = self._files.state(job_id)["state"]  # it may have ended between our two looks
+            self._tell_how_it_ended(mine)
             waiting = self._files.waiting()
-            if state == "running" or (state == "queued" and job_id not in waiting):
-                self._files.set_state(job_id, "failed", ended=time.time(), error=how_it_ended(mine, self._files.log))
-            elif state == "queued" and mine is not None and not self._was_ready(mine.pid):
+            if job_id in waiting and mine is not None and not self._was_ready(mine.pid):
                 for other in waiting:
                     if self._files.claim(other):
                         reason = f"The worker could not start. {how_it_ended(mine, self._files.log)}"
@@ -207,14 +200,10 @@ class JobClient:
             if self._files.waiting():
                 self.ensure_worker()
 
-    def _tell_how_it_ended(self, process: subprocess.Popen) -> None:
-        """Give the reason to the jobs that a dead worker of ours was at."""
-        waiting = self._files.waiting()
-        for job_id in self._files.ids():
-            state = self._files.state(job_id)["state"]
-            if state == "running" or (state == "queued" and job_id not in waiting):
-                error = how_it_ended(process, self._files.log)
-                self._files.set_state(job_id, "failed", ended=time.time(), error=error)
+    def _tell_how_it_ended(self, process: subprocess.Popen | None) -> None:
+        """Give the reason to the jobs that a dead worker was at; None: it was another process' worker."""
+        for job_id in self._files.taken():
+            self._files.set_state(job_id, "failed", ended=time.time(), error=how_it_ended(process, self._files.log))
 
     def _was_ready(self, pid: int) -> bool:
         """Whether the worker with this id got as far as serving."""
@@ -228,7 +217,7 @@ def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
     """One line on why a worker is gone, for the job it was at."""
     code = process.returncode if process is not None else None
     if code is None:
-        return "The worker process ended unexpectedly; run it again."
+        return GONE
     if code == -signal.SIGKILL:
         return (
             "The worker process was killed (SIGKILL), most often because the machine ran out of memory; "

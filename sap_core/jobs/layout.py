@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..places import Place
 
 OPEN = ("queued", "running")
+#: What is said of a job whose worker is gone, where nobody can know how it ended.
+GONE = "The worker process ended unexpectedly; run it again."
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,25 @@ class JobFolder:
     def ids(self) -> list[str]:
         """All job ids, newest first."""
         return sorted((path.parent.name for path in self.path.glob("*/job.json")), reverse=True)
+
+    def taken(self) -> list[str]:
+        """Jobs that a worker took and has not ended: where none lives, what the dead one was at."""
+        ids = self.ids()  # before the queue is read: a job that comes meanwhile is not among them
+        waiting = set(self.waiting())
+        states = ((job_id, self.state(job_id)["state"]) for job_id in ids)
+        return [job for job, state in states if state == "running" or (state == "queued" and job not in waiting)]
+
+    def ahead(self, job_id: str) -> int:
+        """Jobs before this one, the running one among them. Jobs begin in order, so behind the newest that has run to
+        its end there is none to look at."""
+        waiting = self.waiting()
+        for other in self.ids():
+            if other >= job_id or other in waiting:
+                continue
+            state = self.state(other)["state"]
+            if state in ("running", "finished", "failed"):
+                return sum(job < job_id for job in waiting) + (state == "running")
+        return sum(job < job_id for job in waiting)
 
     def state(self, job_id: str) -> dict[str, Any]:
         return read_json(self.job(job_id) / "state.json") or {"state": "queued"}

@@ -24,7 +24,7 @@ from ..progress import Progress, ProgressCallback
 from ..runs.files import read_json, write_json
 from ..runs.store import one_line
 from ..specs import Spec, parse_spec
-from .layout import JobFolder
+from .layout import GONE, JobFolder
 
 # (spec, folder of the run to make, progress) -> folder of the run that was made
 Execute = Callable[[Spec, Path, ProgressCallback], Any]
@@ -71,15 +71,11 @@ class Worker:
 
     def recover(self) -> None:
         """What a dead predecessor left: its job is failed, not repeated; old finished jobs are tidied away."""
+        for job_id in self.files.taken():
+            self.files.claim(job_id)
+            self.files.set_state(job_id, "failed", ended=time.time(), error=GONE)
         waiting = set(self.files.waiting())
-        ids = self.files.ids()
-        for job_id in ids:
-            state = self.files.state(job_id)["state"]
-            if state == "running" or (state == "queued" and job_id not in waiting):
-                self.files.claim(job_id)
-                error = "The worker process ended unexpectedly; run it again."
-                self.files.set_state(job_id, "failed", ended=time.time(), error=error)
-        for job_id in ids[KEPT_JOBS:]:
+        for job_id in self.files.ids()[KEPT_JOBS:]:
             if job_id not in waiting:
                 shutil.rmtree(self.files.job(job_id), ignore_errors=True)
 
