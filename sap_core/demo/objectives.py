@@ -58,14 +58,14 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
 
 
 def masked_losses(
-    model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float, parts: int
+    model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float, parts: int, favour: float = 1.0
 ) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`.
 
-    `ceiling`: largest share of a text that is masked, see `mask_ceiling`.
+    `ceiling`: largest share of a text that is masked, see `mask_ceiling`. `favour`: see `draw_masks`.
     """
     tokens = torch.from_numpy(batch.tokens)
-    masked = draw_masks(batch, generator, ceiling)
+    masked = draw_masks(batch, generator, ceiling, favour)
     weight = masked / masked.sum(1, keepdim=True)
     weight = weight * look_up_weights(tokens, ~masked, causal=False)
     weight = weight / weight.sum()
@@ -147,12 +147,12 @@ def mask_ceiling(progress: float, hold: float = 0.15) -> float:
     return min(1.0, 0.5 + 0.5 * max(0.0, progress - hold) / 0.35)
 
 
-def draw_masks(batch: Batch, generator: torch.Generator, ceiling: float = 1.0) -> Tensor:
+def draw_masks(batch: Batch, generator: torch.Generator, ceiling: float = 1.0, favour: float = 1.0) -> Tensor:
     """(batch, length) bool: which tokens the model has to fill in.
 
-    While the ceiling is below 1, words that can be looked up are masked more often than others, three times as often at
-    a ceiling of a half: one token in six is such a word, and the others are soon known. What is in sight of a masked
-    word may be chosen in any way; the right answer, given what is in sight, stays the same.
+    With `favour` above 1, words that can be looked up are masked up to `favour` times as often as others while the
+    ceiling is a half, and less so as it rises to 1: one token in six is such a word, and the others are soon known.
+    What is in sight of a masked word may be chosen in any way; the right answer, given what is in sight, stays the same.
     """
     rows, length = batch.tokens.shape
     text_length, task_start = torch.from_numpy(batch.text_length), torch.from_numpy(batch.task_start)
@@ -167,7 +167,7 @@ def draw_masks(batch: Batch, generator: torch.Generator, ceiling: float = 1.0) -
     share = (slot + torch.rand(rows, generator=generator)) / rows
     k = torch.minimum((share * ceiling * region).long() + 1, region)
     score = torch.rand(rows, length, generator=generator)
-    favour = 1 + 4 * (1 - ceiling)
-    score = torch.where(_kinds()[torch.from_numpy(batch.tokens)] >= 0, score / favour, score)
+    times = 1 + 2 * (favour - 1) * (1 - ceiling)
+    score = torch.where(_kinds()[torch.from_numpy(batch.tokens)] >= 0, score / times, score)
     score[torch.arange(length) < start[:, None]] = 2.0
     return score.argsort(1).argsort(1) < k[:, None]

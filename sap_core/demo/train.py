@@ -31,8 +31,9 @@ AR, DIFFUSION = "stories-ar", "stories-diffusion"
 class Recipe:
     """Steps and sizes of one training; `RECIPES` are those of the shipped models.
 
-    `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `then`: a second training
-    of the same model on fresh texts, its optimizers begun anew.
+    `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `favour`: how much oftener
+    words to look up are masked, see `draw_masks`. `then`: a second training of the same model on fresh texts, its
+    optimizers begun anew.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class Recipe:
     adam_lr: float
     decay_share: float
     hold: float = 0.15
+    favour: float = 1.0
     then: Recipe | None = None
 
 
@@ -52,7 +54,7 @@ RECIPES = {
         muon_lr=4e-3,
         adam_lr=2e-3,
         decay_share=0.5,
-        then=Recipe(steps=3000, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.55),
+        then=Recipe(steps=3000, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.55, favour=3.0),
     ),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
@@ -191,7 +193,7 @@ def _stage(
             losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
         else:
             ceiling = mask_ceiling(step / recipe.steps, recipe.hold)
-            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n)
+            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour)
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:

@@ -77,7 +77,7 @@ def test_words_to_look_up_are_masked_more_often_at_a_low_ceiling():
     known = objectives._kinds()[torch.from_numpy(drawn.tokens)] >= 0
 
     def ratio(ceiling):
-        hidden = torch.stack([objectives.draw_masks(drawn, generator, ceiling) for _ in range(20)]).float().mean(0)
+        hidden = torch.stack([objectives.draw_masks(drawn, generator, ceiling, 3.0) for _ in range(20)]).float().mean(0)
         return (hidden[known].mean() / hidden[~known].mean()).item()
 
     assert 2 < ratio(0.5) < 3.5
@@ -224,6 +224,29 @@ def test_stopping_and_going_on_gives_the_same_weights(trained, tmp_path, monkeyp
     for name in again:
         expected = load_file(trained[name] / "model.safetensors")
         for key, found in load_file(again[name] / "model.safetensors").items():
+            torch.testing.assert_close(found, expected[key], atol=1e-6, rtol=1e-4)
+
+
+def test_a_second_cycle_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(train, "_SAVE_EVERY", 2)
+    cycle = {"batch_size": 4, "muon_lr": 4e-3, "adam_lr": 2e-3, "decay_share": 0.5}
+    first = train.Recipe(steps=2, **cycle)
+    recipes = {train.AR: first, train.DIFFUSION: train.Recipe(steps=2, then=train.Recipe(steps=3, **cycle), **cycle)}
+    whole = train.train_demo(tmp_path / "whole", recipes=recipes, report=False)
+    for moment in (2, 3, 5):  # between the cycles, and in the second behind the step that was last saved
+        out = tmp_path / f"stopped-{moment}"
+
+        def stop(report, moment=moment):
+            if report.done == moment and report.stage.endswith("diffusion"):
+                raise Cancelled("enough")
+
+        with pytest.raises(Cancelled):
+            train.train_demo(out, recipes=recipes, progress=stop, report=False)
+        again = train.train_demo(out, recipes=recipes, report=False)
+        expected = load_file(whole[train.DIFFUSION] / "model.safetensors")
+        for key, found in load_file(again[train.DIFFUSION] / "model.safetensors").items():
             torch.testing.assert_close(found, expected[key], atol=1e-6, rtol=1e-4)
 
 
