@@ -51,6 +51,12 @@ class ModelOptions(Spec):
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     mask_token_id: int | None = Field(None, ge=0, description="for models that do not declare their mask token")
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The keyword arguments of `load_model` that this spec holds; ``keep`` where it has one."""
+        names = [name for name in ModelOptions.model_fields if name != "model"]
+        return {name: getattr(self, name) for name in (*names, "keep") if hasattr(self, name)}
+
 
 class CaptureSpec(ModelOptions):
     """Generate from a prompt and record attention at every step, layer and head."""

@@ -89,14 +89,7 @@ def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
     check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
     _check_stride(info, spec)
     progress(Progress("load", 0, 1, "Loading the model"))
-    return load_model(
-        spec.model,
-        dtype=spec.dtype,
-        device=spec.device,
-        trust_remote_code=spec.trust_remote_code,
-        mask_token_id=spec.mask_token_id,
-        keep=spec.keep,
-    )
+    return load_model(spec.model, **spec.loading)
 
 
 def _check_stride(info: ModelInfo, spec: CaptureSpec) -> None:

@@ -181,13 +181,9 @@ def prune(
         else:
             from ..evaluation.quick import quick_compare
             from ..export.checkpoint import export_checkpoint
-            from ..models.info import inspect_model
-            from ..models.loading import load_model
-            from ..pruning.room import check_room
+            from ..pruning.apply import loaded
 
-            check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)
-            loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
-            dense = load_model(spec.model, **{key: getattr(spec, key) for key in loading})
+            dense = loaded(spec.model, spec)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
             quality = None

@@ -40,8 +40,7 @@ def export_elastic(
     if isinstance(model, str):
         from ..models.loading import load_model
 
-        loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
-        model = load_model(model, **{name: getattr(spec, name) for name in loading})
+        model = load_model(model, **spec.loading)
     check_export_folder(model, spec.out, overwrite=spec.overwrite)
     order = importance_order(model, spec, progress)
     return export_checkpoint(

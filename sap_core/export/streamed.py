@@ -91,8 +91,7 @@ def prune_checkpoint(
     if needs_texts(spec):
         check_source(spec.calibration)
     progress(Progress("load", 0, 1, "Reading the model's headers"))
-    loading = ("dtype", "device", "trust_remote_code", "mask_token_id")
-    streamed = open_streamed(spec.model, **{name: getattr(spec, name) for name in loading})
+    streamed = open_streamed(spec.model, **spec.loading)
     check_method(streamed.model, METHODS[spec.method])
     target = check_target(out, streamed.model.info.path, 0, overwrite=overwrite)
     calibration = calibration_of(streamed.model, spec) if needs_texts(spec) else None

@@ -32,8 +32,7 @@ class ModelCache:
         from ..models.info import inspect_model
         from ..models.loading import load_model
 
-        loading = {name: getattr(options, name) for name in ModelOptions.model_fields if name != "model"}
-        loading["keep"] = getattr(options, "keep", None)
+        loading = {"keep": None} | options.loading  # named by all alike, for all share what is warm
         info = inspect_model(options.model, mask_token_id=options.mask_token_id)
         key = ("dense", options.model, *loading.items(), _stamp(info.path))
         found = self._take(key)

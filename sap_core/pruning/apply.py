@@ -156,13 +156,7 @@ def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
     from .room import check_room
 
     check_room(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
-    return load_model(
-        model,
-        dtype=spec.dtype,
-        device=spec.device,
-        trust_remote_code=spec.trust_remote_code,
-        mask_token_id=spec.mask_token_id,
-    )
+    return load_model(model, **spec.loading)
 
 
 def check_method(model: LoadedModel, method: Method) -> None:

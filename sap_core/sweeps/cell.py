@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..progress import ProgressCallback, silent
-from ..specs import ModelOptions, PruneSpec, SweepSpec
+from ..specs import PruneSpec, SweepSpec
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -27,8 +27,7 @@ class CellRunner:
         from ..models.loading import load_model
 
         self.spec = SweepSpec.build(**options)
-        loading = {name: getattr(self.spec, name) for name in ModelOptions.model_fields if name != "model"}
-        self.dense = load_model(self.spec.model, **loading)
+        self.dense = load_model(self.spec.model, **self.spec.loading)
         self.rows = text_rows(self.dense, text=self.spec.text, samples=self.spec.texts, seed=self.spec.evaluation_seed)
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
