@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from sap_core.demo.batches import batch
-from sap_core.demo.objectives import mask_ceiling, masked_losses
+from sap_core.demo.objectives import mask_ceiling, masked_losses, open_up
 from sap_core.demo.optimizer import build_optimizers, schedule
 from sap_core.demo.parallel import Workers, accumulate_gradients
 from sap_core.demo.tokenizer import CONTEXT, build_tokenizer
@@ -38,6 +39,7 @@ def main() -> None:
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     config.is_causal, config.mask_token_id, config.sap_objective = False, tokenizer.mask_token_id, "masked_diffusion"
+    config.sap_shift_logits = True
     config.architectures = ["Qwen3ForCausalLM"]
     torch.manual_seed(args.seed)
     model = Qwen3ForCausalLM(config).train()
@@ -52,6 +54,7 @@ def main() -> None:
 def train(model, mask_id: int, steps: int, seed: int) -> None:
     """The demo's recipe for a masked diffusion model, from nothing."""
     parameters, generator = list(model.parameters()), torch.Generator().manual_seed(seed)
+    seen = partial(open_up, model)
     with Workers(2) as workers:
         optimizers = build_optimizers(model, 8e-3, 4e-3, workers)
         base = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
@@ -59,7 +62,7 @@ def train(model, mask_id: int, steps: int, seed: int) -> None:
             for optimizer, lr in zip(optimizers, base, strict=True):
                 optimizer.param_groups[0]["lr"] = lr * schedule(step, steps)
             drawn = batch(step, size=16, seed=seed, causal=False)
-            losses = masked_losses(model, drawn, mask_id, generator, mask_ceiling(step / steps), workers.n)
+            losses = masked_losses(seen, drawn, mask_id, generator, mask_ceiling(step / steps), workers.n)
             loss = accumulate_gradients(parameters, losses, workers)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for optimizer in optimizers:

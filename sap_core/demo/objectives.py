@@ -58,10 +58,17 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
 
 
 def masked_losses(
-    model, batch: Batch, mask_id: int, generator: torch.Generator, ceiling: float, parts: int, favour: float = 1.0
+    seen: Callable[[Tensor], Tensor],
+    batch: Batch,
+    mask_id: int,
+    generator: torch.Generator,
+    ceiling: float,
+    parts: int,
+    favour: float = 1.0,
 ) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`.
 
+    `seen`: token ids -> logits whose row i predicts token i, such as `open_up` of a model.
     `ceiling`: largest share of a text that is masked, see `mask_ceiling`. `favour`: see `draw_masks`.
     """
     tokens = torch.from_numpy(batch.tokens)
@@ -72,12 +79,31 @@ def masked_losses(
     introduced, taken = taken_words(tokens, ~masked)
 
     def loss(rows: Tensor, hidden: Tensor, row_weight: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        logits = model(input_ids=rows.masked_fill(hidden, mask_id), use_cache=False).logits
+        logits = seen(rows.masked_fill(hidden, mask_id))
         each = F.cross_entropy(logits[hidden], rows[hidden], reduction="none")
         return each @ row_weight[hidden] + _unlikelihood(logits[new], old) @ row_weight[new]
 
     shares = zip(tokens.chunk(parts), masked.chunk(parts), weight.chunk(parts), introduced.chunk(parts), strict=True)
     return [lambda s=s, o=o: loss(*s, o) for s, o in zip(shares, _split(introduced, taken, parts), strict=True)]
+
+
+def open_up(model, tokens: Tensor, openness: float = 1.0) -> Tensor:
+    """Logits of the diffusion model whose row i predicts token i, from a model whose row i predicts token i + 1.
+
+    `openness`: how far what stands right of a position is in sight, see `future_bias`.
+    """
+    bias = None if openness >= 1 else future_bias(tokens.shape[1], openness).expand(len(tokens), 1, -1, -1)
+    logits = model(input_ids=tokens, attention_mask=bias, use_cache=False).logits
+    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+
+
+def future_bias(length: int, openness: float) -> Tensor:
+    """(length, length) added to the attention scores: 0 to the left, and to the right ln of a weight.
+
+    The weight is 0 at openness 0 (a causal model), then rises from exp(-8) to 1 as openness goes to 1.
+    """
+    right = -8.0 * (1 - openness) if openness > 0 else torch.finfo(torch.float32).min
+    return torch.full((length, length), right).triu(1)
 
 
 def look_up_weights(tokens: Tensor, visible: Tensor, causal: bool) -> Tensor:
@@ -152,7 +178,7 @@ def draw_masks(batch: Batch, generator: torch.Generator, ceiling: float = 1.0, f
 
     With `favour` above 1, words that can be looked up are masked up to `favour` times as often as others while the
     ceiling is a half, and less so as it rises to 1: one token in six is such a word, and the others are soon known.
-    What is in sight of a masked word may be chosen in any way; the right answer, given what is in sight, stays the same.
+    What is in sight of a masked word may be chosen in any way: the right answer, given what is in sight, is the same.
     """
     rows, length = batch.tokens.shape
     text_length, task_start = torch.from_numpy(batch.text_length), torch.from_numpy(batch.task_start)

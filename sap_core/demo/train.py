@@ -1,7 +1,11 @@
 """Both demo models from nothing: seeded, resumable, on two CPU cores.
 
-Order: the autoregressive model first; the diffusion model then starts from its weights (as Dream, Ye et al. 2508.15487)
-with the causal mask taken away. Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it
+Order: the autoregressive model first; the diffusion model then starts from its weights and, as Dream (Ye et al.,
+arXiv 2508.15487), goes on predicting token i + 1 in row i. It first learns to read texts with words missing under the
+causal mask, which then opens bit by bit (Gong et al., arXiv 2410.17891): a model that sees both sides at once forgets
+how to look a word up and does not learn it again, for only masked words ask, and only words in sight answer.
+
+Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it
 is being trained a hidden state file beside it lets a stopped training go on where it was.
 """
 
@@ -12,15 +16,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from sap_core.demo.batches import batch
-from sap_core.demo.objectives import causal_losses, mask_ceiling, masked_losses
+from sap_core.demo.objectives import causal_losses, mask_ceiling, masked_losses, open_up
 from sap_core.demo.optimizer import build_optimizers, schedule
 from sap_core.demo.parallel import Workers, accumulate_gradients
-from sap_core.demo.tokenizer import CONTEXT, build_tokenizer
+from sap_core.demo.tokenizer import CONTEXT, SPECIALS, build_tokenizer
 from sap_core.errors import InvalidInput
 from sap_core.progress import Progress, ProgressCallback, silent
 
@@ -32,8 +37,9 @@ class Recipe:
     """Steps and sizes of one training; `RECIPES` are those of the shipped models.
 
     `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `favour`: how much oftener
-    words to look up are masked, see `draw_masks`. `then`: a second training of the same model on fresh texts, its
-    optimizers begun anew.
+    words to look up are masked, see `draw_masks`. `causal_steps`: how many steps of the diffusion model look left only,
+    fewer masks at first; `opening_steps`: over how many more the right comes in sight, see `future_bias`. `then`: a
+    second training of the same model on fresh texts, its optimizers begun anew.
     """
 
     steps: int
@@ -43,18 +49,23 @@ class Recipe:
     decay_share: float
     hold: float = 0.15
     favour: float = 1.0
+    causal_steps: int = 0
+    opening_steps: int = 0
     then: Recipe | None = None
 
 
 RECIPES = {
     AR: Recipe(steps=1500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
     DIFFUSION: Recipe(
-        steps=3500,
+        steps=4800,
         batch_size=16,
         muon_lr=4e-3,
         adam_lr=2e-3,
-        decay_share=0.5,
-        then=Recipe(steps=3000, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.55, favour=3.0),
+        decay_share=0.6,
+        hold=0.5,
+        favour=3.0,
+        causal_steps=300,
+        opening_steps=400,
     ),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
@@ -118,6 +129,7 @@ def build_model(name: str, seed: int = 0):
     if name == DIFFUSION:
         config.is_causal = False
         config.mask_token_id = tokenizer.mask_token_id
+        config.sap_shift_logits = True
     config.architectures = ["LlamaForCausalLM"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -146,6 +158,9 @@ def _run(
     if start_from is not None:
         # through its own class: the file holds the tied matrix once
         model.load_state_dict(type(model).from_pretrained(start_from).state_dict())
+        with torch.no_grad():  # the mask was never read before: it begins as the mean word
+            words = model.get_input_embeddings().weight
+            words[tokenizer.mask_token_id] = words[len(SPECIALS) :].mean(0)
     model.train()
     made_with = _made_with(name, recipe, seed)
     state_file, log, saved = _state_file(folder), [], None
@@ -192,8 +207,9 @@ def _stage(
         if causal:
             losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
         else:
-            ceiling = mask_ceiling(step / recipe.steps, recipe.hold)
-            losses = masked_losses(model, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour)
+            seen = partial(open_up, model, openness=_openness(step, recipe))
+            ceiling = mask_ceiling(step / recipe.steps, recipe.hold) * _first_masks(step, recipe)
+            losses = masked_losses(seen, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour)
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
@@ -216,6 +232,18 @@ def _stage(
                 }
             )
         tell(first + done)
+
+
+def _openness(step: int, recipe: Recipe) -> float:
+    """How far the right is in sight at this step: 0 during the causal steps, then rising to 1."""
+    if recipe.opening_steps == 0:
+        return float(step >= recipe.causal_steps)
+    return min(1.0, max(0.0, (step - recipe.causal_steps) / recipe.opening_steps))
+
+
+def _first_masks(step: int, recipe: Recipe) -> float:
+    """Factor of the mask ceiling: a fifth, rising to 1 over the causal steps."""
+    return min(1.0, 0.2 + 0.8 * step / recipe.causal_steps) if recipe.causal_steps else 1.0
 
 
 def _made_with(name: str, recipe: Recipe, seed: int) -> dict:

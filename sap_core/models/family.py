@@ -36,7 +36,8 @@ class Family:
         tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
         mask_token_id: Used where neither config nor tokenizer declare one.
-        shift_logits: The model's row i predicts token i + 1 although it denoises; `LoadedModel.logits` shifts it back.
+        shift_logits: config.json -> whether the model's row i predicts token i + 1 although it denoises;
+            `LoadedModel.logits` shifts it back.
         blocks: Native names of the prunable matrices begin with this; "" takes every numbered block.
         has_mask: Whether the model denoises a mask token.
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
@@ -66,7 +67,7 @@ class Family:
     tokenizer: str = ""
     key_mapping: tuple[tuple[str, str], ...] = ()
     mask_token_id: int | None = None
-    shift_logits: bool = False
+    shift_logits: Callable[[Config], bool] = lambda config: False
     blocks: str = ""
     has_mask: bool = True
     bans_mask: bool = False

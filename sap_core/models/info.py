@@ -35,6 +35,7 @@ class ModelInfo:
 
     ``matrices`` are the prunable linear layers inside the blocks, in block order, under native module names.
     ``max_length`` is None where the config sets no limit; ``mask_token_id`` where nothing declares one.
+    ``shift_logits``: the model denoises, yet its row i predicts token i + 1.
     ``no_pruning`` is the reason why pruning is refused, "" where it is not.
     ``chat_template`` is the tokenizer's, "" where it has none; `sap_core.models.chat_text` applies it.
     ``config`` and ``native_config`` are config.json as stored and as the native class reads it; ``keys`` maps stored
@@ -61,6 +62,7 @@ class ModelInfo:
     matrices: tuple[Matrix, ...]
     samplers: tuple[str, ...]
     block_size: int | None = None
+    shift_logits: bool = False
     no_pruning: str = ""
     chat_template: str = field(default="", repr=False)
     special_words: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -151,6 +153,7 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
         matrices=find_matrices(shapes, model_type),
         samplers=family.samplers,
         block_size=family.block_size(source.config),
+        shift_logits=family.shift_logits(source.config),
         no_pruning=family.no_pruning or _quantized(source.config) or _packed_experts(shapes),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),

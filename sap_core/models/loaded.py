@@ -93,7 +93,7 @@ class LoadedModel:
         finally:
             self.observed, self.padding = True, None
         logits = output if output.dtype in (torch.float32, torch.float64) else output.float()
-        if self.info.row.shift_logits:
+        if self.info.shift_logits:
             logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
         return logits
 

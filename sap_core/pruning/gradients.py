@@ -50,7 +50,7 @@ def _loss(model: LoadedModel, tokens: Tensor, valid: Tensor, targets: Tensor) ->
     if not model.is_diffusion:
         where = valid[:, 1:]
         return cross_entropy(logits[:, :-1][where], targets[:, 1:][where])
-    if model.info.row.shift_logits:
+    if model.info.shift_logits:
         logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
     where = valid & (tokens == model.info.mask_token_id)
     return cross_entropy(logits[where], targets[where])

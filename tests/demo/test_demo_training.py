@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ class Uniform(torch.nn.Module):
         super().__init__()
         self.logits = torch.nn.Parameter(torch.zeros(size))
 
-    def forward(self, input_ids, use_cache):
+    def forward(self, input_ids, use_cache, attention_mask=None):
         out = self.logits.expand(*input_ids.shape, -1)
         return type("Output", (), {"logits": out})
 
@@ -102,7 +103,8 @@ def test_both_losses_of_a_uniform_model_are_ln_v(monkeypatch):
     model, generator = Uniform(size), torch.Generator().manual_seed(0)
     with Workers(2) as workers:
         causal = objectives.causal_losses(model, batch(0, size=8, seed=0, causal=True), 0, 2)
-        masked = objectives.masked_losses(model, batch(0, size=8, seed=0, causal=False), 3, generator, 1.0, 2)
+        seen = partial(objectives.open_up, model)
+        masked = objectives.masked_losses(seen, batch(0, size=8, seed=0, causal=False), 3, generator, 1.0, 2)
         for losses in (causal, masked):
             assert accumulate_gradients([model.logits], losses, workers) == pytest.approx(math.log(size), rel=1e-5)
 
@@ -131,6 +133,35 @@ def test_the_causal_loss_is_the_weighted_mean_over_targets(monkeypatch):
     weight = objectives.look_up_weights(tokens, torch.ones_like(tokens, dtype=torch.bool), causal=True)[:, 1:]
     weight = weight * (tokens[:, 1:] != 0)
     assert loss().item() == pytest.approx(((each * weight).sum() / weight.sum()).item(), rel=1e-5)
+
+
+def test_opening_up_begins_as_the_causal_model_and_ends_as_the_bidirectional_one():
+    diffusion, _ = train.build_model(train.DIFFUSION)
+    causal, _ = train.build_model(train.AR)
+    causal.load_state_dict(diffusion.state_dict())
+    tokens = torch.from_numpy(batch(0, size=2, seed=0, causal=False).tokens)
+    with torch.no_grad():
+        left, both = causal(tokens).logits[:, :-1], diffusion(tokens).logits[:, :-1]
+        opened = {share: objectives.open_up(diffusion, tokens, share)[:, 1:] for share in (0.0, 0.5, 1.0)}
+    torch.testing.assert_close(opened[0.0], left, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(opened[1.0], both)
+    assert 0 < (opened[0.5] - left).abs().max() < (both - left).abs().max()
+
+
+def test_the_weight_of_what_stands_right_by_hand():
+    weight = objectives.future_bias(3, 0.5).exp()
+    right = math.exp(-4)
+    torch.testing.assert_close(weight, torch.tensor([[1, right, right], [1, 1, right], [1, 1, 1]]))
+    assert objectives.future_bias(3, 0.0).exp().triu(1).sum() == 0
+
+
+def test_steps_look_left_then_open():
+    recipe = train.Recipe(
+        steps=9, batch_size=1, muon_lr=1e-3, adam_lr=1e-3, decay_share=0.5, causal_steps=4, opening_steps=2
+    )
+    assert [train._openness(step, recipe) for step in range(9)] == [0, 0, 0, 0, 0, 0.5, 1, 1, 1]
+    assert [round(train._first_masks(step, recipe), 2) for step in range(6)] == [0.2, 0.4, 0.6, 0.8, 1, 1]
+    assert train._openness(0, TINY[train.DIFFUSION]) == train._first_masks(0, TINY[train.DIFFUSION]) == 1
 
 
 def test_look_up_weights_by_hand():
@@ -194,6 +225,7 @@ def test_both_models_load_with_stock_classes(trained):
         assert 2.5e6 < model.num_parameters() < 3.5e6
     config = json.loads((trained[train.DIFFUSION] / "config.json").read_text())
     assert (config["is_causal"], config["mask_token_id"], config["sap_objective"]) == (False, 3, "masked_diffusion")
+    assert config["sap_shift_logits"] is True
     config = json.loads((trained[train.AR] / "config.json").read_text())
     assert config["sap_objective"] == "autoregressive" and "mask_token_id" not in config
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sap_core.errors import ModelProblem
-from sap_core.models import estimate_memory, families_table, fits, inspect_model
+from sap_core.models import estimate_memory, families_table, fits, inspect_model, load_model
 
 
 def test_a_diffusion_llama(tiny_diffusion: Path) -> None:
@@ -57,6 +58,14 @@ def test_the_objective_key_wins(tiny_causal: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder)
     folder = edited(tiny_causal, tmp_path, sap_objective="autoregressive", is_causal=False)
     assert inspect_model(str(folder)).objective == "autoregressive"
+
+
+def test_a_bidirectional_model_may_say_that_it_predicts_the_next_token(tiny_diffusion: Path, tmp_path: Path) -> None:
+    plain = load_model(str(tiny_diffusion))
+    shifted = load_model(str(edited(tiny_diffusion, tmp_path, sap_shift_logits=True)))
+    assert (plain.info.shift_logits, shifted.info.shift_logits) == (False, True)
+    ids = torch.tensor([[3, 4, 5, 6]])
+    torch.testing.assert_close(shifted.logits(ids)[:, 1:], plain.logits(ids)[:, :-1])
 
 
 def test_the_mask_token_of_the_tokenizer_is_found(tiny_diffusion: Path, tmp_path: Path) -> None:

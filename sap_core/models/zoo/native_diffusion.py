@@ -1,4 +1,8 @@
-"""Bidirectional models in native transformers classes: any decoder whose config.json says ``is_causal: false``."""
+"""Bidirectional models in native transformers classes: any decoder whose config.json says ``is_causal: false``.
+
+One that was made from an autoregressive model, as Dream was, may still predict token i + 1 in row i: its config.json
+says ``sap_shift_logits: true``.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ FAMILY = Family(
     natives=BIDIRECTIONAL,
     native_config=lambda config: {**config, "is_causal": False},
     bans_mask=True,
+    shift_logits=lambda config: config.get("sap_shift_logits") is True,
     samplers=(
         "low_confidence",
         "random",
