@@ -46,7 +46,7 @@ def generation_speed(
     """tokens_per_second of every model, from runs that take turns so that a busy machine disturbs all alike.
 
     Diffusion: a canvas of 128 tokens in 16 denoising steps. Autoregressive: 32 tokens, one after the other. Median of
-    ``repeats`` turns after one that does not count. ``seconds`` is one whole run.
+    ``repeats`` turns after one that does not count. ``seconds`` is one whole run, ``turns`` the seconds of each.
     """
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
@@ -59,7 +59,8 @@ def generation_speed(
                 turns[i].append(time.perf_counter() - started)
     seconds = [statistics.median(turn) for turn in turns]
     return [
-        {"tokens_per_second": count / second, "seconds": second} for count, second in zip(written, seconds, strict=True)
+        {"tokens_per_second": count / second, "seconds": second, "turns": turn}
+        for count, second, turn in zip(written, seconds, turns, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ recorded, and both are timed in turns."""
 from __future__ import annotations
 
 import shutil
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,16 @@ STEPS = 32
 
 def measure_both(dense: LoadedModel, pruned: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
     """{"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation;
-    "speedup": pruned over dense}, the two timed in turns."""
+    "speedup": pruned over dense, the median of the turns, "speedup_range": (lowest, highest)}, timed in turns."""
     from ..evaluation.cost import generation_speed, model_size
 
-    own, base = generation_speed([pruned, dense], repeats=2, progress=progress)
+    own, base = generation_speed([pruned, dense], progress=progress)
+    ratios = [before / after for before, after in zip(base["turns"], own["turns"], strict=True)]
     return {
         "dense": model_size(dense) | base,
         "pruned": model_size(pruned) | own,
-        "speedup": own["tokens_per_second"] / base["tokens_per_second"],
+        "speedup": statistics.median(ratios),
+        "speedup_range": (min(ratios), max(ratios)),
     }
 
 

@@ -20,7 +20,7 @@ from . import results
 from .figure import draw
 from .frame import go
 from .results import run_at
-from .words import duration, plain_error, size
+from .words import duration, many, plain_error, size
 
 PROMPT = "once there was a"
 LENGTH = 128
@@ -208,7 +208,7 @@ def outcome(status: JobStatus) -> None:
         st.error(plain_error(str(error)))
         return
     with st.container(border=True):
-        st.markdown(f"**{plain_error(run.name)}**: {steps} steps captured.")
+        st.markdown(f"**{plain_error(run.name)}**: {many(steps, 'step')} captured.")
         st.text(run.text)
         left, right, last = st.columns(3)
         with left:

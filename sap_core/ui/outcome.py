@@ -85,11 +85,13 @@ def _cost(result: dict[str, Any]) -> None:
         return
     dense, pruned = cost["dense"], cost["pruned"]
     first, second, third, fourth = st.columns(4)
+    low, high = cost.get("speedup_range") or (cost["speedup"], cost["speedup"])
     first.metric(
-        "Speed", f"× {cost['speedup']:.2f}", f"{pruned['tokens_per_second']:.0f} tokens/s", border=True,
+        "Speed (× dense)", f"× {cost['speedup']:.2f}", f"{low:.2f} to {high:.2f} in turns", border=True,
         delta_color="off", delta_arrow="off",
-        help=f"Generation, pruned over dense ({dense['tokens_per_second']:.0f} tokens/s), timed in turns on this "
-        "machine. Zeros in place are not skipped here: a ratio near 1 is noise.",
+        help=f"Generation, pruned ({pruned['tokens_per_second']:.0f} tokens/s) over dense "
+        f"({dense['tokens_per_second']:.0f} tokens/s), median and range of runs in turns on this machine. Zeros in "
+        "place are not skipped here: a range around 1 is noise.",
     )  # fmt: skip
     second.metric(
         "One generation", duration(pruned["seconds"]), f"dense {duration(dense['seconds'])}", border=True,

@@ -17,7 +17,7 @@ from ..sweeps.predict import curve_of, predict_loss
 from . import results
 from .figure import draw
 from .frame import go
-from .words import count
+from .words import count, many
 
 
 def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
@@ -76,11 +76,11 @@ def predicted(spec: PruneSpec) -> None:
     else:
         value = f"{found.loss:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
         why = "measured at this very sparsity" if found.measured else "between measured sparsities"
-    plural = "sparsity" if found.points == 1 else "sparsities"
     st.markdown(
         f"**Predicted loss increase: {value} nats per token**", help=str(predict_loss.__doc__).split("\n\n")[-1]
     )
-    st.caption(f"95 % interval; {why}, from plans of this kind measured at {found.points} {plural}.")
+    where = many(found.points, "sparsity", "sparsities")
+    st.caption(f"95 % interval; {why}, from plans of this kind measured at {where}.")
     with st.expander("Loss against sparsity, as measured"):
         share, loss, error = curve_of(plans, spec)
         grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()

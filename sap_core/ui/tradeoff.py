@@ -17,7 +17,7 @@ from .address import address_choice, choose, remember
 from .figure import draw
 from .frame import visit
 from .plan_form import PATTERNS, load_plan
-from .words import moment
+from .words import many, moment
 
 COSTS = {
     "size": Axis("size", "parameters left (share of dense, zeros not counted)", ".0%"),
@@ -95,6 +95,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
     best = best_plans(points, cost.column, cost.high, quality.column)
     current = _current(points)
     here = {"size": 1.0, "megabytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
+    known = many(len(points), "measured plan")
     draw(
         tradeoff(
             points,
@@ -108,10 +109,10 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         key="tradeoff_points",
         on_select=_clicked,
         selection_mode="points",
-        alt=f"{len(points)} measured plans: {quality.title} against {cost.title}; the table below has the numbers",
+        alt=f"{known}: {quality.title} against {cost.title}; the table below has the numbers",
     )
     st.caption(
-        f"{len(points)} plans, {len(best)} on the frontier (none other is better in both). A click on a point puts the "
+        f"{known}, {len(best)} on the frontier (none other is better in both). A click on a point puts the "
         "plan into the form of Prune; the ringed point is the plan that stands there."
     )
     _table(points, set(best["id"]), current)

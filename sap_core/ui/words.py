@@ -13,6 +13,11 @@ def count(number: float) -> str:
     return f"{number:g}"
 
 
+def many(number: int, one: str, several: str = "") -> str:
+    """'1 plan', '2 plans'; ``several`` where the plural takes more than an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def size(number: float) -> str:
     """Bytes in powers of 1024: '12.4 MB'."""
     for unit in ("B", "KB", "MB", "GB", "TB"):

@@ -78,7 +78,7 @@ def test_a_running_sweep_is_followed(page, jobs, root, tiny_diffusion):
     spec = SweepSpec.build(model=str(tiny_diffusion), methods=("sink",))
     job = jobs.put(spec, "running", run_path=run, progress=Progress("sweep", 2, 3, "sink-0.5"))
     at = page("tradeoff", state={"job_sweep": job}, model=tiny_diffusion)
-    assert "1 plans" in words(at) and button(at, "Start the sweep").disabled
+    assert "1 measured plan," in words(at) and button(at, "Start the sweep").disabled
     assert not [one for one in at.button if one.label == "Go on"]  # it is at work
 
 

@@ -17,6 +17,11 @@ def test_counts(number, text):
     assert words.count(number) == text
 
 
+def test_one_and_several():
+    assert [words.many(n, "plan") for n in (0, 1, 2)] == ["0 plans", "1 plan", "2 plans"]
+    assert words.many(3, "sparsity", "sparsities") == "3 sparsities"
+
+
 @pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (1536, "1.5 KB"), (5 * 2**30, "5.0 GB")])
 def test_sizes(number, text):
     assert words.size(number) == text
