@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from plotly.subplots import make_subplots
 
 from ..sinks.token_types import TYPES
 from .reduce import level_of, reduce_max, share_levels
@@ -26,63 +27,77 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
     """
     count = trajectory.sizes["layer"]
     layers = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
-    rows = -(-len(layers) // COLUMNS)
-    figure = make_subplots(
-        rows=rows,
-        cols=min(COLUMNS, len(layers)),
-        subplot_titles=[f"layer {layer}" for layer in layers],
-        shared_xaxes=True,
-        shared_yaxes=True,
-        horizontal_spacing=0.02,
-        vertical_spacing=min(0.12, 0.5 / rows),
-    )
     cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
-    for index, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
+    traces = []
+    for place, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
         values = by_type(view)[0] if kinds else view.times_even
-        levels, tall, wide = reduce_max(share_levels(values), *cells)
-        place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
-        figure.add_trace(
+        shown, tall, wide = reduce_max(values.astype(np.float32), *cells)
+        levels = share_levels(shown)  # rising, so the largest of a block has the largest level
+        axes = {"xaxis": _axis("x", place), "yaxis": _axis("y", place)}
+        traces.append(
             go.Heatmap(
                 z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
                 x=list(TYPES) if kinds else np.arange(levels.shape[1]) * wide,
                 y=np.arange(levels.shape[0]) * tall,
                 coloraxis="coloraxis",
                 name=f"layer {layer}",
-                customdata=reduce_max(values.astype(np.float32), *cells)[0],
+                customdata=shown,
                 hovertemplate=f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
                 "%{customdata:.2f} × an even share<extra></extra>",
                 hoverongaps=False,
-            ),
-            **place,
+                **axes,
+            )
         )
-        if kinds:
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=view.path, y=np.arange(view.steps), mode="lines", line={"color": PATH, "width": 1}, hoverinfo="skip"
-            ),
-            **place,
-        )
-    figure.update_layout(
-        height=90 + 175 * rows,
-        showlegend=False,
-        margin={"l": 48, "r": 16, "t": 28, "b": 40},
-        coloraxis={
-            "cmin": 1,
-            "cmax": 255,
-            "colorscale": SEQUENTIAL,
-            "colorbar": colour_bar(
-                SHARE_TITLE,
-                tickvals=[level_of(tick) for tick in SHARE_TICKS if tick % 2 == 0],
-                ticktext=[text for tick, text in SHARE_TICKS.items() if tick % 2 == 0],
-            ),
+        if not kinds:
+            line = {"color": PATH, "width": 1}
+            path = {"x": view.path, "y": np.arange(view.steps)}
+            traces.append(go.Scatter(**path, mode="lines", line=line, hoverinfo="skip", **axes))
+    grid = _grid([f"layer {layer}" for layer in layers], "kind of token" if kinds else "position")
+    return go.Figure(
+        traces,
+        {
+            **grid,
+            "height": 90 + 175 * -(-len(layers) // COLUMNS),
+            "showlegend": False,
+            "margin": {"l": 48, "r": 16, "t": 28, "b": 40},
+            "coloraxis": {
+                "cmin": 1,
+                "cmax": 255,
+                "colorscale": SEQUENTIAL,
+                "colorbar": colour_bar(
+                    SHARE_TITLE,
+                    tickvals=[level_of(tick) for tick in SHARE_TICKS if tick % 2 == 0],
+                    ticktext=[text for tick, text in SHARE_TICKS.items() if tick % 2 == 0],
+                ),
+            },
         },
     )
-    figure.update_annotations(font_size=12)
-    figure.update_xaxes(showgrid=False, zeroline=False)
-    figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
-    for column in range(1, min(COLUMNS, len(layers)) + 1):
-        figure.update_xaxes(title="kind of token" if kinds else "position", row=rows, col=column)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title="step", row=row, col=1)
-    return figure
+
+
+def _grid(titles: list[str], across: str) -> dict[str, Any]:
+    """Layout of the small figures, row by row, all on the same axes. At once: plotly's `make_subplots` and updates of
+    each axis take longer than all the rest of the figure."""
+    rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
+    gap = min(0.12, 0.5 / rows)
+    wide, tall = (1 - 0.02 * (columns - 1)) / columns, (1 - gap * (rows - 1)) / rows
+    layout: dict[str, Any] = {"annotations": []}
+    for place, title in enumerate(titles):
+        left, top = place % COLUMNS * (wide + 0.02), 1 - place // COLUMNS * (tall + gap)
+        lowest, leftmost = place + COLUMNS >= len(titles), place % COLUMNS == 0
+        plain = {"showgrid": False, "zeroline": False}
+        x = {"domain": [left, left + wide], "anchor": _axis("y", place), "showticklabels": lowest, **plain}
+        y = {"domain": [max(0.0, top - tall), top], "anchor": _axis("x", place), "showticklabels": leftmost, **plain}
+        layout[_axis("xaxis", place)] = x | ({"title": across} if lowest else {}) | ({"matches": "x"} if place else {})
+        layout[_axis("yaxis", place)] = (
+            y | ({"title": "step"} if leftmost else {}) | ({"matches": "y"} if place else {"autorange": "reversed"})
+        )
+        layout["annotations"].append(
+            {"text": title, "x": left + wide / 2, "y": top, "xref": "paper", "yref": "paper", "xanchor": "center",
+             "yanchor": "bottom", "showarrow": False, "font": {"size": 12}}
+        )  # fmt: skip
+    return layout
+
+
+def _axis(name: str, place: int) -> str:
+    """x, x2, x3 ..: plotly's name of the axis at this place."""
+    return name if place == 0 else f"{name}{place + 1}"
