@@ -32,6 +32,8 @@ MODES = {
     "search": "A goal: a preset, or a speed",
 }
 OWN_GOAL = "own"
+#: Calibration texts of a first look: an answer within seconds on the demo models.
+QUICK_SAMPLES = 16
 ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
 
 
@@ -225,7 +227,11 @@ def _pick_calibration(row: Method) -> dict[str, Any]:
     )  # fmt: skip
     text = text.strip() or "demo"
     left, right = st.columns(2)
-    samples = left.number_input("Samples", 1, 4096, 64, key="samples", help="More are steadier and slower.")
+    samples = left.number_input(
+        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
+        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
+        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
+    )  # fmt: skip
     length = right.number_input(
         "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
         help="Tokens per calibration text.",

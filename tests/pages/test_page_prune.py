@@ -25,7 +25,9 @@ def test_a_pattern_fixes_the_sparsity(page, jobs, tiny_diffusion):
     at = page("prune", model=tiny_diffusion, pattern="2:4")
     assert at.metric[1].value == "50.0%"
     apply(at).click().run()
-    assert jobs.submitted[0] == PruneSpec(model=str(tiny_diffusion), method="sink", pattern="2:4", sparsity=0.5)
+    assert jobs.submitted[0] == PruneSpec(
+        model=str(tiny_diffusion), method="sink", pattern="2:4", sparsity=0.5, samples=16
+    )
 
 
 def test_zero_sparsity_can_not_be_applied(page, tiny_diffusion):
@@ -139,7 +141,7 @@ def test_undo_goes_back_to_the_plan_before_and_then_to_the_dense_model(page, roo
 def test_a_goal_or_a_budget_decides_instead(page, jobs, tiny_diffusion, address, state, expected):
     at = page("prune", state=state, model=tiny_diffusion, **address)
     apply(at).click().run()
-    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **expected)
+    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **{"samples": 16} | expected)
 
 
 def test_every_setting_of_a_plan_comes_back_into_the_form(page, root, jobs, tiny_diffusion):
