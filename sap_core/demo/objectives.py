@@ -27,7 +27,7 @@ from sap_core.demo.templates import WORD_CLASS
 ANSWER_WEIGHT = 4.0
 #: What a word that can be looked up counts, by its class: about the inverse of how often it has to be.
 LOOK_UP_WEIGHT = {"NAME": 2.0, "OBJECT": 3.0, "COLOUR": 6.0, "PLACE": 6.0, "ANIMAL": 9.0}
-#: What -ln(1 - p(taken words)) counts beside -ln p of the same token.
+#: What -ln(1 - p(taken words)) counts beside -ln p of the same token, unless a recipe says otherwise.
 TAKEN_WEIGHT = 4.0
 #: Share of the diffusion rows whose beginning stays in sight.
 PROMPTED = 0.3
@@ -51,7 +51,7 @@ def causal_losses(model, batch: Batch, pad_id: int, parts: int) -> list[Callable
         logits = model(input_ids=rows[:, :-1], use_cache=False).logits
         each = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
         new = new[:, 1:]  # the first word of a text is never one
-        return each @ row_weight.flatten() + _unlikelihood(logits[new], old) @ row_weight[new]
+        return each @ row_weight.flatten() + TAKEN_WEIGHT * _unlikelihood(logits[new], old) @ row_weight[new]
 
     shares = zip(tokens.chunk(parts), weight.chunk(parts), introduced.chunk(parts), strict=True)
     return [lambda s=s, o=o: loss(*s, o) for s, o in zip(shares, _split(introduced, taken, parts), strict=True)]
@@ -65,6 +65,7 @@ def masked_losses(
     ceiling: float,
     parts: int,
     favour: float = 1.0,
+    taken_weight: float = TAKEN_WEIGHT,
 ) -> list[Callable[[], Tensor]]:
     """`parts` functions whose values add up to the batch's loss; the masks are drawn at once, from `generator`.
 
@@ -81,7 +82,7 @@ def masked_losses(
     def loss(rows: Tensor, hidden: Tensor, row_weight: Tensor, new: Tensor, old: Tensor) -> Tensor:
         logits = seen(rows.masked_fill(hidden, mask_id))
         each = F.cross_entropy(logits[hidden], rows[hidden], reduction="none")
-        return each @ row_weight[hidden] + _unlikelihood(logits[new], old) @ row_weight[new]
+        return each @ row_weight[hidden] + taken_weight * _unlikelihood(logits[new], old) @ row_weight[new]
 
     shares = zip(tokens.chunk(parts), masked.chunk(parts), weight.chunk(parts), introduced.chunk(parts), strict=True)
     return [lambda s=s, o=o: loss(*s, o) for s, o in zip(shares, _split(introduced, taken, parts), strict=True)]
@@ -141,9 +142,9 @@ def taken_words(tokens: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unlikelihood(logits: Tensor, taken: Tensor) -> Tensor:
-    """(n,) TAKEN_WEIGHT * -ln(1 - p(taken)), from logits (n, vocabulary)."""
+    """(n,) -ln(1 - p(taken)), from logits (n, vocabulary)."""
     rest = logits.masked_fill(taken, float("-inf")).logsumexp(-1)
-    return TAKEN_WEIGHT * (logits.logsumexp(-1) - rest)
+    return logits.logsumexp(-1) - rest
 
 
 def _split(introduced: Tensor, taken: Tensor, parts: int) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from sap_core.demo.batches import batch
-from sap_core.demo.objectives import causal_losses, mask_ceiling, masked_losses, open_up
+from sap_core.demo.objectives import TAKEN_WEIGHT, causal_losses, mask_ceiling, masked_losses, open_up
 from sap_core.demo.optimizer import build_optimizers, schedule
 from sap_core.demo.parallel import Workers, accumulate_gradients
 from sap_core.demo.tokenizer import CONTEXT, SPECIALS, build_tokenizer
@@ -38,8 +38,9 @@ class Recipe:
 
     `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `favour`: how much oftener
     words to look up are masked, see `draw_masks`. `causal_steps`: how many steps of the diffusion model look left only,
-    fewer masks at first; `opening_steps`: over how many more the right comes in sight, see `future_bias`. `then`: a
-    second training of the same model on fresh texts, its optimizers begun anew.
+    fewer masks at first; `opening_steps`: over how many more the right comes in sight, see `future_bias`.
+    `taken_weight`: what the unlikelihood of taken words counts for the diffusion model. `then`: a further training of
+    the same model on fresh texts, its optimizers begun anew.
     """
 
     steps: int
@@ -51,6 +52,7 @@ class Recipe:
     favour: float = 1.0
     causal_steps: int = 0
     opening_steps: int = 0
+    taken_weight: float = TAKEN_WEIGHT
     then: Recipe | None = None
 
 
@@ -66,6 +68,26 @@ RECIPES = {
         favour=3.0,
         causal_steps=300,
         opening_steps=400,
+        then=Recipe(
+            steps=2500,
+            batch_size=16,
+            muon_lr=3e-3,
+            adam_lr=1.5e-3,
+            decay_share=0.8,
+            hold=0.0,
+            favour=3.0,
+            # what is taken has to be learned by few words a text, and temperature 0 writes the likeliest
+            then=Recipe(
+                steps=1500,
+                batch_size=16,
+                muon_lr=3e-3,
+                adam_lr=1.5e-3,
+                decay_share=0.9,
+                hold=0.0,
+                favour=3.0,
+                taken_weight=20.0,
+            ),
+        ),
     ),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
@@ -168,9 +190,9 @@ def _run(
         saved = torch.load(state_file, weights_only=True)
         model.load_state_dict(saved["model"])
         log = saved["log"]
-    first, stage = 0, recipe
-    total = recipe.steps + (recipe.then.steps if recipe.then else 0)
-    while stage is not None:
+    first = 0
+    total = sum(stage.steps for stage in _stages(recipe))
+    for stage in _stages(recipe):
         if saved is None or saved["step"] < first + stage.steps:
             generator = torch.Generator().manual_seed(seed + bool(first))
             _stage(
@@ -179,7 +201,7 @@ def _run(
                 lambda done: progress(Progress(f"train {name}", done, total, data=log[-1] if log else {})),
             )  # fmt: skip
             saved = None
-        first, stage = first + stage.steps, stage.then
+        first += stage.steps
     _save_finished(folder, model, tokenizer, log, made_with)
     state_file.unlink(missing_ok=True)
 
@@ -209,7 +231,9 @@ def _stage(
         else:
             seen = partial(open_up, model, openness=_openness(step, recipe))
             ceiling = mask_ceiling(step / recipe.steps, recipe.hold) * _first_masks(step, recipe)
-            losses = masked_losses(seen, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour)
+            losses = masked_losses(
+                seen, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour, recipe.taken_weight
+            )
         recent.append(accumulate_gradients(parameters, losses, workers))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
@@ -232,6 +256,12 @@ def _stage(
                 }
             )
         tell(first + done)
+
+
+def _stages(recipe: Recipe | None) -> Iterator[Recipe]:
+    while recipe is not None:
+        yield recipe
+        recipe = recipe.then
 
 
 def _openness(step: int, recipe: Recipe) -> float:

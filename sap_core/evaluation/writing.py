@@ -30,17 +30,27 @@ class Written:
         return ids[: ids.index(end)] if end in ids else ids
 
 
-def write(model: LoadedModel, prompts: list[str], *, length: int, steps: int | None = None, seed: int = 0) -> Written:
+def write(
+    model: LoadedModel,
+    prompts: list[str],
+    *,
+    length: int,
+    steps: int | None = None,
+    block_length: int | None = None,
+    seed: int = 0,
+) -> Written:
     """Generates behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
-    to write, at most 64 for a diffusion model.
+    to write, at most 64 for a diffusion model. ``block_length``: tokens of a semi-autoregressive block, for diffusion
+    models that have no blocks of their own; others are sampled as ever.
     """
     from ..samplers import build_canvas, sample
 
-    spec = CaptureSpec.build(
-        model=model.info.ref, prompts=tuple(prompts), length=length, steps=steps, temperature=0.0, seed=seed
-    )
+    if not model.is_diffusion or model.info.block_size is not None:
+        block_length = None
+    options = {"length": length, "steps": steps, "block_length": block_length, "temperature": 0.0, "seed": seed}
+    spec = CaptureSpec.build(model=model.info.ref, prompts=tuple(prompts), **options)
     canvas = build_canvas(model, prompts, length)
     count = 0
     for step in sample(model, canvas, spec):

@@ -104,7 +104,8 @@ def test_both_losses_of_a_uniform_model_are_ln_v(monkeypatch):
     with Workers(2) as workers:
         causal = objectives.causal_losses(model, batch(0, size=8, seed=0, causal=True), 0, 2)
         seen = partial(objectives.open_up, model)
-        masked = objectives.masked_losses(seen, batch(0, size=8, seed=0, causal=False), 3, generator, 1.0, 2)
+        drawn = batch(0, size=8, seed=0, causal=False)
+        masked = objectives.masked_losses(seen, drawn, 3, generator, 1.0, 2, taken_weight=0.0)
         for losses in (causal, masked):
             assert accumulate_gradients([model.logits], losses, workers) == pytest.approx(math.log(size), rel=1e-5)
 
@@ -194,7 +195,7 @@ def test_taken_words_by_hand():
 def test_a_taken_word_costs_what_the_formula_says():
     taken = torch.tensor([[True, False, False, True]])
     logits = torch.log(torch.tensor([[0.1, 0.4, 0.3, 0.2]]))
-    expected = -objectives.TAKEN_WEIGHT * math.log(1 - 0.3)
+    expected = -math.log(1 - 0.3)
     assert objectives._unlikelihood(logits, taken).item() == pytest.approx(expected, rel=1e-5)
 
 

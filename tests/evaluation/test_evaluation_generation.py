@@ -51,3 +51,27 @@ def test_sparsity_is_counted_in_the_weights(tiny_diffusion):
         assert row["zeros"] == int((weights == 0).sum()) and row["sparsity"] == row["zeros"] / len(weights)
     shares = [row["sparsity"] for row in layer_sparsity(pruned)]
     assert shares[0] > shares[1] and shares[2] > 0.5
+
+
+def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_causal):
+    from sap_core import samplers
+    from sap_core.evaluation.writing import write
+
+    seen = []
+    plain = samplers.sample
+
+    def watched(*args, **options):
+        for step in plain(*args, **options):
+            seen.append(step.accepted[0].nonzero().flatten().tolist())
+            yield step
+
+    monkeypatch.setattr(samplers, "sample", watched)
+    written = write(load_model(str(tiny_diffusion)), ["a b"], length=18, block_length=4)
+    order = [place - written.starts[0] for places in seen for place in places]
+    assert sorted(order) == list(range(18 - written.starts[0]))
+    assert [place // 4 for place in order] == sorted(place // 4 for place in order)
+    # a model that writes from left to right has no blocks to be told of
+    causal = load_model(str(tiny_causal))
+    assert torch.equal(
+        write(causal, ["a b"], length=18, block_length=4).tokens, write(causal, ["a b"], length=18).tokens
+    )
