@@ -28,7 +28,7 @@ def test_from_file_to_file(page, jobs, tiny_diffusion, root, tmp_path, no_room):
     assert "sap prune --streamed" in words(at) and "sap.prune_checkpoint(" in words(at)
     apply(at).click().run()
     (spec,) = jobs.submitted
-    assert spec == PruneCheckpointSpec(model=str(tiny_diffusion), out=str(tmp_path / "small"))
+    assert spec == PruneCheckpointSpec(model=str(tiny_diffusion), samples=16, out=str(tmp_path / "small"))
     with create_run("prune_checkpoint", spec, out=root / "done") as run:
         export = {"folder": str(tmp_path / "small"), "bytes": 2048, "verification": None, "code": "import sap_core"}
         run.finish({"plan": {}, "report": {"sparsity": 0.5}, "export": export})
