@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from sap_core.demo.batches import Batch, token_ids
 from sap_core.demo.templates import WORD_CLASS
+from sap_core.models.loaded import shift_back
 
 ANSWER_WEIGHT = 4.0
 #: What a word that can be looked up counts, by its class: about the inverse of how often it has to be.
@@ -71,6 +72,7 @@ def masked_losses(
 
     `seen`: token ids -> logits whose row i predicts token i, such as `open_up` of a model.
     `ceiling`: largest share of a text that is masked, see `mask_ceiling`. `favour`: see `draw_masks`.
+    `taken_weight`: what the unlikelihood of taken words counts.
     """
     tokens = torch.from_numpy(batch.tokens)
     masked = draw_masks(batch, generator, ceiling, favour)
@@ -94,8 +96,7 @@ def open_up(model, tokens: Tensor, openness: float = 1.0) -> Tensor:
     `openness`: how far what stands right of a position is in sight, see `future_bias`.
     """
     bias = None if openness >= 1 else future_bias(tokens.shape[1], openness).expand(len(tokens), 1, -1, -1)
-    logits = model(input_ids=tokens, attention_mask=bias, use_cache=False).logits
-    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+    return shift_back(model(input_ids=tokens, attention_mask=bias, use_cache=False).logits)
 
 
 def future_bias(length: int, openness: float) -> Tensor:

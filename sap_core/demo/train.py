@@ -5,8 +5,8 @@ arXiv 2508.15487), goes on predicting token i + 1 in row i. It first learns to r
 causal mask, which then opens bit by bit (Gong et al., arXiv 2410.17891): a model that sees both sides at once forgets
 how to look a word up and does not learn it again, for only masked words ask, and only words in sight answer.
 
-Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it
-is being trained a hidden state file beside it lets a stopped training go on where it was.
+Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it is being trained a hidden state
+file beside it lets a stopped training go on where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +56,9 @@ class Recipe:
     then: Recipe | None = None
 
 
+_CYCLE = Recipe(steps=2500, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.0, favour=3.0)
+# What is taken has to be learned from few words a text, and temperature 0 writes the likeliest.
+_TAKEN_CYCLE = replace(_CYCLE, steps=1500, decay_share=0.9, taken_weight=20.0)
 RECIPES = {
     AR: Recipe(steps=1500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
     DIFFUSION: Recipe(
@@ -68,26 +71,7 @@ RECIPES = {
         favour=3.0,
         causal_steps=300,
         opening_steps=400,
-        then=Recipe(
-            steps=2500,
-            batch_size=16,
-            muon_lr=3e-3,
-            adam_lr=1.5e-3,
-            decay_share=0.8,
-            hold=0.0,
-            favour=3.0,
-            # what is taken has to be learned by few words a text, and temperature 0 writes the likeliest
-            then=Recipe(
-                steps=1500,
-                batch_size=16,
-                muon_lr=3e-3,
-                adam_lr=1.5e-3,
-                decay_share=0.9,
-                hold=0.0,
-                favour=3.0,
-                taken_weight=20.0,
-            ),
-        ),
+        then=replace(_CYCLE, then=_TAKEN_CYCLE),
     ),
 }
 #: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.

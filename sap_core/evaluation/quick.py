@@ -9,14 +9,14 @@ from ..progress import ProgressCallback, silent
 from ..remember import remember
 from .likelihood import Losses, text_likelihood
 from .texts import TextRow, story_rows
-from .writing import write
+from .writing import STORY_BLOCK, write
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 _TEXTS = 8
 _DRAWS = 4
-_STEPS, _BLOCK = 64, 32
+_STEPS = 64
 
 
 def quick_compare(
@@ -70,7 +70,7 @@ def _measure(
     """(the whole text, the token ids written behind the prompt, the losses)."""
     to_write = length - len(model.encode(prompt))
     steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
-    written = write(model, [prompt], length=length, steps=steps, block_length=_BLOCK, seed=seed)
+    written = write(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
     end = model.tokenizer.eos_token_id
     behind = written.row(0, end)
     text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)

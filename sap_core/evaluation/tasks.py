@@ -7,16 +7,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress, ProgressCallback, silent
-from .writing import write
+from .writing import STORY_BLOCK, write
 
 if TYPE_CHECKING:
     from ..demo.tasks import Example
     from ..models.loaded import LoadedModel
 
 _ROWS_AT_ONCE = 16
-#: Texts are continued in blocks of this many tokens. On a canvas with room to spare the likeliest tokens are the end
-#: tokens of its last part: written first, they leave what is told too little room.
-_BLOCK = 32
 
 
 def knows_stories(model: LoadedModel) -> bool:
@@ -70,7 +67,7 @@ def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str
     one until it ends the text or has no positions left, for it is told no length."""
     most = model.info.max_length or length
     length = min(length, most) if model.is_diffusion else most
-    written = write(model, [example.before for example in asked], length=length, block_length=_BLOCK)
+    written = write(model, [example.before for example in asked], length=length, block_length=STORY_BLOCK)
     return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
 

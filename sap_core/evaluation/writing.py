@@ -12,6 +12,10 @@ from ..specs import CaptureSpec
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
+#: Whole texts are written in blocks of this many tokens. On a canvas with room to spare the likeliest tokens are the
+#: end tokens of its last part: written first, they leave what is told too little room.
+STORY_BLOCK = 32
+
 
 @dataclass(frozen=True)
 class Written:

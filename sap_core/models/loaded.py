@@ -93,9 +93,7 @@ class LoadedModel:
         finally:
             self.observed, self.padding = True, None
         logits = output if output.dtype in (torch.float32, torch.float64) else output.float()
-        if self.info.shift_logits:
-            logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
-        return logits
+        return shift_back(logits) if self.info.shift_logits else logits
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """The native forward pass, before any shift; what a family overrides."""
@@ -223,6 +221,12 @@ class LoadedModel:
         from .saving import save_checkpoint
 
         save_checkpoint(self, Path(folder))
+
+
+def shift_back(logits: Tensor) -> Tensor:
+    """(batch, sequence, vocabulary) whose row i predicts token i + 1 -> row i predicts token i; row 0 stays as it is,
+    as in Dream's own code."""
+    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
 
 
 def positions(attention_mask: Tensor) -> Tensor:

@@ -78,13 +78,13 @@ def _grid(titles: list[str], across: str) -> dict[str, Any]:
     """Layout of the small figures, row by row, all on the same axes. At once: plotly's `make_subplots` and updates of
     each axis take longer than all the rest of the figure."""
     rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
-    gap = min(0.12, 0.5 / rows)
-    wide, tall = (1 - 0.02 * (columns - 1)) / columns, (1 - gap * (rows - 1)) / rows
+    beside, between = 0.02, min(0.12, 0.5 / rows)
+    wide, tall = (1 - beside * (columns - 1)) / columns, (1 - between * (rows - 1)) / rows
+    plain = {"showgrid": False, "zeroline": False}
     layout: dict[str, Any] = {"annotations": []}
     for place, title in enumerate(titles):
-        left, top = place % COLUMNS * (wide + 0.02), 1 - place // COLUMNS * (tall + gap)
+        left, top = place % COLUMNS * (wide + beside), 1 - place // COLUMNS * (tall + between)
         lowest, leftmost = place + COLUMNS >= len(titles), place % COLUMNS == 0
-        plain = {"showgrid": False, "zeroline": False}
         x = {"domain": [left, left + wide], "anchor": _axis("y", place), "showticklabels": lowest, **plain}
         y = {"domain": [max(0.0, top - tall), top], "anchor": _axis("x", place), "showticklabels": leftmost, **plain}
         layout[_axis("xaxis", place)] = x | ({"title": across} if lowest else {}) | ({"matches": "x"} if place else {})

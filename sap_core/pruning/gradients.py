@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..models.loaded import shift_back
 from ..progress import Progress, ProgressCallback, silent
 from .statistics import TokenRows, rows_at_once
 
@@ -51,6 +52,6 @@ def _loss(model: LoadedModel, tokens: Tensor, valid: Tensor, targets: Tensor) ->
         where = valid[:, 1:]
         return cross_entropy(logits[:, :-1][where], targets[:, 1:][where])
     if model.info.shift_logits:
-        logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+        logits = shift_back(logits)
     where = valid & (tokens == model.info.mask_token_id)
     return cross_entropy(logits[where], targets[where])
