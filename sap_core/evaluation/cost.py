@@ -46,15 +46,17 @@ def generation_speed(
     """tokens_per_second of every model, from runs that take turns so that a busy machine disturbs all alike.
 
     Diffusion: a canvas of 128 tokens in 16 denoising steps. Autoregressive: 32 tokens, one after the other. Median of
-    ``repeats`` turns after one that does not count. ``seconds`` is one whole run, ``turns`` the seconds of each.
+    ``repeats`` turns after one that does not count; every other turn goes the other way round, or what disturbs the
+    machine in a rhythm, such as a page that asks for the progress, could meet the same model every time. ``seconds`` is
+    one whole run, ``turns`` the seconds of each.
     """
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
     for turn in range(repeats + 1):
-        for i, model in enumerate(models):
-            progress(Progress("speed", turn * len(models) + i, (repeats + 1) * len(models), "Timing generation"))
+        for place, i in enumerate(range(len(models))[:: -1 if turn % 2 else 1]):
+            progress(Progress("speed", turn * len(models) + place, (repeats + 1) * len(models), "Timing generation"))
             started = time.perf_counter()
-            written[i] = _generate(model)
+            written[i] = _generate(models[i])
             if turn:
                 turns[i].append(time.perf_counter() - started)
     seconds = [statistics.median(turn) for turn in turns]

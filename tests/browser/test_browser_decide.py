@@ -36,8 +36,7 @@ def _take_a_point(tab, desk, model) -> None:
     tab.wait_for_timeout(1000)  # plotly fits the figure to its column once more
     tab.mouse.click(*tab.evaluate(POINT, "Magnitude"))
     tab.get_by_role("heading", name="Prune", exact=True, level=1).wait_for()
-    settled(tab)
-    assert re.search(r"method=magnitude", tab.url)
+    tab.wait_for_url(re.compile("method=magnitude"))
     tab.get_by_test_id("stMetricValue").filter(has_text="60.0%").wait_for()
     tab.get_by_text("Predicted loss increase: +0.630").wait_for()
     tab.get_by_text("Protected:").wait_for()

@@ -75,3 +75,16 @@ def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_c
     assert torch.equal(
         write(causal, ["a b"], length=18, block_length=4).tokens, write(causal, ["a b"], length=18).tokens
     )
+
+
+def test_models_are_timed_in_turns_that_go_both_ways(monkeypatch):
+    from sap_core.evaluation import cost
+
+    asked = []
+    monkeypatch.setattr(cost, "_generate", lambda model: asked.append(model) or len(asked))
+    done = []
+    rows = cost.generation_speed(["a", "b"], repeats=3, progress=lambda report: done.append(report.done))
+    assert "".join(asked) == "abbaabba" and done == list(range(8))
+    assert [len(row["turns"]) for row in rows] == [3, 3]
+    # what was written belongs to its model: the last turn is b's seventh text and a's eighth
+    assert [round(row["tokens_per_second"] * row["seconds"]) for row in rows] == [8, 7]
