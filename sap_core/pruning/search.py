@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed
-from ..evaluation.cost import generation_speed
+from ..evaluation.cost import generation_speed, speedup
 from ..evaluation.likelihood import Losses, text_likelihood
 from ..evaluation.texts import story_rows
 from ..progress import Progress, ProgressCallback, silent
@@ -167,9 +167,9 @@ class ShapeSearch:
         return steps
 
     def speedup(self, model: LoadedModel) -> float:
-        """Time of a whole generation of the dense model over that of ``model``, in turns."""
+        """Tokens per second of ``model`` over the dense model's, timed in turns."""
         dense, small = generation_speed([self.model, model])
-        return dense["seconds"] / small["seconds"]
+        return speedup(small, dense)
 
     def drop(self, model: LoadedModel) -> float:
         """Rise of the nats per token as a share of the dense model's."""

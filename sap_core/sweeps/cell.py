@@ -53,7 +53,7 @@ class CellRunner:
 
     def _measure(self, model: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
         """Losses text by text (so that any two cells can be compared in pairs), task scores, size, speed."""
-        from ..evaluation.cost import generation_speed, model_size
+        from ..evaluation.cost import generation_speed, model_size, speedup
         from ..evaluation.likelihood import text_likelihood
         from ..evaluation.tasks import knows_stories, task_scores
 
@@ -71,5 +71,5 @@ class CellRunner:
         if spec.speed:
             own, dense = generation_speed([model, self.dense])
             quality["tokens_per_second"] = own["tokens_per_second"]
-            quality["speedup"] = own["tokens_per_second"] / dense["tokens_per_second"]
+            quality["speedup"] = speedup(own, dense)
         return quality

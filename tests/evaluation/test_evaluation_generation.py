@@ -77,6 +77,18 @@ def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_c
     )
 
 
+def test_the_speed_is_that_of_the_best_turn_however_busy_the_machine_is_in_the_others(monkeypatch):
+    from sap_core.evaluation import cost
+
+    clock = iter([0, 0, *(0, 1, 1, 7), *(0, 5, 5, 7)])  # b goes first in the second turn, a in the third
+    monkeypatch.setattr(cost, "_generate", lambda model: 10)
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    a, b = cost.generation_speed(["a", "b"], repeats=2)
+    assert (a["turns"], b["turns"]) == ([6, 5], [1, 2])
+    assert (a["seconds"], a["tokens_per_second"], b["seconds"]) == (5, 2, 1)
+    assert cost.speedup(b, a) == 5
+
+
 def test_models_are_timed_in_turns_that_go_both_ways(monkeypatch):
     from sap_core.evaluation import cost
 
