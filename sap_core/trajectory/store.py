@@ -16,7 +16,7 @@ from zarr.codecs import BloscCodec
 
 from ..errors import OperationFailed, UnknownOption
 from ..places import is_remote, place_problem, zarr_store
-from .codes import encode_part, encode_rows
+from .codes import encode_part, encode_rows, to_half
 from .measured import CodeError
 from .reading import open_trajectory
 from .variables import (
@@ -206,7 +206,7 @@ class TrajectoryWriter:
         if self.precision == "float32":
             return arrays
         if self.precision == "float16":
-            return {name: value.astype(np.float16) if name in ATTENTION else value for name, value in arrays.items()}
+            return {name: to_half(value) if name in ATTENTION else value for name, value in arrays.items()}
         stored = dict(arrays)
         if "received" in arrays:
             stored["received"], stored[SCALE] = encode_rows(arrays["received"])

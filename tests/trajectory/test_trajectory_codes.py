@@ -11,6 +11,7 @@ from sap_core.trajectory.codes import (
     decode_rows,
     encode_part,
     encode_rows,
+    to_half,
 )
 
 
@@ -30,6 +31,18 @@ def test_the_error_is_within_its_bound_and_comes_near_it(shares):
     assert error.max() <= BOUND * (1 + 1e-4)
     assert error.max() > 0.9 * BOUND, "the bound is not loose"
     assert 0.022 < BOUND < 0.0221
+
+
+def test_halves_are_those_of_numpy_bit_for_bit(shares):
+    edge = np.float32(2.0**-14)  # the smallest normal half, and what rounds up to it
+    steps = np.arange(5, dtype=np.float32) * np.float32(2.0**-26)  # quarters of the smallest half: ties to even
+    odd = np.array([edge, np.nextafter(edge, np.float32(0)), 1, 0, np.nan, 70000, *steps, *(edge - steps)], np.float32)
+    for values in (shares, odd):
+        with np.errstate(over="ignore"):
+            found, expected = to_half(values), values.astype(np.float16)
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
+    assert (shares < edge).any() and (shares > edge).any()
 
 
 def test_the_maximum_its_place_and_nothing_are_exact(shares):
