@@ -160,8 +160,14 @@ def dense_statistics(
     return remember(model.module, key, measure)
 
 
-def prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int) -> None:
-    """Removes what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name."""
+def prune_block(
+    model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int, *, spend: bool = False
+) -> None:
+    """Removes what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name.
+
+    ``spend``: takes each statistic out of ``found`` when its turn comes, so that it does not outlive its use.
+    """
+    take = found.pop if spend else found.get
     method, pattern = METHODS[plan.method], parse_pattern(plan.pattern)
     planned = {matrix.name: matrix for matrix in plan.matrices if matrix.layer == layer and matrix.zeros}
     for name, module in model.linears(layer).items():
@@ -169,9 +175,9 @@ def prune_block(model: LoadedModel, layer: int, found: dict[str, Tensor], plan: 
             continue
         weight = module.weight.data
         if method.score == "sparsegpt":
-            weight.copy_(solve(weight, found[name], planned[name].sparsity, pattern))
+            weight.copy_(solve(weight, take(name), planned[name].sparsity, pattern))
             continue
-        scores = score(method.score, weight, found.get(name), seed=seed, matrix=name)
+        scores = score(method.score, weight, take(name, None), seed=seed, matrix=name)
         weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
 
 

@@ -57,17 +57,23 @@ def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
 
 
 def _inverse_factor(hessian: Tensor, dead: Tensor) -> Tensor:
-    """U with U^T U = (H + damping)^-1, upper triangular."""
-    hessian = hessian.float().clone()
-    hessian.diagonal()[dead] = 1
-    hessian.diagonal().add_(DAMPING * hessian.diagonal().mean())
+    """U with U^T U = (H + damping)^-1, upper triangular.
+
+    H and all of these are as large as the widest matrix' inputs squared, so each is computed in the place of the one
+    before, and ``hessian`` itself is damped for as long as its factor takes rather than copied.
+    """
+    hessian = hessian.float()
+    diagonal = hessian.diagonal()
+    as_it_was = diagonal.clone()
+    diagonal[dead] = 1
+    diagonal.add_(DAMPING * diagonal.mean())
     try:
-        lower = torch.linalg.cholesky(hessian)
-        del hessian  # each of these is as large as the widest matrix' inputs squared
-        inverse = torch.cholesky_inverse(lower)
-        del lower
-        return torch.linalg.cholesky(inverse, upper=True)
+        factor = torch.linalg.cholesky(hessian)
+        torch.cholesky_inverse(factor, out=factor)
+        return torch.linalg.cholesky(factor, upper=True, out=factor)
     except RuntimeError:  # torch.linalg.LinAlgError
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None
+    finally:
+        diagonal.copy_(as_it_was)

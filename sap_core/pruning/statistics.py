@@ -42,7 +42,7 @@ class RootMeanSquare:
     """sqrt(mean over rows of ||w * X_j||^2), [in]: Wanda's statistic."""
 
     def __init__(self) -> None:
-        self.total: Tensor | float = 0.0
+        self.total: Tensor | None = None
         self.rows = 0
 
     @staticmethod
@@ -51,7 +51,8 @@ class RootMeanSquare:
         return _squared_norms(x, weights).sum(0)
 
     def add(self, measured: Tensor, rows: int) -> None:
-        self.total = self.total + measured
+        # Its own copy, for layers share what was measured, and then in place: a Gram matrix is large.
+        self.total = measured.clone() if self.total is None else self.total.add_(measured)
         self.rows += rows
 
     def result(self) -> Tensor:
@@ -78,7 +79,7 @@ class Gram(RootMeanSquare):
         return flat.T @ flat
 
     def result(self) -> Tensor:
-        return self.total * (2 / self.rows)
+        return self.total.mul_(2 / self.rows)  # in place: asked for once
 
 
 class Moments(RootMeanSquare):
@@ -181,13 +182,15 @@ def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
 
 
 def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
-    """One batch into every layer's statistic; layers that share their input (q, k, v) share the work."""
-    seen: dict[tuple, Tensor] = {}
+    """One batch into every layer's statistic; layers that follow one another and share their input (q, k, v) share the
+    work."""
+    last, measured = None, None
     for name, x in inputs.items():
-        key = (x.data_ptr(), x.shape)
-        if key not in seen:
-            seen[key] = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
-        found[name].add(seen[key], len(weights))
+        if last != (x.data_ptr(), x.shape):
+            measured = None  # a Gram matrix goes before the next one comes
+            measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+            last = x.data_ptr(), x.shape
+        found[name].add(measured, len(weights))
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def prune_blocks(
         if method.score == "heads":
             zero_heads(model, [head for head in plan.heads if head[0] == layer])
         else:
-            prune_block(model, layer, found, plan, spec.seed)
+            prune_block(model, layer, found, plan, spec.seed, spend=True)
         if sequential and layer + 1 < stage.total:
             for part, x, call in stage.batches():
                 stage.put(part, stage.run(x, call))
