@@ -107,7 +107,7 @@ def prune_run(
     }
     writer = create_run("prune", spec, root=root)
     if recorded:
-        dense = {"parameters": 1000, "nonzero_parameters": 1000, "bytes": 4000, "tokens_per_second": 50, "seconds": 2.5, "turns": [2.5, 2.8]}
+        dense = {"parameters": 1000, "nonzero_parameters": 1000, "bytes": 4000, "tokens_per_second": 50, "seconds": 2.5}
         pruned = dense | {"nonzero_parameters": 904, "tokens_per_second": 60, "seconds": 2.1, "turns": [2.1, 2.2]}
         result |= {
             "cost": {"dense": dense, "pruned": pruned, "speedup": 1.2},
