@@ -49,7 +49,7 @@ def cluster():
 
 def test_a_killed_node_loses_no_finished_cell_and_none_is_done_twice(cluster, tmp_path, tiny_diffusion):
     crew = FakeOnRay(address=cluster.address)
-    crew.options = {"log": str(tmp_path / "log"), "seconds": 1.5}  # together longer than the second actor takes to start
+    crew.options = {"log": str(tmp_path / "log"), "seconds": 1.5}  # longer in all than the second actor takes to start
     assert crew.workers == 2
     seen, done_before = [], []
 
