@@ -26,6 +26,7 @@ from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
 
 CONTROL = "noised_wanda"
+MOVED = ", weights moved"  # compensate weights
 QUICK = ("magnitude", "wanda", CONTROL, "sink")
 KEYS = ["pattern", "method", "sparsity"]
 
@@ -71,14 +72,19 @@ def curves(args: argparse.Namespace) -> str:
         methods = methods_for(args.model, pattern, args.methods)
         wanted = sparsities(args, pattern)
         asked = {"methods": methods, "patterns": (pattern,), "seeds": tuple(range(args.seeds)), "sparsities": wanted}
+        if pattern in ("heads", "channels"):
+            asked["compensations"] = ("none", "weights")
         done = run(args, args.out / pattern, **asked)
-        dense = done.table.iloc[0]
-        part = summarise(done.table)[[*KEYS, "seeds", "mean", "low", "high"]]
-        part = part.merge(against_control(done.path, done.table), "left", KEYS)
+        table = with_compensation(done.table)
+        dense = table.iloc[0]
+        part = summarise(table)[[*KEYS, "seeds", "mean", "low", "high"]]
+        part = part.merge(against_control(done.path, table), "left", KEYS)
         scored = [share for share in wanted if args.task_sparsities == "all" or share in numbers(args.task_sparsities)]
         if args.tasks and scored:
             asked |= {"seeds": (0,), "sparsities": tuple(scored), "tasks": args.tasks}
-            part = part.merge(task_scores(run(args, args.out / f"{pattern}-tasks", **asked).table), "left", KEYS)
+            part = part.merge(
+                task_scores(with_compensation(run(args, args.out / f"{pattern}-tasks", **asked).table)), "left", KEYS
+            )
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     return write(args.out, "curves", table, markdown(table, dense))
@@ -119,6 +125,14 @@ def sparsities(args: argparse.Namespace, pattern: str) -> tuple[float, ...]:
 
 def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def with_compensation(table: pd.DataFrame) -> pd.DataFrame:
+    """The method named with how what stays makes up for what goes."""
+    if "compensate" not in table:
+        return table
+    moved = table["compensate"] == "weights"
+    return table.assign(method=table["method"].where(~moved, table["method"] + MOVED)).drop(columns="compensate")
 
 
 def against_control(folder: Path, table: pd.DataFrame) -> pd.DataFrame:

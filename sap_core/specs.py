@@ -132,7 +132,7 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     """Remove weights (or heads) by one method in one pattern."""
 
     kind: Literal["prune"] = "prune"
-    method: str = "sink"
+    method: str = Field(description="how weights are told apart that may go; `sap_core.pruning.defaults` has the best")
     sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
     pattern: str = Field(
         "unstructured",
@@ -147,8 +147,10 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     allocation: str = Field("uniform", description="how the sparsity is shared among layers at the same mean")
     allocation_width: float = Field(0.08, gt=0, le=0.5, description="most that a layer's sparsity leaves the mean")
     allocation_table: tuple[float, ...] | None = Field(None, description="allocation 'table' only: one share per layer")
-    compensate: bool = Field(
-        False, description="patterns heads and channels: a bias for what the removed units gave on average"
+    compensate: Literal["none", "bias", "weights"] = Field(
+        "none",
+        description="patterns heads and channels: how what stays makes up for what goes; a bias of what it gave on "
+        "average, or the weights that stay moved by least squares",
     )
     heads: tuple[tuple[int, int], ...] | None = Field(
         None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
@@ -200,6 +202,11 @@ class PruneSpec(ModelOptions, CalibrationOptions):
         if value not in METHODS:
             raise UnknownOption("method", value, METHODS)
         return value
+
+    @field_validator("compensate", mode="before")
+    @classmethod
+    def _compensate(cls, value: Any) -> Any:
+        return {False: "none", True: "bias"}[value] if isinstance(value, bool) else value  # as older runs have it
 
     @field_validator("sparsity")
     @classmethod
@@ -326,6 +333,9 @@ class SweepSpec(ModelOptions, CalibrationOptions):
     sparsities: tuple[float, ...] = Field((0.5,), min_length=1, description="an N:M pattern has its own and one cell")
     orders: tuple[str, ...] = Field((AUTO,), min_length=1, description="sequential, one_shot, auto")
     allocations: tuple[str, ...] = Field(("uniform",), min_length=1, description="of the sparsity over the layers")
+    compensations: tuple[str, ...] = Field(
+        ("none",), min_length=1, description="patterns heads and channels: none, bias, weights"
+    )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="of calibration texts and noise")
     preset: str | None = Field(None, description="a ready list of variants in place of methods: ablation")
     skip_invalid: bool = Field(False, description="leave impossible combinations out, with the reason, not refuse")
@@ -395,5 +405,8 @@ def _one_line(error: ValidationError) -> str:
             parts.append(str(cause))
             continue
         field = ".".join(str(part) for part in item["loc"]) or "spec"
+        if item["type"] == "missing":
+            parts.append(f"{field} is missing; it is required.")
+            continue
         parts.append(f"{field} is {item.get('input')!r}: {item['msg'][0].lower()}{item['msg'][1:]}.")
     return " ".join(parts)

@@ -20,6 +20,7 @@ FRONT = {
     "models.memory",
     "models.duration",
     "jobs.layout",
+    "pruning.defaults",
     "pruning.methods",
     "pruning.modes",
     "pruning.plan",

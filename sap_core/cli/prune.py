@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def prune(
     model: opt.Model,
-    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}.", show_default="sink")] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(METHODS)}.", show_default="what measured best")
+    ] = None,
     sparsity: Annotated[
         float | None, typer.Option(help="Share of weights (method heads: of heads) to zero.", show_default="0.5")
     ] = None,
@@ -44,7 +46,10 @@ def prune(
         str | None, typer.Option(help="sequential (block by block) or one_shot.", show_default="auto")
     ] = None,
     allocation: Annotated[
-        str | None, typer.Option(help=f"How layers share the sparsity: {ALLOCATIONS}.", show_default="uniform")
+        str | None,
+        typer.Option(
+            help=f"How layers share the sparsity: {ALLOCATIONS}.", show_default="uniform; without --method owl"
+        ),
     ] = None,
     allocation_width: Annotated[
         float | None, typer.Option(help="Most that a layer's share leaves the mean.", show_default="0.08")
@@ -82,9 +87,11 @@ def prune(
         ),
     ] = None,
     compensate: Annotated[
-        bool | None,
+        str | None,
         typer.Option(
-            "--compensate", help="Patterns heads, channels: a bias for what the removed units gave on average."
+            help="Patterns heads, channels: how what stays makes up for what goes: none, bias (what it gave on "
+            "average) or weights (moved by least squares).",
+            show_default="none; without --method weights",
         ),
     ] = None,
     calibration: opt.Calibration = None,
@@ -125,44 +132,43 @@ def prune(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
+    from ..pruning.defaults import with_method
     from ..runs.paths import check_new_folder
     from ..specs import PruneSpec
 
-    spec = PruneSpec.build(
-        model=model,
-        **opt.given(
-            method=method,
-            sparsity=sparsity,
-            pattern=pattern,
-            calibration=opt.calibration_source(calibration),
-            samples=samples,
-            calibration_length=calibration_length,
-            calibration_subset=calibration_subset,
-            calibration_split=calibration_split,
-            calibration_column=calibration_column,
-            noise_levels=noise_levels,
-            compare=compare,
-            order=order,
-            allocation=allocation,
-            allocation_width=allocation_width,
-            allocation_table=parse_shares(allocation_table),
-            budget=budget,
-            validation=opt.absolute(validation),
-            preset=preset,
-            target_speedup=target_speedup,
-            quality_drop=quality_drop,
-            duplicates=duplicates,
-            compensate=compensate,
-            heads=parse_heads(heads),
-            run=_run_path(run),
-            seed=seed,
-            name=name,
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            mask_token_id=mask_token_id,
-        ),
+    fields = opt.given(
+        method=method,
+        sparsity=sparsity,
+        pattern=pattern,
+        calibration=opt.calibration_source(calibration),
+        samples=samples,
+        calibration_length=calibration_length,
+        calibration_subset=calibration_subset,
+        calibration_split=calibration_split,
+        calibration_column=calibration_column,
+        noise_levels=noise_levels,
+        compare=compare,
+        order=order,
+        allocation=allocation,
+        allocation_width=allocation_width,
+        allocation_table=parse_shares(allocation_table),
+        budget=budget,
+        validation=opt.absolute(validation),
+        preset=preset,
+        target_speedup=target_speedup,
+        quality_drop=quality_drop,
+        duplicates=duplicates,
+        compensate=compensate,
+        heads=parse_heads(heads),
+        run=_run_path(run),
+        seed=seed,
+        name=name,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        mask_token_id=mask_token_id,
     )
+    spec = PruneSpec.build(**with_method({"model": model} | fields))
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
     if out is not None:

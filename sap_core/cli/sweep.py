@@ -43,6 +43,10 @@ def sweep(
         str | None,
         typer.Option(help="How layers share the sparsity, such as uniform,ramp,owl.", show_default="uniform"),
     ] = None,
+    compensations: Annotated[
+        str | None,
+        typer.Option(help="Patterns heads, channels: none, bias, weights.", show_default="none"),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Of calibration texts and noise.", show_default="0")] = None,
     skip_invalid: Annotated[
         bool | None,
@@ -101,6 +105,7 @@ def sweep(
             patterns=listed("patterns", patterns),
             orders=listed("orders", orders),
             allocations=listed("allocations", allocations),
+            compensations=listed("compensations", compensations),
             seeds=listed("seeds", seeds, int),
             skip_invalid=skip_invalid,
             calibration=opt.calibration_source(calibration),

@@ -15,8 +15,10 @@ from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
 from ..pruning.apply import calibration_of, check_method, needs_texts, report_from
 from ..pruning.calibration import check_source
+from ..pruning.defaults import with_method
 from ..pruning.methods import METHODS
 from ..pruning.room import check_streamed
+from ..pruning.streamed.allocator import release_freed_memory
 from ..pruning.streamed.engine import disk_needed, prune_blocks, streamed_plan, written_weights
 from ..pruning.streamed.shell import StreamedModel, open_streamed
 from ..pruning.streamed.tensors import StoredWeights, WeightsWriter
@@ -79,7 +81,7 @@ def prune_checkpoint(
     """
     started = time.perf_counter()
     if spec is None:
-        spec = PruneSpec.build(**{"model": source} | fields)
+        spec = PruneSpec.build(**with_method({"model": source} | fields))
     elif fields or source is not None:
         raise InvalidInput("give a spec, or a source and fields, not both.")
     if isinstance(spec, PruneCheckpointSpec):
@@ -90,6 +92,7 @@ def prune_checkpoint(
     check_streamed(spec)
     if needs_texts(spec):
         check_source(spec.calibration)
+    release_freed_memory()
     progress(Progress("load", 0, 1, "Reading the model's headers"))
     streamed = open_streamed(spec.model, **spec.loading)
     check_method(streamed.model, METHODS[spec.method])

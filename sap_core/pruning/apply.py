@@ -16,6 +16,7 @@ from . import evidence
 from . import heads as head_surgery
 from .allocation import ALLOCATIONS
 from .calibration import Calibration, check_source, read_calibration
+from .defaults import with_method
 from .duplicates import Group
 from .methods import METHODS, Method
 from .plan import PlannedMatrix, PruningPlan, make_plan
@@ -50,7 +51,8 @@ def prune(
 ) -> Pruned:
     """A pruned copy of ``model``; the model itself stays as it is.
 
-    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...). With a ``budget`` the
+    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...); where no method is named
+    it is the one that measured best (`sap_core.pruning.defaults`). With a ``budget`` the
     pruning is progressive (`prune_progressively`), with ``preset`` or ``target_speedup`` a search finds what goes
     (`SinkAwarePruner.prune`). ``plan``: as shown by `plan_pruning`, possibly edited, or that of an earlier pruning; its
     sparsities are followed matrix by matrix. ``texts``: calibration data at hand, in the place of the spec's source.
@@ -123,6 +125,8 @@ def prepare(
         check_source(spec.calibration)
     dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
+    if spec.compensate == "weights" and dense.is_diffusion:
+        dense.check_masked()
     calibration = (texts or calibration_of(dense, spec)) if needs_texts(spec) else None
     if plan is None or plan.pending:
         return dense, spec, _measured_plan(dense, spec, calibration, progress), calibration
@@ -144,7 +148,8 @@ def _spec(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, An
         if fields:
             raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
         return spec
-    return PruneSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+    known = None if isinstance(model, str) else model.info
+    return PruneSpec.build(**with_method({"model": known.ref if known else model} | fields, known))
 
 
 def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
@@ -183,7 +188,7 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_
 
 def needs_texts(spec: PruneSpec) -> bool:
     measured = ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
-    return METHODS[spec.method].needs_calibration or spec.compensate or measured
+    return METHODS[spec.method].needs_calibration or spec.compensate != "none" or measured
 
 
 def _measures(spec: PruneSpec) -> bool:

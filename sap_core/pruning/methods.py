@@ -214,7 +214,7 @@ def check_combination(
     compare: str = AUTO,
     order: str = AUTO,
     allocation: str = "uniform",
-    compensate: bool = False,
+    compensate: str = "none",
 ) -> None:
     """Errors for combinations that would do less than they say.
 
@@ -224,8 +224,10 @@ def check_combination(
     row, parsed = METHODS[method], parse_pattern(pattern)
     if (parsed.unit or ("N:M" if parsed.structured else pattern)) not in row.patterns:
         raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(row.patterns)}.")
-    if compensate and parsed.unit not in ("heads", "channels"):
+    if compensate != "none" and parsed.unit not in ("heads", "channels"):
         raise InvalidInput(f"compensate needs pattern heads or channels, not {pattern}; leave it out.")
+    if compensate == "weights" and method == "flap":
+        raise InvalidInput("method 'flap' makes up by a bias, which is its own way; leave compensate out.")
     if parsed.unit and order == "sequential":
         raise InvalidInput(f"pattern {pattern} is scored on the dense model; leave order at auto.")
     if order != AUTO and order not in row.orders:

@@ -208,8 +208,8 @@ def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
         pending = f"how many {unit} each layer loses, after measuring {row.needs}"
     elif spec.allocation != "uniform":
         gone = _units_allocated(info, spec, gone, measured)
-    compensate = spec.compensate or spec.method == "flap"
-    shape = remaining_shape(info, unit, gone, compensate)
+    biases = spec.compensate == "bias" or spec.method == "flap"
+    shape = remaining_shape(info, unit, gone, biases)
     counts = [info.layers] if unit == "layers" else layer_units(info, unit)
     rows = []
     for m in info.matrices:

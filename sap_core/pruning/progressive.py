@@ -15,6 +15,7 @@ from ..evaluation.verb import text_rows
 from ..progress import Progress, ProgressCallback, silent
 from ..specs import PruneSpec
 from .apply import Pruned, prepare, report_of
+from .defaults import with_method
 from .methods import parse_pattern
 from .plan import PlannedMatrix, PruningPlan, planned_zeros
 from .removal import prune_block, remove
@@ -66,8 +67,8 @@ def prune_progressively(
     """
     wish = {"budget": budget, "validation": validation}
     if spec is None:
-        named = {"model": model if isinstance(model, str) else model.info.ref}
-        spec = PruneSpec.build(**named | fields | wish)
+        known = None if isinstance(model, str) else model.info
+        spec = PruneSpec.build(**with_method({"model": known.ref if known else model} | fields | wish, known))
     elif fields:
         raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
     elif spec.budget is None:

@@ -14,6 +14,7 @@ from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
 from .apply import Pruned
 from .calibration import DEMO, Calibration, check_ids
+from .defaults import with_method
 from .found import prune_by_search
 from .heads import rank_on_demo_prompt
 from .search import Candidate, NoSuchPlan
@@ -57,7 +58,7 @@ class SinkAwarePruner:
         self._texts = _given(calibration_data, model) if isinstance(calibration_data, np.ndarray) else None
         source = calibration_data if isinstance(calibration_data, str) else DEMO
         self._fields = {"model": model.info.ref, "calibration": source, "samples": samples, "seed": seed, **fields}
-        PruneSpec.build(**self._fields)
+        PruneSpec.build(**with_method(self._fields, model.info))
         self._ranking: pd.DataFrame | None = None
 
     def analyze_attention_dynamics(self, *, progress: ProgressCallback = silent) -> pd.DataFrame:
@@ -73,15 +74,16 @@ class SinkAwarePruner:
         quality_drop_threshold: float = 0.05,
         *,
         preset: str | None = None,
-        method: str = "sink",
+        method: str | None = None,
         progress: ProgressCallback = silent,
     ) -> Pruned:
         """The best model that generates ``target_speedup`` times as fast and loses at most the threshold.
 
         Heads, channels, layers, and heads with channels are each taken out step by step until a whole generation,
         measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with
-        the lowest loss is returned. Heads go by the instability of their sinks, channels and layers by ``method``, or
-        by sink where it has no such pattern.
+        the lowest loss is returned. Units go by ``method`` (sink, or wanda for an
+        autoregressive model), of heads that attend alike the last one stays, and the weights that stay are moved to
+        make up for heads and channels (`sap_core.pruning.refit`).
         The result's report lists every shape that was tried under "search".
 
         Args:
@@ -101,7 +103,7 @@ class SinkAwarePruner:
         wish: dict[str, Any] = {"preset": preset}
         if preset is None:
             wish = {"target_speedup": target_speedup, "quality_drop": quality_drop_threshold}
-        spec = PruneSpec.build(**self._fields, **wish, method=method)
+        spec = PruneSpec.build(**with_method(self._fields | wish | {"method": method}, self.model.info))
         return prune_by_search(self.model, spec, texts=self._texts, progress=progress)
 
     def evaluate(

@@ -16,6 +16,7 @@ from .heads import zero_heads
 from .masks import lowest
 from .methods import AUTO, METHODS, parse_pattern
 from .noise import noised_inputs, persistence
+from .refit import refit
 from .scores import score
 from .sparsegpt import solve
 from .statistics import (
@@ -97,18 +98,22 @@ def _remove_units(
     groups: Sequence[Group],
 ) -> tuple[LoadedModel, dict[str, Any]]:
     means = None
-    if spec.compensate or spec.method == "flap":
+    if spec.compensate == "bias" or spec.method == "flap":
         moments = _moments(dense, spec, calibration, progress)
         means = {name: both[0] for name, both in moments.items()}
     scores = measured_unit_scores(dense, spec, calibration, ranking, progress)
     gone, saved = units_that_go(dense.info, plan, scores, groups)
+    if spec.compensate == "weights":
+        # On the inputs that generation meets, whatever the scores looked at: those of noised_sparsegpt.
+        rows, _ = calibration_rows(dense, spec.model_copy(update={"method": "noised_sparsegpt"}), calibration)
+        refit(pruned, plan.pattern, gone, rows, progress)
     small = take_out(pruned, plan.pattern, gone, plan.left(), means)
     before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
     removed = {
         "unit": plan.pattern,
         "of": before[0] if len(set(before)) == 1 else before,
         "per_layer": gone,
-        "compensated": means is not None,
+        "compensate": "bias" if means else spec.compensate,
     }
     if groups:
         removed["duplicates"] = {"groups": len(groups), "kept": [list(unit) for unit in saved]}

@@ -78,7 +78,7 @@ class NoSuchPlan(OperationFailed):
 
 
 class ShapeSearch:
-    """Tries shapes of one model; heads go by the instability of their sinks, the rest by ``method``.
+    """Tries shapes of one model; which units go is told by ``method``.
 
     ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``texts``: calibration data at
     hand.
@@ -156,8 +156,9 @@ class ShapeSearch:
         wanted = method or self.method
         for unit, share in candidate.units().items():
             by = wanted if unit in METHODS[wanted].patterns else "sink"
-            by = "heads" if unit == "heads" and method is None else by
             fields = {**self.fields, "method": by, "pattern": unit, "sparsity": share}
+            if method is None and unit != "layers" and by != "flap":
+                fields["compensate"] = "weights"
             if unit == "heads" and method is not None:
                 fields["duplicates"] = IGNORE  # only the shape is wanted
             elif unit != "heads":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -15,10 +18,10 @@ DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
 def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
     """The pruned and adjusted weight, [out, in], in float32.
 
-    ``hessian`` [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their weights. With
-    U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per block of
-    128 columns the int(size * sparsity) + 1 lowest go (N of every M, with the weights as moved so far, in a pattern),
-    and the error (w - q) / U_jj of each column is carried to the columns right of it.
+    ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
+    weights. With U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per
+    block of 128 columns the int(size * sparsity) + 1 lowest go (N of every M, with the weights as moved so far, in a
+    pattern), and the error (w - q) / U_jj of each column is carried to the columns right of it.
 
     Raises:
         OperationFailed: the Hessian is not positive definite even when damped.
@@ -27,7 +30,7 @@ def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) ->
     columns = weight.shape[1]
     dead = hessian.diagonal() == 0
     weight[:, dead] = 0
-    factor = _inverse_factor(hessian, dead)
+    factor = _inverse_factor(hessian)
     width = BLOCK - BLOCK % pattern.m if pattern.structured else BLOCK
     for start in range(0, columns, width):
         stop = min(start + width, columns)
@@ -56,24 +59,32 @@ def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
     return lowest_of_matrix(saliency, int(saliency.numel() * sparsity) + 1)
 
 
-def _inverse_factor(hessian: Tensor, dead: Tensor) -> Tensor:
+def _inverse_factor(hessian: Tensor) -> Tensor:
     """U with U^T U = (H + damping)^-1, upper triangular.
 
     H and all of these are as large as the widest matrix' inputs squared, so each is computed in the place of the one
     before, and ``hessian`` itself is damped for as long as its factor takes rather than copied.
     """
-    hessian = hessian.float()
-    diagonal = hessian.diagonal()
-    as_it_was = diagonal.clone()
-    diagonal[dead] = 1
-    diagonal.add_(DAMPING * diagonal.mean())
     try:
-        factor = torch.linalg.cholesky(hessian)
+        with damped(hessian):
+            factor = torch.linalg.cholesky(hessian)
         torch.cholesky_inverse(factor, out=factor)
         return torch.linalg.cholesky(factor, upper=True, out=factor)
     except RuntimeError:  # torch.linalg.LinAlgError
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None
+
+
+@contextmanager
+def damped(hessian: Tensor) -> Iterator[Tensor]:
+    """``hessian`` itself, float32, with 1 where an input is never active and `DAMPING` of its mean added to the
+    diagonal; as it was when the block ends."""
+    diagonal = hessian.diagonal()
+    as_it_was = diagonal.clone()
+    diagonal[diagonal == 0] = 1
+    diagonal.add_(DAMPING * diagonal.mean())
+    try:
+        yield hessian
     finally:
         diagonal.copy_(as_it_was)

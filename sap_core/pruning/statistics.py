@@ -7,7 +7,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,16 +132,17 @@ def block_by_block(
     statistic: Statistic,
     prune_block: Callable[[int, dict[str, Tensor]], None],
     *,
+    names: Container[str] | None = None,
     progress: ProgressCallback = silent,
 ) -> None:
     """Calls ``prune_block(layer, statistic by name)`` for every block, first to last; what it changes in a block is
-    what the later blocks see."""
+    what the later blocks see. ``names``: the matrices that are measured; None: all."""
     rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
     hidden, calls = _first_block_inputs(model, data, rows)
     weights = list(data.weights.split(rows))
     with torch.no_grad():
         for layer, block in enumerate(model.blocks):
-            modules = model.linears(layer)
+            modules = {n: module for n, module in model.linears(layer).items() if names is None or n in names}
             found = {name: statistic() for name in modules}
             for x, w in zip(hidden, weights, strict=True):
                 with inputs_of(modules) as inputs:

@@ -19,6 +19,7 @@ from .units import Shape, layer_units
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..models.info import ModelInfo
     from ..models.loaded import LoadedModel
 
 CARRIES = {"heads": ("o",), "channels": ("down",), "layers": ("o", "down")}
@@ -62,16 +63,15 @@ def take_out(
         _drop_layers(model, gone[0])
         return resize(model, shape.layers)
     info = model.info
-    size = info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1
     for layer, (out, total) in enumerate(zip(gone, layer_units(info, unit), strict=True)):
         left = [index for index in range(total) if index not in set(out)]
         for matrix in (m for m in info.matrices if m.layer == layer):
             linear = model.module.get_submodule(matrix.name)
             if matrix.kind in CARRIES[unit]:
                 mean = means[matrix.name] if means else None
-                _keep_inputs(linear, _columns(left, size), _columns(sorted(out), size), mean)
+                _keep_inputs(linear, unit_columns(info, unit, left), unit_columns(info, unit, sorted(out)), mean)
             elif unit == "heads" and matrix.kind == "q":
-                _keep_outputs(linear, _columns(left, size))
+                _keep_outputs(linear, unit_columns(info, unit, left))
             elif unit == "heads" and matrix.kind in ("k", "v"):
                 _keep_outputs(linear, _columns(left, info.head_dim))
             elif unit == "channels" and matrix.kind in ("gate", "up"):
@@ -84,10 +84,9 @@ def take_out(
 def silence(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
     """Sets to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
     info = model.info
-    size = info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1
     for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
         weight = model.module.get_submodule(matrix.name).weight.data
-        weight[:, _columns(units, size).to(weight.device)] = 0
+        weight[:, unit_columns(info, unit, units).to(weight.device)] = 0
 
 
 def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:
@@ -95,6 +94,11 @@ def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: 
     if method == "flap":
         return statistic[1].float() * weight.float().square().sum(0)
     return score(METHODS[method].score, weight, statistic, seed=seed, matrix=name).sum(0)
+
+
+def unit_columns(info: ModelInfo, unit: str, units: list[int]) -> Tensor:
+    """The columns of these heads (key-value groups of them) or channels in the matrix that carries them on."""
+    return _columns(units, info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1)
 
 
 def _columns(units: list[int], size: int) -> Tensor:

@@ -128,11 +128,11 @@ def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> li
     return gone.tolist()
 
 
-def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], compensate: bool = False) -> Shape:
+def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: bool = False) -> Shape:
     """The shape after ``gone`` units of each layer have left (for layers: gone[0] of them).
 
     Raises:
-        InvalidInput: a compensation that the resulting class has no biases for; layers that would differ in a format
+        InvalidInput: biases that the resulting class does not have; layers that would differ in a format
             that can't say so.
     """
     shape, ratio = Shape.of(info), info.heads // info.kv_heads
@@ -150,10 +150,11 @@ def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], compensate:
             f"{info.title} has one {unit} count for all layers in its config, so layers can't lose different numbers; "
             "use allocation uniform."
         )
-    if compensate and (info.native_config["model_type"] != "llama" or needs_mistral(info, result)):
+    if biases and (info.native_config["model_type"] != "llama" or needs_mistral(info, result)):
         raise InvalidInput(
-            f"compensation needs biases, which only Llama's class has with a width that the heads divide; {info.ref} "
-            f"would have {result.heads} heads at width {info.hidden}. Leave compensate out or take another number."
+            "compensation by a bias needs biases, which only Llama's class has with a width that the heads divide; "
+            f"{info.ref} would have {result.heads} heads at width {info.hidden}. Take compensate weights, or none, or "
+            "another number."
         )
     return result
 

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, UnknownOption
+from ..pruning.allocation import ALLOCATIONS
 from ..pruning.methods import METHODS, parse_pattern
 from ..pruning.plan import make_plan
 from ..specs import CalibrationOptions, ModelOptions, PruneSpec, SweepSpec
@@ -49,7 +50,8 @@ class Grid:
 
 
 def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
-    """The cells of a sweep: every method or variant with every pattern, sparsity, order, allocation and seed.
+    """The cells of a sweep: every method or variant with every pattern, sparsity, order, allocation, compensation
+    and seed.
 
     Two lists give way where they would only repeat: an N:M pattern fixes the sparsity, so it makes one cell per seed;
     a method that draws nothing at random runs for the first seed alone. ``info``: with it, each cell is also held
@@ -58,7 +60,7 @@ def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
     Raises:
         InvalidInput: combinations that can't be, unless ``skip_invalid``; no cell at all; a value given twice.
     """
-    for axis in ("methods", "patterns", "sparsities", "orders", "allocations", "seeds"):
+    for axis in ("methods", "patterns", "sparsities", "orders", "allocations", "compensations", "seeds"):
         _check_distinct(axis, getattr(spec, axis))
     cells: list[Cell] = []
     skipped: list[Skipped] = []
@@ -92,7 +94,7 @@ def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
 def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     """What differs between cells, as fields of `PruneSpec`."""
     for variant in _variants(spec):
-        drawn = _draws_at_random(variant["method"])
+        drawn = _draws_at_random(variant)
         for seed in spec.seeds if drawn else spec.seeds[:1]:
             for pattern in (variant["pattern"],) if "pattern" in variant else spec.patterns:
                 parsed = parse_pattern(pattern)
@@ -101,11 +103,12 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 
 def _variants(spec: SweepSpec) -> list[dict[str, Any]]:
-    """Methods or the preset's variants, each in every order and allocation; what is at its default is not named."""
+    """Methods or the preset's variants, each in every order, allocation and compensation; what is at its default is not
+    named."""
     variants = []
     for variant in _bases(spec):
-        for order, allocation in product(spec.orders, spec.allocations):
-            named = variant | {"order": order, "allocation": allocation} | variant
+        for order, allocation, compensate in product(spec.orders, spec.allocations, spec.compensations):
+            named = variant | {"order": order, "allocation": allocation, "compensate": compensate} | variant
             defaults = {name: PruneSpec.model_fields[name].default for name in named}
             told = ("method", "pattern")
             variants.append({name: value for name, value in named.items() if name in told or value != defaults[name]})
@@ -123,10 +126,13 @@ def _bases(spec: SweepSpec) -> list[dict[str, Any]]:
     return [dict(variant) for variant in PRESETS[spec.preset]]
 
 
-def _draws_at_random(method: str) -> bool:
-    """Whether a method's result depends on the seed: through calibration texts, noise, or its own draws."""
-    row = METHODS[method]
-    return row.needs_calibration or row.score != "magnitude"
+def _draws_at_random(variant: dict[str, Any]) -> bool:
+    """Whether the result depends on the seed: through calibration texts, noise, or the method's own draws."""
+    row = METHODS[variant["method"]]
+    texts = variant.get("compensate", "none") != "none"
+    allocation = ALLOCATIONS.get(variant.get("allocation", "uniform"))  # an unknown one is refused with the cell
+    texts |= allocation is not None and allocation.needs in ("inputs", "loss")
+    return texts or row.needs_calibration or row.score != "magnitude"
 
 
 def _shared(spec: SweepSpec) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def _readable(fields: dict[str, Any]) -> str:
 
 
 def _group(fields: dict[str, Any]) -> str:
-    apart = ("pattern", "sparsity", "allocation")
+    apart = ("pattern", "sparsity", "allocation", "compensate")
     return "-".join(str(value) for name, value in sorted(fields.items()) if name not in apart)
 
 

@@ -8,7 +8,9 @@ import streamlit as st
 
 from ..errors import InvalidInput
 from ..models.info import ModelInfo
-from ..pruning.methods import AUTO, COMPARISONS, METHODS, Method, parse_pattern
+from ..pruning.allocation import ALLOCATIONS
+from ..pruning.defaults import best_recipe
+from ..pruning.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
 from ..pruning.modes import PRESETS
 from ..pruning.units import supported_units
 from ..specs import PruneSpec
@@ -25,6 +27,7 @@ PATTERNS = {
     "layers": "Whole layers, taken out",
 }
 EXPANDED = {"N:M": ("2:4", "4:8")}
+COMPENSATIONS = {"none": "nothing", "bias": "a bias", "weights": "the weights that stay"}
 COMPARED = {"row": "within an output row", "matrix": "within the whole matrix"}
 MODES = {
     "plain": "These settings",
@@ -44,22 +47,23 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
         "among shapes of the model, each measured on this machine.",
     )  # fmt: skip
-    usable = [name for name in METHODS if _usable(name, mode, info)]
+    pattern = PruneSpec.model_fields["pattern"].default if mode == "search" else _pick_pattern(mode, info)
+    usable = [name for name in METHODS if _usable(name, mode, pattern, info)]
+    best = best_recipe(info, pattern, mode)["method"]
     method = address_choice(
         "Method",
         usable,
         "method",
         format_func=lambda name: METHODS[name].title,
-        default=usable.index("sink") if "sink" in usable else 0,
-        help="How weights are told apart that may go from those that must stay.",
+        default=usable.index(best) if best in usable else 0,
+        help="How weights are told apart that may go from those that must stay. It starts at the one that measured "
+        "best on the demo models.",
     )
     row = METHODS[method]
     st.caption(f"{row.help} Source: {row.source}.")
-    pattern = PruneSpec.model_fields["pattern"].default
     if mode == "search":
         fields = _pick_goal()
     else:
-        pattern = _pick_pattern(row, mode, info)
         fields = _pick_heads(info, pattern) if method == "heads" else {}
         fields["pattern"] = pattern
         fields["sparsity"] = _pick_sparsity(method, pattern)
@@ -70,25 +74,25 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
-        fields |= _pick_calibration(row)
+        fields |= _pick_calibration(row, fields)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
         name = st.text_input("Name", key="prune_name", placeholder="optional", help="Shown in the lists of plans.")
     return PruneSpec.build(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
 
-def _usable(name: str, mode: str, info: ModelInfo) -> bool:
+def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
     row = METHODS[name]
     if row.needs_mask_token and info.mask_token_id is None:
         return False
     if mode == "search":
         return name != "heads" and "channels" in row.patterns
-    return mode == "plain" or (name != "heads" and bool({"unstructured", "N:M"} & set(row.patterns)))
+    kind = "N:M" if parse_pattern(pattern).structured else pattern
+    return kind in row.patterns and (mode == "plain" or name != "heads")
 
 
-def _pick_pattern(row: Method, mode: str, info: ModelInfo) -> str:
-    """Of the method's patterns those that the mode and the model allow."""
-    units = supported_units(info)
-    kinds = [kind for kind in row.patterns if kind in ("unstructured", "N:M") or (mode == "plain" and kind in units)]
+def _pick_pattern(mode: str, info: ModelInfo) -> str:
+    """Of all patterns those that the mode and the model allow."""
+    kinds = [*WEIGHTS, *(supported_units(info) if mode == "plain" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
         format_func=lambda name: PATTERNS.get(name, name),
@@ -203,10 +207,14 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
         if not keep:
             fields["duplicates"] = "ignore"
     if parsed.unit in ("heads", "channels") and row.name != "flap":
-        fields["compensate"] = st.toggle(
-            "Make up for what is taken out",
-            key="compensate",
-            help="Adds a bias: what the removed units gave on average over the calibration texts.",
+        fields["compensate"] = address_choice(
+            "Made up for by",
+            list(COMPENSATIONS),
+            "compensate",
+            format_func=COMPENSATIONS.get,
+            default=2,
+            help="What stays takes over what goes, as far as the calibration texts tell: the weights that stay, moved "
+            "by least squares, or a bias of what it gave on average.",
         )
     return fields
 
@@ -215,8 +223,11 @@ def _own_order(row: Method) -> str:
     return "sequential" if row.sequential else "one_shot"
 
 
-def _pick_calibration(row: Method) -> dict[str, Any]:
-    if not row.needs_calibration:
+def _pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
+    """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    asked = fields.get("compensate", "none") != "none"
+    asked |= ALLOCATIONS[fields.get("allocation", "uniform")].needs in ("inputs", "loss")
+    if not row.needs_calibration and not asked:
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
         )
@@ -236,18 +247,18 @@ def _pick_calibration(row: Method) -> dict[str, Any]:
         "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
         help="Tokens per calibration text.",
     )  # fmt: skip
-    fields = {"calibration": text, "samples": samples, "calibration_length": length}
+    picked = {"calibration": text, "samples": samples, "calibration_length": length}
     if text.startswith("dataset:"):
         first, second, third = st.columns(3)
-        fields["calibration_subset"] = first.text_input("Subset", key="calibration_subset", help="Where it has some.")
-        fields["calibration_split"] = second.text_input("Split", "train", key="calibration_split", help="Of the data.")
-        fields["calibration_column"] = third.text_input("Column", "text", key="calibration_column", help="The text's.")
-        fields["calibration_subset"] = fields["calibration_subset"] or None
+        picked["calibration_subset"] = first.text_input("Subset", key="calibration_subset", help="Where it has some.")
+        picked["calibration_split"] = second.text_input("Split", "train", key="calibration_split", help="Of the data.")
+        picked["calibration_column"] = third.text_input("Column", "text", key="calibration_column", help="The text's.")
+        picked["calibration_subset"] = picked["calibration_subset"] or None
     if row.inputs == "noised" or row.sinks != "none":
-        fields["noise_levels"] = st.number_input(
+        picked["noise_levels"] = st.number_input(
             "Levels of masking", 1, 50, 10, key="noise_levels", help="At which the texts are looked at, evenly to all."
         )
-    return fields
+    return picked
 
 
 def load_plan(spec: dict[str, Any]) -> None:
@@ -262,7 +273,7 @@ def load_plan(spec: dict[str, Any]) -> None:
     if known.mode == "progressive":
         state["budget"], state["validation"] = known.budget, known.validation or ""
     state["keep_one"] = known.duplicates == "keep_one"
-    for key in ("method", "pattern", "order", "compare"):
+    for key in ("method", "pattern", "order", "compare", "compensate"):
         choose(key, spec.get(key) or PruneSpec.model_fields[key].default)
     if spec.get("run"):
         choose("ranking", str(spec["run"]).rsplit("/", 1)[-1])
@@ -270,7 +281,6 @@ def load_plan(spec: dict[str, Any]) -> None:
         state["sparsity"] = float(spec["sparsity"])
     load_allocation(spec)
     state["heads"] = [tuple(pair) for pair in spec.get("heads") or ()]
-    state["compensate"] = bool(spec.get("compensate"))
     for key, field in (("calibration", "calibration"), ("samples", "samples"), ("prune_seed", "seed"),
                        ("calibration_length", "calibration_length"), ("noise_levels", "noise_levels")):  # fmt: skip
         state[key] = spec.get(field, PruneSpec.model_fields[field].default)

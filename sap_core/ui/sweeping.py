@@ -16,7 +16,7 @@ from ..specs import AUTO, SweepSpec, parse_spec
 from ..sweeps.grid import make_grid
 from ..sweeps.table import summarise, sweep_table
 from . import results, work
-from .plan_form import PATTERNS
+from .plan_form import COMPENSATIONS, PATTERNS
 from .words import duration, moment, plain_error
 
 GRID, ABLATION = "grid", "ablation"
@@ -92,6 +92,12 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
                 "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
                 help="How the sparsity is shared among the layers.",
+            )
+        ),
+        "compensations": tuple(
+            middle.multiselect(
+                "Made up for by", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.get,
+                key="sweep_compensations", help="Heads and channels: what takes over what is taken out.",
             )
         ),
     }  # fmt: skip

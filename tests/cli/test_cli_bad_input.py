@@ -200,7 +200,7 @@ def test_runs_of_the_wrong_kind(sap, tmp_path):
     from sap_core.runs import create_run
     from sap_core.specs import CaptureSpec, PruneSpec
 
-    with create_run("prune", PruneSpec.build(model="m"), out=tmp_path / "p") as run:
+    with create_run("prune", PruneSpec.build(model="m", method="sink"), out=tmp_path / "p") as run:
         run.finish({})
     with create_run("capture", CaptureSpec.build(model="m"), out=tmp_path / "c") as run:
         run.finish({})

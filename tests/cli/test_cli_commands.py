@@ -274,9 +274,10 @@ def test_shown_defaults_are_the_specs_own():
             if field is None or not isinstance(getattr(option, "show_default", None), str):
                 continue
             shown, default = option.show_default, field.default
-            if default is None or (default == "auto" and shown != "auto"):
+            if field.is_required() or default is None or (default == "auto" and shown != "auto"):
                 continue  # the words say what happens then
             if option.name not in ("text", "tasks"):
+                shown = shown.split("; without --method")[0]  # then it is the recipe's, see pruning/defaults.py
                 assert shown == (str(int(default)) if default == 0 else str(default)), (name, option.name)
                 compared += 1
     assert compared >= 15

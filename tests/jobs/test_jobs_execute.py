@@ -86,7 +86,7 @@ def test_export_refuses_other_weights_and_other_runs(models, pruned, tmp_path):
 def test_refused_input_leaves_no_run(models, model, tmp_path):
     bad = [
         PruneSpec.build(model=str(tmp_path / "none"), method="magnitude"),
-        PruneSpec.build(model=model, calibration=str(tmp_path / "none.txt")),
+        PruneSpec.build(model=model, method="wanda", calibration=str(tmp_path / "none.txt")),
         EvaluateSpec.build(model=model, text=str(tmp_path / "none.txt")),
     ]
     for spec in bad:

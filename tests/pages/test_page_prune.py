@@ -15,7 +15,7 @@ def apply(at):
 
 
 def test_the_plan_follows_the_slider(page, tiny_diffusion):
-    at = page("prune", model=tiny_diffusion)
+    at = page("prune", model=tiny_diffusion, method="sink")
     assert at.metric[1].value == "50.0%"
     at.slider(key="sparsity").set_value(0.25).run()
     assert at.metric[1].value == "25.0%"
@@ -26,7 +26,7 @@ def test_a_pattern_fixes_the_sparsity(page, jobs, tiny_diffusion):
     assert at.metric[1].value == "50.0%"
     apply(at).click().run()
     assert jobs.submitted[0] == PruneSpec(
-        model=str(tiny_diffusion), method="sink", pattern="2:4", sparsity=0.5, samples=16
+        model=str(tiny_diffusion), method="noised_sparsegpt", pattern="2:4", sparsity=0.5, samples=16
     )
 
 
@@ -84,7 +84,11 @@ def test_several_candidates_are_listed_and_one_can_be_loaded_into_the_form(page,
 
 
 def test_a_failed_job_is_one_line(page, jobs, tiny_diffusion):
-    job = jobs.put(PruneSpec(model=str(tiny_diffusion)), "failed", error="calibration file x is empty; give another.")
+    job = jobs.put(
+        PruneSpec(model=str(tiny_diffusion), method="sink"),
+        "failed",
+        error="calibration file x is empty; give another.",
+    )
     at = page("prune", state={"job_prune": job}, model=tiny_diffusion)
     assert "calibration file x is empty" in at.error[0].value
 
@@ -130,7 +134,7 @@ def test_undo_goes_back_to_the_plan_before_and_then_to_the_dense_model(page, roo
 @pytest.mark.parametrize(
     ("address", "state", "expected"),
     [
-        ({"decided": "search", "goal": "memory"}, {}, {"preset": "memory"}),
+        ({"decided": "search", "goal": "memory"}, {}, {"method": "sink", "preset": "memory"}),
         (
             {"decided": "search", "goal": "own", "method": "wanda"},
             {"target_speedup": 1.5, "quality_drop": 0.1},

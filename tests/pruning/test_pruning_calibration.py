@@ -117,4 +117,4 @@ def test_the_fields_of_a_data_set_belong_to_one():
     from sap_core.specs import PruneSpec
 
     with pytest.raises(InvalidInput, match="calibration_split belongs to calibration dataset:NAME"):
-        PruneSpec.build(model="m", calibration_split="validation")
+        PruneSpec.build(model="m", method="sink", calibration_split="validation")

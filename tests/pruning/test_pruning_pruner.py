@@ -76,7 +76,7 @@ def test_bad_wishes_and_data_are_refused(pruner, tiny_diffusion):
     with pytest.raises(InvalidInput, match="known: quality, balanced, speed, memory"):
         pruner.prune(preset="fast")
     with pytest.raises(InvalidInput, match="leave out sparsity"):
-        PruneSpec.build(model="m", preset="speed", sparsity=0.7)
+        PruneSpec.build(model="m", method="sink", preset="speed", sparsity=0.7)
     with pytest.raises(InvalidInput, match="needs a method of magnitude"):
         pruner.prune(preset="speed", method="sparsegpt")
     with pytest.raises(InvalidInput, match="ids 3 to 96"):

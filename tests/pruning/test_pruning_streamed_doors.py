@@ -52,7 +52,7 @@ def test_a_dry_run_says_what_is_known_and_writes_nothing(tiny_diffusion, tmp_pat
 
 def test_a_model_counts_twice_and_half_precision_as_a_cpu_holds_it(tiny_diffusion, monkeypatch):
     info = inspect_model(str(tiny_diffusion))
-    spec = PruneSpec.build(model="m", device="cpu")
+    spec = PruneSpec.build(model="m", method="sink", device="cpu")
     assert room.pruning_memory(info, spec) == 2 * info.bytes
     assert room.pruning_memory(info, spec.model_copy(update={"dtype": "bfloat16"})) == info.bytes
     monkeypatch.setattr(room, "available_memory", lambda device: 2 * info.bytes)

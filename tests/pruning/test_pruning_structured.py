@@ -86,7 +86,7 @@ def test_the_unstable_groups_go_when_heads_are_taken_out(model, monkeypatch):
 def test_a_bias_makes_up_for_what_is_constant(model, unit):
     """With compensation the mean output of the part stays: what was removed is replaced by its mean."""
     small = prune(model, method="flap", pattern=unit, sparsity=0.5, samples=4)
-    plain = prune(model, method="flap", pattern=unit, sparsity=0.5, samples=4, compensate=True)
+    plain = prune(model, method="flap", pattern=unit, sparsity=0.5, samples=4, compensate="bias")
     assert small.report["weights_sha256"] == plain.report["weights_sha256"]  # flap always compensates
     name = "model.layers.0.self_attn.o_proj" if unit == "heads" else "model.layers.0.mlp.down_proj"
     bias = small.model.module.get_submodule(name).bias
@@ -163,7 +163,7 @@ def test_llada_keeps_its_names_with_a_smaller_feed_forward(golden, tmp_path):
     ({"method": "flap", "pattern": "layers"}, "supports: heads, channels"),
     ({"method": "flap"}, "supports: heads, channels"),
     ({"method": "wanda", "pattern": "channels", "order": "sequential"}, "scored on the dense model"),
-    ({"compensate": True}, "needs pattern heads or channels"),
+    ({"compensate": "weights"}, "needs pattern heads or channels"),
     ({"pattern": "channels", "compare": "row"}, "whole channels"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_refused(model, fields, words):

@@ -77,7 +77,7 @@ def test_killed_again_and_again_it_ends_with_every_cell_done_and_none_done_again
         workers = psutil.Process(driver.pid).children()
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-        assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]  # none outlives its driver
+        assert workers and not psutil.wait_procs(workers, timeout=30)[1]  # none outlives its driver
         now = {path.name: path.stat().st_mtime_ns for path in cells.glob("[!.]*.json")}
         assert {name: now[name] for name in kept} == kept
         kept = now
