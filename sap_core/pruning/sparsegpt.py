@@ -26,31 +26,31 @@ def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) ->
     Raises:
         OperationFailed: the Hessian is not positive definite even when damped.
     """
-    weight = weight.float().clone()
-    columns = weight.shape[1]
-    dead = hessian.diagonal() == 0
-    weight[:, dead] = 0
+    # [in, out], a copy of its own: what is one column here lies side by side in memory
+    weight = weight.t().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    columns = len(weight)
+    weight[hessian.diagonal() == 0] = 0
     factor = _inverse_factor(hessian)
     width = BLOCK - BLOCK % pattern.m if pattern.structured else BLOCK
     for start in range(0, columns, width):
         stop = min(start + width, columns)
         upper = factor[start:stop, start:stop]
-        block = weight[:, start:stop]
+        block = weight[start:stop]
         if not pattern.structured:
-            mask = _lowest(block.square() / upper.diagonal().square(), sparsity)
+            mask = _lowest(block.t().square() / upper.diagonal().square(), sparsity).t().contiguous()
         errors = torch.zeros_like(block)
         for j in range(stop - start):
             if pattern.structured and j % pattern.m == 0:
                 group = slice(j, j + pattern.m)
-                saliency = block[:, group].square() / upper.diagonal()[group].square()
-                mask_group = lowest_of_groups(saliency, pattern.n, pattern.m)
-            gone = mask_group[:, j % pattern.m] if pattern.structured else mask[:, j]
-            # what is lost of this column, in units of its pivot; the columns right of it take it over
-            errors[:, j] = torch.where(gone, block[:, j], 0.0) / upper[j, j]
-            block[:, j + 1 :] -= errors[:, j, None] * upper[j, j + 1 :]
-            block[gone, j] = 0
-        weight[:, stop:] -= errors @ factor[start:stop, stop:]
-    return weight
+                saliency = block[group].t().square() / upper.diagonal()[group].square()
+                mask_group = lowest_of_groups(saliency, pattern.n, pattern.m).t()
+            gone = mask_group[j % pattern.m] if pattern.structured else mask[j]
+            # what is lost of this column, in units of its pivot; the columns after it take it over
+            errors[j] = torch.where(gone, block[j], 0.0) / upper[j, j]
+            block[j + 1 :] -= upper[j, j + 1 :, None] * errors[j]
+            block[j].masked_fill_(gone, 0)
+        weight[stop:] -= factor[start:stop, stop:].t() @ errors
+    return weight.t()
 
 
 def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
