@@ -21,14 +21,16 @@ def test_a_model_that_fits_is_not_asked_about_it(page, tiny_diffusion):
 
 
 def test_from_file_to_file(page, jobs, tiny_diffusion, root, tmp_path, no_room):
-    at = page("prune", model=tiny_diffusion)
+    at = page("prune", model=tiny_diffusion, method="sink")
     assert "GiB are free" in words(at) and apply(at).disabled and at.metric[1].value == "50.0%"
     at.toggle(key="streamed").set_value(True).run()
     at.text_input(key="streamed_out").set_value(str(tmp_path / "small")).run()
     assert "sap prune --streamed" in words(at) and "sap.prune_checkpoint(" in words(at)
     apply(at).click().run()
     (spec,) = jobs.submitted
-    assert spec == PruneCheckpointSpec(model=str(tiny_diffusion), samples=16, out=str(tmp_path / "small"))
+    assert spec == PruneCheckpointSpec(
+        model=str(tiny_diffusion), method="sink", samples=16, out=str(tmp_path / "small")
+    )
     with create_run("prune_checkpoint", spec, out=root / "done") as run:
         export = {"folder": str(tmp_path / "small"), "bytes": 2048, "verification": None, "code": "import sap_core"}
         run.finish({"plan": {}, "report": {"sparsity": 0.5}, "export": export})
