@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import InvalidInput, UnknownOption
 from .pruning.allocation import check_allocation
 from .pruning.methods import METHODS, check_combination, parse_pattern
-from .pruning.modes import PRESETS, check_mode
+from .pruning.modes import PRESETS, check_mode, mode_of
 from .samplers.rules import SAMPLERS
 from .sinks.rules import SINK_RULES
 
@@ -184,10 +184,8 @@ class PruneSpec(ModelOptions, CalibrationOptions):
 
     @property
     def mode(self) -> str:
-        """plain, progressive (a budget decides layer by layer), or search (a target or a preset decides what goes)."""
-        if self.preset is not None or self.target_speedup is not None:
-            return "search"
-        return "plain" if self.budget is None else "progressive"
+        """As `sap_core.pruning.modes.mode_of` has it."""
+        return mode_of(budget=self.budget, preset=self.preset, target_speedup=self.target_speedup)
 
     @field_validator("preset")
     @classmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidInput, UnknownOption
+from .methods import METHODS
 
 HIGHEST = 0.99  # no layer loses more: an empty matrix is a removed layer, which is asked for by name
 
@@ -65,6 +66,13 @@ ALLOCATIONS: dict[str, Allocation] = {
         Allocation("table", "Your own", "One share per layer, moved by the same amount to keep the mean.", ""),
     )
 }
+
+
+def looks_at_texts(method: str, allocation: str = "uniform", compensate: str = "none") -> bool:
+    """Whether calibration texts are looked at: for the scores, for the layers' shares, or to make up for units."""
+    return (
+        METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss") or compensate != "none"
+    )
 
 
 def check_allocation(name: str) -> None:

@@ -14,7 +14,7 @@ from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
 from . import evidence
 from . import heads as head_surgery
-from .allocation import ALLOCATIONS
+from .allocation import ALLOCATIONS, looks_at_texts
 from .calibration import Calibration, check_source, read_calibration
 from .defaults import with_method
 from .duplicates import Group
@@ -52,10 +52,10 @@ def prune(
     """A pruned copy of ``model``; the model itself stays as it is.
 
     Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...); where no method is named
-    it is the one that measured best (`sap_core.pruning.defaults`). With a ``budget`` the
-    pruning is progressive (`prune_progressively`), with ``preset`` or ``target_speedup`` a search finds what goes
-    (`SinkAwarePruner.prune`). ``plan``: as shown by `plan_pruning`, possibly edited, or that of an earlier pruning; its
-    sparsities are followed matrix by matrix. ``texts``: calibration data at hand, in the place of the spec's source.
+    it is the one that measured best (`sap_core.pruning.defaults`). With a ``budget`` the pruning is progressive
+    (`prune_progressively`), with ``preset`` or ``target_speedup`` a search finds what goes (`SinkAwarePruner.prune`).
+    ``plan``: as shown by `plan_pruning`, possibly edited, or that of an earlier pruning; its sparsities are followed
+    matrix by matrix. ``texts``: calibration data at hand, in the place of the spec's source.
 
     Raises:
         InvalidInput: anything that can't be done as asked, before any long work.
@@ -65,7 +65,7 @@ def prune(
     started = time.perf_counter()
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    spec = _spec(model, spec, fields)
+    spec = spec_of(model, spec, fields)
     if spec.mode == "search":
         from .found import prune_by_search
 
@@ -94,7 +94,7 @@ def plan_pruning(
     Raises:
         InvalidInput: as `prune`.
     """
-    spec = _spec(model, spec, fields)
+    spec = spec_of(model, spec, fields)
     if needs_texts(spec):
         check_source(spec.calibration)
     if _measures(spec) and spec.mode == "plain":
@@ -120,7 +120,7 @@ def prepare(
     Raises:
         InvalidInput: as `prune`.
     """
-    spec = _spec(model, spec, fields)
+    spec = spec_of(model, spec, fields)
     if needs_texts(spec) and texts is None:
         check_source(spec.calibration)
     dense = loaded(model, spec)
@@ -143,7 +143,8 @@ def weights_sha256(model: LoadedModel) -> str:
     return digest.hexdigest()
 
 
-def _spec(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, Any]) -> PruneSpec:
+def spec_of(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, Any]) -> PruneSpec:
+    """The spec that is given, or the one that its fields make. Raises InvalidInput, for both at once too."""
     if spec is not None:
         if fields:
             raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
@@ -187,8 +188,7 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_
 
 
 def needs_texts(spec: PruneSpec) -> bool:
-    measured = ALLOCATIONS[spec.allocation].needs in ("inputs", "loss")
-    return METHODS[spec.method].needs_calibration or spec.compensate != "none" or measured
+    return looks_at_texts(spec.method, spec.allocation, spec.compensate)
 
 
 def _measures(spec: PruneSpec) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.family import MASKED_DIFFUSION
 from .methods import parse_pattern
+from .modes import mode_of
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -43,5 +44,5 @@ def with_method(fields: dict[str, Any], info: ModelInfo | None = None) -> dict[s
 
         info = inspect_model(fields["model"], mask_token_id=fields.get("mask_token_id"))
     given = {name: value for name, value in fields.items() if value is not None}
-    mode = "search" if {"preset", "target_speedup"} & set(given) else "progressive" if "budget" in given else "plain"
+    mode = mode_of(**{name: given.get(name) for name in ("budget", "preset", "target_speedup")})
     return best_recipe(info, given.get("pattern", "unstructured"), mode) | given

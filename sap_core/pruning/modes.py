@@ -37,6 +37,13 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def mode_of(*, budget: float | None, preset: str | None, target_speedup: float | None) -> str:
+    """plain, progressive (a budget decides layer by layer), or search (a target or a preset decides what goes)."""
+    if preset is not None or target_speedup is not None:
+        return "search"
+    return "plain" if budget is None else "progressive"
+
+
 def check_mode(spec: Any) -> None:
     """Errors for fields of a `PruneSpec` that would do nothing, or that two modes claim.
 

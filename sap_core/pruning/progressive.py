@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import InvalidInput
 from ..evaluation.likelihood import Losses, text_likelihood
 from ..evaluation.texts import check_text_file
 from ..evaluation.verb import text_rows
 from ..progress import Progress, ProgressCallback, silent
 from ..specs import PruneSpec
-from .apply import Pruned, prepare, report_of
-from .defaults import with_method
+from .apply import Pruned, prepare, report_of, spec_of
 from .methods import parse_pattern
 from .plan import PlannedMatrix, PruningPlan, planned_zeros
 from .removal import prune_block, remove
@@ -66,12 +64,8 @@ def prune_progressively(
         InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
     """
     wish = {"budget": budget, "validation": validation}
-    if spec is None:
-        known = None if isinstance(model, str) else model.info
-        spec = PruneSpec.build(**with_method({"model": known.ref if known else model} | fields | wish, known))
-    elif fields:
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
-    elif spec.budget is None:
+    spec = spec_of(model, spec, fields if spec is not None else fields | wish)
+    if spec.budget is None:
         spec = PruneSpec.build(**spec.model_dump() | wish)
     return prune_within_budget(model, spec, progress=progress)
 

@@ -81,9 +81,9 @@ class SinkAwarePruner:
 
         Heads, channels, layers, and heads with channels are each taken out step by step until a whole generation,
         measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with
-        the lowest loss is returned. Units go by ``method`` (sink, or wanda for an
-        autoregressive model), of heads that attend alike the last one stays, and the weights that stay are moved to
-        make up for heads and channels (`sap_core.pruning.refit`).
+        the lowest loss is returned. Units go by ``method`` (sink, or wanda for an autoregressive model), of heads that
+        attend alike the last one stays, and the weights that stay are moved to make up for heads and channels
+        (`sap_core.pruning.refit`).
         The result's report lists every shape that was tried under "search".
 
         Args:

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.allocation import ALLOCATIONS
+from ..pruning.allocation import ALLOCATIONS, looks_at_texts
 from ..pruning.methods import METHODS, parse_pattern
 from ..pruning.plan import make_plan
 from ..specs import CalibrationOptions, ModelOptions, PruneSpec, SweepSpec
@@ -128,11 +128,10 @@ def _bases(spec: SweepSpec) -> list[dict[str, Any]]:
 
 def _draws_at_random(variant: dict[str, Any]) -> bool:
     """Whether the result depends on the seed: through calibration texts, noise, or the method's own draws."""
-    row = METHODS[variant["method"]]
-    texts = variant.get("compensate", "none") != "none"
-    allocation = ALLOCATIONS.get(variant.get("allocation", "uniform"))  # an unknown one is refused with the cell
-    texts |= allocation is not None and allocation.needs in ("inputs", "loss")
-    return texts or row.needs_calibration or row.score != "magnitude"
+    allocation = variant.get("allocation", "uniform")
+    known = allocation if allocation in ALLOCATIONS else "uniform"  # any other is refused with its cell
+    texts = looks_at_texts(variant["method"], known, variant.get("compensate", "none"))
+    return texts or METHODS[variant["method"]].score != "magnitude"
 
 
 def _shared(spec: SweepSpec) -> dict[str, Any]:

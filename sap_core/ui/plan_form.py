@@ -8,7 +8,7 @@ import streamlit as st
 
 from ..errors import InvalidInput
 from ..models.info import ModelInfo
-from ..pruning.allocation import ALLOCATIONS
+from ..pruning.allocation import looks_at_texts
 from ..pruning.defaults import best_recipe
 from ..pruning.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
 from ..pruning.modes import PRESETS
@@ -225,9 +225,7 @@ def _own_order(row: Method) -> str:
 
 def _pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
     """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
-    asked = fields.get("compensate", "none") != "none"
-    asked |= ALLOCATIONS[fields.get("allocation", "uniform")].needs in ("inputs", "loss")
-    if not row.needs_calibration and not asked:
+    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
         )
@@ -274,7 +272,7 @@ def load_plan(spec: dict[str, Any]) -> None:
         state["budget"], state["validation"] = known.budget, known.validation or ""
     state["keep_one"] = known.duplicates == "keep_one"
     for key in ("method", "pattern", "order", "compare", "compensate"):
-        choose(key, spec.get(key) or PruneSpec.model_fields[key].default)
+        choose(key, getattr(known, key))
     if spec.get("run"):
         choose("ranking", str(spec["run"]).rsplit("/", 1)[-1])
     if not parse_pattern(spec["pattern"]).structured:

@@ -36,10 +36,14 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
         help="Every combination is one pruning of the model, measured on the same texts and masks.",
     )  # fmt: skip
     fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
-    left, right = st.columns(2)
+    left, middle, right = st.columns([2, 1, 1])
     patterns = left.multiselect(
         "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.get, key="sweep_patterns",
         help="An N:M pattern has its own sparsity.",
+    )  # fmt: skip
+    compensations = middle.multiselect(
+        "Made up for by", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.get, key="sweep_compensations",
+        help="Heads and channels: what takes over what is taken out.",
     )  # fmt: skip
     shares = right.text_input(
         "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help="Shares between 0 and 1, with commas."
@@ -48,7 +52,13 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
         fields |= _pick_measuring()
     try:
         spec = SweepSpec.build(
-            model=model, patterns=tuple(patterns), sparsities=_numbers(shares), skip_invalid=True, **fields, **loading
+            model=model,
+            patterns=tuple(patterns),
+            compensations=tuple(compensations),
+            sparsities=_numbers(shares),
+            skip_invalid=True,
+            **fields,
+            **loading,
         )
         grid = make_grid(spec, info)
     except SapError as error:
@@ -92,12 +102,6 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
                 "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
                 help="How the sparsity is shared among the layers.",
-            )
-        ),
-        "compensations": tuple(
-            middle.multiselect(
-                "Made up for by", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.get,
-                key="sweep_compensations", help="Heads and channels: what takes over what is taken out.",
             )
         ),
     }  # fmt: skip

@@ -163,5 +163,20 @@ def test_every_setting_of_a_plan_comes_back_into_the_form(page, root, jobs, tiny
     assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **fields)
 
 
+def test_a_compensation_comes_back_into_the_form(page, root, jobs, tiny_diffusion):
+    fields = {"method": "wanda", "pattern": "channels", "sparsity": 0.5, "samples": 7, "compensate": "bias"}
+    prune_run(root, model=str(tiny_diffusion), **fields)
+    at = page("prune", model=tiny_diffusion)
+    next(button for button in at.button if button.label.startswith("Set the form")).click().run()
+    apply(at).click().run()
+    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **fields)
+
+
+def test_a_compensation_as_older_runs_wrote_it_is_read():
+    asked = {"model": "m", "method": "wanda", "pattern": "channels"}
+    found = [PruneSpec.build(compensate=value, **asked).compensate for value in (False, True)]
+    assert found == ["none", "bias"]
+
+
 def test_what_applying_takes_is_told_before(page, tiny_diffusion):
     assert "Both take" in words(page("prune", model=tiny_diffusion))

@@ -71,13 +71,14 @@ def test_killed_again_and_again_it_ends_with_every_cell_done_and_none_done_again
     kept: dict[str, int] = {}
     for goal in (2, 5, 8):
         driver = subprocess.Popen(command)
-        while len(list(cells.glob("[!.]*.json"))) < goal:
+        workers = []
+        while len(list(cells.glob("[!.]*.json"))) < goal or len(workers) < 2:  # the second may start late
             assert driver.poll() is None
             time.sleep(0.02)
-        workers = psutil.Process(driver.pid).children()
+            workers = psutil.Process(driver.pid).children()
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-        assert workers and not psutil.wait_procs(workers, timeout=30)[1]  # none outlives its driver
+        assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]  # none outlives its driver
         now = {path.name: path.stat().st_mtime_ns for path in cells.glob("[!.]*.json")}
         assert {name: now[name] for name in kept} == kept
         kept = now
