@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
 from sap_core.models.info import inspect_model
 from sap_core.pruning.methods import METHODS
@@ -55,8 +55,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=16, help="calibration texts")
     parser.add_argument("--texts", type=int, default=24, help="texts the likelihood is measured on")
     parser.add_argument("--draws", type=int, default=4, help="masks per text")
-    parser.add_argument("--tasks", type=int, default=8, help="examples of each task, first seed only; 0: no tasks")
-    parser.add_argument("--task-sparsities", default="0.5", help="where tasks are scored; all: everywhere")
+    parser.add_argument("--tasks", type=int, default=8, help="examples of each task for each seed; 0: no tasks")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--quick", action="store_true", help="four methods, two sparsities, few texts, no tasks")
     return parser
@@ -70,8 +69,8 @@ def curves(args: argparse.Namespace) -> str:
     parts, dense = [], None
     for pattern in args.patterns.split(","):
         methods = methods_for(args.model, pattern, args.methods)
-        wanted = sparsities(args, pattern)
-        asked = {"methods": methods, "patterns": (pattern,), "seeds": tuple(range(args.seeds)), "sparsities": wanted}
+        asked = {"methods": methods, "patterns": (pattern,), "sparsities": sparsities(args, pattern)}
+        asked |= {"seeds": tuple(range(args.seeds)), "tasks": args.tasks}
         if pattern in ("heads", "channels"):
             asked["compensations"] = ("none", "weights")
         done = run(args, args.out / pattern, **asked)
@@ -79,13 +78,7 @@ def curves(args: argparse.Namespace) -> str:
         dense = table.iloc[0]
         part = summarise(table)[[*KEYS, "seeds", "mean", "low", "high"]]
         part = part.merge(against_control(done.path, table), "left", KEYS)
-        scored = [share for share in wanted if args.task_sparsities == "all" or share in numbers(args.task_sparsities)]
-        if args.tasks and scored:
-            asked |= {"seeds": (0,), "sparsities": tuple(scored), "tasks": args.tasks}
-            part = part.merge(
-                task_scores(with_compensation(run(args, args.out / f"{pattern}-tasks", **asked).table)), "left", KEYS
-            )
-        parts.append(part)
+        parts.append(part.merge(task_scores(table, args.seeds * args.tasks), "left", KEYS))
     table = pd.concat(parts, ignore_index=True)
     return write(args.out, "curves", table, markdown(table, dense))
 
@@ -168,9 +161,16 @@ def paired(
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
 
 
-def task_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """KEYS and, per task, the share of examples that are right."""
-    return table[table["method"].notna()][[*KEYS, *(name for name in table.columns if name.startswith("task_"))]]
+def task_scores(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """KEYS and, per task, the share that is right of the ``count`` examples that all seeds have together, with its
+    Wilson 95 % interval (NAME_low, NAME_high)."""
+    done = table[(table["state"] == "finished") & table["method"].notna()]
+    tasks = [name for name in table.columns if name.startswith("task_") and done[name].notna().any()]
+    scores = done.groupby(KEYS, sort=False)[tasks].mean()
+    for task in tasks:
+        right = [binomtest(round(share * count), count).proportion_ci(method="wilson") for share in scores[task]]
+        scores[f"{task}_low"], scores[f"{task}_high"] = ([ci[end] for ci in right] for end in (0, 1))
+    return scores.reset_index()
 
 
 def write(out: Path, name: str, table: pd.DataFrame, text: str) -> str:
@@ -195,7 +195,7 @@ def markdown(curves: pd.DataFrame, dense: pd.Series) -> str:
         for method, rows in part.groupby("method", sort=False):
             found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
             lines.append(f"| {method} | " + " | ".join(cell(found.get(share)) for share in shares) + " |")
-        lines += task_lines(part)
+        lines += task_lines(part, dense)
     return "\n".join(lines) + "\n"
 
 
@@ -208,17 +208,25 @@ def cell(row: dict | None) -> str:
     return f"{row['mean']:.3f} ± {(row['high'] - row['low']) / 2:.3f}{mark}"
 
 
-def task_lines(part: pd.DataFrame) -> list[str]:
-    """Task scores, where there are any: a row per method and sparsity."""
-    tasks = [name for name in part.columns if name.startswith("task_") and part[name].notna().any()]
-    if not tasks:
-        return []
-    lines = ["", "| method | sparsity | " + " | ".join(name.removeprefix("task_") for name in tasks) + " |"]
-    lines.append("|---" * (len(tasks) + 2) + "|")
-    for row in part.dropna(subset=tasks).to_dict(orient="records"):
-        scores = " | ".join(f"{row[task]:.0%}" for task in tasks)
-        lines.append(f"| {row['method']} | {row['sparsity']:.2g} | {scores} |")
+def task_lines(part: pd.DataFrame, dense: pd.Series) -> list[str]:
+    """Task scores, where there are any: one table per task, a row per method, a column per sparsity."""
+    tasks = [name for name in part.columns if name.startswith("task_") and not name.endswith(("_low", "_high"))]
+    lines, shares = [], sorted(part["sparsity"].unique())
+    for task in tasks:
+        title = task.removeprefix("task_").replace("_infilled", ", filled in")
+        head = f"| {title} | " + " | ".join(f"{share:.2g}" for share in shares) + " |"
+        lines += ["", f"Right answers, {title} (dense: {dense[task]:.0%}), with the 95 % interval:", "", head]
+        lines.append("|---" * (len(shares) + 1) + "|")
+        for method, rows in part.groupby("method", sort=False):
+            found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
+            lines.append(f"| {method} | " + " | ".join(score(found.get(share), task) for share in shares) + " |")
     return lines
+
+
+def score(row: dict | None, task: str) -> str:
+    if row is None or pd.isna(row[task]):
+        return "-"
+    return f"{row[task]:.0%} ({row[f'{task}_low'] * 100:.0f} to {row[f'{task}_high'] * 100:.0f})"
 
 
 if __name__ == "__main__":

@@ -340,7 +340,7 @@ class SweepSpec(ModelOptions, CalibrationOptions):
     text: str | None = Field(None, description="FILE.txt to measure on; default: held-out stories of the demo corpus")
     texts: int = Field(32, ge=1, description="texts to measure on")
     draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
-    tasks: int = Field(0, ge=0, description="examples of each demo task; 0 leaves the tasks out")
+    tasks: int = Field(0, ge=0, description="examples of each demo task, others for each seed; 0: no tasks")
     speed: bool = Field(False, description="time generation, in turns with the dense model")
     evaluation_seed: int = Field(0, description="of the texts and masks, the same for every cell")
     name: str = ""

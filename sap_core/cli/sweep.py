@@ -65,7 +65,7 @@ def sweep(
     texts: Annotated[int | None, typer.Option(help="Texts to measure on.", show_default="32")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask draws per text (diffusion).", show_default="8")] = None,
     tasks: Annotated[
-        int | None, typer.Option(help="Examples of each demo task; 0: no tasks.", show_default="0")
+        int | None, typer.Option(help="Examples of each demo task, others for each seed; 0: none.", show_default="0")
     ] = None,
     speed: Annotated[
         bool | None, typer.Option("--speed", help="Time generation, in turns with the dense model.")

@@ -26,8 +26,12 @@ def knows_stories(model: LoadedModel) -> bool:
     return all(word in words for word in vocabulary())
 
 
-def task_scores(model: LoadedModel, *, examples: int, progress: ProgressCallback = silent) -> dict[str, Any]:
+def task_scores(
+    model: LoadedModel, *, examples: int, skip: int = 0, progress: ProgressCallback = silent
+) -> dict[str, Any]:
     """{task: {score, n, standard_error}}: the share of held-out examples that are exactly right.
+
+    ``examples`` of each task, those behind the first ``skip``.
 
     Every model continues: it sees what comes before. The three tasks as infilling, which only a diffusion model can
     do, follow under "infilling".
@@ -40,17 +44,17 @@ def task_scores(model: LoadedModel, *, examples: int, progress: ProgressCallback
     for infill in modes:
         target = scores.setdefault("infilling", {}) if infill else scores
         for task in TASKS:
-            target[task] = _score(model, task, examples, infill)
+            target[task] = _score(model, task, examples, infill, skip)
             done += 1
             progress(Progress("tasks", done, len(modes) * len(TASKS), message=task))
     return scores
 
 
-def _score(model: LoadedModel, task: str, count: int, infill: bool) -> dict[str, Any]:
-    from ..demo.tasks import examples
+def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 0) -> dict[str, Any]:
+    from ..demo.tasks import FIRST_SEED, examples
 
     groups: dict[int, list[Example]] = defaultdict(list)
-    for example in examples(task, count, infill=infill):
+    for example in examples(task, count, infill=infill, first_seed=FIRST_SEED + skip):
         groups[example.length].append(example)
     right = 0
     for length, members in sorted(groups.items()):
@@ -67,7 +71,8 @@ def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str
     one until it ends the text or has no positions left, for it is told no length."""
     most = model.info.max_length or length
     length = min(length, most) if model.is_diffusion else most
-    written = write(model, [example.before for example in asked], length=length, block_length=STORY_BLOCK)
+    prompts = [example.before for example in asked]
+    written = write(model, prompts, length=length, block_length=STORY_BLOCK, until_end=True)
     return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..specs import CaptureSpec
@@ -42,12 +43,15 @@ def write(
     steps: int | None = None,
     block_length: int | None = None,
     seed: int = 0,
+    until_end: bool = False,
 ) -> Written:
     """Generates behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
     to write, at most 64 for a diffusion model. ``block_length``: tokens of a semi-autoregressive block, for diffusion
-    models that have no blocks of their own; others are sampled as ever.
+    models that have no blocks of their own; others are sampled as ever. ``until_end``: stops as soon as every row has
+    an end token with nothing masked before it; what comes before stays as it would be, for no sampler takes back what
+    it wrote.
     """
     from ..samplers import build_canvas, sample
 
@@ -56,10 +60,22 @@ def write(
     options = {"length": length, "steps": steps, "block_length": block_length, "temperature": 0.0, "seed": seed}
     spec = CaptureSpec.build(model=model.info.ref, prompts=tuple(prompts), **options)
     canvas = build_canvas(model, prompts, length)
+    # An autoregressive canvas is padded on the left: all its prompts end at the same column.
+    starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
+    until_end = until_end and model.is_diffusion  # autoregressive samplers stop there by themselves
     count = 0
     for step in sample(model, canvas, spec):
         tokens = step.next_tokens
         count += int(step.accepted.sum())
-    # An autoregressive canvas is padded on the left: all its prompts end at the same column.
-    starts = canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts)
-    return Written(tokens, tuple(starts), count)
+        if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):
+            break
+    return Written(tokens, starts, count)
+
+
+def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:
+    """Whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    behind = columns >= torch.tensor(starts, device=tokens.device)[:, None]
+    ends = (tokens == end) & behind
+    before = behind & (ends.cumsum(1) == 0)
+    return bool((ends.any(1) & ~((tokens == mask) & before).any(1)).all())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec, SweepSpec
+from .grid import seeds_of
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -28,6 +29,7 @@ class CellRunner:
 
         self.spec = SweepSpec.build(**options)
         self.dense = load_model(self.spec.model, **self.spec.loading)
+        self._measured: dict[tuple[str, tuple[int, ...]], dict[str, Any]] = {}
         self.rows = text_rows(self.dense, text=self.spec.text, samples=self.spec.texts, seed=self.spec.evaluation_seed)
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
@@ -36,23 +38,39 @@ class CellRunner:
 
         started = time.perf_counter()
         model, found = self.dense, {}
-        if cell["spec"] is not None:
-            pruned = prune(self.dense, spec=PruneSpec.build(**cell["spec"]), progress=progress)
+        asked = PruneSpec.build(**cell["spec"]) if cell["spec"] is not None else None
+        if asked is not None:
+            pruned = prune(self.dense, spec=asked, progress=progress)
             model = pruned.model
             found = {key: pruned.report.get(key) for key in ("sparsity", "seconds", "calibration", "weights_sha256")}
         return {
             "id": cell["id"],
             "spec": cell["spec"],
             "pruning": found,
-            "quality": self._measure(model, progress),
+            "quality": self._quality(model, seeds_of(self.spec, asked), found.get("weights_sha256"), progress),
             "seconds": round(time.perf_counter() - started, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             "version": __version__,
         }
 
-    def _measure(self, model: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
-        """Losses text by text (so that any two cells can be compared in pairs), task scores, size, speed."""
+    def _quality(
+        self, model: LoadedModel, seeds: tuple[int, ...], weights: str | None, progress: ProgressCallback
+    ) -> dict[str, Any]:
+        """What was measured on the same ``weights`` for the same seeds, for methods often agree on what goes; else
+        measured now."""
+        if weights is None:
+            return self._measure(model, seeds, progress)
+        if (weights, seeds) not in self._measured:
+            self._measured[weights, seeds] = self._measure(model, seeds, progress)
+        return self._measured[weights, seeds]
+
+    def _measure(self, model: LoadedModel, seeds: tuple[int, ...], progress: ProgressCallback) -> dict[str, Any]:
+        """Losses text by text (so that any two cells can be compared in pairs), task scores, size, speed.
+
+        Each seed of the sweep has task examples of its own, so that what is pooled over seeds is over other examples; a
+        cell that stands for all ``seeds`` is asked all of theirs.
+        """
         from ..evaluation.cost import generation_speed, model_size, speedup
         from ..evaluation.likelihood import text_likelihood
         from ..evaluation.tasks import knows_stories, task_scores
@@ -67,7 +85,8 @@ class CellRunner:
             **model_size(model),
         }
         if spec.tasks and knows_stories(model):
-            quality["tasks"] = task_scores(model, examples=spec.tasks, progress=progress)
+            first = spec.seeds.index(seeds[0]) * spec.tasks
+            quality["tasks"] = task_scores(model, examples=spec.tasks * len(seeds), skip=first, progress=progress)
         if spec.speed:
             own, dense = generation_speed([model, self.dense])
             quality["tokens_per_second"] = own["tokens_per_second"]

@@ -91,10 +91,17 @@ def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
     make_plan(info, spec)
 
 
+def seeds_of(spec: SweepSpec, pruning: PruneSpec | None) -> tuple[int, ...]:
+    """The seeds of the sweep that a cell stands for: its own, or all where nothing in it is drawn at random."""
+    drawn = pruning is not None and _draws_at_random(pruning.method, pruning.allocation, pruning.compensate)
+    return (pruning.seed,) if drawn else spec.seeds
+
+
 def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     """What differs between cells, as fields of `PruneSpec`."""
     for variant in _variants(spec):
-        drawn = _draws_at_random(variant)
+        allocation, compensate = variant.get("allocation", "uniform"), variant.get("compensate", "none")
+        drawn = _draws_at_random(variant["method"], allocation, compensate)
         for seed in spec.seeds if drawn else spec.seeds[:1]:
             for pattern in (variant["pattern"],) if "pattern" in variant else spec.patterns:
                 parsed = parse_pattern(pattern)
@@ -126,12 +133,10 @@ def _bases(spec: SweepSpec) -> list[dict[str, Any]]:
     return [dict(variant) for variant in PRESETS[spec.preset]]
 
 
-def _draws_at_random(variant: dict[str, Any]) -> bool:
+def _draws_at_random(method: str, allocation: str, compensate: str) -> bool:
     """Whether the result depends on the seed: through calibration texts, noise, or the method's own draws."""
-    allocation = variant.get("allocation", "uniform")
     known = allocation if allocation in ALLOCATIONS else "uniform"  # any other is refused with its cell
-    texts = looks_at_texts(variant["method"], known, variant.get("compensate", "none"))
-    return texts or METHODS[variant["method"]].score != "magnitude"
+    return looks_at_texts(method, known, compensate) or METHODS[method].score != "magnitude"
 
 
 def _shared(spec: SweepSpec) -> dict[str, Any]:

@@ -114,7 +114,12 @@ def _pick_measuring() -> dict[str, Any]:
     texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help="Held-out texts to measure on.")
     draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help="Diffusion models only.")
     tasks = first.number_input(
-        "Task examples", 0, 1000, 0, key="sweep_tasks", help="Of each demo task; 0 leaves the tasks out."
+        "Task examples",
+        0,
+        1000,
+        0,
+        key="sweep_tasks",
+        help="Of each demo task, others for each seed; 0: none.",
     )
     name = second.text_input("Name", key="sweep_name", placeholder="optional", help="Shown in the lists.")
     speed = third.toggle("Time generation", True, key="sweep_speed", help="In turns with the dense model.")

@@ -33,7 +33,7 @@ class MadeUp:
                     "seed"
                 ] / 1e4
             nats = [10.0 * (1 + i + worth) for i in range(4)]
-            tasks_found = {"story": {"score": 1 - worth, "n": 8}} if options["tasks"] else None
+            tasks_found = {"story": {"score": round(8 * (1 - worth)) / 8, "n": 8}} if options["tasks"] else None
             quality = {"nats": nats, "counted": [10] * 4, "kind": "bound", "tasks": tasks_found, "parameters": 1}
             yield Event(
                 "finished", task, {"id": task.id, "spec": spec, "pruning": {}, "quality": quality, "seconds": 0}
@@ -58,10 +58,14 @@ def test_the_curves_are_what_was_measured_with_the_controls_difference(args):
     seeds = np.array([0, 1, 2]) / 1e4
     assert row["seeds"] == 3 and row["mean"] == pytest.approx((0.15 + seeds).mean())
     assert row["control"] == pytest.approx(-0.05) and row["control_low"] <= -0.05 <= row["control_high"] < 0
-    assert row["task_story"] == pytest.approx(0.85)
+    # 7 of 8 right for each of three seeds; Wilson's interval of 21 of 24 by hand: (0.875 + z2/48 ± ...) / (1 + z2/24)
+    z2 = 1.959964**2
+    middle, half = (0.875 + z2 / 48) / (1 + z2 / 24), np.sqrt(0.875 * 0.125 * z2 / 24 + z2**2 / 2304) / (1 + z2 / 24)
+    assert row["task_story"] == pytest.approx(0.875)
+    assert (row["task_story_low"], row["task_story_high"]) == pytest.approx((middle - half, middle + half), abs=1e-6)
     alone = table[(table["method"] == "magnitude") & (table["pattern"] == "unstructured")].iloc[0]
     assert alone["seeds"] == 1 and alone["control"] == pytest.approx(0.25 - 1e-4)  # one cell against every seed
-    assert "| sink | 0.150 ± 0.000 * |" in text and "**channels**" in text and "| 85% |" in text
+    assert "| sink | 0.150 ± 0.000 * |" in text and "**channels**" in text and "| 88% (69 to 96) |" in text
     assert (args.out / "curves.md").read_text() == text
 
 

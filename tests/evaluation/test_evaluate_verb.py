@@ -10,6 +10,7 @@ import torch
 from sap_core.errors import InvalidInput
 from sap_core.evaluation import evaluate, model_size, quick_compare
 from sap_core.evaluation.tasks import _score, knows_stories, task_scores
+from sap_core.evaluation.writing import write
 from sap_core.models import load_model
 from sap_core.pruning import prune
 
@@ -111,3 +112,11 @@ def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeyp
     for task in TASKS:
         assert scores[task] == {"score": 1.0, "n": 1, "standard_error": 0.0}, task
         assert scores["infilling"][task]["score"] == 1.0, task
+    # Another example than the first: its solution is not among those above.
+    assert _score(story_model, "question", 1, infill=False, skip=1)["score"] == 0
+
+    question = examples("question", 1)[0]
+    asked = {"length": question.length, "block_length": 32}
+    whole, early = (write(story_model, [question.before], **asked, until_end=stop) for stop in (False, True))
+    assert early.row(0, end) == whole.row(0, end) == story_model.encode(question.target)
+    assert len(early.row(0, end)) < early.count < whole.count and story_model.info.mask_token_id in early.tokens

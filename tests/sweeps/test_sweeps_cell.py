@@ -52,3 +52,26 @@ def test_worker_processes_do_real_cells(fields, tmp_path):
     row = done.table.iloc[1]
     assert row["found_sparsity"] == 0.5 and row["speedup"] > 0 and row["kind"] == "bound"
     assert row["difference"] != 0 and row["difference_error"] > 0
+
+
+def test_each_seed_has_its_own_task_examples_and_equal_weights_are_measured_once(fields, monkeypatch):
+    """What stands for every seed is asked the examples of all; a second method with the same mask is not measured."""
+    from sap_core.evaluation import tasks
+
+    asked = []
+    monkeypatch.setattr(tasks, "knows_stories", lambda model: True)
+    monkeypatch.setattr(
+        tasks, "task_scores", lambda model, examples, skip, progress: asked.append((skip, examples)) or {}
+    )
+    methods = ("magnitude", "noised_wanda", "sink")
+    spec = SweepSpec.build(**fields | {"methods": methods, "patterns": ("heads",), "seeds": (7, 3), "tasks": 5})
+    runner = CellRunner(spec.model_dump(mode="json"))
+    done = [
+        (cell.id, runner.run({"id": cell.id, "spec": cell.spec and cell.spec.model_dump(mode="json")}))
+        for cell in make_grid(spec).cells
+    ]
+    by_weights = {(r["pruning"].get("weights_sha256"), r["spec"] and r["spec"]["seed"]) for _, r in done}
+    assert len(done) == 6 and asked[0] == (0, 10) and asked.count((0, 10)) == 2
+    assert {(0, 5), (5, 5)} <= set(asked) and len(asked) == len(by_weights) < 6
+    shared = [r["quality"] for name, r in done if name.endswith("s3")]
+    assert len(shared) == 2 and shared[0] == shared[1]
