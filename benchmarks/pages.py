@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
 
 from browser_tools import PATIENCE, browser, find_chromium, settled, studio  # noqa: E402
 from sample_runs import capture_run, prune_run  # noqa: E402
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
 
 PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "tradeoff", "export", "runs")
 PAINT, RERUN = 1.5, 2.0  # times the empty page's
@@ -85,10 +86,14 @@ def paint(window, address: str) -> float:
 
 
 def rerun(window, address: str, slider: str, inside: str = "") -> float:
-    """Seconds from a key on the slider to the end of the rerun."""
+    """Seconds from a key on the slider to the end of the rerun, drawn.
+
+    The page itself may show nothing of a short rerun, not even that it runs, so its end is read from the socket.
+    """
     page = window.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(address)
+    with page.expect_websocket() as socket:
+        page.goto(address)
     page.locator("h1").wait_for()
     settled(page)
     if inside:
@@ -96,12 +101,18 @@ def rerun(window, address: str, slider: str, inside: str = "") -> float:
     thumb = page.get_by_role("slider", name=slider)
     thumb.focus()
     start = time.perf_counter()
-    thumb.press("ArrowLeft")
-    page.wait_for_selector("[data-test-script-state='running']", state="attached", timeout=PATIENCE)
+    with socket.value.expect_event("framereceived", ends_script, timeout=PATIENCE):
+        thumb.press("ArrowLeft")
     settled(page)
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     seconds = time.perf_counter() - start
     page.close()
     return seconds
+
+
+def ends_script(frame: str | bytes) -> bool:
+    """Whether a frame from Streamlit says that the script has ended."""
+    return isinstance(frame, bytes) and ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished"
 
 
 if __name__ == "__main__":
