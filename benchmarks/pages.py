@@ -1,8 +1,11 @@
 """How long a page takes against an empty Streamlit page on the same machine: ``python benchmarks/pages.py``.
 
-First paint: from opening the address in a new tab to the end of the script with everything drawn. Rerun: from a key
-press on a slider to the end of the rerun. Pages are measured on synthetic runs of the demo's size, in turn with the
-empty page, and compared by their medians. Prints a table and exits 1 when a page is over its bound.
+First paint: from opening the address in a new tab until the page's title is there. Rerun: from a key press on a slider
+until the script that it starts has ended. Both have a bound, in multiples of the empty page's. Drawn: until everything
+is there, figures included, for which the browser first loads plotly.
+
+Pages are measured on synthetic runs of the demo's size, in turn with the empty page, and compared by their medians.
+Prints a table and exits 1 when a page is over a bound.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from sample_runs import capture_run, prune_run  # noqa: E402
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
 
 PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "tradeoff", "export", "runs")
+# page -> name of the slider, and what is to be opened first
+SLIDERS = {"heads": ("Switch rate", "Weights of the instability score"), "prune": ("Sparsity", "")}
 PAINT, RERUN = 1.5, 2.0  # times the empty page's
 EMPTY = "import streamlit as st\nst.title('Empty')\nst.slider('Nothing', 0.0, 1.0, 1.0, 0.05)\n"
 
@@ -51,42 +56,47 @@ def main() -> None:
 
 
 def measure(window, full: str, bare: str, repeats: int) -> list[str]:
-    """Print the table; the pages that are over their bound."""
-    paints: dict[str, list[float]] = {page: [] for page in ("empty", *PAGES)}
-    reruns: dict[str, list[float]] = {"empty": [], "heads": []}
-    for address in (bare, *(f"{full}/{page}" for page in PAGES)):  # the first visit fills the caches
+    """Print the table; what is over its bound."""
+    sliders = {"empty": (bare, "Nothing", ""), **{page: (f"{full}/{page}", *where) for page, where in SLIDERS.items()}}
+    addresses = {"empty": bare, **{page: f"{full}/{'' if page == 'start' else page}" for page in PAGES}}
+    paints, reruns = ({page: [] for page in of} for of in (addresses, sliders))
+    for address in addresses.values():  # the first visit fills the caches
         paint(window, address)
     for _ in range(repeats):
-        paints["empty"].append(paint(window, bare))
-        for page in PAGES:
-            paints[page].append(paint(window, f"{full}/{'' if page == 'start' else page}"))
-        reruns["empty"].append(rerun(window, bare, "Nothing"))
-        reruns["heads"].append(rerun(window, f"{full}/heads", "Switch rate", "Weights of the instability score"))
+        for page, address in addresses.items():
+            paints[page].append(paint(window, address))
+        for page, where in sliders.items():
+            reruns[page].append(rerun(window, *where))
     over = []
+    print("| page | first | ratio | drawn | ratio |\n|---|---|---|---|---|")
     for title, times, bound in (("first paint", paints, PAINT), ("slider", reruns, RERUN)):
-        base = statistics.median(times["empty"])
-        for page, each in times.items():
-            ratio = statistics.median(each) / base
-            over += [page] if page != "empty" and ratio > bound else []
-            print(f"{title:12} {page:10} {statistics.median(each):6.2f} s   {ratio:5.2f} x empty (bound {bound:g})")
+        medians = {
+            page: [statistics.median(each) for each in zip(*pairs, strict=True)] for page, pairs in times.items()
+        }
+        for page, (first, drawn) in medians.items():
+            ratio, whole = first / medians["empty"][0], drawn / medians["empty"][1]
+            over += [f"{title} of {page}"] if ratio > bound else []
+            print(f"| {title}, {page} | {first:.2f} s | {ratio:.2f} | {drawn:.2f} s | {whole:.2f} |")
+    print(f"\nBounds of the first ratio: first paint {PAINT:g}, slider {RERUN:g}. Over: {', '.join(over) or 'none'}.")
     return over
 
 
-def paint(window, address: str) -> float:
-    """Seconds until a new tab shows the page."""
+def paint(window, address: str) -> tuple[float, float]:
+    """Seconds until a new tab shows the page's title, and until everything is drawn."""
     page = window.new_page()
     page.set_default_timeout(PATIENCE)
     start = time.perf_counter()
-    page.goto(address)
+    page.goto(address, wait_until="commit")
     page.locator("h1").wait_for()
+    first = time.perf_counter() - start
     settled(page)
     seconds = time.perf_counter() - start
     page.close()
-    return seconds
+    return first, seconds
 
 
-def rerun(window, address: str, slider: str, inside: str = "") -> float:
-    """Seconds from a key on the slider to the end of the rerun, drawn.
+def rerun(window, address: str, slider: str, inside: str = "") -> tuple[float, float]:
+    """Seconds from a key on the slider to the end of the script, and until its result is drawn.
 
     The page itself may show nothing of a short rerun, not even that it runs, so its end is read from the socket.
     """
@@ -100,14 +110,16 @@ def rerun(window, address: str, slider: str, inside: str = "") -> float:
         page.get_by_text(inside).click()
     thumb = page.get_by_role("slider", name=slider)
     thumb.focus()
+    page.wait_for_timeout(500)  # what the click and the focus drew
     start = time.perf_counter()
     with socket.value.expect_event("framereceived", ends_script, timeout=PATIENCE):
         thumb.press("ArrowLeft")
+    first = time.perf_counter() - start
     settled(page)
     page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     seconds = time.perf_counter() - start
     page.close()
-    return seconds
+    return first, seconds
 
 
 def ends_script(frame: str | bytes) -> bool:

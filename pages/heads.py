@@ -1,8 +1,11 @@
 """Heads: which attention heads are unstable, what makes them so, and one head in detail."""
 
+from typing import Any
+
+import pandas as pd
 import streamlit as st
 
-from sap_core.plots.heads import component_bars, head_grid
+from sap_core.plots.heads import head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.ui import doors, heads, motion, results
 from sap_core.ui.figure import draw, figures_of
@@ -20,50 +23,55 @@ if run is None:
 figures_of([run])
 accuracy_line(run)
 
-left, right = st.columns([1, 2], vertical_alignment="bottom")
-rule = pick_rule(left)
-value = heads.pick_value(right)
-weights = heads.pick_weights()
-ranking = results.ranking_of(run.path, rule, None, weights)
-layer, head = heads.chosen_head(ranking)
+rule = pick_rule(st)
 
-grid, table = st.columns([3, 2], gap="large")
-with grid:
-    st.subheader("Layer and head", anchor=False)
-    draw(
-        head_grid(ranking, value, selected=(layer, head)),
-        key="grid",
-        on_select=heads.grid_clicked,
-        selection_mode="points",
-        alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
-    )
-with table:
-    heads.ranking_table(ranking)
 
-name, choice = st.columns([3, 2], gap="large", vertical_alignment="bottom")
-name.subheader(f"Layer {layer}, head {head}", anchor=False)
-with choice:
-    heads.head_choice(ranking, layer, head)
-row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
-view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
-left, right = st.columns([3, 2], gap="large")
-with left:
-    draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
-with right:
-    st.markdown(
-        f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}. It is the mean of:"
-    )
-    draw(component_bars(row), alt="Components of the instability score", key="parts")
-    go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
-    go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
-with st.expander("How its sink moves: every number with its formula"):
-    motion.panel(view)
+@st.fragment  # a moved weight draws the ranking anew, and nothing else
+def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
+    value = heads.pick_value(st)
+    weights = heads.pick_weights()
+    ranking = results.ranking_of(run.path, rule, None, weights)
+    layer, head = heads.chosen_head(ranking)
+    heads.open_in_detail(layer, head)
+    grid, table = st.columns([3, 2], gap="large")
+    with grid:
+        st.subheader("Layer and head", anchor=False)
+        draw(
+            head_grid(ranking, value, selected=(layer, head)),
+            key="grid",
+            on_select=heads.grid_clicked,
+            selection_mode="points",
+            alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
+        )
+    with table:
+        heads.ranking_table(ranking)
+    heads.head_line(ranking, layer, head)
+    with below.container():
+        show_doors(
+            *doors.reading(
+                "heads",
+                str(run.path),
+                f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})",
+                options={"rule": rule, "top": 10},
+            )
+        )
+    return layer, head, ranking
 
-show_doors(
-    *doors.reading(
-        "heads",
-        str(run.path),
-        f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})",
-        options={"rule": rule, "top": 10},
-    )
-)
+
+above, detail, below = st.container(), st.container(), st.empty()
+heads.nothing_in_detail()
+with above:
+    layer, head, ranking = ranked(below)
+with detail:
+    view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
+    with right:
+        heads.parts(ranking, layer, head)
+        go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
+        go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
+    moves = st.expander("How its sink moves: every number with its formula", key="moves", on_change="rerun")
+    if moves.open:
+        with moves:
+            motion.panel(view)

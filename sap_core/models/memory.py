@@ -75,7 +75,7 @@ def gpu_memory() -> list[int]:
     Asked of nvidia-smi, because torch takes seconds to import and would open a context on the GPU.
     """
     try:
-        if version("torch").endswith("+cpu") or shutil.which("nvidia-smi") is None:
+        if shutil.which("nvidia-smi") is None or version("torch").endswith("+cpu"):
             return []
         command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout

@@ -26,11 +26,14 @@ def head_grid(
 
     The heatmap itself reports no clicks; the invisible markers on top of it do, as ``customdata`` (layer, head).
     """
-    table = ranking.pivot(index="layer", columns="head", values=value).sort_index().sort_index(axis=1)
-    ranks = ranking.pivot(index="layer", columns="head", values="rank").loc[table.index, table.columns]
+    both = ranking.set_index(["layer", "head"])[[value, "rank"]].unstack("head")  # in order of layer and head
+    table, ranks = both[value], both["rank"]
     layers, heads = table.index.to_numpy(), table.columns.to_numpy()
     height = height or int(np.clip(90 + 40 * len(layers), 220, 760))
-    figure = base_figure(height)
+    plain = {"showgrid": False, "zeroline": False}
+    x = {"title": "head", "dtick": 1 if len(heads) <= 16 else 4, "constrain": "domain", **plain}
+    y = {"title": "layer", "dtick": 1 if len(layers) <= 16 else 4, "autorange": "reversed", **plain}
+    figure = base_figure(height, xaxis=x, yaxis=y, clickmode="event+select", dragmode=False)
     title = value_title(value)
     small = table.size <= 256
     figure.add_trace(
@@ -80,20 +83,18 @@ def head_grid(
                 y1=layer + 0.5,
                 line={"color": colour, "width": width},
             )
-    figure.update_xaxes(
-        title="head", dtick=1 if len(heads) <= 16 else 4, showgrid=False, zeroline=False, constrain="domain"
-    )
-    figure.update_yaxes(
-        title="layer", dtick=1 if len(layers) <= 16 else 4, autorange="reversed", showgrid=False, zeroline=False
-    )
-    figure.update_layout(clickmode="event+select", dragmode=False)
     return figure
 
 
 def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
     """What the score of one head is made of: each component as it counts, 0 (steady) to 1 (unstable)."""
     values = [row[part.column] if part.rises else 1 - row[part.column] for part in COMPONENTS.values()]
-    figure = base_figure(height)
+    figure = base_figure(
+        height,
+        xaxis={"range": [0, 1], "title": "0 steady, 1 unstable"},
+        yaxis={"autorange": "reversed"},
+        margin={"l": 130, "r": 16, "t": 8, "b": 40},
+    )
     figure.add_trace(
         go.Bar(
             x=[float(np.clip(value, 0, 1)) for value in values],
@@ -106,9 +107,6 @@ def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
             hovertemplate="%{y}: %{x:.3f}<br>%{customdata}<extra></extra>",
         )
     )
-    figure.update_xaxes(range=[0, 1], title="0 steady, 1 unstable")
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(margin={"l": 130, "r": 16, "t": 8, "b": 40})
     return figure
 
 

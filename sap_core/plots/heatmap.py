@@ -41,7 +41,14 @@ def trajectory_heatmap(
     columns = np.arange(levels.shape[1]) * wide + (wide - 1) / 2 + left
     scale = 1 / max(view.steps - 1, 1) if normalised else 1
     worded = tall == wide == 1 and levels.size <= TEXT_CELLS
-    figure = base_figure(height, title=title)
+    x = {"title": _block("position (tokens)", wide), "range": [left - 0.5, right - 0.5], "showgrid": False}
+    y = {
+        "title": "share of the run" if normalised else _block("step", tall),
+        "range": [(end - 0.5) * scale, (first - 0.5) * scale],
+        "showgrid": False,
+        "zeroline": False,
+    }
+    figure = base_figure(height, title=title, xaxis=x, yaxis=y)
     figure.add_trace(
         go.Heatmap(
             z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
@@ -69,18 +76,17 @@ def trajectory_heatmap(
         _add_path(figure, view, scale)
     if step is not None:
         figure.add_hline(y=step * scale, line={"color": PATH, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title=_block("position (tokens)", wide), range=[left - 0.5, right - 0.5], showgrid=False)
-    figure.update_yaxes(
-        title="share of the run" if normalised else _block("step", tall),
-        range=[(end - 0.5) * scale, (first - 0.5) * scale],
-        showgrid=False,
-        zeroline=False,
-    )
     return figure
 
 
-def _words(view: View, steps: range, places: range) -> list[list[str]]:
-    return [[printable(view.piece(step, place)) for place in places] for step in steps]
+def _words(view: View, steps: range, places: range) -> np.ndarray:
+    """Each word once, and an array of them, for plotly looks into every item of a list."""
+    window = np.ix_(steps, places)
+    tokens = np.where(view.masked[window], -1, view.tokens[window])
+    _, first, which = np.unique(tokens, return_index=True, return_inverse=True)
+    at = zip(*np.unravel_index(first, tokens.shape), strict=True)
+    words = [printable(view.piece(steps[step], places[place])) for step, place in at]
+    return np.array(words, object)[which.reshape(tokens.shape)]
 
 
 def _hover(tall: int, wide: int, normalised: bool, worded: bool) -> str:

@@ -16,7 +16,14 @@ def plan_bars(
     """Weights kept and removed in every layer, stacked."""
     weights, zeros = np.asarray(weights, float), np.asarray(zeros, float)
     share = np.divide(zeros, weights, out=np.zeros_like(zeros), where=weights > 0)
-    figure = base_figure(height)
+    figure = base_figure(
+        height,
+        barmode="stack",
+        hovermode="x unified",
+        bargap=0.25,
+        xaxis={"title": "layer", "dtick": 1 if len(layers) <= 16 else 4},
+        yaxis={"title": "weights in the matrices considered"},
+    )
     figure.add_trace(
         go.Bar(
             x=list(layers), y=weights - zeros, name="kept", marker={"color": SERIES[0]}, hovertemplate="%{y:,.0f} kept"
@@ -37,9 +44,6 @@ def plan_bars(
             hovertemplate="%{y:,.0f} removed, %{customdata:.1%}",
         )
     )
-    figure.update_layout(barmode="stack", hovermode="x unified", bargap=0.25)
-    figure.update_xaxes(title="layer", dtick=1 if len(layers) <= 16 else 4)
-    figure.update_yaxes(title="weights in the matrices considered")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,15 @@ def navigation(folder: str = "pages") -> Any:
 
 
 @st.cache_resource(show_spinner=False)
-def warm_up() -> None:
-    """Start the worker while the first visitor still reads, so that the first run does not wait for its imports."""
+def warm_up(page: str) -> None:
+    """Start the worker while the first visitor still reads, so that the first run does not wait for its imports.
+
+    And, once for each ``page``, tell Python's collector that what it imported stays: Streamlit runs the collector in
+    full after every script, and over all of plotly and pandas that takes longer than most scripts.
+    """
     client().ensure_worker()
+    gc.collect()
+    gc.freeze()
 
 
 def heading(title: str, sentence: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ..plots.heads import value_title
+from ..plots.heads import component_bars, value_title
 from ..sinks.instability import COMPONENTS
 from .address import address_choice, choose
+from .figure import draw
 
 
 def pick_value(container: Any) -> str:
@@ -56,6 +57,19 @@ def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
 
 
+def nothing_in_detail() -> None:
+    """At the start of a run of the whole page: no head is drawn in detail yet."""
+    st.session_state["in_detail"] = None
+
+
+def open_in_detail(layer: int, head: int) -> None:
+    """Run the whole page again if another head than this one is drawn in detail: a click, or a weight, chose anew."""
+    drawn = st.session_state.get("in_detail")
+    st.session_state["in_detail"] = (layer, head)
+    if drawn not in (None, (layer, head)):
+        st.rerun()
+
+
 def grid_clicked() -> None:
     """A click on the grid opens the head, here and on Sinks."""
     points = st.session_state["grid"]["selection"]["points"]
@@ -85,6 +99,24 @@ def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
         on_change=chosen,
         help="Opens a head, as a click on the grid or on a row does.",
     )
+
+
+def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """One head's place in the ranking, and the choice of another."""
+    row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    with left:
+        st.subheader(f"Layer {layer}, head {head}", anchor=False)
+        st.markdown(f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}.")
+    with right:
+        head_choice(ranking, layer, head)
+
+
+def parts(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """The components of one head's score, which no weight changes."""
+    row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+    st.markdown("The score is the weighted mean of:")
+    draw(component_bars(row), alt="Components of the instability score", key="parts")
 
 
 def ranking_table(ranking: pd.DataFrame) -> None:

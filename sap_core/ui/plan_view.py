@@ -54,8 +54,10 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
             key="plan_heads",
             alt="Heads kept and removed",
         )
-    with st.expander("Layer by layer and matrix by matrix"):
-        _tables(plan, layers)
+    parts = st.expander("Layer by layer and matrix by matrix", key="plan_parts", on_change="rerun")
+    if parts.open:
+        with parts:
+            _tables(plan, layers)
     st.caption(f"**Protected:** {_protected(plan, info)}")
     if plan.shape:
         st.caption(f"Left: {', '.join(f'{value} {name}' for name, value in plan.shape.items())}. {plan.loads}")
@@ -81,17 +83,23 @@ def predicted(spec: PruneSpec) -> None:
     )
     where = many(found.points, "sparsity", "sparsities")
     st.caption(f"95 % interval; {why}, from plans of this kind measured at {where}.")
-    with st.expander("Loss against sparsity, as measured"):
-        share, loss, error = curve_of(plans, spec)
-        grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
-        steps = [(at, predict_loss(plans, spec.model_copy(update={"sparsity": at}))) for at in grid]
-        band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]
-        draw(
-            prediction_curve(list(zip(share, loss, error, strict=True)), band, (spec.sparsity, found.loss)),
-            key="plan_curve",
-            alt="Measured loss increase against sparsity with the interval between the points",
-        )
-        go("All measured plans", "tradeoff", model=spec.model)
+    curve = st.expander("Loss against sparsity, as measured", key="plan_loss", on_change="rerun")
+    if curve.open:
+        with curve:
+            _curve(plans, spec, found.loss)
+
+
+def _curve(plans: pd.DataFrame, spec: PruneSpec, loss: float) -> None:
+    share, losses, error = curve_of(plans, spec)
+    grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
+    steps = [(at, predict_loss(plans, spec.model_copy(update={"sparsity": at}))) for at in grid]
+    band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]
+    draw(
+        prediction_curve(list(zip(share, losses, error, strict=True)), band, (spec.sparsity, loss)),
+        key="plan_curve",
+        alt="Measured loss increase against sparsity with the interval between the points",
+    )
+    go("All measured plans", "tradeoff", model=spec.model)
 
 
 def _tables(plan: PruningPlan, layers: pd.DataFrame) -> None:

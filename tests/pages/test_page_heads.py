@@ -45,3 +45,13 @@ def test_all_weights_zero_is_said(page, root):
         slider.set_value(0.0)
     at.run()
     assert "All weights are 0" in words(at)
+
+
+def test_how_a_sink_moves_is_drawn_when_it_is_asked_for(page, root):
+    capture_run(root, "mixed")
+    at = page("heads", layer="0", head="2")
+    closed = words(at)
+    at.session_state["moves"] = True
+    at.run()
+    assert "Which positions dominate" not in closed
+    assert "Which positions dominate" in words(at) and not at.exception
