@@ -45,7 +45,9 @@ def test_sparsegpt_removes_the_same_and_moves_the_rest_alike(llada, golden, name
     found = prune_as(llada, golden, name).model.module.state_dict()
     for key, value in expected(llada, golden, name).items():
         assert (found[key] == 0).equal(value == 0), key
-        assert (found[key] - value).abs().max() < 1e-5, key
+        # The golden weights are themselves up to 0.98e-5 from the same sums in double precision (ours 0.33e-5), and how
+        # far the two are apart depends on the processor: 0.7e-5 to 1.1e-5 was seen.
+        assert (found[key] - value).abs().max() < 1.5e-5, key
 
 
 def test_the_dense_model_is_untouched(llada, golden):
