@@ -28,30 +28,32 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
     count = trajectory.sizes["layer"]
     layers = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
     cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
-    traces = []
+    traces: list[dict[str, Any]] = []  # dicts, which plotly looks through once, in the figure
     for place, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
         values = by_type(view)[0] if kinds else view.times_even
         shown, tall, wide = reduce_max(values.astype(np.float32), *cells)
         levels = share_levels(shown)  # rising, so the largest of a block has the largest level
         axes = {"xaxis": _axis("x", place), "yaxis": _axis("y", place)}
         traces.append(
-            go.Heatmap(
-                z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
-                x=list(TYPES) if kinds else np.arange(levels.shape[1]) * wide,
-                y=np.arange(levels.shape[0]) * tall,
-                coloraxis="coloraxis",
-                name=f"layer {layer}",
-                customdata=shown,
-                hovertemplate=f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
+            {
+                "type": "heatmap",
+                "z": np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
+                **({"x": list(TYPES)} if kinds else {"x0": 0, "dx": wide}),
+                "y0": 0,
+                "dy": tall,
+                "coloraxis": "coloraxis",
+                "name": f"layer {layer}",
+                "customdata": shown,
+                "hovertemplate": f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
                 "%{customdata:.2f} × an even share<extra></extra>",
-                hoverongaps=False,
+                "hoverongaps": False,
                 **axes,
-            )
+            }
         )
         if not kinds:
             line = {"color": PATH, "width": 1}
-            path = {"x": view.path, "y": np.arange(view.steps)}
-            traces.append(go.Scatter(**path, mode="lines", line=line, hoverinfo="skip", **axes))
+            path = {"type": "scatter", "x": view.path, "y0": 0, "dy": 1}
+            traces.append({**path, "mode": "lines", "line": line, "hoverinfo": "skip", **axes})
     grid = _grid([f"layer {layer}" for layer in layers], "kind of token" if kinds else "position")
     return go.Figure(
         traces,

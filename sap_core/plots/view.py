@@ -98,6 +98,8 @@ def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = N
 def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shares (T, S) in multiples of an even share, NaN where a position does not exist; and the dominant path."""
     count = exists.sum(axis=-1, keepdims=True)
+    if exists.all():
+        return share * count.astype(np.float32), share.argmax(axis=-1)
     return np.where(exists, share * count, np.nan).astype(np.float32), np.where(exists, share, -1).argmax(axis=-1)
 
 

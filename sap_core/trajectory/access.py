@@ -80,10 +80,11 @@ def by_layer(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Layer after layer of one variable, (step, head, position), or (step, position) of one head.
 
-    Every chunk on disk is read once; as many layers as share a chunk are in memory at a time.
+    Every chunk on disk is read once; as many layers as share a chunk are in memory at a time, or of one head as many as
+    weigh the same: their chunks are read side by side.
     """
     variable = trajectory[name] if head is None else trajectory[name].isel(head=head)
-    together = int(trajectory.attrs.get("chunk_layers", 1))
+    together = int(trajectory.attrs.get("chunk_layers", 1)) * (1 if head is None else trajectory.sizes["head"])
     for first in range(0, trajectory.sizes["layer"], together):
         block = variable.isel(layer=slice(first, first + together)).values
         for offset in range(block.shape[1]):
