@@ -33,6 +33,11 @@ def to_half(values: np.ndarray) -> np.ndarray:
     )
 
 
+def from_half(halves: np.ndarray) -> np.ndarray:
+    """``halves.astype(float32)``, bit for bit, looked up: there are 65,536 of them, and that is twice as fast."""
+    return _OF_HALF[halves.view(np.uint16)]
+
+
 def encode_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shares float32 (..., S), none negative -> codes uint8 (..., S) and the rows' maxima float32 (...).
 
@@ -79,3 +84,4 @@ def _table() -> np.ndarray:
 
 
 _TABLE = _table()
+_OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)

@@ -12,7 +12,7 @@ from xarray.core import indexing
 
 from ..errors import RunProblem
 from ..places import zarr_store
-from .codes import decode_part, decode_rows
+from .codes import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
 
@@ -75,7 +75,7 @@ class _Halves(_Converted):
     """float16."""
 
     def read(self, key: tuple) -> np.ndarray:
-        return self._stored[key].values.astype(np.float32)
+        return from_half(self._stored[key].values)
 
 
 class _Rows(_Converted):

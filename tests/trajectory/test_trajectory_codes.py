@@ -11,6 +11,7 @@ from sap_core.trajectory.codes import (
     decode_rows,
     encode_part,
     encode_rows,
+    from_half,
     to_half,
 )
 
@@ -43,6 +44,9 @@ def test_halves_are_those_of_numpy_bit_for_bit(shares):
         assert found.dtype == np.float16
         np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
     assert (shares < edge).any() and (shares > edge).any()
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    back = from_half(every[:, ::-1])
+    np.testing.assert_array_equal(back.view(np.uint32), every[:, ::-1].astype(np.float32).view(np.uint32))
 
 
 def test_the_maximum_its_place_and_nothing_are_exact(shares):
