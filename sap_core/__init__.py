@@ -15,6 +15,7 @@ _HOME = {
     "load_model": "models",
     "inspect_model": "models",
     "capture": "capture.verb",
+    "capture_each": "sweeps.captures",
     "attention_map": "capture.attention_map",
     "open_run": "runs",
     "list_runs": "runs",

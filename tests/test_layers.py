@@ -70,7 +70,7 @@ MAY = {
         "trajectory",
         "demo",
     },
-    "sweeps": {"models", "pruning", "evaluation", "runs", "demo"},
+    "sweeps": {"models", "pruning", "evaluation", "capture", "runs", "demo"},
     "ui": {"plots", "jobs.client", "jobs.layout", "runs", "trajectory", "sinks"} | FRONT,
     "cli": {
         "sweeps",

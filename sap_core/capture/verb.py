@@ -82,12 +82,16 @@ def capture_spec(
         return run.finish(work.result())
 
 
-def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
-    """Load, after refusing from the config alone what can be refused."""
+def check_capture(spec: CaptureSpec) -> None:
+    """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
     # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
     check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
     _check_stride(info, spec)
+
+
+def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
+    check_capture(spec)
     progress(Progress("load", 0, 1, "Loading the model"))
     return load_model(spec.model, **spec.loading)
 

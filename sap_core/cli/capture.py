@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from . import options as opt
 from .screen import emit, work
 
 if TYPE_CHECKING:
+    from ..runs import Run
     from ..specs import CaptureSpec
 
 
@@ -72,6 +73,18 @@ def capture(
             help="Folder or address (s3://...) of the run; must not exist.", show_default="a new one in ./runs"
         ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Each prompt as a run of its own below --out, several at once: local (processes here) or ray. The "
+            "same command goes on where it was stopped.",
+            show_default="one run, all prompts in one batch",
+        ),
+    ] = None,
+    workers: opt.Workers = None,
+    address: opt.Address = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
     name: opt.Name = None,
     dtype: opt.Dtype = None,
     device: opt.Device = None,
@@ -107,6 +120,12 @@ def capture(
             keep=keep,
         ),
     )
+    crew = opt.given(workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker)
+    if executor is not None:
+        return _each(spec, out, executor, crew, as_json)
+    if crew:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in crew)
+        raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capture.verb import capture_spec
@@ -123,14 +142,7 @@ def capture(
         found = run.trajectory.sizes
         sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
         estimate = sampling_note(run.trajectory)
-    document = {
-        "run": str(run.path),
-        "state": run.state,
-        "seconds": run.seconds,
-        "sizes": sizes,
-        "text": run.text,
-        "result": run.result,
-    }
+    document = _told(run) | {"sizes": sizes, "result": run.result}
 
     def show():
         yield run.text
@@ -141,6 +153,23 @@ def capture(
         yield f"Run: {run.path}"
 
     emit(document, as_json, show)
+
+
+def _each(spec: CaptureSpec, out: str | None, executor: str, crew: dict[str, Any], as_json: bool) -> None:
+    """Every prompt as a run of its own."""
+    with work("capture") as progress:
+        from ..sweeps.captures import capture_each
+
+        if spec.chat:
+            _show_what_is_sent(spec)
+        fields = spec.model_dump(exclude={"kind", "model", "prompts"})
+        runs = capture_each(spec.model, spec.prompts, out=out, executor=executor, progress=progress, **crew, **fields)
+    emit([_told(run) for run in runs], as_json, lambda: (f"{run.path}  {run.text}" for run in runs))
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What --json says of every run."""
+    return {"run": str(run.path), "state": run.state, "seconds": run.seconds, "text": run.text}
 
 
 def _show_what_is_sent(spec: CaptureSpec) -> None:

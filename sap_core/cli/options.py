@@ -54,6 +54,15 @@ Keep = Annotated[
 NoiseLevels = Annotated[
     int | None, typer.Option(help="Levels of masking, for methods that look at masked texts.", show_default="10")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Models at work at once.", show_default="one per GPU, or one; ray: as many as fit"),
+]
+Address = Annotated[str | None, typer.Option(help="Ray cluster: auto, local, or ray://HOST:PORT.", show_default="auto")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(help="Ray: may be a fraction.", show_default="1 where there are any")
+]
+CpusPerWorker = Annotated[float | None, typer.Option(help="Ray: cores a worker reserves.", show_default="1")]
 
 
 def calibration_source(text: str | None) -> str | None:

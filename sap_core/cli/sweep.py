@@ -15,8 +15,6 @@ from ..sweeps.presets import PRESETS
 from . import options as opt
 from .screen import cell, emit, table, work
 
-EXECUTORS = ("local", "ray")
-
 
 def register(app: typer.Typer) -> None:
     app.command()(sweep)
@@ -74,15 +72,10 @@ def sweep(
         int | None, typer.Option(help="Of texts and masks to measure on.", show_default="0")
     ] = None,
     executor: Annotated[str, typer.Option(help="local (processes here) or ray.")] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Models at work at once.", show_default="one per GPU, or one; ray: as many as fit"),
-    ] = None,
-    address: Annotated[str, typer.Option(help="Ray cluster: auto, local, or ray://HOST:PORT.")] = "auto",
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="Ray: may be a fraction.", show_default="1 where there are any")
-    ] = None,
-    cpus_per_worker: Annotated[float, typer.Option(help="Ray: cores a worker reserves.")] = 1,
+    workers: opt.Workers = None,
+    address: opt.Address = None,
+    gpus_per_worker: opt.GpusPerWorker = None,
+    cpus_per_worker: opt.CpusPerWorker = None,
     name: opt.Name = None,
     dtype: opt.Dtype = None,
     device: opt.Device = None,
@@ -135,11 +128,13 @@ def sweep(
             spec,
             out=out,
             executor=executor,
-            workers=workers,
-            address=address,
-            gpus_per_worker=gpus_per_worker,
-            cpus_per_worker=cpus_per_worker,
             progress=progress,
+            **opt.given(
+                workers=workers,
+                address=address,
+                gpus_per_worker=gpus_per_worker,
+                cpus_per_worker=cpus_per_worker,
+            ),
         )
     emit(document(done), as_json, lambda: lines(done))
     if not done.complete:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput, UnknownOption
+from ..errors import InvalidInput
 from ..models.info import inspect_model
-from ..progress import Progress, ProgressCallback, silent
+from ..progress import ProgressCallback, silent
 from ..pruning.calibration import check_source
 from ..pruning.methods import METHODS
 from ..runs.manifest import WRITER
 from ..specs import SweepSpec
+from .executors import Board, make_executor
 from .folder import SweepFolder, model_files
 from .grid import Grid, Skipped, make_grid
-from .local import LocalExecutor
-from .ray_actors import RayExecutor
 from .table import sweep_table, write_table
-from .tasks import Event, Task
+from .tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXECUTORS = ("local", "ray")
 RUNNER = "sap_core.sweeps.cell:CellRunner"
 _TABLE_PACE = 5.0  # seconds between two versions of the table while cells finish
 
@@ -45,32 +43,6 @@ class Sweep:
     @property
     def complete(self) -> bool:
         return bool((self.table["state"] == "finished").all())
-
-
-@dataclass
-class _Board:
-    """What runs and how much is done, as progress reports show it."""
-
-    total: int
-    done: int
-    progress: ProgressCallback
-    running: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def show(self, event: Event) -> None:
-        """Note an event and report; the callback may raise Cancelled."""
-        task = event.task
-        if event.kind in ("begun", "progress"):
-            known = {key: event.record[key] for key in ("stage", "done", "total") if key in event.record}
-            self.running[task.id] = known
-        elif task is not None:
-            self.running.pop(task.id, None)
-            self.done += event.kind == "finished"
-        message = {"finished": "", "failed": f" failed: {event.error}", "lost": f" again: {event.error}"}
-        if task is not None:
-            text = f"{task.id}{message.get(event.kind, '')}"
-        else:
-            text = ", ".join(self.running) or "waiting for workers"
-        self.progress(Progress("sweep", self.done, self.total, text, {"running": dict(self.running)}))
 
 
 def sweep(
@@ -104,7 +76,10 @@ def sweep(
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
-    crew = _executor(executor, spec, workers, address, gpus_per_worker, cpus_per_worker)
+    crew = make_executor(
+        executor, spec.device, workers=workers, address=address,
+        gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
+    )  # fmt: skip
     with contextlib.closing(crew), folder.claim(spec, grid, files) as writer:
         ran = _run(folder, grid, spec, crew, progress) if writer is not None else []
         table = write_table(folder.path) if writer is not None else sweep_table(folder.path)
@@ -143,7 +118,7 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: 
     ran: list[str] = []
     if not tasks:
         return ran
-    board = _Board(len(grid.cells), len(grid.cells) - len(tasks), progress)
+    board = Board("sweep", len(grid.cells), len(grid.cells) - len(tasks), progress)
     written = time.monotonic()
     write_table(folder.path)
     try:
@@ -163,30 +138,6 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: 
         (folder.path / WRITER).unlink(missing_ok=True)
         raise
     return ran
-
-
-def _executor(
-    executor: str | Any, spec: SweepSpec, workers: int | None, address: str, gpus: float | None, cpus: float
-) -> Any:
-    if not isinstance(executor, str):
-        return executor
-    if workers is not None and workers < 1:
-        raise InvalidInput(f"workers is {workers}; at least 1 is needed.")
-    if executor == "local":
-        found = _gpus() if spec.device in ("auto", "cuda") else ()
-        return LocalExecutor(workers or max(1, len(found)), gpus=found)
-    if executor == "ray":
-        return RayExecutor(workers, address=address, gpus=gpus, cpus=cpus)
-    raise UnknownOption("executor", executor, EXECUTORS)
-
-
-def _gpus() -> tuple[str, ...]:
-    """The GPUs that workers may be spread over, as CUDA_VISIBLE_DEVICES counts them."""
-    import torch
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-    return tuple(names) if torch.cuda.is_available() else ()
 
 
 def _place(out: str | os.PathLike | None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sap_core import capture_each
 from sap_core.sweeps import sweep
 from sap_core.sweeps.ray_actors import RayExecutor
 
@@ -69,3 +70,13 @@ def test_a_killed_node_loses_no_finished_cell_and_none_is_done_twice(cluster, tm
     assert any("again: a Ray actor was lost" in progress.message for progress in seen)
     again = sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=crew, **FIELDS)
     assert again.complete and again.ran == ()
+
+
+def test_prompts_are_captured_on_the_cluster(cluster, tmp_path, tiny_diffusion):
+    """With what is left of the cluster; the runs are gone on with by processes of this machine."""
+    asked = {"out": tmp_path / "runs", "length": 12, "steps": 2, "device": "cpu"}
+    runs = capture_each(str(tiny_diffusion), ("w1 w2", "w3"), executor="ray", address=cluster.address, **asked)
+    assert [run.state for run in runs] == ["finished", "finished"] and runs[1].spec["prompts"] == ["w3"]
+    times = [(run.path / "manifest.json").stat().st_mtime_ns for run in runs]
+    again = capture_each(str(tiny_diffusion), ("w1 w2", "w3"), executor="local", **asked)
+    assert [(run.path / "manifest.json").stat().st_mtime_ns for run in again] == times

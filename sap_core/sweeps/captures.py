@@ -1,0 +1,137 @@
+"""Many prompts, each captured as a run of its own by an executor's workers, which alone load the model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..capture.verb import capture_spec, check_capture
+from ..errors import InvalidInput, OperationFailed, RunProblem
+from ..models.loading import load_model
+from ..places import as_place, reaching
+from ..progress import ProgressCallback, silent
+from ..runs.files import read_json
+from ..runs.listing import remove_run
+from ..runs.manifest import MANIFEST
+from ..runs.paths import new_run_path
+from ..runs.reading import Run, open_run, writer_alive
+from ..specs import CaptureSpec
+from .executors import Board, make_executor
+from .tasks import Task
+
+if TYPE_CHECKING:
+    from ..places import Place
+
+RUNNER = "sap_core.sweeps.captures:PromptRunner"
+
+
+def capture_each(
+    model: str,
+    prompts: Sequence[str],
+    *,
+    out: str | os.PathLike | None = None,
+    executor: str | Any = "local",
+    workers: int | None = None,
+    address: str = "auto",
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: float = 1,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> list[Run]:
+    """Capture every prompt as a run of its own, several at once; the runs in the order of the prompts.
+
+    Args:
+        model: what `load_model` takes; each worker loads it once.
+        out: a folder or address for the runs, prompt-0000 and so on. The same call goes on where an earlier one was
+            stopped: finished runs are not made again. Workers write there themselves, so on a cluster it must be a
+            folder that all machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
+        executor, workers, address, gpus_per_worker, cpus_per_worker: as for `sweep`.
+        fields: the other fields of `CaptureSpec`. Every prompt starts from the same seed.
+
+    Raises:
+        InvalidInput: anything that can't be, before any work: settings, an ``out`` with a run of other settings.
+        OperationFailed: prompts failed, named with their reason; the runs of the others are kept. Or the model does
+            not load.
+        Cancelled: from ``progress``; finished runs are kept.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise InvalidInput("prompts is a list of texts, one or more; for a single text there is capture().")
+    base = CaptureSpec.build(model=model, prompts=tuple(prompts), **fields)
+    check_capture(base)
+    specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
+    places = [_place(out, number) for number in range(len(specs))]
+    waiting = [number for number, place in enumerate(places) if not _made(place, specs[number])]
+    crew = make_executor(
+        executor, base.device, workers=workers, address=address,
+        gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
+    )  # fmt: skip
+    failed: dict[str, str] = {}
+    with contextlib.closing(crew):
+        tasks = [
+            Task(places[n].name, "", {"out": str(places[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
+        ]
+        board = Board("captures", len(specs), len(specs) - len(tasks), progress)
+        if tasks:
+            with contextlib.closing(crew.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
+                for event in events:
+                    if event.kind == "failed":
+                        failed[event.task.id] = event.error
+                    board.show(event)
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise OperationFailed(
+            f"{len(failed)} of {len(specs)} prompts failed; the first, {name}: {why}. The runs of the others are in "
+            f"{places[0].parent}; the same call tries the rest again."
+        )
+    return [_opened(place) for place in places]
+
+
+def _of_prompt(base: CaptureSpec, number: int) -> CaptureSpec:
+    name = f"{base.name} {number + 1}" if base.name else ""
+    return base.model_copy(update={"prompts": base.prompts[number : number + 1], "name": name})
+
+
+def _place(out: str | os.PathLike | None, number: int) -> Place:
+    return new_run_path("capture") if out is None else as_place(out) / f"prompt-{number:04d}"
+
+
+def _made(place: Place, spec: CaptureSpec) -> bool:
+    """Whether the finished run of ``spec`` is there. Raises InvalidInput where something else is."""
+    with reaching(place):
+        if not place.exists():
+            return False
+        found, manifest = read_json(place / "spec.json"), read_json(place / MANIFEST)
+        if found != spec.model_dump(mode="json"):
+            raise InvalidInput(f"{place} holds something other than this prompt's run; choose another place for out.")
+        if manifest is None and writer_alive(place):
+            raise InvalidInput(f"{place} is being written; wait for it, or stop it first.")
+        return isinstance(manifest, dict) and manifest.get("state") == "finished"
+
+
+def _opened(place: Place) -> Run:
+    try:
+        return open_run(place)
+    except RunProblem as error:
+        raise OperationFailed(
+            f"A worker wrote {place}, which can't be read here ({error}). On a cluster, out must be a folder that all "
+            "machines see, or an address."
+        ) from None
+
+
+class PromptRunner:
+    """Captures prompt after prompt with a model that stays loaded. ``options``: the spec of all prompts, as a dict."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        spec = CaptureSpec.build(**options)
+        self._model = load_model(spec.model, **spec.loading)
+
+    def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
+        """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
+        place = as_place(payload["out"])
+        with reaching(place):
+            if place.exists():
+                remove_run(place)
+        run = capture_spec(CaptureSpec.build(**payload["spec"]), self._model, out=place, progress=progress)
+        return {"run": str(run.path), "seconds": run.seconds}
