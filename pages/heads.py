@@ -23,12 +23,12 @@ if run is None:
 figures_of([run])
 accuracy_line(run)
 
-rule = pick_rule(st)
+rule = pick_rule(st.sidebar)
 
 
 @st.fragment  # a moved weight draws the ranking anew, and nothing else
 def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
-    value = heads.pick_value(st)
+    value = heads.pick_value(st.columns([1, 2])[0])
     weights = heads.pick_weights()
     ranking = results.ranking_of(run.path, rule, None, weights)
     layer, head = heads.chosen_head(ranking)
