@@ -50,6 +50,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--best", action="store_true", help="find the best default in the place of curves")
     parser.add_argument("--patterns", default="unstructured,heads,channels")
     parser.add_argument("--methods", default="", help="default: all that have the pattern and fit the model")
+    parser.add_argument("--compensations", default="none,weights", help="of heads and channels")
     parser.add_argument("--sparsities", default="", help="default: 0.1 to 0.8; heads: one to all but one of a layer")
     parser.add_argument("--seeds", type=int, default=3, help="of calibration texts and noise")
     parser.add_argument("--samples", type=int, default=16, help="calibration texts")
@@ -72,7 +73,7 @@ def curves(args: argparse.Namespace) -> str:
         asked = {"methods": methods, "patterns": (pattern,), "sparsities": sparsities(args, pattern)}
         asked |= {"seeds": tuple(range(args.seeds)), "tasks": args.tasks}
         if pattern in ("heads", "channels"):
-            asked["compensations"] = ("none", "weights")
+            asked["compensations"] = tuple(args.compensations.split(","))
         done = run(args, args.out / pattern, **asked)
         table = with_compensation(done.table)
         dense = table.iloc[0]
