@@ -9,7 +9,7 @@ from sap_core.jobs.cache import ModelCache
 from sap_core.jobs.execute import execute
 from sap_core.runs import open_run
 from sap_core.specs import SweepSpec
-from sap_core.sweeps import verb
+from sap_core.sweeps import executors
 from sap_core.sweeps.local import LocalExecutor
 
 
@@ -31,7 +31,7 @@ class Inside(LocalExecutor):
 
 
 def test_a_sweep_is_a_run(tmp_path, tiny_diffusion, monkeypatch):
-    monkeypatch.setattr(verb, "LocalExecutor", Inside)
+    monkeypatch.setattr(executors, "LocalExecutor", Inside)
     spec = SweepSpec.build(model=str(tiny_diffusion), methods=("magnitude",), device="cpu")
     monkeypatch.setattr(Inside, "wrong", ("dense",))
     with pytest.raises(OperationFailed, match=r"1 cells of the sweep failed.*dense: out of luck"):
