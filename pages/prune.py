@@ -1,5 +1,7 @@
 """Prune: choose what goes, see the plan at once, apply it, and see what it cost."""
 
+from typing import Any
+
 import streamlit as st
 
 from sap_core.errors import SapError
@@ -12,40 +14,53 @@ from sap_core.ui.words import plain_error
 heading(
     "Prune", "Choose a method and how much goes. The plan follows the slider; nothing is touched before you apply it."
 )
-form, side = st.columns([2, 3], gap="large")
-with form:
-    above = st.container()  # the model comes first to the eye, but is read with the options below it
-    below = st.container()
-    with below:
-        loading = loading_options()
-    with above:
-        model, info = pick_model(mask_token_id=loading["mask_token_id"])
-        if info is None:
-            st.stop()
-        describe(info)
-        try:
-            spec = plan_form.pick_spec(model, info, loading)
-            plan = prune.plan_of(spec, info)
-            to_do = streamed.offer(spec, info)
-        except SapError as error:
-            st.error(plain_error(str(error)))
-            st.stop()
-    busy = (status := work.job_of("prune")) is not None and status.open
-    if st.button(
-        "Apply",
-        type="primary",
-        width="stretch",
-        disabled=busy or not to_do or spec.sparsity == 0,
-        icon=":material/content_cut:",
-    ):
-        if work.submit(to_do, "prune"):
-            st.rerun()
-    prune.memory_line(info, spec)
-with side:
-    plan_view.show_plan(plan, info, spec)
 
-status = work.watch("prune")
-prune.follow(status)
-streamed.written(status)
-prune.candidates(model)
-show_doors(doors.command_of(to_do or spec, "OUT"), doors.python_of(to_do or spec, "out/"))
+
+@st.fragment  # a moved slider draws the plan anew, and not the results below it
+def plan(doors_below: Any) -> str:
+    form, side = st.columns([2, 3], gap="large")
+    with form:
+        above = st.container()  # the model comes first to the eye, but is read with the options below it
+        below = st.container()
+        with below:
+            loading = loading_options()
+        with above:
+            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            prune.shown_for(model)
+            if info is None:
+                st.stop()
+            describe(info)
+            try:
+                spec = plan_form.pick_spec(model, info, loading)
+                found = prune.plan_of(spec, info)
+                to_do = streamed.offer(spec, info)
+            except SapError as error:
+                st.error(plain_error(str(error)))
+                st.stop()
+        busy = (status := work.job_of("prune")) is not None and status.open
+        if st.button(
+            "Apply",
+            type="primary",
+            width="stretch",
+            disabled=busy or not to_do or spec.sparsity == 0,
+            icon=":material/content_cut:",
+        ):
+            if work.submit(to_do, "prune"):
+                st.rerun()
+        prune.memory_line(info, spec)
+    with side:
+        plan_view.show_plan(found, info, spec)
+    with doors_below.container():
+        show_doors(doors.command_of(to_do or spec, "OUT"), doors.python_of(to_do or spec, "out/"))
+    return model
+
+
+above, results, below = st.container(), st.container(), st.empty()
+prune.shown_for_none()
+with above:
+    model = plan(below)
+with results:
+    status = work.watch("prune")
+    prune.follow(status)
+    streamed.written(status)
+    prune.candidates(model)
