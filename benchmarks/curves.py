@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,14 +192,19 @@ def markdown(curves: pd.DataFrame, dense: pd.Series) -> str:
         f"95 % interval; * better, ! worse than {CONTROL} (paired interval without 0)."
     ]
     for pattern, part in curves.groupby("pattern", sort=False):
-        shares = sorted(part["sparsity"].unique())
-        lines += ["", f"**{pattern}**", "", "| method | " + " | ".join(f"{share:.2g}" for share in shares) + " |"]
-        lines.append("|---" * (len(shares) + 1) + "|")
-        for method, rows in part.groupby("method", sort=False):
-            found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
-            lines.append(f"| {method} | " + " | ".join(cell(found.get(share)) for share in shares) + " |")
-        lines += task_lines(part, dense)
+        lines += ["", f"**{pattern}**", "", *grid_lines("method", part, cell), *task_lines(part, dense)]
     return "\n".join(lines) + "\n"
+
+
+def grid_lines(title: str, part: pd.DataFrame, shown: Callable[[dict | None], str]) -> list[str]:
+    """A row per method, a column per sparsity; each cell as ``shown`` writes its row of ``part``, None if missing."""
+    shares = sorted(part["sparsity"].unique())
+    lines = [f"| {title} | " + " | ".join(f"{share:.2g}" for share in shares) + " |"]
+    lines.append("|---" * (len(shares) + 1) + "|")
+    for method, rows in part.groupby("method", sort=False):
+        found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
+        lines.append(f"| {method} | " + " | ".join(shown(found.get(share)) for share in shares) + " |")
+    return lines
 
 
 def cell(row: dict | None) -> str:
@@ -210,21 +217,17 @@ def cell(row: dict | None) -> str:
 
 
 def task_lines(part: pd.DataFrame, dense: pd.Series) -> list[str]:
-    """Task scores, where there are any: one table per task, a row per method, a column per sparsity."""
+    """Task scores, where there are any: one table per task."""
     tasks = [name for name in part.columns if name.startswith("task_") and not name.endswith(("_low", "_high"))]
-    lines, shares = [], sorted(part["sparsity"].unique())
+    lines: list[str] = []
     for task in tasks:
         title = task.removeprefix("task_").replace("_infilled", ", filled in")
-        head = f"| {title} | " + " | ".join(f"{share:.2g}" for share in shares) + " |"
-        lines += ["", f"Right answers, {title} (dense: {dense[task]:.0%}), with the 95 % interval:", "", head]
-        lines.append("|---" * (len(shares) + 1) + "|")
-        for method, rows in part.groupby("method", sort=False):
-            found = {row["sparsity"]: row for row in rows.to_dict(orient="records")}
-            lines.append(f"| {method} | " + " | ".join(score(found.get(share), task) for share in shares) + " |")
+        lines += ["", f"Right answers, {title} (dense: {dense[task]:.0%}), with the 95 % interval:", ""]
+        lines += grid_lines(title, part, partial(score, task))
     return lines
 
 
-def score(row: dict | None, task: str) -> str:
+def score(task: str, row: dict | None) -> str:
     if row is None or pd.isna(row[task]):
         return "-"
     return f"{row[task]:.0%} ({row[f'{task}_low'] * 100:.0f} to {row[f'{task}_high'] * 100:.0f})"

@@ -10,7 +10,7 @@ from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.ui import doors, heads, motion, results
 from sap_core.ui.figure import draw, figures_of
 from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import go, heading
+from sap_core.ui.frame import go, heading, rest_is_of, rest_not_drawn
 from sap_core.ui.picks import accuracy_line, pick_rule, run_in_view
 
 heading(
@@ -32,7 +32,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
     weights = heads.pick_weights()
     ranking = results.ranking_of(run.path, rule, None, weights)
     layer, head = heads.chosen_head(ranking)
-    heads.open_in_detail(layer, head)
+    rest_is_of((layer, head))
     grid, table = st.columns([3, 2], gap="large")
     with grid:
         st.subheader("Layer and head", anchor=False)
@@ -59,7 +59,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
 
 
 above, detail, below = st.container(), st.container(), st.empty()
-heads.nothing_in_detail()
+rest_not_drawn()
 with above:
     layer, head, ranking = ranked(below)
 with detail:

@@ -7,7 +7,7 @@ import streamlit as st
 from sap_core.errors import SapError
 from sap_core.ui import doors, plan_form, plan_view, prune, streamed, work
 from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import heading
+from sap_core.ui.frame import heading, rest_is_of, rest_not_drawn
 from sap_core.ui.models import describe, loading_options, pick_model
 from sap_core.ui.words import plain_error
 
@@ -26,7 +26,7 @@ def plan(doors_below: Any) -> str:
             loading = loading_options()
         with above:
             model, info = pick_model(mask_token_id=loading["mask_token_id"])
-            prune.shown_for(model)
+            rest_is_of(model)
             if info is None:
                 st.stop()
             describe(info)
@@ -56,7 +56,7 @@ def plan(doors_below: Any) -> str:
 
 
 above, results, below = st.container(), st.container(), st.empty()
-prune.shown_for_none()
+rest_not_drawn()
 with above:
     model = plan(below)
 with results:

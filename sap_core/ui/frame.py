@@ -14,6 +14,7 @@ from .work import POLL_SECONDS, client, open_jobs, progress_share, progress_text
 
 LOGO = Path(__file__).with_name("logo.svg")
 ICON = Path(__file__).with_name("icon.svg")
+REST = "rest_is_of"
 STYLE = Path(__file__).with_name("studio.css")
 # section -> (file, title, address, icon, help)
 PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
@@ -90,6 +91,19 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
         st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
     except (KeyError, st.errors.StreamlitAPIException):  # a page run alone, as tests do, knows no other page
         st.markdown(f"{label} (page {page})")
+
+
+def rest_not_drawn() -> None:
+    """At the start of a run of a page with a fragment that `rest_is_of`."""
+    st.session_state[REST] = None
+
+
+def rest_is_of(thing: Any) -> None:
+    """In a fragment: run the whole page again if what stands outside it was drawn for another ``thing``."""
+    drawn = st.session_state.get(REST)
+    st.session_state[REST] = thing
+    if drawn not in (None, thing):
+        st.rerun()
 
 
 def visit(page: str, **address: Any) -> None:

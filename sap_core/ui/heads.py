@@ -57,19 +57,6 @@ def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
 
 
-def nothing_in_detail() -> None:
-    """At the start of a run of the whole page: no head is drawn in detail yet."""
-    st.session_state["in_detail"] = None
-
-
-def open_in_detail(layer: int, head: int) -> None:
-    """Run the whole page again if another head than this one is drawn in detail: a click, or a weight, chose anew."""
-    drawn = st.session_state.get("in_detail")
-    st.session_state["in_detail"] = (layer, head)
-    if drawn not in (None, (layer, head)):
-        st.rerun()
-
-
 def grid_clicked() -> None:
     """A click on the grid opens the head, here and on Sinks."""
     points = st.session_state["grid"]["selection"]["points"]
@@ -103,7 +90,7 @@ def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
 
 def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
     """One head's place in the ranking, and the choice of another."""
-    row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+    row = _row_of(ranking, layer, head)
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
         st.subheader(f"Layer {layer}, head {head}", anchor=False)
@@ -114,9 +101,13 @@ def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
 
 def parts(ranking: pd.DataFrame, layer: int, head: int) -> None:
     """The components of one head's score, which no weight changes."""
-    row = ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+    row = _row_of(ranking, layer, head)
     st.markdown("The score is the weighted mean of:")
     draw(component_bars(row), alt="Components of the instability score", key="parts")
+
+
+def _row_of(ranking: pd.DataFrame, layer: int, head: int) -> pd.Series:
+    return ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
 
 
 def ranking_table(ranking: pd.DataFrame) -> None:

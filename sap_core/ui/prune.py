@@ -29,19 +29,6 @@ def plan_of(spec: PruneSpec, info: ModelInfo) -> PruningPlan:
     return make_plan(info, spec, ranking)
 
 
-def shown_for_none() -> None:
-    """At the start of a run of the whole page: no model's results are drawn yet."""
-    st.session_state["prune_model"] = None
-
-
-def shown_for(model: str) -> None:
-    """Run the whole page again if the results on it are another model's."""
-    drawn = st.session_state.get("prune_model")
-    st.session_state["prune_model"] = model
-    if drawn not in (None, model):
-        st.rerun()
-
-
 def memory_line(info: ModelInfo, spec: PruneSpec) -> None:
     """What applying takes, against what there is."""
     st.caption(

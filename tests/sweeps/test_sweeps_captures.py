@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -40,7 +39,7 @@ def out(tmp_path):
     return tmp_path / "runs"
 
 
-def begun_in(out) -> dict[str, str]:
+def manifests(out) -> dict[str, str]:
     return {path.name: (path / "manifest.json").read_text() for path in out.iterdir()}
 
 
@@ -59,11 +58,11 @@ def test_each_prompt_is_a_run_like_the_one_captured_alone(tiny_diffusion, out, t
 
 def test_finished_runs_are_not_made_again_and_an_unfinished_one_is(tiny_diffusion, out):
     capture_each(str(tiny_diffusion), PROMPTS, out=out, executor=Here(), **FIELDS)
-    before = begun_in(out)
+    before = manifests(out)
     (out / "prompt-0001" / "manifest.json").unlink()  # as a worker that was killed leaves it
     again = capture_each(str(tiny_diffusion), PROMPTS, out=out, executor=Here(), **FIELDS)
     assert [run.state for run in again] == ["finished"] * 3
-    assert {name for name, text in begun_in(out).items() if text != before[name]} == {"prompt-0001"}
+    assert {name for name, text in manifests(out).items() if text != before[name]} == {"prompt-0001"}
 
 
 def test_what_cannot_be_is_said_before_any_work(tiny_diffusion, tiny_causal, out):
@@ -100,7 +99,6 @@ def test_the_command_makes_the_same_runs(tiny_diffusion, out, capsys):
     assert main([*asked, "--executor", "local", "--out", str(out)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [one["state"] for one in told] == ["finished", "finished"]
-    made = begun_in(out)
+    made = manifests(out)
     runs = capture_each(str(tiny_diffusion), PROMPTS[:2], out=out, executor=Here(), **FIELDS)
-    assert begun_in(out) == made and [run.text for run in runs] == [one["text"] for one in told]
-    shutil.rmtree(out)
+    assert manifests(out) == made and [run.text for run in runs] == [one["text"] for one in told]
