@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InvalidInput, UnknownOption
-from .pruning.allocation import check_allocation
-from .pruning.methods import METHODS, check_combination, parse_pattern
-from .pruning.modes import PRESETS, check_mode, mode_of
+from .pruning.planning.allocation import check_allocation
+from .pruning.planning.methods import METHODS, check_combination, parse_pattern
+from .pruning.planning.strategies import PRESETS, check_mode, mode_of
 from .samplers.rules import SAMPLERS
 from .sinks.rules import SINK_RULES
 
@@ -132,7 +132,9 @@ class PruneSpec(ModelOptions, CalibrationOptions):
     """Remove weights (or heads) by one method in one pattern."""
 
     kind: Literal["prune"] = "prune"
-    method: str = Field(description="how weights are told apart that may go; `sap_core.pruning.defaults` has the best")
+    method: str = Field(
+        description="how weights are told apart that may go; `sap_core.pruning.planning.defaults` has the best"
+    )
     sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
     pattern: str = Field(
         "unstructured",
@@ -184,7 +186,7 @@ class PruneSpec(ModelOptions, CalibrationOptions):
 
     @property
     def mode(self) -> str:
-        """As `sap_core.pruning.modes.mode_of` has it."""
+        """As `sap_core.pruning.planning.strategies.mode_of` has it."""
         return mode_of(budget=self.budget, preset=self.preset, target_speedup=self.target_speedup)
 
     @field_validator("preset")

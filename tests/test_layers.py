@@ -162,7 +162,7 @@ def test_every_import_follows_the_plan():
         ("sap_core/models/bad.py", "import streamlit as st", "models imports streamlit"),
         ("sap_core/capture/bad.py", "from sap_core.ui.state import x", "capture imports ui"),
         ("pages/bad.py", "import torch", "a page imports torch"),
-        ("pages/bad.py", "from sap_core.pruning.apply import prune", "a page imports sap_core.pruning"),
+        ("pages/bad.py", "from sap_core.pruning.api import prune", "a page imports sap_core.pruning"),
     ],
 )
 def test_the_check_can_fail(tmp_path: Path, file: str, line: str, complaint: str):

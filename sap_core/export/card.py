@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pruning.methods import METHODS
-from ..pruning.modes import PRESETS
-from ..pruning.plan import PruningPlan
+from ..pruning.planning.methods import METHODS
+from ..pruning.planning.plan import PruningPlan
+from ..pruning.planning.strategies import PRESETS
 
 _HEADER = """---
 library_name: transformers

@@ -8,10 +8,15 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.allocation import ALLOCATIONS, looks_at_texts
-from ..pruning.methods import METHODS, parse_pattern
-from ..pruning.plan import make_plan
-from ..specs import CalibrationOptions, ModelOptions, PruneSpec, SweepSpec
+from ..pruning.planning.allocation import ALLOCATIONS, looks_at_texts
+from ..pruning.planning.methods import METHODS, parse_pattern
+from ..pruning.planning.plan import make_plan
+from ..specs import (
+    CalibrationOptions,
+    ModelOptions,
+    PruneSpec,
+    SweepSpec,
+)
 from .presets import PRESETS
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from sap_core.demo import checkpoints
-from sap_core.demo.checkpoints import MODELS, checkpoint_path
 from sap_core.errors import ModelProblem, UnknownOption
+from sap_core.models.demo_checkpoints import MODELS, checkpoint_path
 
 FOLDERS = {name: checkpoint_path(name) for name in MODELS}
 
@@ -19,7 +18,7 @@ def test_an_unknown_name_lists_the_known():
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_HERE", tmp_path / "a" / "b")
+    monkeypatch.setattr("sap_core.models.demo_checkpoints._HERE", tmp_path / "a" / "b")
     with pytest.raises(ModelProblem, match="sap demo train"):
         checkpoint_path("stories-ar")
 
@@ -27,7 +26,7 @@ def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
 def test_the_package_goes_before_the_repository(tmp_path, monkeypatch):
     for place in ("sap_core/demo/checkpoints/stories-ar", "assets/demo/stories-ar"):
         (tmp_path / place).mkdir(parents=True)
-    monkeypatch.setattr(checkpoints, "_HERE", tmp_path / "sap_core" / "demo")
+    monkeypatch.setattr("sap_core.models.demo_checkpoints._HERE", tmp_path / "sap_core" / "demo")
     (tmp_path / "assets/demo/stories-ar/config.json").touch()
     assert checkpoint_path("stories-ar") == tmp_path / "assets/demo/stories-ar"
     (tmp_path / "sap_core/demo/checkpoints/stories-ar/config.json").touch()
@@ -62,7 +61,7 @@ def test_reports_were_made_from_these_models():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_likelihood_of_the_report_holds(name):
     """Eight texts of the report's own kind: within five standard errors of so few, the reported figure."""
-    from sap_core.evaluation import evaluate
+    from sap_core.evaluation.api import evaluate
 
     report = json.loads((FOLDERS[name] / "report.json").read_text())["likelihood"]
     found = evaluate(str(FOLDERS[name]), samples=8, draws=4, tasks=False)["likelihood"]
@@ -72,7 +71,8 @@ def test_the_likelihood_of_the_report_holds(name):
 
 def test_reading_and_writing_stories_needs_no_torch():
     code = (
-        "import sys, sap_core.demo as d; d.generate_stories(2); d.story_faults('tom'); d.examples('story', 1); "
+        "import sys; from sap_core.stories import corpus, faults, tasks; corpus.generate_stories(2); "
+        "faults.story_faults('tom'); tasks.examples('story', 1); "
         "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

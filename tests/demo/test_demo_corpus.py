@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from sap_core.demo import grammar
-from sap_core.demo.corpus import (
+from sap_core.errors import InvalidInput
+from sap_core.stories import grammar
+from sap_core.stories.corpus import (
     ROLE_WORDS,
     entropy_rate,
     generate,
@@ -16,9 +17,8 @@ from sap_core.demo.corpus import (
     vocabulary,
     words,
 )
-from sap_core.demo.faults import read_story
-from sap_core.demo.templates import WORD_CLASS, beat_patterns, pattern
-from sap_core.errors import InvalidInput
+from sap_core.stories.faults import read_story
+from sap_core.stories.templates import WORD_CLASS, beat_patterns, pattern
 
 STORIES = generate_stories(1500, seed=7)
 

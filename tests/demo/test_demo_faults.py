@@ -5,9 +5,20 @@ import random
 
 import pytest
 
-from sap_core.demo import grammar
-from sap_core.demo.corpus import ROLE_WORDS, gender_slots, generate, generate_stories, words
-from sap_core.demo.faults import KINDS, answer_to, story_faults, summary_faults
+from sap_core.stories import grammar
+from sap_core.stories.corpus import (
+    ROLE_WORDS,
+    gender_slots,
+    generate,
+    generate_stories,
+    words,
+)
+from sap_core.stories.faults import (
+    KINDS,
+    answer_to,
+    story_faults,
+    summary_faults,
+)
 
 STORIES = [generate(seed, "story") for seed in range(60)]
 KIND_OF = {

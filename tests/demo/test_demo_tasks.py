@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from sap_core.demo.corpus import words
-from sap_core.demo.tasks import TASKS, examples
 from sap_core.errors import UnknownOption
+from sap_core.stories.corpus import words
+from sap_core.stories.tasks import TASKS, examples
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sap_core.demo.corpus import generate_stories, vocabulary, words
-from sap_core.demo.tokenizer import SPECIALS, build_tokenizer
+from sap_core.stories.corpus import generate_stories, vocabulary, words
+from sap_core.stories.tokenizer import SPECIALS, build_tokenizer
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["diffusion", "ar"])

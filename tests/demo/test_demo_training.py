@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from demo_training import batches, objectives, train
+from demo_training.batches import Batch, batch, token_ids
+from demo_training.optimizer import orthogonalize, schedule
+from demo_training.parallel import Workers, accumulate_gradients
 from torch.nn import functional as F
 
-from sap_core.demo import batches, objectives, train
-from sap_core.demo.batches import Batch, batch, token_ids
-from sap_core.demo.optimizer import orthogonalize, schedule
-from sap_core.demo.parallel import Workers, accumulate_gradients
-from sap_core.demo.tokenizer import build_tokenizer
 from sap_core.errors import Cancelled, InvalidInput
+from sap_core.stories.tokenizer import build_tokenizer
 
 TINY = {
     name: train.Recipe(steps=4, batch_size=4, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5)
@@ -297,6 +297,6 @@ def test_a_foreign_folder_is_refused(tmp_path):
 
 
 def test_training_texts_are_not_held_out_texts():
-    from sap_core.demo.tasks import FIRST_SEED
+    from sap_core.stories.tasks import FIRST_SEED
 
     assert FIRST_SEED + 100_000 < batches.FIRST_TRAINING_SEED
