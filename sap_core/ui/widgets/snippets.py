@@ -87,7 +87,11 @@ def exporting(export: ExportSpec) -> tuple[str, str]:
     words = ["sap", "export", shlex.quote(export.run), f"--out {shlex.quote(export.out)}"]
     words += ["--overwrite"] * export.overwrite + ["--no-verify"] * (not export.verify)
     extra = (", overwrite=True" if export.overwrite else "") + ("" if export.verify else ", verify=False")
-    python = ["from sap_core.export import export_run", "", f"export_run({export.run!r}, {export.out!r}{extra})"]
+    python = [
+        "from sap_core.export.from_run import export_run",
+        "",
+        f"export_run({export.run!r}, {export.out!r}{extra})",
+    ]
     return _wrapped(words), "\n".join(python)
 
 
