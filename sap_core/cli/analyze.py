@@ -26,9 +26,9 @@ def sinks(
     as_json: opt.Json = False,
 ) -> None:
     """Where the sinks of a run are, which tokens they are, and how they move."""
+    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
-    from ..specs import check_rule
 
     check_rule(rule)
     summary = sink_summary(open_run(run), rule, threshold=threshold, sample=sample)
@@ -60,9 +60,9 @@ def heads(
     as_json: opt.Json = False,
 ) -> None:
     """The heads of a run, the most unstable first."""
+    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
-    from ..specs import check_rule
 
     check_rule(rule)
     ranking = rank_heads(open_run(run), rule=rule, threshold=threshold)
@@ -82,10 +82,10 @@ def compare(
     as_json: opt.Json = False,
 ) -> None:
     """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs
-    from ..specs import check_rule
 
     check_rule(rule)
     found = compare_runs(*(open_run(run) for run in runs), points=points, rule=rule, threshold=threshold)

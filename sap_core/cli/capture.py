@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..choices.samplers import SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
-from ..samplers.rules import SAMPLERS
 from . import options as opt
 from .console import emit, work
 

@@ -36,9 +36,9 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
+    from ..choices.sink_rules import check_rule
     from ..plots.figure_files import origin, save_figure
     from ..runs.reading import open_run
-    from ..specs import check_rule
 
     check_rule(rule)
     if kind not in KINDS:
@@ -65,10 +65,10 @@ def report(
     as_json: opt.Json = False,
 ) -> None:
     """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
+    from ..choices.sink_rules import check_rule
     from ..plots.figure_files import write_aside
     from ..plots.run_report import report as make
     from ..runs.reading import open_run
-    from ..specs import check_rule
 
     check_rule(rule)
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):

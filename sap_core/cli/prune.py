@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..choices.methods import METHODS
+from ..choices.strategies import PRESETS
 from ..errors import InvalidInput
-from ..pruning.planning.methods import METHODS
-from ..pruning.planning.strategies import PRESETS
 from . import options as opt
 from .console import emit, work
 from .prune_text import (

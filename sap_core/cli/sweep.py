@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput
-from ..pruning.planning.methods import METHODS
 from ..sweeps.presets import PRESETS
 from . import options as opt
 from .console import (

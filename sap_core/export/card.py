@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pruning.planning.methods import METHODS
+from ..choices.methods import METHODS
+from ..choices.strategies import PRESETS
 from ..pruning.planning.plan import PruningPlan
-from ..pruning.planning.strategies import PRESETS
 
 _HEADER = """---
 library_name: transformers

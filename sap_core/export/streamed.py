@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput, OperationFailed
 from ..models.headers import SINGLE
 from ..models.memory import available_memory
@@ -21,7 +22,6 @@ from ..pruning.api import (
 )
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
-from ..pruning.planning.methods import METHODS
 from ..pruning.scoring.calibration import check_source
 from ..pruning.streamed.allocator import release_freed_memory
 from ..pruning.streamed.engine import (

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..choices.allocations import ALLOCATIONS, looks_at_texts
+from ..choices.methods import METHODS, Method
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
-from .planning.allocation import ALLOCATIONS, looks_at_texts
 from .planning.defaults import with_method
-from .planning.methods import METHODS, Method
 from .planning.plan import PlannedMatrix, PruningPlan, make_plan
 from .planning.redundant_heads import Group
 from .planning.units import has_even_heads

@@ -90,7 +90,7 @@ class SinkAwarePruner:
             quality_drop_threshold: largest rise of the nats per token on held-out stories, as a share of the dense
                 model's.
             preset: quality, balanced, speed or memory, in the place of target and threshold: the point of the measured
-                curve that `sap_core.pruning.planning.strategies.PRESETS` describes.
+                curve that `sap_core.choices.strategies.PRESETS` describes.
 
         Raises:
             InvalidInput: a target of 1 or less, a negative threshold, a model that no units can be taken out of.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput
 from ..models.info import inspect_model
 from ..progress import ProgressCallback, silent
-from ..pruning.planning.methods import METHODS
 from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER
 from ..specs import SweepSpec

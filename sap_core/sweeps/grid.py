@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from ..choices.allocations import ALLOCATIONS, looks_at_texts
+from ..choices.methods import METHODS, parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.planning.allocation import ALLOCATIONS, looks_at_texts
-from ..pruning.planning.methods import METHODS, parse_pattern
 from ..pruning.planning.plan import make_plan
 from ..specs import (
     CalibrationOptions,

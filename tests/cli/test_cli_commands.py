@@ -16,15 +16,15 @@ import pytest
 import typer
 
 from sap_core import cli
+from sap_core.choices.allocations import ALLOCATIONS
+from sap_core.choices.sink_rules import SINK_RULES
 from sap_core.cli import console
 from sap_core.cli.prune import ALLOCATIONS as listed
 from sap_core.cli.studio import HOST, demo_home, studio_command
 from sap_core.errors import Cancelled, OperationFailed
 from sap_core.progress import Progress
-from sap_core.pruning.planning.allocation import ALLOCATIONS
 from sap_core.runs.listing import list_runs
 from sap_core.runs.reading import open_run
-from sap_core.sinks.rules import SINK_RULES
 from sap_core.specs import (
     CaptureSpec,
     EvaluateSpec,

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sap_core.choices.allocations import ALLOCATIONS
 from sap_core.errors import InvalidInput
 from sap_core.models.info import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
-from sap_core.pruning.planning.allocation import ALLOCATIONS, exact_zeros, layer_sparsities
+from sap_core.pruning.planning.allocation import exact_zeros, layer_sparsities
 from sap_core.pruning.planning.plan import make_plan
 from sap_core.pruning.scoring.layer_importance import head_stability, loss_increases, outlier_shares
 from sap_core.pruning.scoring.masks import lowest_of_rows

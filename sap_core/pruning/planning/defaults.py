@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...choices.methods import parse_pattern
+from ...choices.strategies import mode_of
 from ...models.family import MASKED_DIFFUSION
-from .methods import parse_pattern
-from .strategies import mode_of
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo

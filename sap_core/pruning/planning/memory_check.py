@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import METHODS, parse_pattern
 from ...errors import InvalidInput
 from ...models.memory import available_memory, estimate_memory
-from .allocation import ALLOCATIONS
-from .methods import METHODS, parse_pattern
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo

@@ -6,17 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
+from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
-from .allocation import ALLOCATIONS, exact_zeros, layer_sparsities
-from .methods import (
-    AUTO,
-    BLOCK,
-    METHODS,
-    Pattern,
-    parse_pattern,
-)
+from .allocation import exact_zeros, layer_sparsities
 from .redundant_heads import KEEP_ONE, Group, first_allowed
-from .strategies import PRESETS
 from .units import (
     Shape,
     how_it_loads,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...choices.methods import UNITS
 from ...errors import InvalidInput
 from ...models.family import RESIZABLE
-from .methods import UNITS
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ...choices.methods import BLOCK, Pattern
 from ...errors import OperationFailed
-from ..planning.methods import BLOCK, Pattern
 from .masks import lowest_of_groups, lowest_of_matrix
 
 DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...choices.methods import AUTO, METHODS, parse_pattern
 from ...memoize import remember
 from ...progress import Progress, ProgressCallback, silent
-from ..planning.methods import AUTO, METHODS, parse_pattern
 from ..planning.redundant_heads import Group
 from ..planning.units import layer_units
 from ..scoring.gradients import taylor_scores

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ...choices.methods import parse_pattern
 from ...evaluation.api import text_rows
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import check_text_file
@@ -19,7 +20,6 @@ from ..api import (
     report_of,
     spec_of,
 )
-from ..planning.methods import parse_pattern
 from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
 from .direct import prune_block, remove
 

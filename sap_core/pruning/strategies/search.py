@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...choices.strategies import PRESETS
 from ...progress import ProgressCallback, silent
 from ..api import Pruned, loaded, report_of
 from ..planning.plan import PlannedMatrix, PruningPlan
-from ..planning.strategies import PRESETS
 from ..scoring.calibration import Calibration
 from .shape_search import Candidate, ShapeSearch
 

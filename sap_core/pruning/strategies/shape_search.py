@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...choices.methods import METHODS
+from ...choices.strategies import PRESETS, Preset
 from ...errors import InvalidInput, OperationFailed
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
@@ -12,9 +14,7 @@ from ...evaluation.texts import story_rows
 from ...memoize import remember
 from ...progress import Progress, ProgressCallback, silent
 from ..api import Pruned, prune
-from ..planning.methods import METHODS
 from ..planning.redundant_heads import IGNORE
-from ..planning.strategies import PRESETS, Preset
 from ..planning.units import Shape, supported_units
 from ..scoring.calibration import Calibration
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import METHODS
 from ...progress import ProgressCallback
 from ..api import chooses_heads, head_facts, matrix_row
-from ..planning.allocation import ALLOCATIONS
-from ..planning.methods import METHODS
 from ..planning.plan import PruningPlan, make_plan
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.layer_importance import head_stability, outlier_share

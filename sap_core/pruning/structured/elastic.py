@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...choices.methods import METHODS
 from ...errors import InvalidInput
 from ...progress import ProgressCallback, silent
 from ...runs.files import read_json
 from ..api import calibration_of, check_method, head_facts
-from ..planning.methods import METHODS
 from ..planning.units import (
     ELASTIC,
     layer_units,

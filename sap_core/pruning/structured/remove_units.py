@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..planning.methods import METHODS
+from ...choices.methods import METHODS
 from ..planning.units import Shape, layer_units
 from ..scoring.scores import score
 from .resized import ResizedModel, resize

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
+from ...choices.samplers import SAMPLERS
 from ...errors import InvalidInput, SapError
 from ...jobs.layout import JobStatus
 from ...models.duration import estimate_seconds, step_flops
@@ -14,7 +15,6 @@ from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
 from ...samplers.prompts import PRESETS, read_prompts
-from ...samplers.rules import SAMPLERS
 from ...specs import CaptureSpec
 from ..widgets import results
 from ..widgets.figure import draw

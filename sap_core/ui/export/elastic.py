@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from ...choices.methods import METHODS
 from ...errors import SapError
-from ...pruning.planning.methods import METHODS
 from ...runs.paths import runs_root
 from ...specs import ElasticSpec
 from ..widgets import jobs, results, snippets

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
-from ...pruning.planning.allocation import ALLOCATIONS
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from ...pruning.planning.methods import METHODS
+from ...choices.methods import METHODS
 from ..widgets import results
 from ..widgets.formatting import moment, size
 from ..widgets.layout import go

@@ -6,19 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from ...choices.allocations import looks_at_texts
+from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
+from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
 from ...models.info import ModelInfo
-from ...pruning.planning.allocation import looks_at_texts
 from ...pruning.planning.defaults import best_recipe
-from ...pruning.planning.methods import (
-    AUTO,
-    COMPARISONS,
-    METHODS,
-    WEIGHTS,
-    Method,
-    parse_pattern,
-)
-from ...pruning.planning.strategies import PRESETS
 from ...pruning.planning.units import supported_units
 from ...specs import PruneSpec
 from ..widgets.address import address_choice, choose

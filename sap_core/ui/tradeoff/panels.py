@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ...choices.methods import METHODS
 from ...models.info import ModelInfo
 from ...plots.tradeoff import Axis, tradeoff
-from ...pruning.planning.methods import METHODS
 from ...sweeps.results_table import TASK
 from ...sweeps.tradeoff import best_plans
 from ..prune.plan_form import PATTERNS, load_plan

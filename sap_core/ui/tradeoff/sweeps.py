@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import METHODS, ORDERS
 from ...errors import InvalidInput, SapError
 from ...models.info import ModelInfo
-from ...pruning.planning.allocation import ALLOCATIONS
-from ...pruning.planning.methods import METHODS, ORDERS
 from ...runs.listing import RunSummary
 from ...specs import AUTO, SweepSpec, parse_spec
 from ...sweeps.grid import make_grid

@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from ...choices.sink_rules import SINK_RULES
 from ...errors import SapError
 from ...runs.listing import RunSummary, describe_run, list_runs
 from ...runs.paths import resolve_run
 from ...runs.reading import Run
-from ...sinks.rules import SINK_RULES
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .formatting import plain_error, run_label

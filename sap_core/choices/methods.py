@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ...errors import InvalidInput, UnknownOption
+from ..errors import InvalidInput, UnknownOption
 
 BLOCK = 128  # SparseGPT: input columns that compete, and are treated between two updates of the rest
 COMPARISONS = ("row", "matrix")
