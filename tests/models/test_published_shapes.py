@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_diffusion_transformer import SIZES, published_shapes
 
-from sap_core.models.families import recognise
+from sap_core.models.family_registry import recognise
 from sap_core.models.headers import StoredTensor
 from sap_core.models.info import describe
 from sap_core.models.reading import check_shapes, empty_module, native_config_object

@@ -1,6 +1,6 @@
 """The diffusion transformer of MDLM (arXiv 2406.07524) and BD3-LM (arXiv 2503.09573), under the published tensor names.
 
-A block is x + g1 * attention(norm(x) * (1 + a1) + b1), then the same with a feed-forward, where a, b and g are linear in
+A block is x + g1 * attention(norm(x) * (1 + a1) + b1), then the same with a feed-forward; a, b and g are linear in
 c = silu(MLP(sinusoids of the noise level)) (adaptive layer norm, arXiv 2212.09748). The published models do not look at
 the noise level: it is 0 for every input, so c is one constant. Rotary positions; no bias in attention; the norms have a
 weight and no bias and are computed in float32.

@@ -288,11 +288,8 @@ class RMSNorm(nn.Module):
 
 def feed_forward(config: LLaDA2MoeConfig, size: int) -> Expert:
     """A gated feed-forward of ``size`` channels, as an expert is."""
-    empty = torch.empty
-    act = ACT2FN[config.hidden_act]
-    return Expert(
-        empty(size, config.hidden_size), empty(size, config.hidden_size), empty(config.hidden_size, size), act
-    )
+    gate, up, down = (torch.empty(shape) for shape in 2 * [(size, config.hidden_size)] + [(config.hidden_size, size)])
+    return Expert(gate, up, down, ACT2FN[config.hidden_act])
 
 
 def rotary(config: LLaDA2MoeConfig, position_ids: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
