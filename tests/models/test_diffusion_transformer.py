@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_word_tokenizer
 from torch import Tensor
 
-from sap_core.attention import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import ModelProblem
 from sap_core.models import load_model
 from sap_core.pruning import prune

@@ -10,7 +10,7 @@ import torch
 from golden_families import CASES, MASK, checkpoint, expected
 from safetensors.torch import load_file
 
-from sap_core.attention import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.models import load_model
 from sap_core.pruning import prune
 
