@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from sap_core.plots.take import save_figure
+from sap_core.plots.figure_files import save_figure
 
 go = pytest.importorskip("plotly.graph_objects")
 pytest.importorskip("kaleido", reason="Kaleido is not installed: pip install 'sap-studio[figures]'")
