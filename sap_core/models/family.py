@@ -31,7 +31,8 @@ class Family:
         objective: "masked_diffusion" or "autoregressive".
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
-        architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        architecture: Name of the native transformers class, or "module:Class" of one in this package; "" takes the one
+            AutoModelForCausalLM has for the config.
         natives: Where ``architecture`` is "", the model types that ``native_config`` can give; empty: any.
         tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
