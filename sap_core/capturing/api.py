@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput
 from ..models.family import AUTOREGRESSIVE
-from ..models.info import inspect_model
+from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
 from ..progress import Progress, ProgressCallback, silent
@@ -16,7 +16,7 @@ from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
 from ..samplers.check import check_sampling
 from ..specs import CaptureSpec
-from ..storage import is_remote
+from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
 
@@ -74,8 +74,7 @@ def capture_spec(
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"
-        if not is_remote(folder):  # an object store has no folders
-            folder.mkdir()
+        storage_of(folder).make_folder(folder)
         work = method(model, spec, canvas, sampling.steps, folder, progress)
         try:
             work.run()
