@@ -13,7 +13,7 @@ class SamplerRule:
 
     Attributes:
         objective: That of the models it samples from.
-        run: "module:function", (model, canvas, spec, sampling, generator) -> steps.
+        run: "module:function", (model, canvas, options, sampling, generator) -> steps.
         default_steps: Steps when none are given; None: as many as there are tokens to fill.
         threshold: Default of the confidence at which a token is kept; None for rules without one.
         guidance: Whether classifier-free guidance applies.
