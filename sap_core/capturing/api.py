@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput
 from ..models.family import AUTOREGRESSIVE
-from ..models.info import inspect_model
+from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
 from ..progress import Progress, ProgressCallback, silent

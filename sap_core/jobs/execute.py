@@ -65,7 +65,7 @@ def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: Progres
 def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
-    from ..models.info import inspect_model
+    from ..models.inspection import inspect_model
     from ..pruning.api import plan_pruning, prune
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample

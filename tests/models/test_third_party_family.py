@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from sap_core.errors import InvalidInput
 from sap_core.models.family import Family
 from sap_core.models.family_registry import FAMILIES, families_table, register_family
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample

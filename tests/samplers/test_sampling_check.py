@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.samplers.check import check_sampling, share_steps
 from sap_core.specs import SamplingOptions
 

@@ -15,7 +15,8 @@ import streamlit as st
 from ...choices.sink_rules import DEFAULT_RULE, SinkRule
 from ...errors import SapError
 from ...models.duration import machine_pace, step_flops
-from ...models.info import ModelInfo, inspect_model
+from ...models.info import ModelInfo
+from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
 from ...runs.files import file_stamp
 from ...runs.listing import RunSummary, list_runs
