@@ -16,7 +16,7 @@ from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
 from ..samplers.check import check_sampler, check_sampling
 from ..specs import CaptureSpec
-from ..storage import is_remote
+from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
 from .trajectory_output import Recording
@@ -75,11 +75,9 @@ def capture_spec(
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"
-        if not is_remote(folder):  # an object store has no folders
-            folder.mkdir()
-        work = method(
-            model, spec, canvas, sampling.steps, folder, progress, Recording(spec.query_stride, spec.precision)
-        )
+        storage_of(folder).make_folder(folder)
+        recording = Recording(spec.query_stride, spec.precision)
+        work = method(model, spec, canvas, sampling.steps, folder, progress, recording)
         try:
             work.run()
         except Cancelled:

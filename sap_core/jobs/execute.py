@@ -25,7 +25,7 @@ from ..specs import (
     SweepSpec,
     parse_spec,
 )
-from ..storage import is_remote
+from ..storage import storage_of
 from .cache import ModelCache
 
 
@@ -42,7 +42,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
     if type(spec) not in KINDS:
         raise UnknownOption("kind of job", spec.kind, [kind.model_fields["kind"].default for kind in KINDS])
     try:
-        if is_remote(out) and not isinstance(spec, CaptureSpec | SweepSpec):  # the one streams, the other refuses
+        # A capture streams to an address; a sweep refuses one.
+        if storage_of(out).remote and not isinstance(spec, CaptureSpec | SweepSpec):
             with made_here(out) as folder:
                 KINDS[type(spec)](spec, folder, models, progress)
             return out
