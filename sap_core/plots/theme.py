@@ -67,4 +67,4 @@ def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
 def palette(levels: int = 256, scale: str = SEQUENTIAL) -> tuple[tuple[int, int, int], ...]:
     """The scale as ``levels`` RGB triples, 0..255, dark end first."""
     colours = sample_colorscale(scale, [index / (levels - 1) for index in range(levels)], colortype="tuple")
-    return tuple(tuple(round(255 * channel) for channel in colour) for colour in colours)
+    return tuple(tuple(round(255 * float(channel)) for channel in colour) for colour in colours)
