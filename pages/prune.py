@@ -31,7 +31,7 @@ def plan(doors_below: Any) -> str:
         with below:
             loading = loading_options()
         with above:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            model, info = pick_model(loading=loading)
             rest_is_of(model)
             if info is None:
                 st.stop()

@@ -86,7 +86,7 @@ def capture_spec(
 
 def check_capture(spec: CaptureSpec) -> None:
     """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
     check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
     _check_stride(info, spec)

@@ -33,7 +33,7 @@ class ModelCache:
         from ..models.loading import load_model
 
         loading = {"keep": None} | options.loading  # named by all alike, for all share what is warm
-        info = inspect_model(options.model, mask_token_id=options.mask_token_id)
+        info = inspect_model(options.model, **options.inspecting)
         key = ("dense", options.model, *loading.items(), _stamp(info.path))
         found = self._take(key)
         if found is None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import OperationFailed
+from .conventions import GIVEN
 from .headers import (
     INDEX,
     SINGLE,
@@ -91,13 +92,16 @@ def _check_covered(
 
 
 def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
-    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one."""
+    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one,
+    and the conventions that the user gave, so that the copy is loaded as the original was."""
     source = Path(info.path)
     for pattern in COPIED:
         for path in source.glob(pattern):
             if path.name != INDEX:
                 shutil.copyfile(path, folder / path.name)
-    if dtype != info.dtype:
+    given = any(convention.known == GIVEN for convention in info.conventions.values())
+    if dtype != info.dtype or given:
         config = dict(info.config)
-        config["dtype" if "dtype" in config else "torch_dtype"] = dtype
+        if dtype != info.dtype:
+            config["dtype" if "dtype" in config else "torch_dtype"] = dtype
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -71,5 +71,5 @@ def plan_pruning(
         dense = loaded(model, spec)
         return measured_plan(dense, spec, calibration_of(dense, spec) if needs_texts(spec) else None, progress)
     if isinstance(model, str):
-        return make_plan(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
+        return make_plan(inspect_model(model, **spec.inspecting), spec)
     return make_plan(model.info, spec)

@@ -9,18 +9,21 @@ from .attention_map import AttentionMapSpec
 from .base import AUTO, Spec
 from .calibration import CalibrationOptions
 from .capture import CaptureSpec
+from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
-from .model import ModelOptions
+from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneSpec
 from .sweep import SweepSpec
 
 __all__ = [
     "AUTO",
+    "CONVENTIONS",
     "AttentionMapSpec",
     "CalibrationOptions",
     "CaptureSpec",
+    "ConventionsSpec",
     "ElasticSpec",
     "EvaluateSpec",
     "ExportSpec",

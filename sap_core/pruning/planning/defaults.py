@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...choices.methods import parse_pattern
 from ...choices.strategies import mode_of
 from ...models.family import MASKED_DIFFUSION
+from ...specs import CONVENTIONS
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo
@@ -42,7 +43,7 @@ def with_method(fields: dict[str, Any], info: ModelInfo | None = None) -> dict[s
     if info is None:
         from ...models.inspection import inspect_model
 
-        info = inspect_model(fields["model"], mask_token_id=fields.get("mask_token_id"))
+        info = inspect_model(fields["model"], **{name: fields.get(name) for name in CONVENTIONS})
     given = {name: value for name, value in fields.items() if value is not None}
     mode = mode_of(**{name: given.get(name) for name in ("budget", "preset", "target_speedup")})
     return best_recipe(info, given.get("pattern", "unstructured"), mode) | given

@@ -68,7 +68,7 @@ def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
     """The model itself, or the one a name stands for, loaded as the spec says."""
     if not isinstance(model, str):
         return model
-    check_room(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
+    check_room(inspect_model(model, **spec.inspecting), spec)
     return load_model(model, **spec.loading)
 
 
