@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ...memoize import remember
+from ...memoize import memoize
 from ...progress import ProgressCallback, silent
 from .gradients import taylor_scores
 from .inputs import Inputs, calibration_rows, weighted_rows
@@ -41,7 +41,7 @@ def dense_statistics(
     if score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:
         return measure()
     key = ("statistics", score, *inputs.key, calibration.describe()["sha256"])
-    return remember(model.module, key, measure)
+    return memoize(model.module, key, measure)
 
 
 def statistic_of(score: str, inputs: Inputs) -> Statistic:

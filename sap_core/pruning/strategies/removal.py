@@ -20,7 +20,7 @@ from ..scoring.masks import lowest
 from ..scoring.scores import score
 from ..scoring.sparsegpt import solve
 from ..scoring.statistics import block_by_block
-from ..structured.compensation import refit
+from ..structured.compensation import least_squares_update
 from ..structured.unit_choice import units_that_go
 from ..structured.unit_scores import unit_scores
 
@@ -98,7 +98,7 @@ def _remove_units(
     if recipe.compensate == "weights":
         # On the inputs that generation meets, whatever the scores looked at.
         rows, _ = calibration_rows(dense, Inputs("noised", "none", inputs.levels, inputs.seed), calibration)
-        refit(pruned, plan.pattern, gone, rows, progress)
+        least_squares_update(pruned, plan.pattern, gone, rows, progress)
     small = remove_units(pruned, plan.pattern, gone, plan.left(), means)
     before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
     removed = {
