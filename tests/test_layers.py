@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "untrusted": "errors",
     "progress": "",
     "memoize": "",
     "storage": "errors",
@@ -26,7 +27,7 @@ ROOMS: dict[str, str] = {
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors trajectory sinks",
-    "models": "errors",
+    "models": "errors untrusted",
     "attention": "errors",
     "samplers": "errors choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",

@@ -60,15 +60,24 @@ def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
     """Compares every stored tensor with the native class, built without memory, before any weight is read.
 
     Raises:
-        ModelProblem: a tensor of another shape than the config says.
+        ModelProblem: a tensor of another shape than the config says, or whole numbers where it calls for fractions.
     """
-    expected = {name: tuple(value.shape) for name, value in empty_module(info, config).state_dict().items()}
+    expected = empty_module(info, config).state_dict()
+    if info.config.get("quantization_config"):
+        return
     for tensor in source.tensors:
-        shape = expected.get(info.keys[tensor.key], tensor.shape)
-        if shape != tensor.shape and not info.config.get("quantization_config"):
+        wanted = expected.get(info.keys[tensor.key])
+        if wanted is None:
+            continue
+        if tuple(wanted.shape) != tensor.shape:
             raise ModelProblem(
-                f"{info.ref}: {tensor.key} has shape {list(tensor.shape)} where config.json calls for {list(shape)}; "
-                "config.json and weights are not of one model."
+                f"{info.ref}: {tensor.key} has shape {list(tensor.shape)} where config.json calls for "
+                f"{list(wanted.shape)}; config.json and weights are not of one model."
+            )
+        if wanted.is_floating_point() and "float" not in tensor.dtype:
+            raise ModelProblem(
+                f"{info.ref}: {tensor.key} is stored as {tensor.dtype} where config.json calls for floating-point "
+                "numbers; quantized weights need their quantization_config."
             )
 
 
