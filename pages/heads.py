@@ -37,7 +37,7 @@ rule = pick_rule(st.sidebar)
 def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
     value = panels.pick_value(st.columns([1, 2])[0])
     weights = panels.pick_weights()
-    ranking = results.ranking_of(run.path, rule, None, weights)
+    ranking = results.ranking_of(run.path, rule, weights)
     layer, head = panels.chosen_head(ranking)
     rest_is_of((layer, head))
     grid, table = st.columns([3, 2], gap="large")
@@ -58,8 +58,8 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
             *snippets.reading(
                 "heads",
                 str(run.path),
-                f"sap.rank_heads(run, rule={rule!r}{panels.weights_text(weights)})",
-                options={"rule": rule, "top": 10},
+                f"sap.rank_heads(run, rule={rule.name!r}{panels.weights_text(weights)})",
+                options={"rule": rule.name, "top": 10},
             )
         )
     return layer, head, ranking
@@ -70,7 +70,7 @@ rest_not_drawn()
 with above:
     layer, head, ranking = ranked(below)
 with detail:
-    view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
+    view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule)
     left, right = st.columns([3, 2], gap="large")
     with left:
         draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)

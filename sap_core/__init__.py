@@ -21,6 +21,7 @@ _HOME = {
     "open_run": "runs.reading",
     "list_runs": "runs.listing",
     "delete_run": "runs.listing",
+    "SinkRule": "choices.sink_rules",
     "find_sinks": "sinks.rules",
     "sink_summary": "sinks.summary",
     "rank_heads": "sinks.instability",

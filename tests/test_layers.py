@@ -26,7 +26,7 @@ ROOMS: dict[str, str] = {
     "specs": "errors choices",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors trajectory sinks",
+    "plots": "_version errors choices trajectory sinks",
     "models": "errors untrusted",
     "attention": "errors",
     "samplers": "errors choices specs models",
