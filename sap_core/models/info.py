@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .chat import special_words, template_of
+from .config_check import check_config, check_sizes
 from .family import (
     AUTOREGRESSIVE,
     MASKED_DIFFUSION,
@@ -17,7 +19,7 @@ from .family import (
 )
 from .family_registry import FAMILIES, recognise
 from .headers import StoredTensor
-from .layout import Matrix, find_matrices, module_key
+from .layout import BLOCK, Matrix, find_matrices, module_key
 from .source import Source, find_source
 
 # One quantity, the names configs give it; the first that is there counts.
@@ -136,6 +138,12 @@ def inspect_model(ref: str, *, mask_token_id: int | None = None) -> ModelInfo:
 
 def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     """`inspect_model` for a source that was found already."""
+    with foreign(f"{source.ref}: config.json or the tokenizer does not fit its weights", problem=ModelProblem):
+        return _describe(source, mask_token_id)
+
+
+def _describe(source: Source, mask_token_id: int | None) -> ModelInfo:
+    check_config(source.config, source.ref, source.tensors)
     family = recognise(source.config)
     if family is None:
         kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
@@ -145,6 +153,8 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     model_type = str(native.get("model_type", ""))
     keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
     shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
+    blocks = {match["index"] for name in shapes if (match := BLOCK.match(name))}
+    check_sizes(sizes, source.ref, {keys[t.key]: t.shape for t in source.tensors}, len(blocks))
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,

@@ -20,7 +20,7 @@ from .placement import (
     pick_device,
     placement,
 )
-from .source import download, find_source
+from .source import download, find_source, read_folder
 from .tokens import load_tokenizer
 
 
@@ -55,7 +55,8 @@ def load_model(
     placing = placement(dtype, info, target)
     check_consent(info, trust_remote_code)
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref, code=info.row.remote_code)))
+        source = read_folder(ref, download(ref, code=info.row.remote_code))
+        info = describe(source, mask_token_id=mask_token_id)
     row = info.row
     module = named(row.reader)(source, info, placing)
     if dtype in QUANTIZED:

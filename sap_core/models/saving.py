@@ -17,7 +17,7 @@ from .headers import (
 )
 from .info import ModelInfo
 from .loaded import LoadedModel
-from .source import SMALL_FILES
+from .small_files import SMALL_FILES
 
 # Copied as they are; weights and their index are written anew.
 COPIED = (*SMALL_FILES, "*.py", "LICENSE*")

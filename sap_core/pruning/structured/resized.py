@@ -21,7 +21,7 @@ from ...models.per_layer import (
     config_entries,
     kind_of,
 )
-from ...models.source import SMALL_FILES
+from ...models.small_files import SMALL_FILES
 from ..planning.units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
