@@ -13,7 +13,7 @@ from ._version import __version__
 
 _HOME = {
     "load_model": "models.loading",
-    "inspect_model": "models.info",
+    "inspect_model": "models.inspection",
     "capture": "capturing.api",
     "capture_each": "sweeps.captures",
     "attention_map": "capturing.attention_map",

@@ -1,4 +1,6 @@
-"""The process behind `sap_core.confined`: ``python -P confined_child.py SCRIPT MEMORY``. Imports nothing of the package.
+"""The process behind `sap_core.confined`: ``python -P confined_child.py SCRIPT MEMORY``.
+
+Standard library alone: nothing of the package is on its path.
 
 It sets its own limits, then answers requests from standard input on standard output until that closes.
 """

@@ -201,4 +201,3 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(level)
         if bars:
             noise.enable_progress_bar()
-

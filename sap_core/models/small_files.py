@@ -94,4 +94,4 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
 
 
 def _wrong(path: Path, field: str, value: Any) -> ModelProblem:
-    return ModelProblem(f"{path} has {shown(value)} in {field}; expected tokens with content and id. Download it again.")
+    return ModelProblem(f"{path} has {shown(value)} in {field}; expected tokens with content and id.")

@@ -1,4 +1,4 @@
-"""Turns texts into tokens; run by `sap_core.confined` in a process of its own, by path. Imports nothing of the package."""
+"""Turns texts into tokens; run by `sap_core.confined` in a process of its own, by path, without the package."""
 
 from typing import Any
 

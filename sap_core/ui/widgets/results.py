@@ -15,7 +15,8 @@ import streamlit as st
 from ...choices.sink_rules import DEFAULT_RULE, SinkRule
 from ...errors import SapError
 from ...models.duration import machine_pace, step_flops
-from ...models.info import ModelInfo, inspect_model
+from ...models.info import ModelInfo
+from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
 from ...runs.files import file_stamp
 from ...runs.listing import RunSummary, list_runs
@@ -23,7 +24,7 @@ from ...runs.reading import Run, open_run
 from ...sinks.compare import Comparison, compare_runs
 from ...sinks.instability import head_components, score_heads
 from ...sinks.summary import sink_summary
-from ...storage import as_place, is_remote
+from ...storage import storage_of, storage_path
 from ...sweeps.results_table import measured_plans
 from ...sweeps.results_table import stamp as plans_stamp
 
@@ -32,9 +33,9 @@ Stamp = tuple[int | str, ...]
 
 def stamp(path: str | Path) -> Stamp:
     """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
-    path = as_place(path)
+    path = storage_path(path)
     closed = file_stamp(path / "manifest.json")
-    if any(closed) and is_remote(path):  # a closed run does not change, and every look is a request
+    if any(closed) and storage_of(path).remote:  # a closed run does not change, and every look is a request
         return closed
     return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
