@@ -9,7 +9,7 @@ every depth; of the last, `check_config` takes the methods whose loaders bring n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import ModelProblem
@@ -17,19 +17,9 @@ from ..untrusted import shown
 from .family import Config
 from .headers import StoredTensor
 
-CODE = {
-    "auto_map",
-    "custom_generate",
-    "custom_pipelines",
-    "code_revision",
-    "trust_remote_code",
-    "use_kernels",
-    "allow_all_kernels",
-    "distributed_config",
-    "device_map",
-    "name_or_path",
-    "transformers_version",
-}
+KERNELS = {"use_kernels", "allow_all_kernels", "distributed_config", "device_map"}
+CODE = {"auto_map", "custom_generate", "custom_pipelines", "code_revision", "trust_remote_code"}
+PROVENANCE = {"name_or_path", "transformers_version"}
 QUANTIZED = ("bitsandbytes", "gptq", "awq", "compressed-tensors")
 # Field -> the types it may have; None is a value of all of them.
 TYPES: dict[str, tuple[type, ...]] = {
@@ -93,7 +83,7 @@ def check_sizes(sizes: dict[str, Any], where: str, shapes: dict[str, tuple[int, 
     """Compare the sizes of a native config with the stored tensors.
 
     Args:
-        sizes: As `sap_core.models.info.read_sizes` gives them.
+        sizes: As `sap_core.models.sizes.read_sizes` gives them.
         where: Names the model in an error.
         shapes: Native tensor name -> stored shape; empty where nothing is known of them.
         blocks: Stored blocks; 0 where none was recognised.
@@ -116,22 +106,31 @@ def check_sizes(sizes: dict[str, Any], where: str, shapes: dict[str, tuple[int, 
 
 def without_code(config: Config) -> Config:
     """Return a config without the names that make a loader fetch, import or run code, at every depth."""
+    return _without(config, lambda name, value: name.startswith("_") or name in CODE | PROVENANCE)
+
+
+def without_kernels(config: Config) -> Config:
+    """Return a config without the names that make a loader fetch kernels; what names the model's own code stays."""
+    return _without(config, lambda name, value: False)
+
+
+def kernel_names(config: Config) -> list[str]:
+    """Return the names, at any depth, that make a loader fetch kernels."""
+    return sorted({name for _, name, value in _fields(config) if _names_kernels(name, value)})
+
+
+def _without(config: Config, dropped: Callable[[str, Any], bool]) -> Config:
     return {
-        name: without_code(value) if isinstance(value, dict) else value
+        name: _without(value, dropped) if isinstance(value, dict) else value
         for name, value in config.items()
-        if not names_code(name, value)
+        if not dropped(name, value) and not _names_kernels(name, value)
     }
 
 
-def code_names(config: Config) -> list[str]:
-    """Return the names, at any depth, that `without_code` drops, and that can make a loader fetch or run code."""
-    harmless = {"transformers_version", "name_or_path", "_name_or_path", "_commit_hash"}
-    return sorted({name for _, name, value in _fields(config) if names_code(name, value) and name not in harmless})
-
-
-def names_code(name: str, value: Any) -> bool:
-    """Return whether a config's field is an instruction to a loader instead of a fact about the model."""
-    if name.startswith("_") or name in CODE or "implementation" in name or name.endswith("_plan"):
+def _names_kernels(name: str, value: Any) -> bool:
+    if "implementation" in name:
+        return value is not None and not isinstance(value, bool) and value not in ("eager", "sdpa")
+    if name in KERNELS or name.endswith("_plan"):
         return True
     return "kernel" in name and type(value) not in (int, float, list)  # the width of a convolution's kernel stays
 
