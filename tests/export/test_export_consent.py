@@ -38,7 +38,7 @@ def hostile_tokenizer(folder: Path, mark: Path) -> None:
 def test_a_tokenizer_with_code_is_verified_without_running_it(export: Path, tmp_path: Path) -> None:
     """Also where somebody's standard input holds a yes."""
     hostile_tokenizer(export, tmp_path / "ran")
-    code = "import sys; from sap_core.export.verify import verify_checkpoint; print(verify_checkpoint(sys.argv[1])['equal'])"
+    code = "from sap_core.export.verify import verify_checkpoint as v; import sys; print(v(sys.argv[1])['equal'])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code, str(export)], input="y\n" * 5, capture_output=True, text=True, env=environment
