@@ -120,7 +120,7 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
     native = {name: value for name, value in {**info.native_config, **sizes}.items() if name not in dropped}
     if info.config.get("model_type") == info.native_config.get("model_type"):
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
-    renamed = dict(info.row.own_names)
+    renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
     own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
     return {**info.config, **own}, native

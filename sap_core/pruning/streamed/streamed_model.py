@@ -187,7 +187,7 @@ def open_streamed(
     unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
     names = _stored_names(module, info, config)
-    _furnish(module, info, weights, names, kind, target)
+    _materialize(module, info, weights, names, kind, target)
     tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
     model = adapter_of(info.row)(module, tokenizer, info)
     return StreamedModel(model, weights, names, kind)
@@ -223,7 +223,7 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
     return {name: names[name] for name in module.state_dict()}
 
 
-def _furnish(
+def _materialize(
     module: nn.Module,
     info: ModelInfo,
     weights: StoredWeights,
