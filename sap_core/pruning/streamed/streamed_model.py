@@ -6,7 +6,6 @@ what the whole model computes. The embedding reads the rows it needs, the output
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from ...models.placement import (
     placement,
 )
 from ...models.reading import check_shapes, empty_module, native_config_object
-from ...models.source import download, find_source
+from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
 from .tensors import StoredWeights
 
@@ -179,7 +178,8 @@ def open_streamed(
         raise ModelProblem(f"dtype {dtype} can't be pruned; give auto, float32, bfloat16 or float16.")
     kind = placement(dtype, info, target)["dtype"]
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref)))
+        source = read_folder(ref, download(ref))
+        info = describe(source, mask_token_id=mask_token_id)
     weights = StoredWeights(Path(info.path))
     config = native_config_object(info)
     check_shapes(source, info, config)
