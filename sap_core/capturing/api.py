@@ -14,11 +14,12 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampling
-from ..specs import CaptureSpec
+from ..samplers.check import check_sampler, check_sampling
+from ..specs import CaptureSpec, asked_spec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
+from .trajectory_output import Recording
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -30,6 +31,7 @@ def capture(
     prompt: str | None = None,
     prompts: list[str] | tuple[str, ...] | None = None,
     *,
+    spec: CaptureSpec | None = None,
     out: str | os.PathLike | None = None,
     progress: ProgressCallback | None = None,
     **fields: Any,
@@ -38,6 +40,7 @@ def capture(
 
     Args:
         model: a loaded model, or what `load_model` takes.
+        spec: in the place of prompts and fields.
         out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
         fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
@@ -49,24 +52,12 @@ def capture(
     """
     if prompt is not None and prompts is not None:
         raise InvalidInput("Both prompt and prompts are given; give one of them.")
-    texts = tuple(prompts) if prompts is not None else (prompt or "",)
-    reference = model if isinstance(model, str) else model.info.ref
-    spec = CaptureSpec.build(model=str(reference), prompts=texts, **fields)
-    return capture_spec(spec, model=None if isinstance(model, str) else model, out=out, progress=progress)
-
-
-def capture_spec(
-    spec: CaptureSpec,
-    model: LoadedModel | None = None,
-    *,
-    out: str | os.PathLike | None = None,
-    progress: ProgressCallback | None = None,
-) -> Run:
-    """`capture` for a spec. ``model``: the spec's model, where it is loaded already. Raises as `capture`."""
+    texts = tuple(prompts) if prompts is not None else None if prompt is None else (prompt,)
+    spec = asked_spec(CaptureSpec.given, model, spec, {"prompts": texts} | fields)
     progress = progress or silent
     if out is not None:
         check_new_run(out)
-    if model is None:
+    if isinstance(model, str):
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
@@ -75,7 +66,8 @@ def capture_spec(
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"
         storage_of(folder).make_folder(folder)
-        work = method(model, spec, canvas, sampling.steps, folder, progress)
+        recording = Recording(spec.query_stride, spec.precision)
+        work = method(model, spec, canvas, sampling.steps, folder, progress, recording)
         try:
             work.run()
         except Cancelled:
@@ -87,8 +79,7 @@ def capture_spec(
 def check_capture(spec: CaptureSpec) -> None:
     """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, **spec.inspecting)
-    # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
-    check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
+    check_sampler(info, spec)
     _check_stride(info, spec)
 
 

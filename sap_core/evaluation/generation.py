@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -19,7 +19,7 @@ STORY_BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Written:
+class Generation:
     """``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
     ``count``: tokens written in all rows together."""
 
@@ -35,7 +35,7 @@ class Written:
         return ids[: ids.index(end)] if end in ids else ids
 
 
-def write(
+def generate(
     model: LoadedModel,
     prompts: list[str],
     *,
@@ -44,7 +44,7 @@ def write(
     block_length: int | None = None,
     seed: int = 0,
     until_end: bool = False,
-) -> Written:
+) -> Generation:
     """Generates behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
@@ -58,19 +58,18 @@ def write(
 
     if not model.is_diffusion or model.info.block_size is not None:
         block_length = None
-    options = {"length": length, "steps": steps, "block_length": block_length, "temperature": 0.0, "seed": seed}
-    spec = CaptureSpec.build(model=model.info.ref, prompts=tuple(prompts), **options)
+    options = SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
     canvas = build_canvas(model, prompts, length)
     # An autoregressive canvas is padded on the left: all its prompts end at the same column.
     starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
     until_end = until_end and model.is_diffusion  # autoregressive samplers stop there by themselves
     count = 0
-    for step in sample(model, canvas, spec):
+    for step in sample(model, canvas, options):
         tokens = step.next_tokens
         count += int(step.accepted.sum())
         if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):
             break
-    return Written(tokens, starts, count)
+    return Generation(tokens, starts, count)
 
 
 def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:

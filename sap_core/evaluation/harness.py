@@ -23,8 +23,9 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InvalidInput
+from ..models.chat import chat_history_text
 from ..progress import Progress
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 from .likelihood import text_likelihood
 from .texts import TextRow
 
@@ -56,7 +57,7 @@ class StudioLM(TemplateLM):
         check_greedy: whether to let a diffusion model write each continuation to see if it is its own; tasks that
             only compare log-likelihoods are as right without, and faster.
         steps: denoising steps of a generation; default one per token, at most 64.
-        sampler, block_length: as in `CaptureSpec`.
+        sampler, block_length: as in `SamplingOptions`.
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
@@ -186,13 +187,11 @@ class StudioLM(TemplateLM):
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids; a token that the tokenizer puts at the end of every text is left out, for texts go on here."""
         special = True if add_special_tokens is None else add_special_tokens
-        ids = list(self.tokenizer(string, add_special_tokens=special)["input_ids"])
+        ids = self.model.encode(string, special=special)
         return ids[:-1] if special and self.model.info.row.closes_canvas else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return self.tokenizer.apply_chat_template(
-            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        return chat_history_text(self.model.info, chat_history, generation=add_generation_prompt)
 
     # ---- likelihood ------------------------------------------------------------------------------------------------
 
@@ -274,8 +273,7 @@ class StudioLM(TemplateLM):
         length = max(len(one.before) for one in batch) + count
         canvas = canvas_of_ids(self.model, [one.before for one in batch], length)
         asked = steps or self.steps
-        spec = CaptureSpec.build(
-            model=self.model.info.ref,
+        options = SamplingOptions.build(
             length=length,
             steps=None if asked is None else min(asked, count),
             sampler=self.sampler,
@@ -284,7 +282,7 @@ class StudioLM(TemplateLM):
             seed=self.seed,
         )
         tokens = canvas.tokens
-        for step in sample(self.model, canvas, spec):
+        for step in sample(self.model, canvas, options):
             tokens = step.next_tokens
         starts = canvas.prompt_lengths if self.model.is_diffusion else [length - canvas.fill] * len(batch)
         return [row[start : start + count].tolist() for row, start in zip(tokens, starts, strict=True)]

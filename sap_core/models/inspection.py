@@ -6,13 +6,15 @@ from collections import Counter
 from dataclasses import replace
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .chat import special_words, template_of
+from .config_check import check_config, check_sizes
 from .conventions import Given, conventions_of, row_with
 from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import find_matrices, module_key
+from .layout import BLOCK, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
@@ -44,6 +46,12 @@ def describe(source: Source, *, mask_token_id: int | None = None, given: Given |
     """`inspect_model` for a source that was found already."""
     given = given or Given()
     source = replace(source, config=given.declared_in(source.config))
+    with foreign(f"{source.ref}: config.json or the tokenizer does not fit its weights", problem=ModelProblem):
+        return _describe(source, mask_token_id, given)
+
+
+def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelInfo:
+    check_config(source.config, source.ref, source.tensors)
     family = recognise(source.config)
     if family is None:
         kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
@@ -56,6 +64,8 @@ def describe(source: Source, *, mask_token_id: int | None = None, given: Given |
     model_type = str(native.get("model_type", ""))
     keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
     shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
+    blocks = {match["index"] for name in shapes if (match := BLOCK.match(name))}
+    check_sizes(sizes, source.ref, {keys[t.key]: t.shape for t in source.tensors}, len(blocks))
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,

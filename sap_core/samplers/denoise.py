@@ -20,11 +20,11 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """What a rule sees at one step.
 
     Attributes:
@@ -55,8 +55,8 @@ class Moment:
         return canvas.masked_scatter(self.masked, values)
 
 
-# Moment -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
-Rule = Callable[[Moment], tuple[Tensor, Tensor, Tensor]]
+# StepContext -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
+Rule = Callable[[StepContext], tuple[Tensor, Tensor, Tensor]]
 Sampler = Callable[..., Iterator[Step]]
 
 
@@ -64,9 +64,9 @@ def sampler_of(rule: Rule) -> Sampler:
     """The sampler that writes what ``rule`` chooses."""
 
     def run(
-        model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+        model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
     ) -> Iterator[Step]:
-        return denoise(model, canvas, spec, sampling, generator, rule)
+        return denoise(model, canvas, options, sampling, generator, rule)
 
     return run
 
@@ -74,7 +74,7 @@ def sampler_of(rule: Rule) -> Sampler:
 def denoise(
     model: LoadedModel,
     canvas: Canvas,
-    spec: CaptureSpec,
+    options: SamplingOptions,
     sampling: Sampling,
     generator: torch.Generator,
     rule: Rule,
@@ -83,7 +83,7 @@ def denoise(
     mask_id = model.check_masked()
     tokens = canvas.tokens.clone()
     blocks = block_numbers(canvas, sampling.block_length, aligned=model.info.block_size is not None)
-    forward = Forward(model, canvas, spec.guidance)
+    forward = Forward(model, canvas, options.guidance)
     sizes = block_sizes(blocks, tokens == mask_id)
     shares = share_steps(list(sizes.values()), sampling.steps)
     total, index = sum(shares), 0
@@ -93,21 +93,21 @@ def denoise(
             masked = tokens == mask_id
             span = window(model, blocks, block)
             seen = masked & span if span is not None else masked
-            moment = Moment(
+            context = StepContext(
                 logits=forbid(model, forward(tokens, span)[seen if span is None else seen[:, span]]),
                 masked=seen,
                 allowed=seen & (blocks <= block),
                 start=start,
                 step=step,
                 steps=steps,
-                temperature=spec.temperature,
+                temperature=options.temperature,
                 threshold=sampling.threshold,
                 mask_id=mask_id,
                 generator=generator,
             )
-            predicted, score, accepted = rule(moment)
+            predicted, score, accepted = rule(context)
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
-            confidence = moment.over_canvas(score.float(), torch.nan)
+            confidence = context.over_canvas(score.float(), torch.nan)
             yield Step(index, total, tokens, masked, confidence, accepted, following)
             tokens = following
             index += 1
@@ -166,7 +166,7 @@ def window(model: LoadedModel, blocks: Tensor, block: int) -> Tensor | None:
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
     """Logits in which the mask token can't be predicted, for models that need that."""
-    if not model.info.row.bans_mask:
+    if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
 

@@ -17,7 +17,7 @@ from tiny_models import GOLDEN
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 BOTH_WAYS = ["llada", "llada-moe", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "native-diffusion",
              "native-qwen3-moe"]  # fmt: skip
@@ -57,14 +57,14 @@ class Tiny:
         found = self.raw(ids)
         if self.name == "dream":
             found = torch.cat([found[:, :1], found[:, :-1]], 1)
-        if self.model.info.row.bans_mask:
+        if self.model.info.row.forbid_mask_prediction:
             found[..., self.mask] = -1e9
         return found
 
     def written(self, **fields) -> torch.Tensor:
         """The prompt and 16 tokens behind it."""
         canvas = canvas_of_ids(self.model, [PROMPT], len(PROMPT) + 16)
-        *_, last = sample(self.model, canvas, CaptureSpec.build(model="m", length=len(PROMPT) + 16, **fields))
+        *_, last = sample(self.model, canvas, SamplingOptions.build(length=len(PROMPT) + 16, **fields))
         return last.next_tokens
 
 
@@ -85,7 +85,7 @@ def test_the_plain_decoder_is_lladas() -> None:
 def test_logits(name: str, tiny) -> None:
     ids = torch.randint(3, 96, (2, 19), generator=torch.Generator().manual_seed(1))
     expected, found = tiny(name).published(ids), tiny(name).model.logits(ids).double()
-    if tiny(name).model.info.row.bans_mask:
+    if tiny(name).model.info.row.forbid_mask_prediction:
         found[..., tiny(name).mask] = -1e9
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

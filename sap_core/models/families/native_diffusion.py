@@ -42,7 +42,7 @@ FAMILY = Family(
     objective=MASKED_DIFFUSION,
     matches=matches,
     native_config=native_config,
-    bans_mask=True,
+    forbid_mask_prediction=True,
     samplers=(
         "low_confidence",
         "random",
