@@ -52,7 +52,7 @@ def test_is_causal_false_is_honoured_beyond_llama(tmp_path: Path, kind: str):
 
 
 def test_a_class_that_is_always_causal_is_refused_before_its_weights_are_read(tmp_path: Path):
-    folder = save(tmp_path / "model", "StableLm", is_causal=False)
+    folder = save(tmp_path / "model", "StableLm", is_causal=False, num_key_value_heads=2)
     save_word_tokenizer(folder, mask=True)
     with pytest.raises(ModelProblem, match="lets no token see later ones"):
         inspect_model(str(folder))
@@ -62,7 +62,7 @@ def test_an_unknown_class_that_is_always_causal_is_found_by_its_output(tmp_path:
     from sap_core.models.families import native_diffusion
 
     monkeypatch.setattr(native_diffusion, "CAUSAL_ONLY", ())
-    folder = save(tmp_path / "model", "StableLm", is_causal=False)
+    folder = save(tmp_path / "model", "StableLm", is_causal=False, num_key_value_heads=2)
     save_word_tokenizer(folder, mask=True)
     with pytest.raises(ModelProblem, match=r"bidirectional by config.json.*its first row sees no later token"):
         load_model(str(folder))
