@@ -14,11 +14,12 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampling
+from ..samplers.check import check_sampler, check_sampling
 from ..specs import CaptureSpec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
+from .trajectory_output import Recording
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -75,7 +76,8 @@ def capture_spec(
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"
         storage_of(folder).make_folder(folder)
-        work = method(model, spec, canvas, sampling.steps, folder, progress)
+        recording = Recording(spec.query_stride, spec.precision)
+        work = method(model, spec, canvas, sampling.steps, folder, progress, recording)
         try:
             work.run()
         except Cancelled:
@@ -87,8 +89,7 @@ def capture_spec(
 def check_capture(spec: CaptureSpec) -> None:
     """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
-    # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
-    check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
+    check_sampler(info, spec)
     _check_stride(info, spec)
 
 

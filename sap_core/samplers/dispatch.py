@@ -1,4 +1,4 @@
-"""`sample`: the steps of one generation by whichever rule the spec names."""
+"""`sample`: the steps of one generation by the rule that the options name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
-# name in `choices.samplers.SAMPLERS` -> (model, canvas, spec, sampling, generator) -> steps
+# name in `choices.samplers.SAMPLERS` -> (model, canvas, options, sampling, generator) -> steps
 RUN: dict[str, Sampler] = {
     "low_confidence": low_confidence,
     "random": random,
@@ -37,15 +37,14 @@ RUN: dict[str, Sampler] = {
 }
 
 
-def sample(model: LoadedModel, canvas: Canvas, spec: CaptureSpec) -> Iterator[Step]:
+def sample(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> Iterator[Step]:
     """Generate on a canvas, one `Step` after the other.
 
-    Only the settings of ``spec`` that concern sampling are read: sampler, steps, length, block_length, temperature,
-    guidance, seed. Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
+    Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
 
     Raises:
         InvalidInput: as `check_sampling`, when called, not at the first step.
     """
-    sampling = check_sampling(model.info, spec, canvas.fill)
-    generator = torch.Generator().manual_seed(spec.seed)
-    return RUN[sampling.sampler](model, canvas, spec, sampling, generator)
+    sampling = check_sampling(model.info, options, canvas.fill)
+    generator = torch.Generator().manual_seed(options.seed)
+    return RUN[sampling.sampler](model, canvas, options, sampling, generator)

@@ -16,7 +16,7 @@ from sap_core.errors import ModelProblem
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -196,7 +196,7 @@ def test_greedy_text_is_that_of_generate(name: str, tmp_path: Path) -> None:
         canvas = canvas_of_ids(model, prompts, 20)
         start = 20 - canvas.fill
         for steps in (4, canvas.fill):
-            *_, last = sample(model, canvas, CaptureSpec.build(model="m", length=20, steps=steps))
+            *_, last = sample(model, canvas, SamplingOptions.build(length=20, steps=steps))
             expected = stock.generate(
                 canvas.tokens[:, :start], attention_mask=canvas.attention_mask[:, :start], max_new_tokens=steps,
                 do_sample=False, pad_token_id=1,

@@ -92,6 +92,7 @@ def load_whole(folder: Path):
     return LoadedModel(module, None, inspect_model(str(folder)))
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_quantized_models_are_captured_not_pruned(dtype: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="8 and 4 bits need bitsandbytes")
