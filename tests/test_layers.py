@@ -40,7 +40,7 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors progress choices specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors progress storage choices specs runs models evaluation pruning.planning pruning.scoring "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs models capturing evaluation "
     "pruning.planning pruning.scoring pruning",

@@ -46,9 +46,20 @@ class Output:
     ) -> None:
         what = "Output folder" if folder else "Output"
         target = local_folder(path, "This output")
-        if replace and target.is_symlink():
+        if replace and os.path.islink(target):
             target = target.resolve()
-        if os.path.lexists(target):
+        self._made: list[Path] = []  # parents that were missing
+        self._lock: Lock | None = None
+        self._published = False
+        try:
+            os.lstat(target)
+        except FileNotFoundError:
+            there = False
+        except OSError as error:
+            raise _not_writable(what, target, error) from None
+        else:
+            there = True
+        if there:
             if not replace:
                 raise InvalidInput(f"{what} {target} exists already; choose another, or remove it first.")
             if target.is_dir() != folder:
@@ -57,17 +68,13 @@ class Output:
             if folder and os.path.ismount(target):
                 raise InvalidInput(f"{what} {target} is a mount point; give a folder below it.")
         self.target, self.folder, self.resumable = target, folder, resumable
-        self._seen = content(target) if os.path.lexists(target) else None
-        self._made: list[Path] = []  # parents that were missing
-        self._lock: Lock | None = None
-        self._published = False
+        self._seen = content(target) if there else None
         try:
             self._make_parents()
             self.part = self._reserve()
         except OSError as error:
             self.close()
-            reason = error.strerror or error
-            raise InvalidInput(f"{what} {target} can't be written ({reason}); choose another place.") from None
+            raise _not_writable(what, target, error) from None
         except BaseException:
             self.close()
             raise
@@ -201,6 +208,10 @@ class Output:
         while os.path.lexists(kept := self.target.with_name(f"{stem}-{number}{suffix}")):
             number += 1
         return kept
+
+
+def _not_writable(what: str, target: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(f"{what} {target} can't be written ({error.strerror or error}); choose another place.")
 
 
 def recover(target: Path) -> None:

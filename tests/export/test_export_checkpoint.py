@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sap_core.errors import Cancelled, InvalidInput, OperationFailed
-from sap_core.export.checkpoint import check_export_folder, export_checkpoint
+from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.verify import verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
@@ -125,10 +125,11 @@ def test_the_source_is_never_overwritten(pruned, tiny_diffusion):
 def test_a_place_that_can_not_be_written_is_said_before_any_work(pruned, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="can't be written"):
-        check_export_folder(pruned.model, tmp_path / "file" / "out")
+        export_checkpoint(pruned, tmp_path / "file" / "out")
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage)
     with pytest.raises(InvalidInput, match="GiB free"):
-        check_export_folder(pruned.model, tmp_path / "out")
+        export_checkpoint(pruned, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 class _Usage:
