@@ -65,6 +65,7 @@ $(VENV)/studio.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: $(VENV)/studio.stamp
 	$(INSTALL) --editable '.[dev]'
+	$(BIN)/pyright --version >/dev/null # its first run downloads the checker itself
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/studio.stamp
