@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "specs": "errors choices",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors choices trajectory sinks",
+    "plots": "_version errors storage choices trajectory sinks",
     "models": "errors choices",
     "attention": "errors",
     "samplers": "errors choices specs models",
@@ -46,7 +46,7 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors progress choices trajectory stories specs runs sinks plots models samplers "
+    "cli": "_version errors progress storage choices trajectory stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.scoring pruning.strategies pruning export sweeps",
     "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }

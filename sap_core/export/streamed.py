@@ -138,7 +138,6 @@ def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: P
             report = report_from(plan, found, calibration, sha256, time.perf_counter() - started)
             pruning = {"spec": spec.model_dump(mode="json"), "plan": plan.to_dict(), "report": report}
             export = _finish(streamed, writer, work, output, pruning, size, verify, progress)
-            work.remove()
     except OSError as error:
         problem = str(disk_problem(error, target))
         raise OperationFailed(f"{problem} Finished blocks are in {aside}, the same call goes on.") from error
@@ -181,7 +180,11 @@ def _finish(
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     total = sum(path.stat().st_size for path in paths)
     files = tuple(path.relative_to(folder).as_posix() for path in paths)
-    output.publish(folder)
+    try:
+        output.publish(folder)
+    finally:
+        if not folder.exists():  # published, or kept under another name
+            work.remove()
     progress(Progress("export", 2, 2))
     return ExportReport(target, total, files, loader, loading_code(loader, auto, str(target)), verification)
 

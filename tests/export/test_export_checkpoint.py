@@ -117,6 +117,39 @@ def test_an_existing_folder_stays_unless_told(pruned, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_with_more_than_a_model_is_not_overwritten(pruned, tmp_path):
+    out = tmp_path / "out"
+    export_checkpoint(pruned, out, verify=False)
+    for stranger in ("thesis.txt", "notes"):
+        (out / stranger).mkdir()
+        with pytest.raises(InvalidInput, match=f"holds '{stranger}', which is no part of a model"):
+            export_checkpoint(pruned, out, overwrite=True, verify=False)
+        (out / stranger).rmdir()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("way", ["whole", "streamed", "elastic"])
+def test_what_appears_at_out_during_the_work_stays(pruned, tiny_diffusion, tmp_path, way, overwrite):
+    out = tmp_path / "out"
+
+    def meanwhile(report):
+        if not out.exists():
+            out.mkdir()
+            (out / "thesis.txt").write_text("precious")
+
+    settings = {"overwrite": overwrite, "verify": False, "progress": meanwhile}
+    with pytest.raises(OperationFailed, match="stays as it is; the result is in .*out-2"):
+        if way == "whole":
+            export_checkpoint(pruned, out, **settings)
+        elif way == "streamed":
+            sap.prune_checkpoint(str(tiny_diffusion), out, method="magnitude", **settings)
+        else:
+            sap.export_elastic(str(tiny_diffusion), out, method="magnitude", **settings)
+    assert (out / "thesis.txt").read_text() == "precious" and len(list(out.iterdir())) == 1
+    assert (tmp_path / "out-2" / "sap_manifest.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
+
+
 def test_the_source_is_never_overwritten(pruned, tiny_diffusion):
     with pytest.raises(InvalidInput, match="loaded from"):
         export_checkpoint(pruned, tiny_diffusion, overwrite=True)
