@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "untrusted": "errors",
+    "confined": "errors untrusted",
+    "confined_child": "",
     "progress": "",
     "memoize": "",
     "storage": "errors",
@@ -25,8 +28,8 @@ ROOMS: dict[str, str] = {
     "specs": "errors choices",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors storage choices trajectory sinks",
-    "models": "errors choices",
+    "plots": "_version errors choices trajectory sinks storage",
+    "models": "errors untrusted confined choices",
     "attention": "errors",
     "samplers": "errors choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
@@ -40,7 +43,7 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors progress storage choices specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors untrusted progress choices specs runs models evaluation pruning.planning pruning.scoring storage "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs models capturing evaluation "
     "pruning.planning pruning.scoring pruning",
@@ -52,7 +55,8 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors progress memoize storage choices trajectory stories specs runs sinks plots pruning.planning ui "
+    "_version errors untrusted confined confined_child progress memoize storage choices trajectory stories specs runs "
+    "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
     "sweeps.predict sweeps.tradeoff"

@@ -37,7 +37,7 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
-    from ..plots.figure_files import figure_output, origin, save_figure
+    from ..plots.figure_files import figure_output, provenance, save_figure
     from ..runs.reading import open_run
 
     asked = SinkRule(rule, threshold)
@@ -51,7 +51,7 @@ def figure(
         drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
         view = {"layer": layer, "head": head, "sample": sample or None, "step": step}
         view |= {"rule": rule, "threshold": threshold}
-        about = origin(title, opened, {key: value for key, value in view.items() if value is not None})
+        about = provenance(title, opened, {key: value for key, value in view.items() if value is not None})
         save_figure(drawn, output, about, data)
     path = Path(out).expanduser()
     emit({"file": str(path), **about}, as_json, lambda: [str(path)])

@@ -16,7 +16,7 @@ from ..progress import ProgressCallback, silent
 from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER
 from ..specs import SweepSpec
-from .executors import Board, make_executor
+from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
 from .grid import Grid, Skipped, make_grid
 from .table import sweep_table, write_table
@@ -76,12 +76,12 @@ def sweep(
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
-    crew = make_executor(
+    workers = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
-    with contextlib.closing(crew), folder.claim(spec, grid, files) as writer:
-        ran = _run(folder, grid, spec, crew, progress) if writer is not None else []
+    with contextlib.closing(workers), folder.claim(spec, grid, files) as writer:
+        ran = _run(folder, grid, spec, workers, progress) if writer is not None else []
         table = write_table(folder.path) if writer is not None else sweep_table(folder.path)
         if writer is not None and (table["state"] == "finished").all():
             folder.close()
@@ -107,7 +107,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     return grid, model_files(info.path)
 
 
-def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: ProgressCallback) -> list[str]:
+def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progress: ProgressCallback) -> list[str]:
     """Runs what is not finished; ids of what is now."""
     finished = folder.finished()
     tasks = [
@@ -118,11 +118,11 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: 
     ran: list[str] = []
     if not tasks:
         return ran
-    board = Board("sweep", len(grid.cells), len(grid.cells) - len(tasks), progress)
+    board = ProgressBoard("sweep", len(grid.cells), len(grid.cells) - len(tasks), progress)
     written = time.monotonic()
     write_table(folder.path)
     try:
-        with contextlib.closing(crew.run(tasks, RUNNER, spec.model_dump(mode="json"))) as events:
+        with contextlib.closing(workers.run(tasks, RUNNER, spec.model_dump(mode="json"))) as events:
             for event in events:
                 if event.kind == "finished":
                     folder.finish(event.task.id, event.record)

@@ -8,6 +8,7 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
+import sap_core as sap
 from sap_core.errors import Cancelled, InvalidInput, OperationFailed
 from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.verify import verify_checkpoint
@@ -138,7 +139,7 @@ def test_what_appears_at_out_during_the_work_stays(pruned, tiny_diffusion, tmp_p
             (out / "thesis.txt").write_text("precious")
 
     settings = {"overwrite": overwrite, "verify": False, "progress": meanwhile}
-    with pytest.raises(OperationFailed, match="stays as it is; the result is in .*out-2"):
+    with pytest.raises(OperationFailed, match=r"stays as it is; the result is in .*out-2"):
         if way == "whole":
             export_checkpoint(pruned, out, **settings)
         elif way == "streamed":

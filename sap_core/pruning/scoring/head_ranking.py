@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidInput
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ..planning.redundant_heads import IGNORE, Group
@@ -97,7 +97,7 @@ def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -
             capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
             return rank_from_run(str(path)), duplicates_from_run(str(path))
 
-    return remember(model.module, ("heads on the demo prompt", seed), look)
+    return memoize(model.module, ("heads on the demo prompt", seed), look)
 
 
 def _capture_run(run: str) -> Run:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...choices.methods import AUTO, METHODS, parse_pattern
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.remove_units import remove_units
 from ...models.resizing.units import layer_units
 from ...progress import Progress, ProgressCallback, silent
@@ -31,7 +31,7 @@ from ..scoring.statistics import (
     one_shot,
     sink_shares,
 )
-from ..structured.compensation import refit
+from ..structured.compensation import least_squares_update
 from ..structured.unit_choice import units_that_go
 from ..structured.unit_scores import unit_scores
 
@@ -107,7 +107,7 @@ def _remove_units(
     if spec.compensate == "weights":
         # On the inputs that generation meets, whatever the scores looked at: those of noised_sparsegpt.
         rows, _ = calibration_rows(dense, spec.model_copy(update={"method": "noised_sparsegpt"}), calibration)
-        refit(pruned, plan.pattern, gone, rows, progress)
+        least_squares_update(pruned, plan.pattern, gone, rows, progress)
     small = remove_units(pruned, plan.pattern, gone, plan.left(), means)
     before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
     removed = {
@@ -163,7 +163,7 @@ def dense_statistics(
         return measure()
     noise = (method.inputs, method.sinks, spec.noise_levels)
     key = ("statistics", method.score, *noise, spec.seed, calibration.describe()["sha256"])
-    return remember(model.module, key, measure)
+    return memoize(model.module, key, measure)
 
 
 def prune_block(

@@ -11,7 +11,7 @@ from ...errors import InvalidInput, OperationFailed
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import story_rows
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
 from ..planning.redundant_heads import IGNORE
@@ -214,7 +214,7 @@ class ShapeSearch:
             max_length=model.info.max_length,
         )
         key = ("validation", self.seed)
-        return remember(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
+        return memoize(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:

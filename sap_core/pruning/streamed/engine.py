@@ -30,7 +30,7 @@ from ..strategies.layer_importance import head_stability, outlier_share
 from ..strategies.preparation import chooses_heads, head_facts
 from ..strategies.removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
 from ..strategies.report import matrix_row
-from .block_pass import Stage
+from .block_pass import BlockPass
 from .sinks import streamed_sink_shares
 from .tensors import StoredWeights, WeightsWriter
 
@@ -82,7 +82,7 @@ def prune_blocks(
         modules = model.linears(0) if sequential else _all_linears(streamed)
         rows = rows_at_once(calibration.tokens.shape[1], modules.values())
         data = _data(streamed, spec, calibration, work, rows, sequential, progress)
-    stage = Stage(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
     for layer in stage.layers():
         found = {} if data is None else measure(stage, layer, data, statistic_of(spec), put=not sequential)
         if method.score == "heads":
@@ -101,7 +101,7 @@ def prune_blocks(
     return [row for rows in stage.found for row in rows]
 
 
-def measure(stage: Stage, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
+def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
     """The statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's inputs."""
     modules = stage.streamed.model.linears(layer)
     found = {name: statistic() for name in modules}
@@ -165,7 +165,7 @@ def _outlier_shares(
     model = streamed.model
     data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
-    stage = Stage(streamed, work, "outliers", data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "outliers", data.tokens, rows, progress)
     for layer in stage.layers():
         norms = measure(stage, layer, data, RootMeanSquare, put=True)
         stage.found.append(outlier_share(model.linears(layer), norms))

@@ -15,7 +15,7 @@ from ...runs.reading import Run
 from ...specs import PruneSpec
 from ..widgets import results
 from ..widgets.address import address_choice, choose
-from ..widgets.formatting import moment, plain_error, size
+from ..widgets.formatting import format_time, plain_error, size
 from ..widgets.layout import go
 from .applied_plans import show_candidates
 from .plan_form import load_plan
@@ -56,7 +56,7 @@ def candidates(model: str) -> None:
     known = {run.id: run for run in runs}
     chosen = address_choice(
         "Applied plan", [*known, DENSE], "result",
-        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)}"
+        format_func=lambda name: f"{known[name].name} · {format_time(known[name].created)}"
         if name in known
         else "none: the dense model",
         help="Every plan that was applied to this model, newest first. The model itself is never changed.",
