@@ -29,7 +29,7 @@ def test_every_kind_of_figure_as_data_with_its_origin(sap, runs, tmp_path, kind)
 def test_a_figure_as_html_says_what_is_shown(sap, runs, tmp_path):
     assert sap("figure", "mixed", "--out", "a.html", "--layer", 1, "--head", 2, "--step", 3).status == 0
     page = (tmp_path / "a.html").read_text()
-    about = json.loads(page.split('id="origin">')[1].split("</script>")[0])
+    about = json.loads(page.split('id="provenance">')[1].split("</script>")[0])
     assert about["view"] == {"layer": 1, "head": 2, "step": 3, "rule": "column_sum"}
     assert about["runs"][0]["settings"]["kind"] == "capture" and "layer 1, head 2" in about["title"]
 
