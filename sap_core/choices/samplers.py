@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MASKED = "masked_diffusion"
+# How tokens are drawn; `sap_core.samplers.denoise.Moment.draw` has the formulas.
+GUMBEL, CATEGORICAL, BEFORE_SHIFT, DREAM = "gumbel", "categorical", "before_shift", "dream"
+END_RULES = ("auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf")
+FILTERS = ("top_k", "top_p")
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class SamplerRule:
         default_steps: Steps when none are given; None: as many as there are tokens to fill.
         threshold: Default of the confidence at which a token is kept; None for rules without one.
         guidance: Whether classifier-free guidance applies.
+        draws: How it draws tokens, or "" for the way of the model's family.
+        options: Further settings that it reads, of `CaptureSpec`; one that it does not read is refused.
+        entropy_limit, edit_threshold, remasking: Defaults of those settings.
+        extra_steps: Whether more steps than tokens make sense.
+        blocks: Whether it can write block by block.
     """
 
     name: str
@@ -28,6 +37,13 @@ class SamplerRule:
     default_steps: int | None = 64
     threshold: float | None = None
     guidance: bool = True
+    draws: str = ""
+    options: tuple[str, ...] = (*FILTERS, "ends")
+    entropy_limit: float | None = None
+    edit_threshold: float | None = None
+    remasking: float | None = None
+    extra_steps: bool = False
+    blocks: bool = True
 
 
 SAMPLERS: dict[str, SamplerRule] = {
@@ -40,6 +56,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
             "sap_core.samplers.llada:low_confidence",
+            draws=GUMBEL,
         ),
         SamplerRule(
             "random",
@@ -48,6 +65,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
             "sap_core.samplers.llada:random",
+            draws=GUMBEL,
         ),
         SamplerRule(
             "confidence_threshold",
@@ -66,6 +84,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Every mask opens with the probability that the noise schedule gives it.",
             "Dream, arXiv 2508.15487",
             "sap_core.samplers.schedule:origin_sampler",
+            draws=DREAM,
         ),
         SamplerRule(
             "maskgit_plus",
@@ -74,6 +93,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Opens the masks with the most probable tokens, as many as the schedule says.",
             "Dream, arXiv 2508.15487; MaskGIT, arXiv 2202.04200",
             "sap_core.samplers.schedule:maskgit_plus_sampler",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "topk_margin",
@@ -82,6 +103,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Opens the masks whose best token is furthest ahead of the second best.",
             "Dream, arXiv 2508.15487; arXiv 2502.06768",
             "sap_core.samplers.schedule:topk_margin_sampler",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "entropy",
@@ -90,6 +113,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Opens the masks whose prediction has least entropy.",
             "Dream, arXiv 2508.15487",
             "sap_core.samplers.schedule:entropy_sampler",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "mdlm",
@@ -98,6 +123,9 @@ SAMPLERS: dict[str, SamplerRule] = {
             "Draws each step from the exact reverse of the masking process.",
             "MDLM, arXiv 2406.07524",
             "sap_core.samplers.schedule:mdlm_sampler",
+            draws=GUMBEL,
+            options=("ends",),
+            extra_steps=True,
         ),
         SamplerRule(
             "low_confidence_dynamic",
@@ -105,7 +133,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within the model's blocks, keeps every token that is sure enough, and no fewer than an even share.",
             "SDAR, arXiv 2510.06303",
-            "sap_core.samplers.llada:confidence_threshold",
+            "sap_core.samplers.llada:low_confidence_dynamic",
             default_steps=None,
             threshold=0.85,
         ),
@@ -119,6 +147,101 @@ SAMPLERS: dict[str, SamplerRule] = {
             default_steps=None,
         ),
         SamplerRule(
+            "entropy_linear",
+            "Lowest entropy, even shares",
+            MASKED,
+            "Keeps masked the predictions of highest entropy, a part of them that falls evenly.",
+            "RND1",
+            "sap_core.samplers.schedule:entropy_linear_sampler",
+        ),
+        SamplerRule(
+            "entropy_bounded",
+            "Entropy-bounded unmasking",
+            MASKED,
+            "Opens as many masks at once as are sure together: their entropies without the largest stay below a limit.",
+            "EB-Sampler, arXiv 2505.24857; RND1",
+            "sap_core.samplers.schedule:entropy_bounded_sampler",
+            default_steps=None,
+            options=(*FILTERS, "ends", "entropy_limit"),
+            entropy_limit=0.1,
+        ),
+        SamplerRule(
+            "token_editing",
+            "Token editing",
+            MASKED,
+            "Within blocks, keeps what is sure enough and rewrites written tokens by a second threshold.",
+            "LLaDA2.1",
+            "sap_core.samplers.editing:token_editing",
+            default_steps=None,
+            threshold=0.95,
+            draws=CATEGORICAL,
+            options=(*FILTERS, "ends", "edit_threshold"),
+            edit_threshold=0.9,
+        ),
+        SamplerRule(
+            "p2",
+            "Path planning",
+            MASKED,
+            "Masks the least sure tokens again at every step, written ones among them.",
+            "P2, arXiv 2502.03540; Open-dLLM",
+            "sap_core.samplers.remasking:p2",
+            draws=DREAM,
+            options=FILTERS,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_cap",
+            "ReMDM, capped",
+            MASKED,
+            "Ancestral sampling that masks written tokens again, each with at most a fixed chance.",
+            "ReMDM, arXiv 2503.00307",
+            "sap_core.samplers.remasking:remdm_cap",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.02,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_rescale",
+            "ReMDM, rescaled",
+            MASKED,
+            "Ancestral sampling that masks written tokens again with a fixed part of the largest chance.",
+            "ReMDM, arXiv 2503.00307",
+            "sap_core.samplers.remasking:remdm_rescale",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.05,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_conf",
+            "ReMDM, by confidence",
+            MASKED,
+            "Ancestral sampling that masks written tokens again, the least sure of them most.",
+            "ReMDM, arXiv 2503.00307",
+            "sap_core.samplers.remasking:remdm_conf",
+            draws=GUMBEL,
+            options=(),
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_loop",
+            "ReMDM, looped",
+            MASKED,
+            "Ancestral sampling with a middle phase that masks and writes tokens again at a constant rate.",
+            "ReMDM, arXiv 2503.00307",
+            "sap_core.samplers.remasking:remdm_loop",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.02,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
             "entropy_bound",
             "Entropy bound",
             MASKED,
@@ -127,6 +250,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "sap_core.samplers.observed:entropy_bound",
             default_steps=48,
             guidance=False,
+            options=(),
         ),
         SamplerRule(
             "autoregressive",
@@ -137,6 +261,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "sap_core.samplers.autoregressive:autoregressive",
             default_steps=None,
             guidance=False,
+            options=(),
         ),
     )
 }
