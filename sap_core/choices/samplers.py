@@ -17,7 +17,6 @@ class SamplerRule:
 
     Attributes:
         objective: That of the models it samples from.
-        run: "module:function", (model, canvas, spec, sampling, generator) -> steps.
         default_steps: Steps when none are given; None: as many as there are tokens to fill.
         threshold: Default of the confidence at which a token is kept; None for rules without one.
         guidance: Whether classifier-free guidance applies.
@@ -33,7 +32,6 @@ class SamplerRule:
     objective: str  # "masked_diffusion" or "autoregressive"
     help: str
     source: str
-    run: str
     default_steps: int | None = 64
     threshold: float | None = None
     guidance: bool = True
@@ -55,7 +53,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.llada:low_confidence",
             draws=GUMBEL,
         ),
         SamplerRule(
@@ -64,7 +61,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.llada:random",
             draws=GUMBEL,
         ),
         SamplerRule(
@@ -73,7 +69,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps every token that is sure enough, at least one a step; ends early when the model is sure.",
             "Fast-dLLM, arXiv 2505.22618",
-            "sap_core.samplers.llada:confidence_threshold",
             default_steps=None,
             threshold=0.9,
         ),
@@ -83,7 +78,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Every mask opens with the probability that the noise schedule gives it.",
             "Dream, arXiv 2508.15487",
-            "sap_core.samplers.schedule:origin_sampler",
             draws=DREAM,
         ),
         SamplerRule(
@@ -92,7 +86,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks with the most probable tokens, as many as the schedule says.",
             "Dream, arXiv 2508.15487; MaskGIT, arXiv 2202.04200",
-            "sap_core.samplers.schedule:maskgit_plus_sampler",
             draws=DREAM,
             options=(*FILTERS, "ends", "confidence_temperature"),
         ),
@@ -102,7 +95,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose best token is furthest ahead of the second best.",
             "Dream, arXiv 2508.15487; arXiv 2502.06768",
-            "sap_core.samplers.schedule:topk_margin_sampler",
             draws=DREAM,
             options=(*FILTERS, "ends", "confidence_temperature"),
         ),
@@ -112,7 +104,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose prediction has least entropy.",
             "Dream, arXiv 2508.15487",
-            "sap_core.samplers.schedule:entropy_sampler",
             draws=DREAM,
             options=(*FILTERS, "ends", "confidence_temperature"),
         ),
@@ -122,7 +113,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Draws each step from the exact reverse of the masking process.",
             "MDLM, arXiv 2406.07524",
-            "sap_core.samplers.schedule:mdlm_sampler",
             draws=GUMBEL,
             options=("ends",),
             extra_steps=True,
@@ -133,7 +123,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within the model's blocks, keeps every token that is sure enough, and no fewer than an even share.",
             "SDAR, arXiv 2510.06303",
-            "sap_core.samplers.llada:low_confidence_dynamic",
             default_steps=None,
             threshold=0.85,
         ),
@@ -143,7 +132,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within the model's blocks, keeps the surest tokens, an even share at every step.",
             "SDAR, arXiv 2510.06303",
-            "sap_core.samplers.llada:low_confidence",
             default_steps=None,
         ),
         SamplerRule(
@@ -152,7 +140,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps masked the predictions of highest entropy, a part of them that falls evenly.",
             "RND1",
-            "sap_core.samplers.schedule:entropy_linear_sampler",
         ),
         SamplerRule(
             "entropy_bounded",
@@ -160,7 +147,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens as many masks at once as are sure together: their entropies without the largest stay below a limit.",
             "EB-Sampler, arXiv 2505.24857; RND1",
-            "sap_core.samplers.schedule:entropy_bounded_sampler",
             default_steps=None,
             options=(*FILTERS, "ends", "entropy_limit"),
             entropy_limit=0.1,
@@ -171,7 +157,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within blocks, keeps what is sure enough and rewrites written tokens by a second threshold.",
             "LLaDA2.1",
-            "sap_core.samplers.editing:token_editing",
             default_steps=None,
             threshold=0.95,
             draws=CATEGORICAL,
@@ -184,7 +169,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Masks the least sure tokens again at every step, written ones among them.",
             "P2, arXiv 2502.03540; Open-dLLM",
-            "sap_core.samplers.remasking:p2",
             draws=DREAM,
             options=FILTERS,
             extra_steps=True,
@@ -196,7 +180,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Ancestral sampling that masks written tokens again, each with at most a fixed chance.",
             "ReMDM, arXiv 2503.00307",
-            "sap_core.samplers.remasking:remdm_cap",
             draws=GUMBEL,
             options=("remasking",),
             remasking=0.02,
@@ -209,7 +192,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Ancestral sampling that masks written tokens again with a fixed part of the largest chance.",
             "ReMDM, arXiv 2503.00307",
-            "sap_core.samplers.remasking:remdm_rescale",
             draws=GUMBEL,
             options=("remasking",),
             remasking=0.05,
@@ -222,7 +204,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Ancestral sampling that masks written tokens again, the least sure of them most.",
             "ReMDM, arXiv 2503.00307",
-            "sap_core.samplers.remasking:remdm_conf",
             draws=GUMBEL,
             options=(),
             extra_steps=True,
@@ -234,7 +215,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Ancestral sampling with a middle phase that masks and writes tokens again at a constant rate.",
             "ReMDM, arXiv 2503.00307",
-            "sap_core.samplers.remasking:remdm_loop",
             draws=GUMBEL,
             options=("remasking",),
             remasking=0.02,
@@ -247,7 +227,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Accepts the tokens that are sure together and draws the others anew; the model's own generate.",
             "DiffusionGemma; EB-Sampler, arXiv 2505.24857",
-            "sap_core.samplers.observed:entropy_bound",
             default_steps=48,
             guidance=False,
             options=(),
@@ -258,7 +237,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             "autoregressive",
             "One token after the other, each from all before it.",
             "",
-            "sap_core.samplers.autoregressive:autoregressive",
             default_steps=None,
             guidance=False,
             options=(),

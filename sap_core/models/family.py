@@ -44,9 +44,9 @@ class Family:
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
-        reserves_end: Its canvas ends with a padding token that the model sees (RND1's samplers keep a place for an end).
-        answer_starts_block: A block-causal model's blocks are counted from where the prompt ends, its prompt being padded
-            on the left to whole blocks when it was trained.
+        reserves_end: Its canvas ends with a padding token that the model sees (RND1 keeps a place for an end).
+        answer_starts_block: A block-causal model's blocks are counted from where the prompt ends; it was trained on
+            prompts padded on the left to whole blocks.
         draws: How its published samplers draw tokens, in `sap_core.choices.samplers`.
         top_k: What its published settings hand down; None: no limit.
         threshold: Of its sampler "low_confidence_dynamic", where it is not that sampler's own.
@@ -93,8 +93,8 @@ class Family:
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False
-    adapter: str = "sap_core.models.loaded:LoadedModel"
-    reader: str = "sap_core.models.reading:read_native"
+    adapter: str = "plain"
+    reader: str = "native"
 
     def native_key(self, key: str) -> str:
         """The native name of a stored tensor."""

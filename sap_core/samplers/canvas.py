@@ -38,8 +38,8 @@ class Canvas:
 def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: bool = False) -> Canvas:
     """Canvases of ``length`` tokens, prompt included, one per prompt.
 
-    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too. A model whose
-    blocks count from the first token gets whole blocks, as its published samplers do: the length is rounded up.
+    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too. A model
+    whose blocks count from the first token gets whole blocks, as its published samplers do: the length is rounded up.
     Autoregressive, or without a mask token: padding, the prompt, then room up to ``length`` behind the longest prompt.
 
     Args:

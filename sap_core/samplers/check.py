@@ -13,7 +13,7 @@ from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Sampling:
     rounded_shares: bool = False
 
 
-def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
-    """Fills in the defaults of a spec for this model.
+def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
+    """Fill in the defaults of ``options`` for this model.
 
     Args:
         fill: Tokens to fill: of the longest canvas if there are several.
@@ -54,70 +54,71 @@ def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
             blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a setting that
             the rule does not read.
     """
-    if info.max_length is not None and spec.length > info.max_length:
-        raise InvalidInput(f"length is {spec.length}; {info.ref} takes at most {info.max_length} tokens.")
-    rule = _rule(info, spec)
-    if info.objective == MASKED_DIFFUSION and info.row.has_mask:
-        info.check_masked()
+    rule = check_sampler(info, options)
     if fill < 1:
-        raise InvalidInput(f"The prompt fills all {spec.length} tokens; give a greater length or a shorter prompt.")
-    steps = _steps(rule, spec, fill)
-    if spec.threshold is not None and rule.threshold is None:
-        raise InvalidInput(f"threshold is {spec.threshold:g}, but sampler '{rule.name}' has none; leave it out.")
-    _check_options(rule, spec)
+        raise InvalidInput(f"The prompt fills all {options.length} tokens; give a greater length or a shorter prompt.")
+    steps = options.steps if options.steps is not None else min(rule.default_steps or fill, fill)
+    if steps < 1 or (steps > fill and not rule.extra_steps):
+        raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
     if info.objective == AUTOREGRESSIVE:
-        if spec.guidance:
-            raise InvalidInput(f"guidance is {spec.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
-        if spec.block_length is not None and spec.block_length < fill:
+        if options.block_length is not None and options.block_length < fill:
             raise InvalidInput(f"block_length belongs to diffusion models; {info.ref} is autoregressive, leave it out.")
-        return Sampling(rule.name, steps, fill, temperature=spec.temperature)
-    if spec.guidance and not rule.guidance:
-        raise InvalidInput(f"guidance is {spec.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
-    own, given = rule.threshold, spec.threshold
+        return Sampling(rule.name, steps, fill, temperature=options.temperature)
+    own = rule.threshold
     if rule.name == "low_confidence_dynamic" and info.row.threshold is not None:
         own = info.row.threshold
-    draws = rule.draws or info.row.draws
-    stops = spec.ends == "auto" and info.block_size is not None and "ends" in rule.options
+    stops = options.ends == "auto" and info.block_size is not None and "ends" in rule.options
     return Sampling(
         rule.name,
         steps,
-        _block_length(info, rule, spec, steps, fill),
-        own if given is None else given,
-        temperature=spec.temperature,
-        draws=draws,
-        **_filters(info, rule, spec, draws),
-        confidence_temperature=spec.confidence_temperature or 0.0,
-        ends="stop" if stops else spec.ends.replace("auto", "fill"),
-        ends_given=spec.ends != "auto",
-        **{name: _or(getattr(spec, name), getattr(rule, name)) for name in _SETTINGS},
+        _block_length(info, rule, options, steps, fill),
+        _or(options.threshold, own),
+        temperature=options.temperature,
+        draws=rule.draws or info.row.draws,
+        **_filters(info, rule, options),
+        confidence_temperature=options.confidence_temperature or 0.0,
+        ends="stop" if stops else options.ends.replace("auto", "fill"),
+        ends_given=options.ends != "auto",
+        **{name: _or(getattr(options, name), getattr(rule, name)) for name in _SETTINGS},
         rounded_shares=info.row.rounded_shares,
     )
+
+
+def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
+    """Return the sampler's row, after checking all that does not depend on how many tokens there are to fill.
+
+    Raises:
+        ModelProblem, UnknownOption, InvalidInput: as `check_sampling`.
+    """
+    if info.max_length is not None and options.length > info.max_length:
+        raise InvalidInput(f"length is {options.length}; {info.ref} takes at most {info.max_length} tokens.")
+    rule = _rule(info, options)
+    if info.objective == MASKED_DIFFUSION and info.row.has_mask:
+        info.check_masked()
+    if options.threshold is not None and rule.threshold is None:
+        raise InvalidInput(f"threshold is {options.threshold:g}, but sampler '{rule.name}' has none; leave it out.")
+    if options.guidance and info.objective == AUTOREGRESSIVE:
+        raise InvalidInput(f"guidance is {options.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
+    if options.guidance and not rule.guidance:
+        raise InvalidInput(f"guidance is {options.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
+    for name in (*FILTERS, "confidence_temperature", *_SETTINGS):
+        value = getattr(options, name)
+        if value is not None and name not in rule.options:
+            raise InvalidInput(f"{name} is {value:g}, but sampler '{rule.name}' has none; leave it out.")
+    if options.ends != "auto" and "ends" not in rule.options:
+        raise InvalidInput(f"ends is '{options.ends}', but sampler '{rule.name}' has no end rules; leave it out.")
+    _filters(info, rule, options)
+    return rule
 
 
 _SETTINGS = ("entropy_limit", "edit_threshold", "remasking")
 
 
-def _steps(rule: SamplerRule, spec: CaptureSpec, fill: int) -> int:
-    steps = spec.steps if spec.steps is not None else min(rule.default_steps or fill, fill)
-    if steps < 1 or (steps > fill and not rule.extra_steps):
-        raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
-    return steps
-
-
-def _check_options(rule: SamplerRule, spec: CaptureSpec) -> None:
-    """Refuse a setting that the rule would ignore."""
-    for name in (*FILTERS, "confidence_temperature", *_SETTINGS):
-        value = getattr(spec, name)
-        if value is not None and name not in rule.options:
-            raise InvalidInput(f"{name} is {value:g}, but sampler '{rule.name}' has none; leave it out.")
-    if spec.ends != "auto" and "ends" not in rule.options:
-        raise InvalidInput(f"ends is '{spec.ends}', but sampler '{rule.name}' has no end rules; leave it out.")
-
-
-def _filters(info: ModelInfo, rule: SamplerRule, spec: CaptureSpec, draws: str) -> dict[str, float | None]:
+def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, float | None]:
     """top_k and top_p; the top_k that a family's published settings hand down applies where its own draws do."""
-    given = {name: getattr(spec, name) for name in FILTERS}
-    if draws not in (DREAM, BEFORE_SHIFT) and not spec.temperature:
+    draws = rule.draws or info.row.draws
+    given = {name: getattr(options, name) for name in FILTERS}
+    if draws not in (DREAM, BEFORE_SHIFT) and not options.temperature:
         for name, value in given.items():
             if value:
                 raise InvalidInput(
@@ -125,8 +126,7 @@ def _filters(info: ModelInfo, rule: SamplerRule, spec: CaptureSpec, draws: str) 
                     "where it would do nothing; give a temperature or leave it out."
                 )
     own = info.row.top_k if draws == info.row.draws and "top_k" in rule.options else None
-    top_k = own if given["top_k"] is None else given["top_k"]
-    return {"top_k": top_k or None, "top_p": given["top_p"]}
+    return {"top_k": _or(given["top_k"], own) or None, "top_p": given["top_p"]}
 
 
 def _or(value: float | None, default: float | None) -> float | None:
@@ -145,8 +145,8 @@ def share_steps(sizes: list[int], steps: int) -> list[int]:
     return [1 + (spare * after // room - spare * before // room if room else 0) for before, after in pairwise(edges)]
 
 
-def _rule(info: ModelInfo, spec: CaptureSpec) -> SamplerRule:
-    name = info.samplers[0] if spec.sampler == "auto" else spec.sampler
+def _rule(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
+    name = info.samplers[0] if options.sampler == "auto" else options.sampler
     if name in info.samplers:
         return SAMPLERS[name]
     kind = f"{info.ref} is {info.objective.replace('_', ' ')}."
@@ -155,26 +155,26 @@ def _rule(info: ModelInfo, spec: CaptureSpec) -> SamplerRule:
     raise UnknownOption("sampler", name, info.samplers, hint=kind)
 
 
-def _block_length(info: ModelInfo, rule: SamplerRule, spec: CaptureSpec, steps: int, fill: int) -> int:
-    own = info.block_size
+def _block_length(info: ModelInfo, rule: SamplerRule, options: SamplingOptions, steps: int, fill: int) -> int:
+    own, given = info.block_size, options.block_length
     if not rule.blocks:
-        if spec.block_length is not None and spec.block_length < fill:
+        if given is not None and given < fill:
             raise InvalidInput(
-                f"block_length is {spec.block_length}, but sampler '{rule.name}' writes the whole canvas; leave it out."
+                f"block_length is {given}, but sampler '{rule.name}' writes the whole canvas; leave it out."
             )
         return fill
     if own is not None:
-        if spec.block_length is not None and own % spec.block_length:
+        if given is not None and own % given:
             raise InvalidInput(
-                f"block_length is {spec.block_length}; {info.ref} has blocks of {own}: leave it out, or give a part of "
-                "them to be written in order."
+                f"block_length is {given}; {info.ref} has blocks of {own}: leave it out, or give a part of them, which "
+                "are then written in order."
             )
-        block = spec.block_length or own
+        block = given or own
         least = min(math.ceil(fill / block) + 1, fill)  # its blocks do not begin where the prompt ends
         if steps < least:
             raise InvalidInput(f"steps is {steps}; blocks of {block} need at least {least} for {fill} tokens.")
         return block
-    block = min(spec.block_length or fill, fill)
+    block = min(options.block_length or fill, fill)
     blocks = math.ceil(fill / block)
     if steps < blocks:
         raise InvalidInput(

@@ -24,7 +24,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def sampler_of(rule: Rule) -> Sampler:
     """The sampler that writes what ``rule`` chooses."""
 
     def run(
-        model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+        model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
     ) -> Iterator[Step]:
-        return denoise(model, canvas, spec, sampling, generator, rule)
+        return denoise(model, canvas, options, sampling, generator, rule)
 
     return run
 
@@ -115,7 +115,7 @@ def sampler_of(rule: Rule) -> Sampler:
 def denoise(
     model: LoadedModel,
     canvas: Canvas,
-    spec: CaptureSpec,
+    options: SamplingOptions,
     sampling: Sampling,
     generator: torch.Generator,
     rule: Rule,
@@ -129,7 +129,7 @@ def denoise(
     tokens = canvas.tokens.clone()
     ends = EndRule(model, canvas, sampling)
     plan = Blocks(model, canvas, sampling)
-    forward = Forward(model, canvas, spec.guidance)
+    forward = Forward(model, canvas, options.guidance)
     total, index = plan.total, 0
     for block, steps in plan.shares.items():
         inside = plan.numbers == block

@@ -17,13 +17,13 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 MOST_PASSES = 16  # over a full block (max_post_steps)
 
 
 def token_editing(
-    model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
     """Accept and rewrite by two thresholds (LLaDA2.1's generate).
 
@@ -34,7 +34,7 @@ def token_editing(
     """
     mask_id, tokens = model.check_masked(), canvas.tokens.clone()
     forward, plan, ends = (
-        Forward(model, canvas, spec.guidance),
+        Forward(model, canvas, options.guidance),
         Blocks(model, canvas, sampling),
         EndRule(model, canvas, sampling),
     )

@@ -17,7 +17,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 # ReMDM-loop's phases on OpenWebText: plain until LOOP_ON, remasking at a constant alpha, plain again from LOOP_OFF.
 LOOP_ON, LOOP_OFF, LOOP_ALPHA = 0.55, 0.05, 0.9
@@ -42,10 +42,15 @@ class Remdm:
         self._variant = variant
 
     def __call__(
-        self, model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+        self,
+        model: LoadedModel,
+        canvas: Canvas,
+        options: SamplingOptions,
+        sampling: Sampling,
+        generator: torch.Generator,
     ) -> Iterator[Step]:
         mask_id, tokens = model.check_masked(), canvas.tokens.clone()
-        forward = Forward(model, canvas, spec.guidance)
+        forward = Forward(model, canvas, options.guidance)
         doubt = torch.full(tokens.shape, -torch.inf, device=tokens.device)
         line = torch.linspace(1, MDLM_EPSILON, sampling.steps)
         for index in range(sampling.steps):
@@ -74,9 +79,9 @@ class Remdm:
         eta, s = sampling.remasking, t - step
         if self._variant == "loop":
             if t > LOOP_ON:
-                return tuple((1 - u) * LOOP_ALPHA / (1 - LOOP_ON) for u in (t, s)) + (0.0,)
+                return (1 - t) * LOOP_ALPHA / (1 - LOOP_ON), (1 - s) * LOOP_ALPHA / (1 - LOOP_ON), 0.0
             if t <= LOOP_OFF:
-                return tuple(1 - u * (1 - LOOP_ALPHA) / LOOP_OFF for u in (t, s)) + (0.0,)
+                return 1 - t * (1 - LOOP_ALPHA) / LOOP_OFF, 1 - s * (1 - LOOP_ALPHA) / LOOP_OFF, 0.0
             return LOOP_ALPHA, LOOP_ALPHA, eta
         most = (1 - (1 - s)) / (1 - t) if t < 1 else float("inf")
         if self._variant == "cap":
@@ -89,7 +94,7 @@ class Remdm:
 
 
 def p2(
-    model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
     """Path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
 
@@ -98,7 +103,7 @@ def p2(
     mask is left.
     """
     mask_id, tokens = model.check_masked(), canvas.tokens.clone()
-    forward = Forward(model, canvas, spec.guidance)
+    forward = Forward(model, canvas, options.guidance)
     open_ = ~canvas.given
     for index in range(sampling.steps):
         masked = tokens == mask_id

@@ -18,8 +18,8 @@ def llada(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, 
           threshold: float | None = None, rounded: bool = False) -> Tensor:  # fmt: skip
     """arXiv 2502.09992: in each block, at each step, an even share of the surest tokens; w + 1 times the guidance.
 
-    ``threshold``: arXiv 2505.22618 (Fast-dLLM): every token that is sure enough, at least one. ``rounded``: dLLM's shares
-    (A2D), of what is left the part of this step, rounded.
+    ``threshold``: arXiv 2505.22618 (Fast-dLLM): every token that is sure enough, at least one. ``rounded``: dLLM's
+    shares (A2D), of what is left the part of this step, rounded.
     """
     ids = torch.tensor([prompt + [mask] * fill])
     for first in range(len(prompt), len(prompt) + fill, block):

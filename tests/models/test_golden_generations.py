@@ -14,7 +14,7 @@ from sap_core.errors import InvalidInput
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 # Golden case and its tensor -> settings. Published texts are cut where the canvas goes on in whole blocks.
 GENERATIONS = {
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory):
 
 def steps_of(model, prompt: list[int], length: int, **fields) -> list:
     canvas = canvas_of_ids(model, [prompt], length)
-    return list(sample(model, canvas, CaptureSpec.build(model="m", length=length, **fields)))
+    return list(sample(model, canvas, SamplingOptions.build(length=length, **fields)))
 
 
 @pytest.mark.parametrize(("name", "text"), GENERATIONS)
@@ -79,7 +79,7 @@ def test_sdars_even_shares_leave_the_prompt_as_it_is(model) -> None:
     assert torch.equal(last.next_tokens, ids)
 
 
-# ---- drawn at a temperature: published loops written out, with torch's own random numbers ------------------------------
+# ---- drawn at a temperature: published loops written out, with torch's own random numbers ---
 
 
 def multinomial(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,7 +253,7 @@ def test_p2_is_open_dllms(model) -> None:
     assert torch.equal(last.next_tokens, ids) and again > 0
 
 
-# ---- end rules and what is refused ------------------------------------------------------------------------------------
+# ---- end rules and what is refused ---
 
 
 def test_a_block_model_stops_behind_an_end_token(model) -> None:
@@ -306,7 +306,7 @@ def test_part_of_a_block_is_written_in_order(model) -> None:
     steps = steps_of(model("sdar"), prompt, 32, block_length=2, ends="fill")
     places = [int(place) // 2 for step in steps for place in step.accepted[0].nonzero()[:, 0]]
     assert places == sorted(places) and len(places) == 21
-    with pytest.raises(InvalidInput, match="block_length is 3; .* has blocks of 4"):
+    with pytest.raises(InvalidInput, match=r"block_length is 3; .* has blocks of 4"):
         steps_of(model("sdar"), prompt, 32, block_length=3)
 
 
