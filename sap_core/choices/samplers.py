@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MASKED = "masked_diffusion"
-# How tokens are drawn; `sap_core.samplers.denoise.Moment.draw` has the formulas.
+# How tokens are drawn; `sap_core.samplers.denoise.StepContext.draw` has the formulas.
 GUMBEL, CATEGORICAL, BEFORE_SHIFT, DREAM = "gumbel", "categorical", "before_shift", "dream"
 END_RULES = ("auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf")
 FILTERS = ("top_k", "top_p")

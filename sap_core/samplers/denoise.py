@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """What a rule sees at one step.
 
     Attributes:
@@ -88,7 +88,7 @@ class Moment:
             predicted = multinomial(shares, self.generator, rows)
         return predicted, torch.softmax(self._without_ends(kept), -1) if self.ends else shares
 
-    def of(self, rows: Tensor) -> Moment:
+    def of(self, rows: Tensor) -> StepContext:
         """The same step seen by some of its rows, (n,) bool."""
         return dataclasses.replace(self, logits=self.logits[rows], rows=exactly(int(rows.sum())))
 
@@ -96,8 +96,8 @@ class Moment:
         return logits.index_fill(-1, torch.tensor(self.ends, device=logits.device), -torch.inf) if self.ends else logits
 
 
-# Moment -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
-Rule = Callable[[Moment], tuple[Tensor, Tensor, Tensor]]
+# StepContext -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
+Rule = Callable[[StepContext], tuple[Tensor, Tensor, Tensor]]
 Sampler = Callable[..., Iterator[Step]]
 
 
@@ -142,7 +142,7 @@ def denoise(
             seen = masked & span if span is not None else masked
             logits = forward(tokens, span)
             narrow = seen if span is None else seen[:, span]
-            moment = Moment(
+            context = StepContext(
                 logits=ends.forbid(forbid(model, logits[narrow])),
                 rows=Rows(narrow.flatten().nonzero()[:, 0], narrow.numel()),
                 masked=seen,
@@ -155,9 +155,9 @@ def denoise(
                 generator=generator,
                 ends=ends.last,
             )
-            predicted, score, accepted = take_all(moment) if step < 0 else rule(moment)
+            predicted, score, accepted = take_all(context) if step < 0 else rule(context)
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
-            confidence = moment.over_canvas(score.float(), torch.nan)
+            confidence = context.over_canvas(score.float(), torch.nan)
             yield Step(index, total, tokens, masked, confidence, accepted, following)
             tokens = following
             index += 1
@@ -167,10 +167,10 @@ def denoise(
             return
 
 
-def take_all(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest token of every position that may be written."""
-    predicted = moment.logits.argmax(-1)
-    return predicted, probability(moment.logits, predicted), moment.allowed
+    predicted = context.logits.argmax(-1)
+    return predicted, probability(context.logits, predicted), context.allowed
 
 
 class Blocks:
@@ -275,12 +275,12 @@ def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
 
 
-def share(moment: Moment) -> Tensor:
+def share(context: StepContext) -> Tensor:
     """How many tokens of its block this step writes in each text; (batch,)."""
-    if moment.sampling.rounded_shares:
-        counts = [rounded_shares(count, moment.steps) for count in moment.start.tolist()]
-        return torch.tensor([row[moment.step] if moment.step < len(row) else 0 for row in counts])
-    return even_share(moment.start, moment.step, moment.steps)
+    if context.sampling.rounded_shares:
+        counts = [rounded_shares(count, context.steps) for count in context.start.tolist()]
+        return torch.tensor([row[context.step] if context.step < len(row) else 0 for row in counts])
+    return even_share(context.start, context.step, context.steps)
 
 
 def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
