@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Sampling:
     """The settings with every default filled in; what does not apply is None, 0 or False.
 
-    ``draws``: see `sap_core.samplers.denoise.StepContext.draw`. ``rounded_shares``: a block's tokens are shared among its
-    steps as dLLM does it. ``ends_given``: the end rule was asked for by name.
+    ``draws``: see `sap_core.samplers.denoise.StepContext.draw`. ``rounded_shares``: a block's tokens are shared among
+    its steps as dLLM does it. ``ends_given``: the end rule was asked for by name.
     """
 
     sampler: str

@@ -270,7 +270,7 @@ def block_sizes(blocks: Tensor, masked: Tensor) -> dict[int, int]:
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
     """Logits in which the mask token can't be predicted, for models that need that."""
-    if not model.info.row.bans_mask:
+    if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
 
