@@ -40,9 +40,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     pictures = {f"assets/screenshots/{path.name}": path for path in (ROOT / "assets" / "screenshots").glob("*.png")}
-    pictures |= {
-        f"assets/{name}.svg": path for name in ("logo", "icon") for path in ROOT.glob(f"sap_core/ui/**/{name}.svg")
-    }
+    pictures["assets/icon.svg"] = next(ROOT.glob("sap_core/ui/**/icon.svg"))
     for name, path in pictures.items():
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
