@@ -6,8 +6,7 @@ from sap_core.errors import SapError
 from sap_core.ui.capture import panels
 from sap_core.ui.widgets import jobs, snippets
 from sap_core.ui.widgets.formatting import plain_error
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
 heading("Capture", "Generate from a prompt, and record at every step which tokens receive attention.")
@@ -37,4 +36,4 @@ with side:
 status = jobs.watch("capture", panels.live)
 if status is not None and not status.open:
     panels.outcome(status)
-show_doors(snippets.command_of(spec, "RUN"), snippets.python_of(spec))
+show_snippets(snippets.command_of(spec, "RUN"), snippets.python_of(spec))

@@ -120,22 +120,24 @@ def capture(
             keep=keep,
         ),
     )
-    crew = opt.given(workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker)
+    workers = opt.given(
+        workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
+    )
     if executor is not None:
-        return _each(spec, out, executor, crew, as_json)
-    if crew:
-        options = ", ".join(f"--{option.replace('_', '-')}" for option in crew)
+        return _each(spec, out, executor, workers, as_json)
+    if workers:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in workers)
         raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
-        from ..capturing.api import capture_spec
+        from ..capturing.api import capture as record
         from ..trajectory.accuracy import sampling_note
 
         if spec.chat:
             _show_what_is_sent(spec)
 
         try:
-            run = capture_spec(spec, out=folder, progress=progress)
+            run = record(spec.model, spec=spec, out=folder, progress=progress)
         except Cancelled:
             kept = f"; what was captured until then is in {folder}" if folder.exists() else ""
             raise Cancelled(f"Cancelled{kept}.") from None
@@ -155,15 +157,14 @@ def capture(
     emit(document, as_json, show)
 
 
-def _each(spec: CaptureSpec, out: str | None, executor: str, crew: dict[str, Any], as_json: bool) -> None:
+def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, Any], as_json: bool) -> None:
     """Every prompt as a run of its own."""
     with work("capture") as progress:
         from ..sweeps.captures import capture_each
 
         if spec.chat:
             _show_what_is_sent(spec)
-        fields = spec.model_dump(exclude={"kind", "model", "prompts"})
-        runs = capture_each(spec.model, spec.prompts, out=out, executor=executor, progress=progress, **crew, **fields)
+        runs = capture_each(spec.model, spec=spec, out=out, executor=executor, progress=progress, **workers)
     emit([_told(run) for run in runs], as_json, lambda: (f"{run.path}  {run.text}" for run in runs))
 
 

@@ -37,7 +37,7 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
-    from ..plots.figure_files import origin, save_figure
+    from ..plots.figure_files import provenance, save_figure
     from ..runs.reading import open_run
 
     asked = SinkRule(rule, threshold)
@@ -49,7 +49,7 @@ def figure(
     opened = [open_run(run) for run in runs]
     drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
     view = {"layer": layer, "head": head, "sample": sample or None, "step": step, "rule": rule, "threshold": threshold}
-    about = origin(title, opened, {key: value for key, value in view.items() if value is not None})
+    about = provenance(title, opened, {key: value for key, value in view.items() if value is not None})
     path = save_figure(drawn, out, about, data)
     emit({"file": str(path), **about}, as_json, lambda: [str(path)])
 

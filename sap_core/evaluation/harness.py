@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InvalidInput
+from ..models.chat import chat_history_text
 from ..progress import Progress
 from ..specs import SamplingOptions
 from .likelihood import text_likelihood
@@ -180,13 +181,11 @@ class StudioLM(TemplateLM):
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids; a token that the tokenizer puts at the end of every text is left out, for texts go on here."""
         special = True if add_special_tokens is None else add_special_tokens
-        ids = list(self.tokenizer(string, add_special_tokens=special)["input_ids"])
+        ids = self.model.encode(string, special=special)
         return ids[:-1] if special and self.model.info.row.closes_canvas else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return self.tokenizer.apply_chat_template(
-            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        return chat_history_text(self.model.info, chat_history, generation=add_generation_prompt)
 
     # ---- likelihood ------------------------------------------------------------------------------------------------
 

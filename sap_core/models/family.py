@@ -41,14 +41,14 @@ class Family:
             `LoadedModel.logits` shifts it back.
         blocks: Native names of the prunable matrices begin with this; "" takes every numbered block.
         has_mask: Whether the model denoises a mask token.
-        bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
+        forbid_mask_prediction: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
         samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
             `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
-        own_names: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
+        config_aliases: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
         no_pruning: Reason why pruning is refused; "" where it is not.
         export: What an exported folder is, in a few words.
         remote_code: The model's own Python code is needed, hence the user's consent.
@@ -71,12 +71,12 @@ class Family:
     shift_logits: Callable[[Config], bool] = lambda config: False
     blocks: str = ""
     has_mask: bool = True
-    bans_mask: bool = False
+    forbid_mask_prediction: bool = False
     closes_canvas: bool = False
     block_size: Callable[[Config], int | None] = lambda config: None
     patterns: tuple[str, ...] = PATTERNS
     units: tuple[str, ...] = ()
-    own_names: tuple[tuple[str, str], ...] = ()
+    config_aliases: tuple[tuple[str, str], ...] = ()
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .chat import special_words, template_of
+from .config_check import check_config, check_sizes
 from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import find_matrices, module_key
+from .layout import BLOCK, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
@@ -30,6 +32,12 @@ def inspect_model(ref: str, *, mask_token_id: int | None = None) -> ModelInfo:
 
 def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     """`inspect_model` for a source that was found already."""
+    with foreign(f"{source.ref}: config.json or the tokenizer does not fit its weights", problem=ModelProblem):
+        return _describe(source, mask_token_id)
+
+
+def _describe(source: Source, mask_token_id: int | None) -> ModelInfo:
+    check_config(source.config, source.ref, source.tensors)
     family = recognise(source.config)
     if family is None:
         kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
@@ -39,6 +47,8 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
     model_type = str(native.get("model_type", ""))
     keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
     shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
+    blocks = {match["index"] for name in shapes if (match := BLOCK.match(name))}
+    check_sizes(sizes, source.ref, {keys[t.key]: t.shape for t in source.tensors}, len(blocks))
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,

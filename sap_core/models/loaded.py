@@ -15,6 +15,7 @@ from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 from .saving import save_checkpoint
+from .tokens import encode
 
 RECORDING = "sap_"
 
@@ -179,7 +180,7 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
-        return list(self._tokenizer()(text, add_special_tokens=special)["input_ids"])
+        return encode(self._tokenizer(), text, special=special)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""

@@ -21,7 +21,7 @@ from .placement import (
     placement,
 )
 from .resizing.elastic import cut
-from .source import download, find_source
+from .source import download, find_source, read_folder
 from .tokens import load_tokenizer
 
 
@@ -56,7 +56,8 @@ def load_model(
     placing = placement(dtype, info, target)
     check_consent(info, trust_remote_code)
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref, code=info.row.remote_code)))
+        source = read_folder(ref, download(ref, code=info.row.remote_code))
+        info = describe(source, mask_token_id=mask_token_id)
     row = info.row
     module = reader_of(row)(source, info, placing)
     if dtype in QUANTIZED:

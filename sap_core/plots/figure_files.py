@@ -1,7 +1,7 @@
-"""A figure to take along: as a file that says where it comes from, and its data as a table.
+"""Figures as files that state their provenance, and their data as tables.
 
-The origin (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as JSON
-in HTML, as a first comment line in CSV, and in the metadata of Parquet.
+The provenance (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as
+JSON in HTML, as a first comment line in CSV, and in the metadata of Parquet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def save_figure(
     """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`. Written aside, then renamed.
 
     Args:
-        about: from `origin`.
+        about: from `provenance`.
         data: what CSV and Parquet hold; default: what is drawn.
 
     Raises:
@@ -54,7 +54,7 @@ def save_figure(
     elif kind == "html":
         content = figure_html(figure, about).encode()
     else:
-        content = _image(for_paper(figure, about), kind)
+        content = _image(print_version(figure, about), kind)
         content = (
             png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
         )
@@ -62,7 +62,7 @@ def save_figure(
     return path
 
 
-def origin(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
+def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
     """Where a figure comes from: the runs with their settings, what of them is shown, and this package's version."""
     return {
         "title": title,
@@ -81,14 +81,14 @@ def origin(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) 
 
 
 def origin_line(about: dict[str, Any]) -> str:
-    """The origin in one line, for the foot of a picture."""
+    """The provenance in one line, for the foot of a picture."""
     runs = ", ".join(run["id"] for run in about["runs"])
     view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 
 
-def for_paper(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
-    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its origin at the foot."""
+def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
+    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
     copy = go.Figure(figure)
     margin = copy.layout.margin
     left = 56 if margin.l is None else margin.l
@@ -172,19 +172,19 @@ def figure_table(figure: go.Figure) -> pd.DataFrame:
 
 
 def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
-    """One page that needs nothing else, with the origin to read and as JSON."""
-    page = for_paper(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    """One page that needs nothing else, with the provenance to read and as JSON."""
+    page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
-    return page.replace("<body>", f'<body><script type="application/json" id="origin">{document}</script>', 1)
+    return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
 
 
 def csv_text(table: pd.DataFrame, about: dict[str, Any]) -> str:
-    """CSV behind a first line ``# {origin}``; read it with ``pandas.read_csv(path, comment="#")``."""
+    """CSV behind a first line ``# {provenance}``; read it with ``pandas.read_csv(path, comment="#")``."""
     return f"# {json.dumps(about, default=str)}\n" + table.to_csv(index=False)
 
 
 def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
-    """Parquet; ``pandas.read_parquet(path).attrs`` is the origin."""
+    """Parquet; ``pandas.read_parquet(path).attrs`` is the provenance."""
     frame = table.copy()
     frame.attrs = json.loads(json.dumps(about, default=str))
     buffer = io.BytesIO()
@@ -193,13 +193,13 @@ def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
 
 
 def svg_with_origin(svg: str, about: dict[str, Any]) -> str:
-    """The picture with the origin as its ``<metadata>``."""
+    """The picture with the provenance as its ``<metadata>``."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f"{svg[:start]}<metadata>{escape(json.dumps(about, default=str))}</metadata>{svg[start:]}"
 
 
 def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
-    """The picture with the origin in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
+    """The picture with the provenance in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
     text = CHUNK + b"\0\0\0\0\0" + json.dumps(about, default=str, ensure_ascii=False).encode()
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
     end = png.rindex(b"IEND") - 4

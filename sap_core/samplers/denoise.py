@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """What a rule sees at one step.
 
     Attributes:
@@ -55,8 +55,8 @@ class Moment:
         return canvas.masked_scatter(self.masked, values)
 
 
-# Moment -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
-Rule = Callable[[Moment], tuple[Tensor, Tensor, Tensor]]
+# StepContext -> predicted token (n,), confidence (n,), what is written (batch, sequence) bool
+Rule = Callable[[StepContext], tuple[Tensor, Tensor, Tensor]]
 Sampler = Callable[..., Iterator[Step]]
 
 
@@ -93,7 +93,7 @@ def denoise(
             masked = tokens == mask_id
             span = window(model, blocks, block)
             seen = masked & span if span is not None else masked
-            moment = Moment(
+            context = StepContext(
                 logits=forbid(model, forward(tokens, span)[seen if span is None else seen[:, span]]),
                 masked=seen,
                 allowed=seen & (blocks <= block),
@@ -105,9 +105,9 @@ def denoise(
                 mask_id=mask_id,
                 generator=generator,
             )
-            predicted, score, accepted = rule(moment)
+            predicted, score, accepted = rule(context)
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
-            confidence = moment.over_canvas(score.float(), torch.nan)
+            confidence = context.over_canvas(score.float(), torch.nan)
             yield Step(index, total, tokens, masked, confidence, accepted, following)
             tokens = following
             index += 1
@@ -166,7 +166,7 @@ def window(model: LoadedModel, blocks: Tensor, block: int) -> Tensor | None:
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
     """Logits in which the mask token can't be predicted, for models that need that."""
-    if not model.info.row.bans_mask:
+    if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
 

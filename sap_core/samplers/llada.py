@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .denoise import (
-    Moment,
+    StepContext,
     even_share,
     predict,
     probability,
@@ -19,36 +19,36 @@ from .denoise import (
 )
 
 
-def keep_surest(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+def keep_surest(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     """The predictions with the highest probability."""
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    return _keep_share(moment, predicted, probability(moment.logits, predicted))
+    predicted = predict(context.logits, context.temperature, context.generator)
+    return _keep_share(context, predicted, probability(context.logits, predicted))
 
 
-def keep_random(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+def keep_random(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     """Predictions at random; the confidence is the random number that ranked them."""
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    score = torch.rand(predicted.shape, generator=moment.generator).to(predicted.device)
-    return _keep_share(moment, predicted, score)
+    predicted = predict(context.logits, context.temperature, context.generator)
+    score = torch.rand(predicted.shape, generator=context.generator).to(predicted.device)
+    return _keep_share(context, predicted, score)
 
 
-def keep_above_threshold(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     """Every prediction with at least the threshold's probability, and no fewer than an even share.
 
     With as many steps as tokens the share is one: Fast-dLLM's rule (arXiv 2505.22618); with fewer steps, SDAR's
     low_confidence_dynamic. A block ends as soon as it is full.
     """
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    score = probability(moment.logits, predicted)
-    sure = moment.over_canvas(score, 0.0).ge(moment.threshold) & moment.allowed
-    share = even_share(moment.start, moment.step, moment.steps)
-    least = top_positions(moment.over_canvas(score, 0.0), moment.allowed, share)
+    predicted = predict(context.logits, context.temperature, context.generator)
+    score = probability(context.logits, predicted)
+    sure = context.over_canvas(score, 0.0).ge(context.threshold) & context.allowed
+    share = even_share(context.start, context.step, context.steps)
+    least = top_positions(context.over_canvas(score, 0.0), context.allowed, share)
     return predicted, score, sure | least
 
 
-def _keep_share(moment: Moment, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    share = even_share(moment.start, moment.step, moment.steps)
-    return predicted, score, top_positions(moment.over_canvas(score, 0.0), moment.allowed, share)
+def _keep_share(context: StepContext, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    share = even_share(context.start, context.step, context.steps)
+    return predicted, score, top_positions(context.over_canvas(score, 0.0), context.allowed, share)
 
 
 low_confidence = sampler_of(keep_surest)

@@ -57,7 +57,7 @@ class Tiny:
         found = self.raw(ids)
         if self.name == "dream":
             found = torch.cat([found[:, :1], found[:, :-1]], 1)
-        if self.model.info.row.bans_mask:
+        if self.model.info.row.forbid_mask_prediction:
             found[..., self.mask] = -1e9
         return found
 
@@ -85,7 +85,7 @@ def test_the_plain_decoder_is_lladas() -> None:
 def test_logits(name: str, tiny) -> None:
     ids = torch.randint(3, 96, (2, 19), generator=torch.Generator().manual_seed(1))
     expected, found = tiny(name).published(ids), tiny(name).model.logits(ids).double()
-    if tiny(name).model.info.row.bans_mask:
+    if tiny(name).model.info.row.forbid_mask_prediction:
         found[..., tiny(name).mask] = -1e9
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

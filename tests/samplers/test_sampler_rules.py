@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sap_core.samplers import llada, schedule
-from sap_core.samplers.denoise import Moment
+from sap_core.samplers.denoise import StepContext
 
 # Four masked positions of one canvas; softmax of log p is p. The last of five words is the mask token.
 SHARES = torch.tensor(
@@ -21,7 +21,7 @@ SHARES = torch.tensor(
 )
 
 
-def moment(step: int = 0, steps: int = 4, **fields) -> Moment:
+def context(step: int = 0, steps: int = 4, **fields) -> StepContext:
     masked = torch.tensor([[False, True, True, True, True]])
     settings = {
         "logits": SHARES.log(),
@@ -35,16 +35,16 @@ def moment(step: int = 0, steps: int = 4, **fields) -> Moment:
         "mask_id": 4,
         "generator": torch.Generator().manual_seed(0),
     }
-    return Moment(**{**settings, **fields})
+    return StepContext(**{**settings, **fields})
 
 
 def chosen(rule, **fields) -> list[int]:
     """Numbers of the masked positions that are written, 0 to 3."""
-    return (rule(moment(**fields))[2][0, 1:]).nonzero()[:, 0].tolist()
+    return (rule(context(**fields))[2][0, 1:]).nonzero()[:, 0].tolist()
 
 
 def test_low_confidence_takes_the_highest_probability() -> None:
-    predicted, score, accepted = llada.keep_surest(moment())
+    predicted, score, accepted = llada.keep_surest(context())
     assert predicted.tolist() == [0, 0, 1, 0]
     torch.testing.assert_close(score, torch.tensor([0.5, 0.4, 0.7, 0.45]))
     assert accepted.tolist() == [[False, False, False, True, False]]
@@ -74,13 +74,13 @@ def test_dream_opens_as_many_as_its_schedule_says() -> None:
     assert chosen(schedule.maskgit_plus) == []
     assert chosen(schedule.maskgit_plus, steps=2) == [2]
     assert chosen(schedule.maskgit_plus, step=3) == [0, 1, 2, 3]
-    assert schedule.opening(moment()) == pytest.approx(0.999 / 4)
+    assert schedule.opening(context()) == pytest.approx(0.999 / 4)
 
 
 def test_dream_ranks_by_probability_margin_or_entropy() -> None:
-    _, margin, _ = schedule.topk_margin(moment(steps=2))
+    _, margin, _ = schedule.topk_margin(context(steps=2))
     torch.testing.assert_close(margin, torch.tensor([0.05, 0.1, 0.6, 0.2]))
-    _, negative, _ = schedule.entropy(moment(steps=2))
+    _, negative, _ = schedule.entropy(context(steps=2))
     expected = [sum(p * math.log(p) for p in row if p) for row in SHARES.tolist()]
     assert negative.tolist() == pytest.approx(expected, abs=1e-6)
     # Of three open masks, 0 leads by probability, 3 by margin, 0 by entropy.
@@ -95,15 +95,15 @@ def test_dream_ranks_by_probability_margin_or_entropy() -> None:
 
 def test_origin_opens_each_mask_with_the_probability_of_the_schedule() -> None:
     generator = torch.Generator().manual_seed(0)
-    draws = [schedule.origin(moment(generator=generator))[2][0, 1:].float() for _ in range(3000)]
+    draws = [schedule.origin(context(generator=generator))[2][0, 1:].float() for _ in range(3000)]
     share = torch.stack(draws).mean(0)
     torch.testing.assert_close(share, torch.full((4,), 0.999 / 4), atol=0.03, rtol=0)
-    assert schedule.origin(moment(step=3))[2].sum() == 4
+    assert schedule.origin(context(step=3))[2].sum() == 4
 
 
 def test_mdlm_draws_from_q() -> None:
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([schedule.mdlm(moment(step=1, temperature=1.0, generator=generator))[0] for _ in range(4000)])
+    drawn = torch.stack([schedule.mdlm(context(step=1, temperature=1.0, generator=generator))[0] for _ in range(4000)])
     before, after = 1 - 0.999 / 4, 1 - 2 * 0.999 / 4
     for position in range(4):
         share = torch.bincount(drawn[:, position], minlength=5) / len(drawn)
@@ -113,5 +113,5 @@ def test_mdlm_draws_from_q() -> None:
 
 
 def test_mdlm_writes_everything_at_its_last_step_and_never_the_mask() -> None:
-    predicted, _, accepted = schedule.mdlm(moment(step=3))
+    predicted, _, accepted = schedule.mdlm(context(step=3))
     assert predicted.tolist() == [0, 0, 1, 0] and accepted.sum() == 4

@@ -52,7 +52,7 @@ def _family(
         native_config=native_config,
         architecture="sap_core.models.native.dit:DiTForMaskedDiffusion",
         tokenizer="GPT2Tokenizer",
-        bans_mask=True,
+        forbid_mask_prediction=True,
         block_size=block_size,
         samplers=samplers,
         export="original names and config",

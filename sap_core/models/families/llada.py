@@ -93,6 +93,6 @@ FAMILY = Family(
     mask_token_id=126336,
     samplers=("low_confidence", "random", "confidence_threshold"),
     units=("channels",),
-    own_names=(("intermediate_size", "mlp_hidden_size"),),
+    config_aliases=(("intermediate_size", "mlp_hidden_size"),),
     export="original names and config",
 )

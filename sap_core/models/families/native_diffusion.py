@@ -27,7 +27,7 @@ FAMILY = Family(
     matches=matches,
     natives=BIDIRECTIONAL,
     native_config=lambda config: {**config, "is_causal": False},
-    bans_mask=True,
+    forbid_mask_prediction=True,
     shift_logits=lambda config: config.get("sap_shift_logits") is True,
     samplers=(
         "low_confidence",

@@ -6,7 +6,6 @@ what the whole model computes. The embedding reads the rows it needs, the output
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from ...models.placement import (
     placement,
 )
 from ...models.reading import check_shapes, empty_module, native_config_object
-from ...models.source import download, find_source
+from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
 from .tensors import StoredWeights
 
@@ -179,7 +178,8 @@ def open_streamed(
         raise ModelProblem(f"dtype {dtype} can't be pruned; give auto, float32, bfloat16 or float16.")
     kind = placement(dtype, info, target)["dtype"]
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref)))
+        source = read_folder(ref, download(ref))
+        info = describe(source, mask_token_id=mask_token_id)
     weights = StoredWeights(Path(info.path))
     config = native_config_object(info)
     check_shapes(source, info, config)
@@ -187,7 +187,7 @@ def open_streamed(
     unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
     names = _stored_names(module, info, config)
-    _furnish(module, info, weights, names, kind, target)
+    _materialize(module, info, weights, names, kind, target)
     tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
     model = adapter_of(info.row)(module, tokenizer, info)
     return StreamedModel(model, weights, names, kind)
@@ -223,7 +223,7 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
     return {name: names[name] for name in module.state_dict()}
 
 
-def _furnish(
+def _materialize(
     module: nn.Module,
     info: ModelInfo,
     weights: StoredWeights,

@@ -147,11 +147,11 @@ def taking(run: str, options: dict[str, Any]) -> tuple[str, str]:
     command = _wrapped(["sap figure", shlex.quote(run), *shown, "--out heatmap.html"])
     sample, layer, head = (options.get(name) for name in ("sample", "layer", "head"))
     lines = [
-        "from sap_core.plots import make_view, origin, save_figure, trajectory_heatmap",
+        "from sap_core.plots import make_view, provenance, save_figure, trajectory_heatmap",
         "",
         f"view = make_view(run.trajectories[{sample or 0}], layer={layer}, head={head})",
         f"figure = trajectory_heatmap(view, step={options.get('step')})",
-        'save_figure(figure, "heatmap.html", origin("Attention received", [run]), view)',
+        'save_figure(figure, "heatmap.html", provenance("Attention received", [run]), view)',
     ]
     return command, "\n".join(lines)
 
