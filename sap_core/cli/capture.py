@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices.samplers import SAMPLERS
+from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
@@ -58,6 +58,32 @@ def capture(
     threshold: Annotated[
         float | None,
         typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw among the k likeliest tokens; 0: all.", show_default="the family's own")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw among the likeliest tokens that sum to this probability.", show_default=False),
+    ] = None,
+    confidence_temperature: Annotated[
+        float | None,
+        typer.Option(help="Dream's alg_temp: which masks open is drawn instead of ranked.", show_default=False),
+    ] = None,
+    ends: Annotated[
+        str | None,
+        typer.Option(help=f"What an end token does: {', '.join(END_RULES)}.", show_default="auto"),
+    ] = None,
+    entropy_limit: Annotated[
+        float | None, typer.Option(help="Sampler entropy_bounded: gamma.", show_default="its own, 0.1")
+    ] = None,
+    edit_threshold: Annotated[
+        float | None,
+        typer.Option(help="Sampler token_editing: confidence that rewrites.", show_default="its own, 0.9"),
+    ] = None,
+    remasking: Annotated[
+        float | None,
+        typer.Option(help="Samplers remdm_...: how much is masked again.", show_default="the sampler's own"),
     ] = None,
     query_stride: Annotated[
         int | None,
@@ -112,6 +138,13 @@ def capture(
             temperature=temperature,
             guidance=guidance,
             threshold=threshold,
+            top_k=top_k,
+            top_p=top_p,
+            confidence_temperature=confidence_temperature,
+            ends=ends,
+            entropy_limit=entropy_limit,
+            edit_threshold=edit_threshold,
+            remasking=remasking,
             query_stride=query_stride,
             precision=precision,
             seed=seed,

@@ -52,6 +52,12 @@ FAMILY = Family(
         "topk_margin",
         "entropy",
         "mdlm",
+        "entropy_bounded",
+        "p2",
+        "remdm_cap",
+        "remdm_rescale",
+        "remdm_conf",
+        "remdm_loop",
     ),
     units=("heads", "channels", "layers"),
 )
