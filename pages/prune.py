@@ -30,7 +30,7 @@ def plan(doors_below: Any) -> str:
         with below:
             loading = loading_options()
         with above:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            model, info = pick_model(loading=loading)
             rerun_if_changed(model)
             if info is None:
                 st.stop()
@@ -47,7 +47,7 @@ def plan(doors_below: Any) -> str:
             "Apply",
             type="primary",
             width="stretch",
-            disabled=busy or not to_do or spec.sparsity == 0,
+            disabled=busy or not to_do or getattr(spec, "sparsity", 1) == 0,
             icon=":material/content_cut:",
         ):
             if jobs.submit(to_do, "prune"):

@@ -15,6 +15,7 @@ from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 from .saving import save_checkpoint
+from .tokens import encode
 
 RECORDING = "sap_"
 
@@ -31,6 +32,7 @@ class LoadedModel:
         padding: (batch, sequence) attention mask during a forward, 0 at padding; None where there is none.
         records_through: How its attention can be seen: "interface", transformers' attention interface, or "functional",
             calls of torch's scaled_dot_product_attention.
+        answers_at: (batch,) where the prompts end while answers are written; None outside.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
@@ -42,6 +44,7 @@ class LoadedModel:
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None
+        self.answers_at: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -179,7 +182,7 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
-        return list(self._tokenizer()(text, add_special_tokens=special)["input_ids"])
+        return encode(self._tokenizer(), text, special=special)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""
@@ -191,6 +194,10 @@ class LoadedModel:
             return str(int(token))
         text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
+
+    def token_id(self, word: str) -> int | None:
+        """The id of a special token by its text; None where the tokenizer has no such token."""
+        return None if self.tokenizer is None else self.tokenizer.get_added_vocab().get(word)
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
