@@ -180,15 +180,15 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Pattern:
-    """``n`` of ``m`` consecutive inputs zeroed; or whole ``unit``s taken out; all None for unstructured."""
+    """``n`` of ``m`` consecutive inputs zeroed; or whole ``unit``s taken out; neither for unstructured."""
 
-    n: int | None = None
-    m: int | None = None
+    n: int = 0
+    m: int = 0
     unit: str | None = None
 
     @property
     def structured(self) -> bool:
-        return self.n is not None
+        return self.n > 0
 
 
 def parse_pattern(text: str) -> Pattern:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import ModelProblem
@@ -62,6 +63,17 @@ class ModelInfo:
             return ()
         units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
         return (*self.row.patterns, *units)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the checkpoint on this machine.
+
+        Raises:
+            ModelProblem: a model on the Hub that is not downloaded yet.
+        """
+        if self.path is None:
+            raise ModelProblem(f"{self.ref} is not on this machine yet; load it once to download it.")
+        return Path(self.path)
 
     def check_prunable(self) -> None:
         """Raises ModelProblem with the reason where this model can't be pruned."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -75,9 +75,7 @@ def load_model(
         linear_from_conv1d(module, info)
         unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
-    tokenizer = load_tokenizer(
-        Path(info.path), module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer
-    )
+    tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)
     model = adapter_of(row)(placed, tokenizer, info)
     if model.offloaded:
@@ -103,7 +101,7 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
         return
     for matrix in info.matrices:
         parent, _, name = matrix.name.rpartition(".")
-        old = module.get_submodule(matrix.name)
+        old: Any = module.get_submodule(matrix.name)
         # The weight stays in its stored order in memory, so the product is computed exactly as before.
         new = nn.Linear(matrix.cols, matrix.rows, bias=True, device="meta")
         new.weight = nn.Parameter(old.weight.data.t(), requires_grad=False)

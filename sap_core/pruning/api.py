@@ -44,7 +44,7 @@ def prune(
     """
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     if isinstance(asked, SearchPruneSpec):
         return prune_by_search(model, asked, plan, texts, progress)
     if isinstance(asked, ProgressivePruneSpec) and (plan is None or plan.pending):
@@ -65,7 +65,7 @@ def plan_pruning(
     Raises:
         InvalidInput: as `prune`.
     """
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     looks = not isinstance(asked, SearchPruneSpec) and needs_texts(asked)
     if looks:
         check_source(asked.calibration)

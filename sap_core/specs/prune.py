@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,6 +23,17 @@ class PruneOptions(ModelOptions, CalibrationOptions):
     )
     seed: int = 0
     name: str = ""
+
+    if TYPE_CHECKING:  # what the strategies add, each its own part; code that takes any of them asks `strategy`
+        strategy: Any
+        sparsity: Any
+        pattern: Any
+        compare: Any
+        budget: Any
+        validation: Any
+        preset: Any
+        target_speedup: Any
+        quality_drop: Any
 
     @field_validator("method")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,8 @@ def _drop_layers(model: LoadedModel, gone: list[int]) -> None:
     blocks = model.module.get_submodule(name)
     left = nn.ModuleList([block for index, block in enumerate(blocks) if index not in set(gone)])
     for index, block in enumerate(left):
-        for module in block.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = index
+        parts: list[Any] = list(block.modules())
+        for part in parts:
+            if hasattr(part, "layer_idx"):
+                part.layer_idx = index
     setattr(model.module.get_submodule(holder), attribute, left)

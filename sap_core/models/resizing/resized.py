@@ -7,6 +7,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ class ResizedModel(LoadedModel):
         """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
         from safetensors.torch import save_file
 
-        folder, source = Path(folder), Path(self.info.path)
+        folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
         names = {stored: native for stored, native in self.info.keys.items() if native in state}
@@ -87,7 +88,7 @@ def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
     """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
-    sizes = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
+    sizes: dict[str, Any] = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
     state = module.state_dict()
     sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}
     if "layer_types" in info.native_config:

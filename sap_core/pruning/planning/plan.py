@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
 from ...choices.strategies import PRESETS
-from ...errors import InvalidInput
+from ...errors import InvalidInput, required
 from ...models.resizing.units import (
     Shape,
     how_it_loads,
@@ -160,7 +160,8 @@ def make_plan(
         sparsities = [spec.sparsity] * len(info.matrices)
         zeros = [planned_zeros(m.rows, m.cols, spec.sparsity, pattern, compare) for m in info.matrices]
     else:
-        sparsities = _allocated(info, spec, measured)
+        direct: Any = spec  # only a direct pruning allocates
+        sparsities = _allocated(info, direct, measured)
         sizes = [m.rows * m.cols for m in info.matrices]
         zeros = exact_zeros(sizes, sparsities, round(sum(sizes) * spec.sparsity))
     rows = tuple(
@@ -243,7 +244,7 @@ def _units_allocated(
 ) -> list[int]:
     """Units that leave each layer: as many in all as with the uniform allocation, at least one stays everywhere."""
     if spec.allocation == "global":
-        return [int(count) for count in measured]
+        return [int(count) for count in required(measured, "the counts of units")]
     counts = layer_units(info, spec.pattern)
     shares = layer_sparsities(
         spec.allocation,

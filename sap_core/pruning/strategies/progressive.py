@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...choices.methods import parse_pattern
-from ...errors import InvalidInput
+from ...errors import InvalidInput, required
 from ...evaluation.api import text_rows
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import check_text_file
@@ -154,8 +154,9 @@ class _Gate:
         return rows
 
     def _rise(self) -> float:
-        change = _losses(self.model, self.rows, self.seed).minus(self.dense_loss)["nats_per_token"]
-        return change / self.dense_loss.summary()["nats_per_token"]
+        dense = required(self.dense_loss, "the dense loss")
+        change = _losses(self.model, self.rows, self.seed).minus(dense)["nats_per_token"]
+        return change / dense.summary()["nats_per_token"]
 
 
 def _losses(model: LoadedModel, rows: list[TextRow], seed: int) -> Losses:

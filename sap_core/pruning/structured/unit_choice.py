@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...errors import required
 from ...models.resizing.units import layer_units
 from ..planning.redundant_heads import Group, keep_one
 
@@ -31,7 +32,7 @@ def units_that_go(
 
 def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     """How many units of each layer the plan takes; for layers one number."""
-    shape = plan.left()
+    shape = required(plan.left(), "the shape left")
     if plan.pattern == "layers":
         return [info.layers - shape.layers]
     place = 0 if plan.pattern == "heads" else 1

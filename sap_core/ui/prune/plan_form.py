@@ -95,7 +95,7 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
-        format_func=lambda name: PATTERNS.get(name, name),
+        format_func=lambda name: str(PATTERNS.get(name, name)),
         help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
     )  # fmt: skip
 
