@@ -47,7 +47,7 @@ def plan(doors_below: Any) -> str:
             "Apply",
             type="primary",
             width="stretch",
-            disabled=busy or not to_do or spec.sparsity == 0,
+            disabled=busy or not to_do or getattr(spec, "sparsity", 1) == 0,
             icon=":material/content_cut:",
         ):
             if jobs.submit(to_do, "prune"):

@@ -35,7 +35,7 @@ ROOMS: dict[str, str] = {
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
     "evaluation": "errors untrusted progress memoize stories specs models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors untrusted progress memoize choices stories specs runs sinks models attention capturing "
+    "pruning.scoring": "errors untrusted progress memoize choices stories runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "

@@ -130,14 +130,14 @@ def capture(
         raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
-        from ..capturing.api import capture_spec
+        from ..capturing.api import capture as record
         from ..trajectory.accuracy import sampling_note
 
         if spec.chat:
             _show_what_is_sent(spec)
 
         try:
-            run = capture_spec(spec, out=folder, progress=progress)
+            run = record(spec.model, spec=spec, out=folder, progress=progress)
         except Cancelled:
             kept = f"; what was captured until then is in {folder}" if folder.exists() else ""
             raise Cancelled(f"Cancelled{kept}.") from None
@@ -164,10 +164,7 @@ def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, 
 
         if spec.chat:
             _show_what_is_sent(spec)
-        fields = spec.model_dump(exclude={"kind", "model", "prompts"})
-        runs = capture_each(
-            spec.model, spec.prompts, out=out, executor=executor, progress=progress, **workers, **fields
-        )
+        runs = capture_each(spec.model, spec=spec, out=out, executor=executor, progress=progress, **workers)
     emit([_told(run) for run in runs], as_json, lambda: (f"{run.path}  {run.text}" for run in runs))
 
 

@@ -138,9 +138,8 @@ def prune(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
-    from ..pruning.planning.defaults import with_method
+    from ..pruning.planning.defaults import prune_spec_of
     from ..runs.paths import check_new_folder
-    from ..specs import PruneSpec
 
     fields = opt.given(
         method=method,
@@ -174,7 +173,7 @@ def prune(
         trust_remote_code=trust_remote_code,
         mask_token_id=mask_token_id,
     )
-    spec = PruneSpec.build(**with_method({"model": model} | fields))
+    spec = prune_spec_of()(model=model, **fields)
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
     if out is not None:

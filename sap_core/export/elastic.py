@@ -9,7 +9,7 @@ from ..errors import InvalidInput
 from ..models.resizing.elastic import FILE
 from ..progress import ProgressCallback, silent
 from ..pruning.strategies.elastic import importance_order
-from ..specs import ElasticSpec
+from ..specs import ElasticSpec, asked_spec
 from .checkpoint import ExportReport, check_export_folder, export_checkpoint
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ def export_elastic(
         InvalidInput: ``out`` can't be written; a model or method that has no heads or channels to order.
         OperationFailed: as `export_checkpoint`.
     """
-    if spec is None:
-        ref = model if isinstance(model, str) else model.info.ref
-        spec = ElasticSpec.build(**{"model": ref, "out": str(out)} | fields)
-    elif fields:
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
+    if spec is None and out is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    spec = asked_spec(ElasticSpec.build, model, spec, {"out": None if out is None else str(out)} | fields)
     if isinstance(model, str):
         from ..models.loading import load_model
 

@@ -17,6 +17,7 @@ from ..progress import Progress, ProgressCallback, silent
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
 from ..pruning.scoring.calibration import check_source
+from ..pruning.scoring.inputs import Inputs
 from ..pruning.strategies.preparation import calibration_of, check_method, needs_texts
 from ..pruning.strategies.report import report_from
 from ..pruning.streamed.allocator import release_freed_memory
@@ -30,7 +31,7 @@ from ..pruning.streamed.streamed_model import StreamedModel, open_streamed
 from ..pruning.streamed.tensors import StoredWeights, WeightsWriter
 from ..pruning.streamed.workspace import Workspace, workspace
 from ..runs.manifest import versions
-from ..specs import PruneCheckpointSpec, PruneSpec
+from ..specs import PruneCheckpointSpec, PruneSpec, asked_spec, build_prune_spec
 from .card import loading_code, model_card
 from .checkpoint import (
     SPARE_BYTES,
@@ -66,9 +67,9 @@ def prune_checkpoint(
     source: str | None = None,
     out: str | os.PathLike | None = None,
     *,
-    spec: PruneSpec | None = None,
-    overwrite: bool = False,
-    verify: bool = True,
+    spec: PruneCheckpointSpec | None = None,
+    overwrite: bool | None = None,
+    verify: bool | None = None,
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PrunedCheckpoint:
@@ -81,10 +82,11 @@ def prune_checkpoint(
 
     Args:
         source: demo:NAME, a folder, or a Hub id.
-        spec: In the place of ``source`` and the fields of `PruneSpec` (method, sparsity, pattern, calibration ...); a
-            `PruneCheckpointSpec` says ``out``, ``overwrite`` and ``verify`` too.
-        verify: Load the result whole in a fresh process and compare logits, if the memory for that is there; if it is
-            not, the report's ``verification`` is None.
+        spec: In the place of all other fields: those of `PruneSpec` (method, sparsity, pattern, calibration ...),
+            ``out``, ``overwrite`` and ``verify``.
+        overwrite: Replace the model folder that is there. Default: no.
+        verify: Load the result whole in a fresh process and compare logits, if the memory for that is there; if it
+            is not, the report's ``verification`` is None.
 
     Raises:
         InvalidInput: what can't be done as asked, before any long work; the folder beside ``out`` belongs to another
@@ -93,15 +95,9 @@ def prune_checkpoint(
         Cancelled: from ``progress``; finished blocks are kept.
     """
     started = time.perf_counter()
-    if spec is None:
-        spec = PruneSpec.build(**with_method({"model": source} | fields))
-    elif fields or source is not None:
-        raise InvalidInput("give a spec, or a source and fields, not both.")
-    if isinstance(spec, PruneCheckpointSpec):
-        out, overwrite, verify = out or spec.out, spec.overwrite, spec.verify
-        spec = PruneSpec.build(**{name: getattr(spec, name) for name in PruneSpec.model_fields if name != "kind"})
-    if out is None:
-        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    given = {"out": None if out is None else str(out), "overwrite": overwrite, "verify": verify} | fields
+    asked = asked_spec(_build, source, spec, given)
+    out, overwrite, verify, spec = asked.out, asked.overwrite, asked.verify, asked.pruning
     check_streamed(spec)
     if needs_texts(spec):
         check_source(spec.calibration)
@@ -110,10 +106,10 @@ def prune_checkpoint(
     streamed = open_streamed(spec.model, **spec.loading)
     check_method(streamed.model, METHODS[spec.method])
     target = check_target(out, streamed.model.info.path, 0, overwrite=overwrite)
-    calibration = calibration_of(streamed.model, spec) if needs_texts(spec) else None
+    calibration = calibration_of(streamed.model, spec, spec.seed) if needs_texts(spec) else None
     aside = target.with_name(f".{target.name}.streamed")
     writer = WeightsWriter(streamed.weights, aside / "weights", streamed.dtype)
-    needed = disk_needed(streamed, spec, calibration, writer.total) + SPARE_BYTES - _used(aside)
+    needed = disk_needed(streamed, Inputs.of(spec.method, spec), calibration, writer.total) + SPARE_BYTES - _used(aside)
     check_target(out, streamed.model.info.path, needed, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,6 +135,17 @@ def prune_checkpoint(
             f"Can't write {target}: {error.strerror or error}; finished blocks are in {aside}, the same call goes on."
         ) from error
     return PrunedCheckpoint(target, plan, spec, report, export)
+
+
+def _build(**fields: Any) -> PruneCheckpointSpec:
+    """The spec of fields, with the best recipe where they name no method; errors say what streamed pruning supports."""
+    given = with_method(fields)
+    if given.get("out") is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    target = {name: given.pop(name) for name in ("out", "overwrite", "verify") if name in given}
+    pruning = build_prune_spec(**given)
+    check_streamed(pruning)
+    return PruneCheckpointSpec.build(**pruning.model_dump(exclude={"kind"}), **target)
 
 
 def _finish(

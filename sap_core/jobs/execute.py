@@ -18,9 +18,12 @@ from ..specs import (
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    ProgressivePruneSpec,
     PruneCheckpointSpec,
+    PruneOptions,
     PruneSpec,
     PushSpec,
+    SearchPruneSpec,
     Spec,
     SweepSpec,
     parse_spec,
@@ -58,12 +61,12 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 
 
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    from ..capturing.api import capture_spec
+    from ..capturing.api import capture
 
-    return capture_spec(spec, model=_model(spec, models, progress), out=out, progress=progress).path
+    return capture(_model(spec, models, progress), spec=spec, out=out, progress=progress).path
 
 
-def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
     from ..models.inspection import inspect_model
@@ -71,7 +74,8 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both
 
-    check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
+    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    check_room(info, spec.dtype, spec.device, held=models.held)
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
         plan = plan_pruning(dense, spec=spec, progress=progress)
@@ -103,7 +107,7 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     from ..evaluation.api import evaluate
 
     model = _model(spec, models, progress)
-    baseline = models.get(spec.model_copy(update={"model": spec.baseline, "keep": None})) if spec.baseline else None
+    baseline = models.get(spec.baseline, **spec.loading | {"keep": None}) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
@@ -132,8 +136,7 @@ def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallb
 
     check_push(spec)
     with create_run("push", spec, out=out) as run:
-        fields = spec.model_dump(exclude={"kind"})
-        run.finish(push_checkpoint(**fields, progress=progress).to_dict())
+        run.finish(push_checkpoint(spec=spec, progress=progress).to_dict())
     return run.path
 
 
@@ -176,12 +179,14 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
 
 def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
     progress(Progress("load", 0, 1, "Loading the model"))
-    return models.get(spec)
+    return models.get(spec.model, **spec.loading)
 
 
 KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path]] = {
     CaptureSpec: _capture,
     PruneSpec: _prune,
+    ProgressivePruneSpec: _prune,
+    SearchPruneSpec: _prune,
     PruneCheckpointSpec: _prune_checkpoint,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,

@@ -6,14 +6,17 @@ Importing this module does not import torch.
 """
 
 from .attention_map import AttentionMapSpec
-from .base import AUTO, Spec
+from .base import AUTO, Spec, asked_spec, check_same_model, model_reference
 from .calibration import CalibrationOptions
 from .capture import CaptureSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
 from .model import ModelOptions
 from .parse import parse_spec
-from .prune import PruneCheckpointSpec, PruneSpec
+from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
+from .prune_progressive import ProgressivePruneSpec
+from .prune_search import SearchPruneSpec
+from .prune_strategies import build_prune_spec, prune_default
 from .sampling import SamplingOptions
 from .sweep import SweepSpec
 
@@ -26,11 +29,20 @@ __all__ = [
     "EvaluateSpec",
     "ExportSpec",
     "ModelOptions",
+    "ProgressivePruneSpec",
     "PruneCheckpointSpec",
+    "PruneOptions",
     "PruneSpec",
     "PushSpec",
     "SamplingOptions",
+    "SearchPruneSpec",
+    "SparsityOptions",
     "Spec",
     "SweepSpec",
+    "asked_spec",
+    "build_prune_spec",
+    "check_same_model",
+    "model_reference",
     "parse_spec",
+    "prune_default",
 ]

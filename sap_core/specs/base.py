@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -10,6 +12,7 @@ from ..errors import InvalidInput
 
 AUTO = "auto"
 LARGEST = 2**31 - 1  # of any whole number in a spec
+S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
@@ -42,6 +45,49 @@ class Spec(BaseModel):
             return cls(**fields)
         except ValidationError as error:
             raise InvalidInput(_one_line(error)) from None
+
+    @classmethod
+    def given(cls, **fields: Any):
+        """The spec from those keyword arguments that are not None. Raises as `build`."""
+        return cls.build(**{name: value for name, value in fields.items() if value is not None})
+
+
+def asked_spec(build: Callable[..., S], model: Any, spec: S | None, fields: Mapping[str, Any]) -> S:
+    """Return the spec that an action was given, or the one that ``build`` makes of its fields.
+
+    The one check of every action: a spec comes alone, and for the model that it names.
+
+    Args:
+        build: the spec's `Spec.build`, or a function like it.
+        model: the model that was given, loaded or by name; None where the action has none, or it is in the spec.
+        fields: the fields that were given; beside a spec, all must be None.
+
+    Raises:
+        InvalidInput: a spec together with fields, or of another model; a field that does not fit.
+    """
+    reference = model_reference(model)
+    if spec is None:
+        return build(**({} if reference is None else {"model": reference}) | dict(fields))
+    given = [name for name, value in fields.items() if value is not None]
+    if given:
+        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
+    if reference is not None:
+        check_same_model(reference, spec.model)
+    return spec
+
+
+def model_reference(model: Any) -> str | None:
+    """Return the name or path that a model, loaded or not, goes by."""
+    return None if model is None else str(getattr(getattr(model, "info", None), "ref", model))
+
+
+def check_same_model(given: str, named: str | None, what: str = "model") -> None:
+    """InvalidInput unless the reference of a given model and the one that a spec names are the same."""
+    if named is not None and (given == named or os.path.abspath(given) == os.path.abspath(named)):
+        return
+    raise InvalidInput(
+        f"the {what} is {given} but the spec names {named or 'none'}; give the {what} of the spec, or fields instead."
+    )
 
 
 def _check_text(name: str, text: str) -> None:

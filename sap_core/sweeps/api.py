@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
-from ..errors import InvalidInput
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER
-from ..specs import SweepSpec
+from ..specs import SweepSpec, asked_spec
 from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
 from .grid import Grid, Skipped, make_grid
@@ -69,10 +68,7 @@ def sweep(
         OperationFailed: the model does not load in the workers; the disk is full.
         Cancelled: from ``progress``; finished cells are kept, calling again goes on.
     """
-    if spec is None:
-        spec = SweepSpec.build(**fields)
-    elif fields:
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
+    spec = asked_spec(SweepSpec.build, None, spec, fields)
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)

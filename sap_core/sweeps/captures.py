@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..capturing.api import capture_spec, check_capture
+from ..capturing.api import capture, check_capture
 from ..errors import InvalidInput, OperationFailed, RunProblem
 from ..models.loading import load_model
 from ..progress import ProgressCallback, silent
@@ -16,7 +16,7 @@ from ..runs.listing import remove_run
 from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
 from ..runs.reading import Run, open_run, writer_alive
-from ..specs import CaptureSpec
+from ..specs import CaptureSpec, asked_spec
 from ..storage import remote_errors, storage_path
 from .executors import ProgressBoard, make_executor
 from .tasks import Task
@@ -29,8 +29,9 @@ RUNNER = "sap_core.sweeps.captures:PromptRunner"
 
 def capture_each(
     model: str,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None = None,
     *,
+    spec: CaptureSpec | None = None,
     out: str | os.PathLike | None = None,
     executor: str | Any = "local",
     workers: int | None = None,
@@ -48,6 +49,7 @@ def capture_each(
             stopped: finished runs are not made again. Workers write there themselves, so on a cluster it must be a
             folder that all machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
         executor, workers, address, gpus_per_worker, cpus_per_worker: as for `sweep`.
+        spec: in the place of prompts and fields.
         fields: the other fields of `CaptureSpec`. Every prompt starts from the same seed.
 
     Raises:
@@ -56,9 +58,9 @@ def capture_each(
             not load.
         Cancelled: from ``progress``; finished runs are kept.
     """
-    if isinstance(prompts, str) or not prompts:
+    if spec is None and (isinstance(prompts, str) or not prompts):
         raise InvalidInput("prompts is a list of texts, one or more; for a single text there is capture().")
-    base = CaptureSpec.build(model=model, prompts=tuple(prompts), **fields)
+    base = asked_spec(CaptureSpec.build, model, spec, {"prompts": None if prompts is None else tuple(prompts)} | fields)
     check_capture(base)
     specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
     paths = [_path_of(out, number) for number in range(len(specs))]
@@ -133,5 +135,5 @@ class PromptRunner:
         with remote_errors(path):
             if path.exists():
                 remove_run(path)
-        run = capture_spec(CaptureSpec.build(**payload["spec"]), self._model, out=path, progress=progress)
+        run = capture(self._model, spec=CaptureSpec.build(**payload["spec"]), out=path, progress=progress)
         return {"run": str(run.path), "seconds": run.seconds}

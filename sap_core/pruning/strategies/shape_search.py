@@ -14,10 +14,10 @@ from ...evaluation.texts import story_rows
 from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
+from ...specs import PruneSpec
 from ..planning.redundant_heads import IGNORE
 from ..scoring.calibration import Calibration
 from .direct import prune_directly
-from .preparation import spec_of
 from .report import Pruned
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ShapeSearch:
             elif unit != "heads":
                 fields = {name: value for name, value in fields.items() if name not in ("run", "duplicates")}
             model = steps[-1].model if steps else self.model
-            spec = spec_of(model, None, fields)
+            spec = PruneSpec.build(model=model.info.ref, **fields)
             steps.append(prune_directly(model, spec, texts=self.texts, progress=self.progress))
         return steps
 
