@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices.samplers import SAMPLERS
+from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
@@ -59,6 +59,32 @@ def capture(
         float | None,
         typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw among the k likeliest tokens; 0: all.", show_default="the family's own")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw among the likeliest tokens that sum to this probability.", show_default=False),
+    ] = None,
+    confidence_temperature: Annotated[
+        float | None,
+        typer.Option(help="Dream's alg_temp: which masks open is drawn instead of ranked.", show_default=False),
+    ] = None,
+    ends: Annotated[
+        str | None,
+        typer.Option(help=f"What an end token does: {', '.join(END_RULES)}.", show_default="auto"),
+    ] = None,
+    entropy_limit: Annotated[
+        float | None, typer.Option(help="Sampler entropy_bounded: gamma.", show_default="its own, 0.1")
+    ] = None,
+    edit_threshold: Annotated[
+        float | None,
+        typer.Option(help="Sampler token_editing: confidence that rewrites.", show_default="its own, 0.9"),
+    ] = None,
+    remasking: Annotated[
+        float | None,
+        typer.Option(help="Samplers remdm_...: how much is masked again.", show_default="the sampler's own"),
+    ] = None,
     query_stride: Annotated[
         int | None,
         typer.Option(help="Estimate attention from every n-th query; the run measures the error.", show_default="1"),
@@ -90,6 +116,9 @@ def capture(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     keep: opt.Keep = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -109,6 +138,13 @@ def capture(
             temperature=temperature,
             guidance=guidance,
             threshold=threshold,
+            top_k=top_k,
+            top_p=top_p,
+            confidence_temperature=confidence_temperature,
+            ends=ends,
+            entropy_limit=entropy_limit,
+            edit_threshold=edit_threshold,
+            remasking=remasking,
             query_stride=query_stride,
             precision=precision,
             seed=seed,
@@ -117,6 +153,9 @@ def capture(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
             keep=keep,
         ),
     )
@@ -178,7 +217,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     for prompt in spec.prompts:
         print(chat_text(info, prompt))
 

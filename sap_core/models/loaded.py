@@ -33,6 +33,7 @@ class LoadedModel:
         padding: (batch, sequence) attention mask during a forward, 0 at padding; None where there is none.
         records_through: How its attention can be seen: "interface", transformers' attention interface, or "functional",
             calls of torch's scaled_dot_product_attention.
+        answers_at: (batch,) where the prompts end while answers are written; None outside.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
@@ -44,6 +45,7 @@ class LoadedModel:
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None
+        self.answers_at: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -195,6 +197,10 @@ class LoadedModel:
         with foreign(f"The tokenizer of {self.info.ref} fails on a token", "; check its files"):
             text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
+
+    def token_id(self, word: str) -> int | None:
+        """The id of a special token by its text; None where the tokenizer has no such token."""
+        return None if self.tokenizer is None else self.tokenizer.get_added_vocab().get(word)
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
