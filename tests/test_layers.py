@@ -32,11 +32,12 @@ ROOMS: dict[str, str] = {
     "plots": "_version errors choices trajectory sinks storage",
     "models": "errors untrusted confined choices",
     "attention": "errors",
-    "samplers": "errors choices specs models",
+    "samplers": "errors untrusted choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
-    "evaluation": "errors progress memoize stories specs models samplers",
+    "evaluation": "errors untrusted progress memoize stories specs models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors progress memoize choices stories runs sinks models attention capturing pruning.planning",
+    "pruning.scoring": "errors untrusted progress memoize choices stories runs sinks models attention capturing "
+    "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "
     "pruning.structured",
