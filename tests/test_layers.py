@@ -19,6 +19,7 @@ ROOMS: dict[str, str] = {
     "untrusted": "errors",
     "confined": "errors untrusted",
     "confined_child": "",
+    "access": "",
     "progress": "",
     "memoize": "",
     "storage": "errors",
@@ -49,13 +50,13 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors progress storage choices trajectory stories specs runs sinks plots models samplers "
+    "cli": "_version errors access progress storage choices trajectory stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.scoring pruning.strategies pruning export sweeps",
     "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors untrusted confined confined_child progress memoize storage choices trajectory stories specs runs "
+    "_version errors untrusted confined confined_child access progress memoize storage choices trajectory stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
