@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import sys
@@ -34,6 +35,7 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),  # an address can hold the token
 )
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _DAYS = 30
 
 Scope = MutableMapping[str, Any]
@@ -127,12 +129,12 @@ class Gate:
         return None
 
     def _allowed(self, host: str) -> bool:
+        if not _HOST.fullmatch(host):
+            return False
         try:
             parts = urlsplit(f"//{host}")
-            name, _ = parts.hostname, parts.port
+            name, _ = parts.hostname or "", parts.port
         except ValueError:
-            return False
-        if not name or parts.path or parts.query or parts.fragment or "@" in host:
             return False
         name = name.rstrip(".")
         if name in self._access.hosts:
