@@ -20,6 +20,7 @@ ROOMS: dict[str, str] = {
     "untrusted": "errors",
     "confined": "errors untrusted",
     "confined_child": "",
+    "access": "",
     "progress": "",
     "memoize": "",
     "storage": "errors",
@@ -51,7 +52,7 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning",
     "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks progress storage choices trajectory stories specs "
+    "cli": "_version errors access file_locks progress storage choices trajectory stories specs "
     "runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.scoring pruning.strategies pruning export sweeps",
     "ui": "errors file_locks storage choices trajectory specs runs sinks plots "
@@ -59,7 +60,7 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors file_locks untrusted confined confined_child progress memoize storage "
+    "_version errors file_locks untrusted confined confined_child access progress memoize storage "
     "choices trajectory stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
