@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-<<<<<<< HEAD
-from typing import Any
-=======
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
->>>>>>> main
+from typing import Any
 
 import torch
 from torch import Tensor, nn

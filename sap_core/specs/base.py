@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Any, TypeVar
-=======
-from typing import Any, Self, TypeVar
->>>>>>> main
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from os import PathLike
 from typing import Any
 
@@ -60,27 +59,7 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
     return found
 
 
-<<<<<<< HEAD
-class _Converted(BackendArray, ABC):
-    """An array on disk whose values a subclass's ``read`` makes float32: sums in less would be worthless."""
-
-    def __init__(self, stored: xr.Variable) -> None:
-        self._stored = stored
-        self.shape = stored.shape
-        self.dtype = np.dtype(np.float32)
-
-    @abstractmethod
-    def read(self, key: tuple) -> np.ndarray:
-        """Return the float32 values of a part of the array."""
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
-
-
-class _Halves(_Converted):
-=======
 class _Halves(ConvertedArray):
->>>>>>> main
     """float16."""
 
     def read(self, key: tuple) -> np.ndarray:
