@@ -135,9 +135,12 @@ class PromptRunner:
 
     def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
-        path = storage_path(payload["out"])
-        with remote_errors(path):
-            if path.exists():
-                remove_run(path)
-        run = capture(self._model, spec=CaptureSpec.build(**payload["spec"]), out=path, progress=progress)
+        path, spec = storage_path(payload["out"]), CaptureSpec.build(**payload["spec"])
+        if _made(path, spec):
+            run = open_run(path)
+        else:
+            with remote_errors(path):
+                if path.exists():  # `_made` has seen that it is this prompt's run, and that nobody writes it
+                    remove_run(path)
+            run = capture(self._model, spec=spec, out=path, progress=progress)
         return {"run": str(run.path), "seconds": run.seconds}
