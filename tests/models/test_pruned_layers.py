@@ -18,7 +18,7 @@ from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.pruning.scoring.calibration import Calibration
 from sap_core.pruning.scoring.inputs import Inputs
-from sap_core.pruning.structured.layer_scores import layer_scores
+from sap_core.pruning.strategies.layer_scores import layer_scores
 
 IDS = torch.randint(4, 96, (2, 16), generator=torch.Generator().manual_seed(0))
 TEXTS = Calibration(IDS.numpy(), np.ones(IDS.shape, bool), "test")

@@ -22,9 +22,9 @@ from ..scoring.sparsegpt import solve
 from ..scoring.statistics import block_by_block
 from ..structured.compensation import least_squares_update
 from ..structured.expert_scores import expert_scores, level_differences
-from ..structured.layer_scores import LAYER_SCORES, layer_scores
 from ..structured.unit_choice import planned_counts, units_that_go
 from ..structured.unit_scores import unit_scores
+from .layer_scores import LAYER_SCORES, layer_scores
 
 if TYPE_CHECKING:
     import pandas as pd
