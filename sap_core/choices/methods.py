@@ -9,7 +9,8 @@ from ..errors import InvalidInput, UnknownOption
 
 BLOCK = 128  # SparseGPT: input columns that compete, and are treated between two updates of the rest
 COMPARISONS = ("row", "matrix")
-UNITS = ("heads", "channels", "layers")  # patterns that take whole parts out of the model
+UNITS = ("heads", "channels", "layers", "experts")  # patterns that take whole parts out of the model
+PARTS_OF_BLOCKS = UNITS[:3]  # those that a weight score can rank
 WEIGHTS = ("unstructured", "N:M")
 ORDERS = ("sequential", "one_shot")
 AUTO = "auto"
@@ -34,7 +35,7 @@ class Method:
     title: str
     help: str
     source: str
-    patterns: tuple[str, ...] = (*WEIGHTS, *UNITS)
+    patterns: tuple[str, ...] = (*WEIGHTS, *PARTS_OF_BLOCKS)
     score: str = "wanda"
     inputs: str = "clean"
     sinks: str = "none"
@@ -150,6 +151,7 @@ METHODS: dict[str, Method] = {
             "Random",
             "Any weights, drawn by the seed: the floor that every method must beat.",
             "control",
+            patterns=(*WEIGHTS, *UNITS),
             score="random",
             inputs="none",
             orders=(),
@@ -162,6 +164,59 @@ METHODS: dict[str, Method] = {
             patterns=("heads", "channels"),
             score="flap",
             orders=("one_shot",),
+        ),
+        Method(
+            "expert_frequency",
+            "Routing frequency",
+            "The experts that the router sends the fewest tokens to.",
+            "the common baseline; compare REAP, arXiv 2510.13999",
+            patterns=("experts",),
+            score="frequency",
+            orders=("one_shot",),
+            compare="unit",
+        ),
+        Method(
+            "reap",
+            "Router-weighted output norm",
+            "The experts whose outputs, times the router's weight, have the least norm on the tokens they get.",
+            "REAP, arXiv 2510.13999",
+            patterns=("experts",),
+            score="reap",
+            orders=("one_shot",),
+            compare="unit",
+        ),
+        Method(
+            "noised_reap",
+            "Router-weighted output norm on noised inputs",
+            "REAP on partly masked texts, level by level: experts of early and of late denoising steps differ.",
+            "this project; REAP, arXiv 2510.13999",
+            patterns=("experts",),
+            score="reap",
+            inputs="noised",
+            orders=("one_shot",),
+            compare="unit",
+        ),
+        Method(
+            "layer_similarity",
+            "Similarity of a layer's input and output",
+            "The layers that turn their input least, on partly masked texts of all noise levels.",
+            "block influence of ShortGPT, arXiv 2403.03853, on the noise of denoising",
+            patterns=("layers",),
+            score="similarity",
+            inputs="noised",
+            orders=("one_shot",),
+            compare="unit",
+        ),
+        Method(
+            "layer_loss",
+            "Loss without a layer",
+            "The layers without which the loss on calibration texts rises least, each left out alone.",
+            "compare arXiv 2402.02834",
+            patterns=("layers",),
+            score="loss",
+            inputs="noised",
+            orders=("one_shot",),
+            compare="unit",
         ),
         Method(
             "heads",
@@ -254,7 +309,7 @@ def _check_allocation(method: str, pattern: str, parsed: Pattern, allocation: st
     """InvalidInput where layers can't lose different shares."""
     if allocation == "uniform":
         return
-    if parsed.structured or parsed.unit == "layers" or (method == "heads" and parsed.unit is None):
+    if parsed.structured or parsed.unit in ("layers", "experts") or (method == "heads" and parsed.unit is None):
         fixed = f"pattern {pattern}" if parsed.structured or parsed.unit else "method heads with pattern unstructured"
         raise InvalidInput(
             f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "

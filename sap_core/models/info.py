@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ModelProblem
 from .conventions import Convention
 from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
-from .layout import Matrix
+from .layout import Matrix, expert_counts
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class ModelInfo:
         if self.no_pruning:
             return ()
         units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
+        if any(expert_counts(self.matrices, self.layers)) and not self.row.remote_code:
+            units = (*units, "experts")
         return (*self.row.patterns, *units)
 
     @property

@@ -36,7 +36,7 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         samplers=samplers,
         rounded_shares=True,
         answer_starts_block=blocks,
-        units=("channels",),
+        units=("channels", "layers"),
         export="original names and config",
         adapter=adapter,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .experts import remove_experts
 from .resized import ResizedModel, resize
 from .units import Shape, layer_units
 
@@ -28,6 +29,8 @@ def remove_units(
     if unit == "layers":
         _drop_layers(model, gone[0])
         return resize(model, shape.layers)
+    if unit == "experts":
+        return remove_experts(model, gone, shape.experts)
     info = model.info
     for layer, (out, total) in enumerate(zip(gone, layer_units(info, unit), strict=True)):
         left = [index for index in range(total) if index not in set(out)]

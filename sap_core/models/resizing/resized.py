@@ -75,11 +75,11 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
     )
     for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"):
         setattr(model.module.config, name, native[name])
-    return _resized(type(model))(model.module, model.tokenizer, small)
+    return resized_class(type(model))(model.module, model.tokenizer, small)
 
 
 @cache
-def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
+def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
     """The family's own adapter, saved in its current shapes: what it computes must not change with its size."""
     if issubclass(adapter, ResizedModel):
         return adapter
@@ -123,5 +123,6 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
     renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
-    own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
+    told = ("intermediate_size", "num_hidden_layers", "layer_types")
+    own = {renamed.get(key, key): value for key, value in changed.items() if key in told}
     return {**info.config, **own}, native

@@ -218,9 +218,14 @@ def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
     rows = []
     for m in info.matrices:
         place = 0 if unit == "layers" else m.layer
-        zeros = removed_weights(m.kind, m.rows, m.cols, unit, gone[place] / counts[place])
+        share = gone[place] / counts[place] if counts[place] else 0.0
+        zeros = removed_weights(m.name, m.kind, m.rows, m.cols, unit, share)
         rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
-    sizes = {name: value for name, value in asdict(shape).items() if name != "per_layer"}
+    sizes = {
+        name: value
+        for name, value in asdict(shape).items()
+        if (name, value) not in (("per_layer", shape.per_layer), ("experts", 0))
+    }
     # Told before choosing: what is still to be measured gives layers of different widths.
     apart = replace(shape, per_layer=shape.per_layer or ((shape.kv_heads, shape.ffn),)) if pending else shape
     return PruningPlan(

@@ -22,8 +22,10 @@ from ..scoring.scores import score
 from ..scoring.sparsegpt import solve
 from ..scoring.statistics import block_by_block
 from ..structured.compensation import least_squares_update
-from ..structured.unit_choice import units_that_go
+from ..structured.expert_scores import expert_scores, level_differences
+from ..structured.unit_choice import planned_counts, units_that_go
 from ..structured.unit_scores import unit_scores
+from .layer_scores import LAYER_SCORES, layer_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +96,11 @@ def _remove_units(
     if recipe.compensate == "bias" or plan.method == "flap":
         moments = dense_statistics(dense, "flap", Inputs(), required(calibration, "calibration"), progress)
         means = {name: both[0] for name, both in moments.items()}
-    scores = measured_unit_scores(dense, plan.method, plan.pattern, inputs, calibration, ranking, progress)
+    levels: dict[str, Any] = {}
+    if plan.pattern == "experts":
+        scores, levels = expert_scores(dense, METHODS[plan.method].score, inputs, calibration, progress)
+    else:
+        scores = measured_unit_scores(dense, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     gone, saved = units_that_go(dense.info, plan, scores, groups)
     if recipe.compensate == "weights":
         # On the inputs that generation meets, whatever the scores looked at.
@@ -110,6 +116,8 @@ def _remove_units(
         "per_layer": gone,
         "compensate": "bias" if means else recipe.compensate,
     }
+    if levels:
+        removed["levels"] = level_differences(levels, planned_counts(dense.info, plan), dense.info)
     if groups:
         removed["duplicates"] = {"groups": len(groups), "kept": [list(unit) for unit in saved]}
     return small, {"removed": removed}
@@ -126,6 +134,8 @@ def measured_unit_scores(
 ) -> list[Tensor]:
     """Per layer the score of every ``unit`` (heads, channels, layers), after looking at what the method looks at."""
     row = METHODS[method]
+    if row.score in LAYER_SCORES:
+        return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
     found: dict[str, Tensor] = {}
     if row.needs_calibration:
         found = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
