@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..specs import CaptureSpec
 from . import options as opt
 from .console import (
     cell,
@@ -14,20 +15,19 @@ from .console import (
     table,
 )
 
+SHOWN = ("length", "steps", "dtype", "device", "mask_token_id")  # what the memory of a capture depends on
+
 
 def register(app: typer.Typer) -> None:
     app.command()(models)
 
 
+@opt.from_specs(CaptureSpec, only=SHOWN, without=("model",))
 def models(
+    fields: dict[str, Any],
     model: Annotated[
         str | None, typer.Argument(help="demo:NAME, a folder or a Hub id to describe.", show_default=False)
     ] = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    length: Annotated[int | None, typer.Option(help="Tokens of a capture, for its memory.", show_default="128")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of a capture, for its size.", show_default="64")] = None,
-    mask_token_id: opt.MaskToken = None,
     as_json: opt.Json = False,
 ) -> None:
     """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
@@ -40,10 +40,9 @@ def models(
         emit(rows, as_json, lambda: table(rows, columns))
         return
     from ..models.inspection import inspect_model
-    from ..specs import CaptureSpec
 
-    spec = CaptureSpec.build(model=model, **opt.given(dtype=dtype, device=device, length=length, steps=steps))
-    info = inspect_model(model, mask_token_id=mask_token_id)
+    spec = CaptureSpec.build(model=model, **fields)
+    info = inspect_model(model, mask_token_id=spec.mask_token_id)
     memory = _memory(info, spec)
     described = info.to_dict()
     facts = described | {"bytes": size(info.bytes), "parameters": f"{info.parameters:,}"}

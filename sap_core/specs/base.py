@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import InvalidInput
 
 AUTO = "auto"
+SEED = "The same seed gives the same result."
+NAME = "Shown in the list of runs."
+KEEP = "Elastic checkpoint: the share of its heads and channels, such as 0.7."
+OVERWRITE = "Replace the model folder that is there."
+VERIFY = "Load what was written in a fresh process and compare."
 S = TypeVar("S", bound="Spec")
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from .base import AUTO, Spec
+from .options import option
 
 
 class ModelOptions(Spec):
     """How a model is loaded; part of every spec that names one."""
 
-    model: str = Field(description="demo:NAME, a folder, or a Hub id")
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
-        AUTO, description="weights' precision; int8 and int4 need bitsandbytes and can't be pruned"
+    model: str = option(help="demo:NAME, a folder, or a Hub id.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = option(
+        AUTO,
+        "Precision of the weights: auto, float32, bfloat16, float16, int8, int4; the last two need bitsandbytes and "
+        "can't be pruned.",
     )
-    device: str = Field(AUTO, description="auto, cpu, cuda, cuda:N, mps, or spread over all GPUs and main memory")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
-    mask_token_id: int | None = Field(None, ge=0, description="for models that do not declare their mask token")
+    device: str = option(AUTO, "auto, cpu, cuda, cuda:N, mps, or spread over all GPUs and main memory.")
+    trust_remote_code: bool = option(False, "Run Python code that comes with the model.")
+    mask_token_id: int | None = option(None, "For diffusion models that do not declare their mask token.", ge=0)
 
     @property
     def loading(self) -> dict[str, Any]:

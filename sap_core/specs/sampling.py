@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from ..choices.samplers import SAMPLERS
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO, Spec
+from .base import AUTO, SEED, Spec
+from .options import option
 
 
 class SamplingOptions(Spec):
     """How text is generated; part of every spec that generates."""
 
-    length: int = Field(128, ge=1, description="tokens in the canvas, prompt included")
-    steps: int | None = Field(
-        None, description="denoising steps; autoregressive: tokens to generate. Default: 64, or all tokens if fewer"
+    length: int = option(128, "Tokens in all, prompt included.", ge=1)
+    steps: int | None = option(
+        None, "Denoising steps; autoregressive: tokens to generate.", shown="64, or all tokens if fewer"
     )
-    sampler: str = Field(AUTO, description="auto takes the model's own default")
-    block_length: int | None = Field(None, ge=1, description="tokens per semi-autoregressive block; default one block")
-    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
-    guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
-    threshold: float | None = Field(
-        None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
+    sampler: str = option(AUTO, f"One of {', '.join(SAMPLERS)}.", shown="the model's own")
+    block_length: int | None = option(None, "Tokens per semi-autoregressive block.", shown="one block", ge=1)
+    temperature: float = option(0.0, "0 is greedy.", ge=0.0)
+    guidance: float = option(0.0, "Classifier-free guidance; 0 is off.", ge=0.0)
+    threshold: float | None = option(
+        None, "Confidence that keeps a token, for threshold samplers.", shown="its own", gt=0.0, le=1.0
     )
-    seed: int = 0
+    seed: int = option(0, SEED)
 
     @field_validator("steps")
     @classmethod

@@ -103,7 +103,7 @@ def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: SinkRule) -> Compar
     return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule)
 
 
-@st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
+@st.cache_resource(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
 def model_info(ref: str, mask_token_id: int | None = None) -> ModelInfo:
     """`sap_core.inspect_model`. Raises ModelProblem."""
     return inspect_model(ref, mask_token_id=mask_token_id)
