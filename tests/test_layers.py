@@ -28,27 +28,28 @@ ROOMS: dict[str, str] = {
     "specs": "errors choices",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors choices trajectory sinks",
+    "plots": "_version errors choices trajectory sinks storage",
     "models": "errors untrusted confined choices",
     "attention": "errors",
-    "samplers": "errors choices specs models",
+    "samplers": "errors untrusted choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
-    "evaluation": "errors progress memoize stories specs models samplers",
+    "evaluation": "errors untrusted progress memoize stories specs models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors progress memoize choices stories runs sinks models attention capturing pruning.planning",
+    "pruning.scoring": "errors untrusted progress memoize choices stories runs sinks models attention capturing "
+    "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "
     "pruning.structured",
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors untrusted progress choices specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors untrusted progress choices specs runs models evaluation pruning.planning pruning.scoring storage "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs models capturing evaluation "
     "pruning.planning pruning.scoring pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors progress choices trajectory stories specs runs sinks plots models samplers "
+    "cli": "_version errors progress storage choices trajectory stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.scoring pruning.strategies pruning export sweeps",
     "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }

@@ -118,7 +118,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     for prompt in spec.prompts:
         print(chat_text(info, prompt))
 

@@ -6,27 +6,37 @@ from typing import Annotated, Any
 
 import typer
 
-from ..specs import CaptureSpec
+from ..errors import InvalidInput
+from ..specs import CONVENTIONS, CaptureSpec, ConventionsSpec
+from ..specs.options import absolute
 from . import options as opt
 from .console import (
     cell,
     emit,
     size,
     table,
+    work,
 )
 
-SHOWN = ("length", "steps", "dtype", "device", "mask_token_id")  # what the memory of a capture depends on
+# What the memory of a capture depends on, and how the model is to be called.
+SHOWN = ("length", "steps", "dtype", "device", "trust_remote_code", *CONVENTIONS)
 
 
 def register(app: typer.Typer) -> None:
     app.command()(models)
 
 
-@opt.from_specs(CaptureSpec, only=SHOWN, without=("model",))
+@opt.from_specs(CaptureSpec, only=SHOWN)
 def models(
     fields: dict[str, Any],
     model: Annotated[
         str | None, typer.Argument(help="demo:NAME, a folder or a Hub id to describe.", show_default=False)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure which conventions explain a few texts best (loads the model).")
+    ] = False,
+    text: Annotated[
+        str | None, typer.Option(help="FILE.txt for --check, one text a line.", show_default="plain English")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -39,19 +49,48 @@ def models(
         columns |= {"pruning": "pruning", "export": "export"}
         emit(rows, as_json, lambda: table(rows, columns))
         return
+    from ..models.conventions import describe_conventions
     from ..models.inspection import inspect_model
 
+    if check:
+        asked = {name: value for name, value in fields.items() if name in ConventionsSpec.model_fields}
+        given = {"text": None if text is None else absolute(text)}
+        _check(ConventionsSpec.given(model=model, **given, **asked), as_json)
+        return
+    if text is not None:
+        raise InvalidInput("--text belongs to --check, which measures the model on it; add --check.")
     spec = CaptureSpec.build(model=model, **fields)
-    info = inspect_model(model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(model, **spec.inspecting)
     memory = _memory(info, spec)
     described = info.to_dict()
     facts = described | {"bytes": size(info.bytes), "parameters": f"{info.parameters:,}"}
+    del facts["conventions"], facts["shift_logits"], facts["block_size"]
+    facts |= describe_conventions(info.conventions)
     facts |= {"memory": _words(memory), "fits": memory["fits"]}
     emit(
         described | {"memory": memory},
         as_json,
         lambda: [f"{name.replace('_', ' '):<15} {cell(value)}" for name, value in facts.items()],
     )
+
+
+def _check(spec: Any, as_json: bool) -> None:
+    """Measure every combination of conventions and show them, best first."""
+    with work("models") as progress:
+        from ..evaluation.conventions import check_conventions
+
+        report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
+
+    def show():
+        yield f"Nats per token on {report.windows} windows of {report.texts}:"
+        for reading in report.readings:
+            number = "-" if reading.nats is None else f"{reading.nats:.3f}"
+            used = "  in use" if reading.in_use else ""
+            yield f"{number:>8}  {reading.options}{used}{f'  {reading.note}' if reading.note else ''}"
+        yield ""
+        yield report.verdict
+
+    emit(report.to_dict(), as_json, show)
 
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed, UnknownOption
+from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
-from ..runs.paths import check_new_folder
 from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
+    ConventionsSpec,
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
@@ -74,7 +75,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     check_room(info, spec.dtype, spec.device, held=models.held)
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
@@ -95,7 +96,6 @@ def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, 
     """The weights go to the spec's own folder; the run keeps the plan and the report."""
     from ..export.streamed import prune_checkpoint
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     models.clear()
     with create_run("prune_checkpoint", spec, out=out) as run:
         done = prune_checkpoint(spec=spec, progress=progress)
@@ -117,16 +117,13 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     """The weights come from the worker's memory; when they left it, they are pruned again from the run."""
     from ..export.from_run import export_run, open_prune_run, prune_again
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     source = open_prune_run(spec.run)
-    with create_run("export", spec, out=out) as run:
+    with checkpoint_output(spec.out, overwrite=spec.overwrite) as output, create_run("export", spec, out=out) as run:
         pruned = models.pruned(source.path)
         if pruned is None:
             pruned = prune_again(source, _model(parse_spec(source.spec), models, progress), progress)
             models.keep_pruned(source.path, pruned)
-        report = export_run(
-            source, spec.out, overwrite=spec.overwrite, verify=spec.verify, pruned=pruned, progress=progress
-        )
+        report = export_run(source, output, verify=spec.verify, pruned=pruned, progress=progress)
         run.finish(report.to_dict())
     return run.path
 
@@ -143,7 +140,6 @@ def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallb
 def _elastic(spec: ElasticSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..export.elastic import export_elastic
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     model = _model(spec, models, progress)
     with create_run("elastic", spec, out=out) as run:
         run.finish(export_elastic(model, spec=spec, progress=progress).to_dict())
@@ -177,6 +173,17 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     return run.path
 
 
+def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The model is loaded once causal and once bidirectional; neither is kept."""
+    from ..evaluation.conventions import check_conventions
+
+    models.clear()
+    report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
+    with create_run("conventions", spec, out=out) as run:
+        run.finish(report.to_dict())
+    return run.path
+
+
 def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
     progress(Progress("load", 0, 1, "Loading the model"))
     return models.get(spec.model, **spec.loading)
@@ -194,4 +201,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     SweepSpec: _sweep,
     ElasticSpec: _elastic,
     PushSpec: _push,
+    ConventionsSpec: _conventions,
 }

@@ -11,6 +11,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import plotly.graph_objects as go
 
 from .._version import __version__
 from ..errors import InvalidInput, OperationFailed
+from ..storage import disk_problem
+from ..storage.output import Output
 from .view import View, printable
 
 FORMATS = ("html", "png", "svg", "csv", "parquet")
@@ -30,11 +33,14 @@ CHUNK = b"Description"
 
 
 def save_figure(
-    figure: go.Figure, path: str | Path, about: dict[str, Any], data: View | pd.DataFrame | None = None
+    figure: go.Figure, path: str | Path | Output, about: dict[str, Any], data: View | pd.DataFrame | None = None
 ) -> Path:
-    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`. Written aside, then renamed.
+    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`.
+
+    A file that is there is replaced in one step; one that appears while this runs is not.
 
     Args:
+        path: the file, or what `figure_output` reserved.
         about: from `provenance`.
         data: what CSV and Parquet hold; default: what is drawn.
 
@@ -42,24 +48,42 @@ def save_figure(
         InvalidInput: another ending.
         OperationFailed: PNG or SVG without kaleido or Chrome (`pip install 'sap-studio[figures]'`); a full disk.
     """
-    path = Path(path).expanduser()
-    kind = path.suffix.lstrip(".").lower()
-    if kind not in FORMATS:
-        raise InvalidInput(
-            f"Figure file {path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(FORMATS)}."
-        )
-    if kind in ("csv", "parquet"):
-        table = table_of(figure, data)
-        content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
-    elif kind == "html":
-        content = figure_html(figure, about).encode()
-    else:
-        content = _image(print_version(figure, about), kind)
-        content = (
-            png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
-        )
-    write_aside(path, content)
-    return path
+    with figure_output(path) as output:
+        kind = output.target.suffix.lstrip(".").lower()
+        if kind in ("csv", "parquet"):
+            table = table_of(figure, data)
+            content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
+        elif kind == "html":
+            content = figure_html(figure, about).encode()
+        else:
+            content = _image(print_version(figure, about), kind)
+            content = (
+                png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
+            )
+        return write_output(output, content)
+
+
+def figure_output(path: str | Path | Output) -> AbstractContextManager[Output]:
+    """Reserve the file of a figure, or take one that is reserved already.
+
+    Raises:
+        InvalidInput: an ending that is none of `FORMATS`, a folder, or a place that can't be written.
+    """
+    if isinstance(path, Output):
+        return nullcontext(path)
+    ending = Path(path).suffix
+    if ending.lstrip(".").lower() not in FORMATS:
+        raise InvalidInput(f"Figure file {path} ends in {ending or 'nothing'}; expected one of {', '.join(FORMATS)}.")
+    return Output(path, folder=False, replace=True)
+
+
+def write_output(output: Output, content: bytes) -> Path:
+    """Write a reserved file. Raises OperationFailed when the disk is full, or its place was taken meanwhile."""
+    try:
+        output.part.write_bytes(content)
+    except OSError as error:
+        raise disk_problem(error, output.target) from error
+    return output.publish()
 
 
 def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -204,18 +228,6 @@ def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
     end = png.rindex(b"IEND") - 4
     return png[:end] + chunk + png[end:]
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename. Raises OperationFailed."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OperationFailed(f"{path} can't be written: {error.strerror}.") from error
 
 
 def _image(figure: go.Figure, kind: str) -> bytes:

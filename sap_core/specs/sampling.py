@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import field_validator
 
-from ..choices.samplers import SAMPLERS
+from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, SEED, Spec
 from .options import option
@@ -23,6 +25,23 @@ class SamplingOptions(Spec):
     guidance: float = option(0.0, "Classifier-free guidance; 0 is off.", ge=0.0)
     threshold: float | None = option(
         None, "Confidence that keeps a token, for threshold samplers.", shown="its own", gt=0.0, le=1.0
+    )
+    top_k: int | None = option(None, "Draw among the k likeliest tokens; 0: all.", shown="the family's own", ge=0)
+    top_p: float | None = option(None, "Draw among the likeliest tokens that sum to this probability.", gt=0.0, le=1.0)
+    confidence_temperature: float | None = option(
+        None, "Dream's alg_temp: which masks open is drawn instead of ranked; 0 ranks.", ge=0.0
+    )
+    ends: Literal[END_RULES] = option(
+        AUTO,
+        "What an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
+        "confidence_eos_eot_inf writes it last; auto: stop for models that write blocks, else fill.",
+    )
+    entropy_limit: float | None = option(None, "Sampler entropy_bounded: gamma.", shown="its own, 0.1", ge=0.0)
+    edit_threshold: float | None = option(
+        None, "Sampler token_editing: confidence that rewrites a token.", shown="its own, 0.9", gt=0.0, le=1.0
+    )
+    remasking: float | None = option(
+        None, "Samplers remdm_...: eta, how much is masked again.", shown="the sampler's own", ge=0.0, le=1.0
     )
     seed: int = option(0, SEED)
 

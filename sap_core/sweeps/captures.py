@@ -48,7 +48,11 @@ def capture_each(
         out: a folder or address for the runs, prompt-0000 and so on. The same call goes on where an earlier one was
             stopped: finished runs are not made again. Workers write there themselves, so on a cluster it must be a
             folder that all machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
-        executor, workers, address, gpus_per_worker, cpus_per_worker: as for `sweep`.
+        executor: "local" or "ray", as for `sweep`.
+        workers: how many prompts at a time; default: one worker, or one a GPU.
+        address: of the Ray cluster.
+        gpus_per_worker: GPUs, or parts of one, for each worker on Ray.
+        cpus_per_worker: processors for each worker on Ray.
         spec: in the place of prompts and fields.
         fields: the other fields of `CaptureSpec`. Every prompt starts from the same seed.
 
@@ -131,9 +135,12 @@ class PromptRunner:
 
     def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
-        path = storage_path(payload["out"])
-        with remote_errors(path):
-            if path.exists():
-                remove_run(path)
-        run = capture(self._model, spec=CaptureSpec.build(**payload["spec"]), out=path, progress=progress)
+        path, spec = storage_path(payload["out"]), CaptureSpec.build(**payload["spec"])
+        if _made(path, spec):
+            run = open_run(path)
+        else:
+            with remote_errors(path):
+                if path.exists():  # `_made` has seen that it is this prompt's run, and that nobody writes it
+                    remove_run(path)
+            run = capture(self._model, spec=spec, out=path, progress=progress)
         return {"run": str(run.path), "seconds": run.seconds}

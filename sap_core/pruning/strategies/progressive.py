@@ -62,7 +62,8 @@ def prune_progressively(
     Args:
         budget: largest rise of the nats per token, as a share of the dense model's; default 0.05.
         validation: a text file; None takes held-out stories.
-        spec, fields: as `prune`; weights only, uniform allocation.
+        spec: as `prune`; weights only, uniform allocation.
+        fields: the fields of a spec, as `prune`.
 
     Raises:
         InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
