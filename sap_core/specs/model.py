@@ -37,6 +37,11 @@ class ModelOptions(Spec):
     )
 
     @property
+    def inspecting(self) -> dict[str, Any]:
+        """The keyword arguments of `inspect_model` that this spec holds."""
+        return {name: getattr(self, name) for name in CONVENTIONS}
+
+    @property
     def loading(self) -> dict[str, Any]:
         """The keyword arguments of `load_model` that this spec holds; ``keep`` where it has one."""
         names = [name for name in ModelOptions.model_fields if name != "model"]
