@@ -118,7 +118,7 @@ def _register(base: str) -> str:
 
     name = f"sap_{base}"
     AttentionInterface.register(name, {"sdpa": _recording_sdpa, "eager": _recording_eager}[base])
-    AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[base])
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[base])
     return name
 
 

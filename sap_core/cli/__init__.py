@@ -10,11 +10,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from .._version import __version__
 from ..errors import Cancelled, InvalidInput, SapError
+from ..file_locks import check_platform
 from . import (
     analyze,
     capture,
@@ -66,11 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
+        check_platform()
         status = app(args=list(argv) if argv is not None else None, prog_name="sap", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
@@ -103,6 +110,10 @@ def _wrong_use(error: Exception) -> int:
         return 2
     where = f" See `{error.ctx.command_path} --help`." if getattr(error, "ctx", None) else ""
     return _complain(message.rstrip(".") + "." + where, 2)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"sap: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _complain(message: object, status: int) -> int:

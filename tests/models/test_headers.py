@@ -130,7 +130,7 @@ def test_a_tensor_in_two_shards_and_one_in_another_shard_than_the_index_says(fol
     index.write_text(json.dumps({"weight_map": {key: "ab"[i % 2] + ".safetensors" for i, key in enumerate(keys)}}))
     with pytest.raises(ModelProblem, match=r"both in a.safetensors and in b.safetensors"):
         read_headers(folder)
-    write(folder / "b.safetensors", {}, b"")
+    write(folder / "b.safetensors", {"other": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"0")
     with pytest.raises(ModelProblem, match=r"in b.safetensors but a.safetensors holds it"):
         read_headers(folder)
 
