@@ -6,7 +6,6 @@ from typing import Any
 
 import streamlit as st
 
-from ...choices.allocations import looks_at_texts
 from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
@@ -25,6 +24,7 @@ from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
+from .calibration import pick_calibration
 
 PATTERNS = {
     "unstructured": "Any weight",
@@ -43,8 +43,6 @@ MODES = {
     "search": "A goal: a preset, or a speed",
 }
 OWN_GOAL = "own"
-#: Calibration texts of a first look: an answer within seconds on the demo models.
-QUICK_SAMPLES = 16
 ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
 
 
@@ -82,7 +80,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
-        fields |= _pick_calibration(row, fields)
+        fields |= pick_calibration(row, fields)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help=help_of(PruneSpec, "seed"))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
@@ -238,48 +236,6 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
 
 def _own_order(row: Method) -> str:
     return "sequential" if row.sequential else "one_shot"
-
-
-def _pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
-    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
-        st.caption(
-            "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
-        )
-        return {}
-    text = st.text_input(
-        "Calibration texts", "demo", key="calibration",
-        help=help_of(PruneSpec, "calibration"),
-    )  # fmt: skip
-    text = text.strip() or "demo"
-    left, right = st.columns(2)
-    samples = left.number_input(
-        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
-        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
-        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
-    )  # fmt: skip
-    length = right.number_input(
-        "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
-        help=help_of(PruneSpec, "calibration_length"),
-    )  # fmt: skip
-    picked = {"calibration": text, "samples": samples, "calibration_length": length}
-    if text.startswith("dataset:"):
-        first, second, third = st.columns(3)
-        picked["calibration_subset"] = first.text_input(
-            "Subset", key="calibration_subset", help=help_of(PruneSpec, "calibration_subset")
-        )
-        picked["calibration_split"] = second.text_input(
-            "Split", "train", key="calibration_split", help=help_of(PruneSpec, "calibration_split")
-        )
-        picked["calibration_column"] = third.text_input(
-            "Column", "text", key="calibration_column", help=help_of(PruneSpec, "calibration_column")
-        )
-        picked["calibration_subset"] = picked["calibration_subset"] or None
-    if row.inputs == "noised" or row.sinks != "none":
-        picked["noise_levels"] = st.number_input(
-            "Levels of masking", 1, 50, 10, key="noise_levels", help=help_of(PruneSpec, "noise_levels")
-        )
-    return picked
 
 
 def load_plan(spec: dict[str, Any]) -> None:
