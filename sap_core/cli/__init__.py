@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed or cancelled, 2 wrong use.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -32,7 +33,7 @@ from . import (
     tradeoff,
 )
 
-UsageError = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
+UsageError: Any = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
 
 app = typer.Typer(
     name="sap",
@@ -66,7 +67,7 @@ for room in (studio, models, capture, analyze, figures, prune, elastic, push, ev
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -102,7 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return _complain(f"Unexpected: {one_line(error)} (SAP_TRACEBACK=1 shows where.)", 1)
 
 
-def _wrong_use(error: Exception) -> int:
+def _wrong_use(error: Any) -> int:
     """One line for a wrong option; the help itself for a command without its subcommand."""
     message = error.format_message()
     if "\n" in message:

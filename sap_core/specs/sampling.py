@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import field_validator
 
-from ..choices.samplers import END_RULES, SAMPLERS
+from ..choices.samplers import SAMPLERS, EndRuleName
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, SEED, Spec
 from .options import option
@@ -31,7 +29,7 @@ class SamplingOptions(Spec):
     confidence_temperature: float | None = option(
         None, "Dream's alg_temp: which masks open is drawn instead of ranked; 0 ranks.", ge=0.0
     )
-    ends: Literal[END_RULES] = option(
+    ends: EndRuleName = option(
         AUTO,
         "What an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
         "confidence_eos_eot_inf writes it last; auto: stop for models that write blocks, else fill.",

@@ -228,7 +228,7 @@ def test_help_is_quick_to_import():
 
 
 def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
-    import sap_core.runs as store
+    import sap_core.runs.listing as store
 
     for error, expected in [
         (OperationFailed("No space left on the disk."), "sap: No space left on the disk.\n"),
@@ -239,7 +239,7 @@ def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
         def fail(*args, error=error, **kwargs):
             raise error
 
-        monkeypatch.setattr(store, "list_runs", fail, raising=False)
+        monkeypatch.setattr(store, "list_runs", fail)
         answer = sap("runs", "list", "--json")
         assert (answer.status, answer.out, answer.err) == (1, "", expected)
 
