@@ -8,7 +8,8 @@ from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSpec, asked_spec
 from .planning.defaults import prune_spec_of
-from .planning.plan import PruningPlan, make_plan
+from .planning.make_plan import make_plan
+from .planning.plan import PruningPlan
 from .scoring.calibration import Calibration, check_source
 from .strategies.direct import prune_directly
 from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts

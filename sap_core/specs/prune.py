@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..choices.allocations import check_allocation
-from ..choices.methods import METHODS, check_combination, parse_pattern
+from ..choices.methods import METHODS
+from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO
 from .calibration import CalibrationOptions

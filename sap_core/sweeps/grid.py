@@ -8,9 +8,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..choices.allocations import ALLOCATIONS, looks_at_texts
-from ..choices.methods import METHODS, parse_pattern
+from ..choices.methods import METHODS
+from ..choices.patterns import parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.planning.plan import make_plan
+from ..pruning.planning.make_plan import make_plan
 from ..specs import (
     CalibrationOptions,
     ModelOptions,

@@ -12,8 +12,9 @@ from ...models.loading import load_model
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, ModelOptions, PruneSpec, SparsityOptions
+from ..planning.make_plan import make_plan
 from ..planning.memory_check import check_room
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.plan import PruningPlan
 from ..planning.redundant_heads import IGNORE, Group
 from ..scoring import head_ranking
 from ..scoring.calibration import Calibration, check_source, read_calibration

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...choices.methods import parse_pattern
+from ...choices.patterns import parse_pattern
 from ...errors import InvalidInput, required
 from ...evaluation.api import text_rows
 from ...evaluation.likelihood import Losses, text_likelihood
@@ -16,7 +16,8 @@ from ...evaluation.texts import check_text_file
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import ProgressivePruneSpec, asked_spec
 from ..planning.defaults import prune_spec_of
-from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
+from ..planning.make_plan import planned_zeros
+from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.inputs import Inputs
 from .preparation import prepare
 from .removal import Recipe, prune_block, remove

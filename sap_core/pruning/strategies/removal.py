@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...choices.methods import METHODS, parse_pattern
+from ...choices.methods import METHODS
+from ...choices.patterns import parse_pattern
 from ...errors import required
 from ...models.resizing.remove_units import remove_units
 from ...models.resizing.units import layer_units

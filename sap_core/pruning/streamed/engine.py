@@ -16,7 +16,8 @@ from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS
 from ...errors import required
 from ...progress import ProgressCallback
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.make_plan import make_plan
+from ..planning.plan import PruningPlan
 from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows

@@ -8,8 +8,9 @@ from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
 from ...models.memory import available_memory
+from ...pruning.planning.make_plan import make_plan
 from ...pruning.planning.memory_check import pruning_memory
-from ...pruning.planning.plan import PruningPlan, make_plan
+from ...pruning.planning.plan import PruningPlan
 from ...runs.listing import RunSummary
 from ...runs.reading import Run
 from ...specs import PruneOptions, PruneSpec

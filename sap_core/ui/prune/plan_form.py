@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 
 from ...choices.allocations import looks_at_texts
-from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
+from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method
+from ...choices.patterns import parse_pattern
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
 from ...models.info import ModelInfo
