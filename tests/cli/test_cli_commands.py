@@ -226,7 +226,7 @@ def test_help_is_quick_to_import():
 
 
 def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
-    import sap_core.runs as store
+    from sap_core.runs import listing
 
     for error, expected in [
         (OperationFailed("No space left on the disk."), "sap: No space left on the disk.\n"),
@@ -237,7 +237,7 @@ def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
         def fail(*args, error=error, **kwargs):
             raise error
 
-        monkeypatch.setattr(store, "list_runs", fail, raising=False)
+        monkeypatch.setattr(listing, "list_runs", fail)
         answer = sap("runs", "list", "--json")
         assert (answer.status, answer.out, answer.err) == (1, "", expected)
 
