@@ -228,11 +228,7 @@ def test_help_is_quick_to_import():
 
 
 def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
-<<<<<<< HEAD
-    from sap_core.runs import listing
-=======
     import sap_core.runs.listing as store
->>>>>>> main
 
     for error, expected in [
         (OperationFailed("No space left on the disk."), "sap: No space left on the disk.\n"),
@@ -243,11 +239,7 @@ def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
         def fail(*args, error=error, **kwargs):
             raise error
 
-<<<<<<< HEAD
-        monkeypatch.setattr(listing, "list_runs", fail)
-=======
         monkeypatch.setattr(store, "list_runs", fail)
->>>>>>> main
         answer = sap("runs", "list", "--json")
         assert (answer.status, answer.out, answer.err) == (1, "", expected)
 
