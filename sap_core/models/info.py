@@ -63,6 +63,12 @@ class ModelInfo:
         units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
         return (*self.row.patterns, *units)
 
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers whose attention has heads that can be told apart: its output projection reads
+        heads x head_dim columns."""
+        return tuple(sorted({m.layer for m in self.matrices if m.kind == "o" and m.cols == self.heads * self.head_dim}))
+
     def check_prunable(self) -> None:
         """Raises ModelProblem with the reason where this model can't be pruned."""
         if self.no_pruning:
