@@ -6,15 +6,12 @@ memory, so that scores, masks and saving treat an expert like any other layer.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .layout import Matrix
-
-EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
+from .layout import EXPERT, Matrix
 
 
 class Expert(nn.Module):

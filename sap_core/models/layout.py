@@ -21,6 +21,7 @@ KINDS = (
             "mlp.0")),
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
+EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
 ROUTERS = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
 

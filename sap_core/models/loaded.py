@@ -147,7 +147,13 @@ class LoadedModel:
             )
         finally:
             self.observed = True
-        return output.logits[:, -1].float(), output.past_key_values
+        past = getattr(output, "past_key_values", None)
+        if past is None:
+            raise ModelProblem(
+                f"{type(self.module).__name__} returns no cache of keys and values, with which text is written here; "
+                f"{self.info.ref} can't be sampled."
+            )
+        return output.logits[:, -1].float(), past
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +188,14 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
-        return encode(self._tokenizer(), text, special=special)
+        ids = encode(self._tokenizer(), text, special=special)
+        beyond = next((token for token in ids if token >= self.info.vocab_size), None)
+        if beyond is not None:
+            raise ModelProblem(
+                f"The tokenizer of {self.info.ref} gives token {beyond} ('{self.tokenizer.decode([beyond])}'), but the "
+                f"model knows {self.info.vocab_size}: they are not of one model, or the embedding was never resized."
+            )
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""

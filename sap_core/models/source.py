@@ -41,6 +41,18 @@ def find_source(ref: str) -> Source:
     return read_folder(ref, folder)
 
 
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, as far as its files show."""
+    if (folder / ADAPTER).exists():
+        return (
+            f"{folder} holds an adapter ({ADAPTER}) and no model; merge it into its base model first (in peft: "
+            "merge_and_unload, then save_pretrained) and give that folder."
+        )
+    if next(folder.glob("*.gguf"), None) is not None:
+        return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
+    return f"{folder} has no config.json; expected a folder written by save_pretrained."
+
+
 def read_folder(ref: str, folder: Path) -> Source:
     """Return the model in ``folder``, under the name ``ref``.
 
@@ -50,7 +62,7 @@ def read_folder(ref: str, folder: Path) -> Source:
     with foreign(f"{folder} can't be read", "; check the folder and its permissions", problem=ModelProblem):
         path = folder / CONFIG
         if not is_file(path):
-            raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
+            raise ModelProblem(_without_config(folder))
         if (folder / ADAPTER).exists():
             raise ModelProblem(
                 f"{folder} holds an adapter ({ADAPTER}), which some loaders apply and others do not; merge it first."

@@ -14,7 +14,7 @@ LAYER_NUMBERS = "layer_numbers"  # attribute: the model's own numbers of the lay
 
 
 def layer_numbers(trajectory: xr.Dataset) -> list[int]:
-    """Return the numbers of the recorded layers, as the model counts its layers: those without attention are left out."""
+    """Return the model's own numbers of the recorded layers; those without attention are left out."""
     found = trajectory.attrs.get(LAYER_NUMBERS)
     return list(range(trajectory.sizes["layer"])) if found is None else [int(number) for number in found]
 

@@ -301,7 +301,7 @@ def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, g
     outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
     if not outputs:
         raise InvalidInput(f"method 'heads' is not supported for {info.title}: its attention output is not known.")
-    count = int(info.layers * info.heads * spec.sparsity)
+    count = int(len(info.attention_layers) * info.heads * spec.sparsity)
     pending = ""
     if spec.heads is not None:
         heads = _checked(spec.heads, info)

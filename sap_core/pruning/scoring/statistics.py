@@ -7,6 +7,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,7 +235,9 @@ def _first_block_inputs(
                 hidden.append(args[0] if args else kwargs["hidden_states"])
             if known:
                 raise _Stop
-            seen.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
+            names = list(inspect.signature(module.forward).parameters)[1:]
+            given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
+            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:
