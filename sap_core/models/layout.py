@@ -23,7 +23,16 @@ KINDS = (
 )  # fmt: skip
 EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
-ROUTERS = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
+ROUTERS = (
+    "mlp.gate",
+    "router",
+    "router.proj",
+    "shared_expert_gate",
+    "adaLN_modulation",
+    "pos_proj",
+    "pos_q_proj",
+    "rel_attn.r",
+)
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}

@@ -21,7 +21,8 @@ from ...progress import Progress, ProgressCallback, silent
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
-    from ...models.loaded import LoadedModel
+    from ...errors import ModelProblem
+from ...models.loaded import LoadedModel
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
@@ -190,6 +191,11 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
     for name, x in inputs.items():
         if last != (x.data_ptr(), x.shape):
             measured = None  # a Gram matrix goes before the next one comes
+            if x.numel() != weights.numel() * x.shape[-1]:
+                raise ModelProblem(
+                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; its "
+                    "inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
+                )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
             last = x.data_ptr(), x.shape
         found[name].add(measured, len(weights))
