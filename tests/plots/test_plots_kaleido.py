@@ -7,12 +7,12 @@ import io
 import pytest
 from PIL import Image
 
-from sap_core.plots.figure_files import origin, save_figure
+from sap_core.plots.figure_files import provenance, save_figure
 
 go = pytest.importorskip("plotly.graph_objects")
 pytest.importorskip("kaleido", reason="Kaleido is not installed: pip install 'sap-studio[figures]'")
 pytestmark = pytest.mark.extras
-ABOUT = origin("A line", [])
+ABOUT = provenance("A line", [])
 
 
 def test_png_and_svg_are_drawn_with_their_origin(tmp_path):

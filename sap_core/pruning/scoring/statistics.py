@@ -8,7 +8,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
+from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
 from .sink_weighting import sink_weights
 
@@ -58,7 +59,7 @@ class RootMeanSquare:
         self.rows += rows
 
     def result(self) -> Tensor:
-        return (self.total / self.rows).sqrt()
+        return (required(self.total, "the statistic") / self.rows).sqrt()
 
 
 class SumOfNorms(RootMeanSquare):
@@ -69,7 +70,7 @@ class SumOfNorms(RootMeanSquare):
         return _squared_norms(x, weights).sqrt().sum(0)
 
     def result(self) -> Tensor:
-        return self.total
+        return required(self.total, "the statistic")
 
 
 class Gram(RootMeanSquare):
@@ -81,7 +82,7 @@ class Gram(RootMeanSquare):
         return flat.T @ flat
 
     def result(self) -> Tensor:
-        return self.total.mul_(2 / self.rows)  # in place: asked for once
+        return required(self.total, "the statistic").mul_(2 / self.rows)  # in place: asked for once
 
 
 class Moments(RootMeanSquare):
@@ -93,7 +94,8 @@ class Moments(RootMeanSquare):
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
     def result(self) -> Tensor:
-        mean, square = self.total[0] / self.total[2], self.total[1] / self.total[2]
+        total = required(self.total, "the statistic")
+        mean, square = total[0] / total[2], total[1] / total[2]
         return torch.stack([mean, (square - mean.square()).clamp(min=0)])
 
 
@@ -193,16 +195,16 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
             measured = None  # a Gram matrix goes before the next one comes
             if x.numel() != weights.numel() * x.shape[-1]:
                 raise ModelProblem(
-                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; its "
-                    "inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
+                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; "
+                    "its inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
                 )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
             last = x.data_ptr(), x.shape
-        found[name].add(measured, len(weights))
+        found[name].add(required(measured, "what was measured"), len(weights))
 
 
 @contextmanager
-def inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
     tokens that other experts got."""
     inputs: dict[str, Tensor] = {}
