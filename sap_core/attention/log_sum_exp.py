@@ -8,13 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:
-    from torch.utils._python_dispatch import TorchDispatchMode as _Mode
-except ImportError:  # another torch: nothing is kept, and the log-sum-exp is computed
 
-    class _Mode(AbstractContextManager):  # type: ignore[no-redef]
-        def __exit__(self, *_: object) -> None:
-            return None
+class _Nothing(AbstractContextManager):
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+try:
+    from torch.utils import _python_dispatch
+
+    _Mode: Any = _python_dispatch.TorchDispatchMode
+except (ImportError, AttributeError):  # another torch: nothing is kept, and the log-sum-exp is computed
+    _Mode = _Nothing
 
 
 # Kernels whose second result is the natural log-sum-exp of the scaled logits, (batch, heads, S) float32.

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed or cancelled, 2 wrong use.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import warnings
@@ -35,7 +36,7 @@ from . import (
 
 # What the system says of a path that can't be one, wherever that shows first.
 WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO)
-UsageError = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
+UsageError: Any = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
 
 app = typer.Typer(
     name="sap",
@@ -69,7 +70,7 @@ for room in (studio, models, capture, analyze, figures, prune, elastic, push, ev
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -114,7 +115,7 @@ def _unexpected(error: Exception) -> int:
     return _complain(f"Unexpected: {one_line(error)} (SAP_TRACEBACK=1 shows where.)", 1)
 
 
-def _wrong_use(error: Exception) -> int:
+def _wrong_use(error: Any) -> int:
     """One line for a wrong option; the help itself for a command without its subcommand."""
     message = error.format_message()
     if "\n" in message:

@@ -40,8 +40,9 @@ class LoadedModel:
     records_through = "interface"
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
-        self.module = module.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
+        self.module: Any = module.eval().requires_grad_(False)
+        self.tokenizer: Any = tokenizer
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None

@@ -53,7 +53,7 @@ def entropy_bound(
 class _Observation:
     """Runs generate in a thread and hands its steps over one at a time, so that the caller sets the pace."""
 
-    def __init__(self, model: LoadedModel, canvas: Canvas, sampling: Sampling, seed: int) -> None:
+    def __init__(self, model: Any, canvas: Canvas, sampling: Sampling, seed: int) -> None:
         self._model, self._canvas, self._seed = model, canvas, seed
         self._start = canvas.tokens.shape[1] - canvas.fill
         self._canvases = canvas.fill // sampling.block_length
@@ -61,7 +61,7 @@ class _Observation:
         self._size = sampling.block_length
         self._steps: queue.Queue[Any] = queue.Queue(1)
         self._go: queue.Queue[bool] = queue.Queue(1)
-        self._accepted: Tensor | None = None
+        self._accepted: tuple[int, Tensor] | None = None
         self._index = 0
 
     def steps(self) -> Iterator[Step]:

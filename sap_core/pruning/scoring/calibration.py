@@ -36,7 +36,7 @@ class Calibration:
 
     def describe(self) -> dict[str, object]:
         """JSON-able: source, samples, length, sha256 of the ids."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.tokens)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes()).hexdigest()
         samples, length = self.tokens.shape
         return {"source": self.source, "samples": samples, "length": length, "sha256": digest}
 

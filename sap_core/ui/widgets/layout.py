@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from ...errors import SapError
 from ...file_locks import check_platform
@@ -99,7 +100,7 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
     query = {key: str(value) for key, value in address.items()}
     try:
         st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
-    except (KeyError, st.errors.StreamlitAPIException):  # a page run alone, as tests do, knows no other page
+    except (KeyError, StreamlitAPIException):  # a page run alone, as tests do, knows no other page
         st.markdown(f"{label} (page {page})")
 
 
@@ -120,7 +121,7 @@ def visit(page: str, **address: Any) -> None:
     """Leave for another page of the studio at once."""
     try:
         st.switch_page(f"pages/{page}.py", query_params={key: str(value) for key, value in address.items()})
-    except (KeyError, st.errors.StreamlitAPIException):  # as in `go`
+    except (KeyError, StreamlitAPIException):  # as in `go`
         st.markdown(f"To page {page}.")
 
 
