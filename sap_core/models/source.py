@@ -41,6 +41,13 @@ def find_source(ref: str) -> Source:
     return read_folder(ref, folder)
 
 
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, as far as its files show."""
+    if next(folder.glob("*.gguf"), None) is not None:
+        return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
+    return f"{folder} has no config.json; expected a folder written by save_pretrained."
+
+
 def read_folder(ref: str, folder: Path) -> Source:
     """Return the model in ``folder``, under the name ``ref``.
 
@@ -55,7 +62,7 @@ def read_folder(ref: str, folder: Path) -> Source:
                 "merge it into its base first (peft: merge_and_unload, then save_pretrained) and give that folder."
             )
         if not is_file(path):
-            raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
+            raise ModelProblem(_without_config(folder))
         config = read_config(path)
         tensors = read_headers(folder)
         check_small_files(folder)

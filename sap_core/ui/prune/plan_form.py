@@ -184,7 +184,7 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
         "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
     )
     if pattern == "unstructured":
-        grid = [(layer, head) for layer in range(info.layers) for head in range(info.heads)]
+        grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(
             "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
             placeholder="the most unstable ones", help="Overrides the ranking and the slider.",
