@@ -97,7 +97,7 @@ def in_child(work: Callable[[], Any], folder: Path, *, kill_after: float | None 
             else:
                 time.sleep(0.005)
         if code is None:
-            os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             _, status, used = os.wait4(child, 0)
             code = os.waitstatus_to_exitcode(status) if kill_after is not None else None
         with contextlib.suppress(ProcessLookupError, PermissionError):
