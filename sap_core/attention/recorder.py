@@ -83,7 +83,7 @@ class AttentionRecorder:
         """
         if not self._complete:
             raise OperationFailed(
-                "No forward pass was recorded since the last one was collected (a class that lets padding into its texts "
+                "No forward pass was recorded since the last one was collected (a class that lets padding in "
                 "runs texts of different lengths one by one, unrecorded)."
             )
         self._complete = False
