@@ -13,6 +13,8 @@ from golden_families import MASK, expected
 from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny_llama, save_word_tokenizer
 
+from sap_core.capturing.api import capture
+from sap_core.capturing.attention_map import attention_map
 from sap_core.errors import ModelProblem
 from sap_core.models.family_registry import recognise
 from sap_core.models.inspection import inspect_model
@@ -140,3 +142,14 @@ def test_diffugpt_and_diffullama_are_told_by_their_names(kind: str, head: bool, 
     again = load_file(tmp_path / "again" / "model.safetensors")
     assert again.keys() == tensors.keys() and all(torch.equal(again[key], tensors[key]) for key in tensors)
     assert load_model(str(tmp_path / "again"), device="cpu").info.family == model.info.family
+
+
+def test_a_map_drawn_again_has_the_blocks_of_the_capture(tmp_path: Path) -> None:
+    """Blocks of A2D count from the end of the prompt, also when one map is computed again from a run."""
+    model = load_model(str(ROOT / "families" / "a2d" / "checkpoint"), device="cpu", block_size=4)
+    run = capture(model, prompt="w1 w2 w3 w4 w5", length=13, out=tmp_path / "run")
+    step, layer, head = 2, 1, 3
+    drawn = attention_map(model, run, step=step, layer=layer, head=head)
+    stored = run.trajectory["received"].sel(layer=layer).isel(step=step, head=head).values
+    torch.testing.assert_close(torch.tensor(drawn.mean(0)), torch.tensor(stored), atol=1e-5, rtol=1e-4)
+    assert drawn[4, 5] == 0 and drawn[5, 8] > 0  # the prompt's last token sees no answer; a block sees itself
