@@ -33,6 +33,7 @@ class Listener(Protocol):
     @property
     def listening(self) -> bool:
         """Whether an observed forward is running."""
+        ...
 
     def record(self, place: Any, inputs: Attention) -> None:
         """Take one attention call; ``place`` says where, None: in the block that runs."""

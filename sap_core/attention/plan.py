@@ -117,8 +117,8 @@ def number_layers(paths: list[str], count: int | None, name: str) -> tuple[tuple
         if len(set(numbers)) == len(numbers):
             order = sorted(numbers)
             return tuple(order), dict(zip(paths, numbers, strict=True))
-    if len(paths) == count:
-        return tuple(range(count)), {}
+    if count == len(paths):
+        return tuple(range(len(paths))), {}
     twice = next(path for path in paths if paths.count(path) > 1) if len(set(paths)) < len(paths) else paths[0]
     raise OperationFailed(
         f"{name} computes {len(paths)} attention maps in one pass ({twice or 'one block'} {paths.count(twice)} times), "
@@ -188,6 +188,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
     if base is None:
         return None
     found: list[Tensor] = []
+    switched: Any = module  # a transformers model, whose attention can be switched
 
     def keep(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return args, {**kwargs, "output_attentions": True}
@@ -201,16 +202,16 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module.set_attn_implementation("eager")
-            module.config._attn_implementation = "eager"  # read by classes that can't be switched
+            switched.set_attn_implementation("eager")
+            switched.config._attn_implementation = "eager"  # read by classes that can't be switched
             run_trial(model, module)
     except Exception:  # a class that can't: nothing to compare with
         return None
     finally:
         for hook in hooks:
             hook.remove()
-        module.set_attn_implementation(base)
-        module.config._attn_implementation = base
+        switched.set_attn_implementation(base)
+        switched.config._attn_implementation = base
     square = [each for each in found if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
     return square if square and len(square) == len(found) else None
 

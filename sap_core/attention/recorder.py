@@ -61,7 +61,7 @@ class AttentionRecorder:
 
     def __init__(self, owner: Any, plan: RecordingPlan | None, reduce: Reduce) -> None:
         self.masked: Tensor | None = None
-        self.shape: tuple[int, int] = (0, 0)
+        self.shape: tuple[int, ...] = (0, 0)
         self._owner = owner
         self._plan = plan
         self._reduce = reduce

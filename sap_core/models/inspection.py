@@ -33,7 +33,9 @@ def inspect_model(
     Args:
         ref: demo:NAME, a folder, or a Hub id.
         mask_token_id: For a model that does not declare its mask token.
-        causal, shift_logits, block_size: Conventions that config.json does not declare; see `load_model`.
+        causal: Whether attention is causal, where config.json does not say; see `load_model`.
+        shift_logits: Whether row i predicts token i + 1, where it does not say.
+        block_size: Tokens of a block that is denoised at once, where it does not say.
 
     Raises:
         ModelProblem: nothing loadable there, a config that no family matches or that lacks a field, or a convention

@@ -101,7 +101,7 @@ class LoadedModel:
         alone = not self.pads and attention_mask is not None and not bool(attention_mask.all())
         self.observed, self.padding = observed and not alone, attention_mask
         try:
-            if alone:
+            if alone and attention_mask is not None:
                 output = self._row_by_row(input_ids.to(self.device), attention_mask.to(self.device).bool())
             else:
                 output = self.forward(input_ids.to(self.device), attention_mask)

@@ -215,6 +215,7 @@ def test_studio_serves_this_machine_only(monkeypatch):
     assert demo_home() == ROOT / "assets" / "demo"
 
 
+@pytest.mark.slow
 def test_real_processes_keep_standard_output_pure(tiny_diffusion, tmp_path):
     words = ["capture", "--model", str(tiny_diffusion), "--length", "8", "--steps", "2", "--out", "run", "--json"]
     done = subprocess.run([*SAP, *words], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from sap_core.errors import Cancelled, InvalidInput
 from sap_core.stories.tokenizer import build_tokenizer
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     name: train.Recipe(steps=4, batch_size=4, muon_lr=4e-3, adam_lr=2e-3, decay_share=0.5)
     for name in (train.AR, train.DIFFUSION)

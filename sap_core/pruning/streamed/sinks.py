@@ -6,6 +6,8 @@ disk, [N, H, S] each, and added up when the last one is there: in the order in w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,6 @@ class _Watch:
     """What a route of `sap_core.attention.hooks` reports to: the attention of the block that runs now."""
 
     listening = True
-    next_layer = 0
 
     def __init__(self, mask_id: int | None) -> None:
         self.tokens = torch.empty(0)
@@ -60,7 +61,7 @@ class _Watch:
         self._mask_id = mask_id
         self._buffers = Buffers()
 
-    def record(self, layer: int, inputs: Attention) -> None:
+    def record(self, place: Any, inputs: Attention) -> None:
         valid = torch.ones(self.tokens.shape, dtype=torch.bool, device=inputs.query.device)
         masked = (self.tokens == self._mask_id).to(valid.device) if self._mask_id is not None else ~valid
         self.received = attention_statistics(inputs, valid, masked, buffers=self._buffers).received
