@@ -19,9 +19,8 @@ studio: $(VENV)/studio.stamp ## open the studio on http://127.0.0.1:$(PORT)
 test: $(VENV)/test.stamp ## run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Two processes, each with whole files, so that a file's shared set-up is made once.
 test-fast: $(VENV)/test.stamp ## run the tests that need no browser and take no long set-up
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not browser and not slow" $(PYTEST_ARGS)
 
 # Optional packages are large and pull versions of their own, so they get an environment of their own.
 test-extras: ## run the tests of the optional packages, in .venv-extras
