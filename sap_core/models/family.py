@@ -43,7 +43,7 @@ class Family:
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
-        samplers: Names in `sap_core.samplers.rules.SAMPLERS`, the default first.
+        samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
             `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
