@@ -22,39 +22,42 @@ ROOMS: dict[str, str] = {
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
-    "specs": "errors choices",
+    "texts": "errors",
+    "specs": "errors choices texts",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors trajectory sinks",
     "models": "errors",
     "attention": "errors",
-    "samplers": "errors choices specs models",
+    "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
-    "evaluation": "errors progress memoize stories specs models samplers",
+    "evaluation": "errors progress memoize texts stories specs sinks models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors progress memoize choices stories specs runs sinks models attention capturing evaluation "
-    "pruning.planning",
+    "pruning.scoring": "errors progress memoize choices texts stories specs runs sinks models attention capturing "
+    "evaluation pruning.planning",
     "pruning.structured": "errors progress choices specs runs models pruning.planning pruning.scoring",
-    "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "
-    "pruning.structured",
+    "pruning.strategies": "errors progress memoize choices texts specs models evaluation pruning.planning "
+    "pruning.scoring pruning.structured",
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
-    "pruning": "errors progress choices specs models evaluation pruning.planning pruning.scoring pruning.strategies",
+    "pruning": "errors progress choices texts specs models evaluation pruning.planning pruning.scoring "
+    "pruning.strategies",
     "export": "errors progress choices specs runs models evaluation pruning.planning pruning.scoring "
     "pruning.structured pruning.streamed pruning",
-    "sweeps": "_version errors progress storage choices specs runs models capturing evaluation pruning.planning "
-    "pruning.scoring pruning",
+    "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation pruning.planning "
+    "pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning pruning export "
     "sweeps",
-    "cli": "_version errors progress choices trajectory stories specs runs sinks plots models samplers capturing "
-    "evaluation pruning.planning pruning.scoring pruning export sweeps",
+    "cli": "_version errors progress choices trajectory texts stories specs runs sinks plots models samplers capturing "
+    "evaluation pruning.planning pruning export sweeps",
     "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors progress memoize storage choices trajectory stories specs runs sinks plots pruning.planning ui "
-    "models.info models.family models.family_registry models.memory models.duration samplers.prompts jobs.client "
-    "jobs.layout sweeps.grid sweeps.table sweeps.results_table sweeps.predict sweeps.tradeoff"
+    "_version errors progress memoize storage choices trajectory texts stories specs runs sinks plots "
+    "pruning.planning ui models.info models.family models.family_registry models.memory models.duration "
+    "samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table sweeps.predict "
+    "sweeps.tradeoff"
 ).split()
 ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
 FOREIGN_TO_PAGES = {"torch", "numpy", "transformers", "plotly"}

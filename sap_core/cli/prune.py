@@ -191,16 +191,15 @@ def prune(
         if dry_run:
             plan = plan_pruning(spec.model, spec=spec, progress=progress)
         else:
-            from ..evaluation.quick import quick_compare
+            from ..evaluation.quick import quality_texts, quick_compare
             from ..export.checkpoint import export_checkpoint
             from ..pruning.api import loaded
 
             dense = loaded(spec.model, spec)
+            quality_texts(dense, spec, spec.seed)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
-            quality = None
-            if dense.tokenizer is not None:
-                quality = quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+            quality = quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
             report = export_checkpoint(
                 pruned, out, overwrite=overwrite, verify=verify, quality=quality, progress=progress
             )
@@ -268,12 +267,10 @@ def check_token_file(spec: Any) -> None:
     if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
         return
     from ..models.info import inspect_model
-    from ..pruning.scoring.calibration import read_calibration
+    from ..texts.source import read_ids
 
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
-    sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
-    settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
-    read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)
+    read_ids(spec.calibration_source, info.vocab_size, info.max_length)
 
 
 def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:

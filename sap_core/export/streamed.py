@@ -22,7 +22,6 @@ from ..pruning.api import (
 )
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
-from ..pruning.scoring.calibration import check_source
 from ..pruning.streamed.allocator import release_freed_memory
 from ..pruning.streamed.engine import (
     disk_needed,
@@ -108,7 +107,7 @@ def prune_checkpoint(
         raise InvalidInput("No place to write to; give the folder of the result as out.")
     check_streamed(spec)
     if needs_texts(spec):
-        check_source(spec.calibration)
+        spec.calibration_source.check()
     release_freed_memory()
     progress(Progress("load", 0, 1, "Reading the model's headers"))
     streamed = open_streamed(spec.model, **spec.loading)

@@ -18,9 +18,10 @@ from .planning.defaults import with_method
 from .planning.plan import PlannedMatrix, PruningPlan, make_plan
 from .planning.redundant_heads import Group
 from .planning.units import has_even_heads
+from .scoring import calibration as calibrations
 from .scoring import head_ranking as head_surgery
 from .scoring import layer_importance
-from .scoring.calibration import Calibration, check_source, read_calibration
+from .scoring.calibration import Calibration
 from .strategies.direct import remove
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def plan_pruning(
     """
     spec = spec_of(model, spec, fields)
     if needs_texts(spec):
-        check_source(spec.calibration)
+        spec.calibration_source.check()
     if _measures(spec) and spec.mode == "plain":
         dense = loaded(model, spec)
         return _measured_plan(dense, spec, calibration_of(dense, spec) if needs_texts(spec) else None, progress)
@@ -122,7 +123,7 @@ def prepare(
     """
     spec = spec_of(model, spec, fields)
     if needs_texts(spec) and texts is None:
-        check_source(spec.calibration)
+        spec.calibration_source.check()
     dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
     if spec.compensate == "weights" and dense.is_diffusion:
@@ -241,19 +242,13 @@ def check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
 
 
 def calibration_of(model: LoadedModel, spec: PruneSpec) -> Calibration:
-    tokenizer = model.tokenizer
-    return read_calibration(
-        spec.calibration,
+    """Return the calibration sequences of a spec."""
+    return calibrations.calibration_of(
+        model,
+        spec.calibration_source,
         samples=spec.samples,
         length=spec.calibration_length,
         seed=spec.seed,
-        vocab_size=model.info.vocab_size,
-        max_length=model.info.max_length,
-        encode=None if tokenizer is None else model.encode,
-        fill_id=getattr(tokenizer, "eos_token_id", None),
-        subset=spec.calibration_subset,
-        split=spec.calibration_split,
-        column=spec.calibration_column,
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..errors import InvalidInput, UnknownOption
+from ..texts.source import COLUMN, TextSource, read_texts
 
 # Each set is one batch: openings of different lengths, so that a metric gets a spread.
 PRESETS: dict[str, tuple[str, ...]] = {
@@ -47,9 +47,12 @@ def preset(name: str) -> tuple[str, ...]:
     return PRESETS[name]
 
 
-def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string or an
-    object with "prompt", which can hold line breaks.
+def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]:
+    """Return the prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string
+    or an object, which can hold line breaks.
+
+    Args:
+        column: The key of a .jsonl's objects; default "prompt", or "text" where there is none.
 
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
@@ -57,29 +60,5 @@ def read_prompts(path: str | Path) -> tuple[str, ...]:
     path = Path(path).expanduser()
     if path.suffix not in (".txt", ".jsonl"):
         raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"prompts file '{path}' is not UTF-8 text.") from None
-    except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
-        raise InvalidInput(f"prompts file '{path}' {reason}.") from None
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix == ".txt":
-        prompts = tuple(line.rstrip("\r") for _, line in lines)
-    else:
-        prompts = tuple(_of_json(line, f"'{path}', line {number}") for number, line in lines)
-    if not prompts:
-        raise InvalidInput(f"prompts file '{path}' has no prompt; expected one per line.")
-    return prompts
-
-
-def _of_json(line: str, where: str) -> str:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
-    found = found.get("prompt") if isinstance(found, dict) else found
-    if not isinstance(found, str):
-        raise InvalidInput(f'prompts file {where}: expected a JSON string or {{"prompt": "..."}}.')
-    return found
+    columns = (column,) if column is not None else ("prompt", COLUMN)
+    return tuple(read_texts(TextSource(str(path), "prompts", columns=columns)))

@@ -65,7 +65,7 @@ def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -ma
         return Ratio(value, None, None, None)
     residual = amount - value * per
     error = float(math.sqrt(n / (n - 1) * (residual**2).sum()) / per.sum())
-    half = _quantile(n - 1) * error
+    half = student(n - 1) * error
     return Ratio(value, error, max(at_least, value - half), value + half)
 
 
@@ -87,7 +87,7 @@ def mean_interval(
 ) -> Interval:
     """Return mean ± t(n-1) s / sqrt(n) of ``values`` (n,), within ``bounds``."""
     values = np.asarray(values, np.float64)
-    mean, half = float(values.mean()), _quantile(len(values) - 1) * _standard_error(values)
+    mean, half = float(values.mean()), student(len(values) - 1) * _standard_error(values)
     return Interval(mean, *np.clip([mean - half, mean + half], *bounds).tolist(), over)
 
 
@@ -101,7 +101,7 @@ def difference_interval(a: np.ndarray, b: np.ndarray, *, paired: bool, over: str
         return Interval(value, float("nan"), float("nan"), over)
     parts = np.array([_standard_error(a) ** 2, _standard_error(b) ** 2])
     freedom = parts.sum() ** 2 / max(float((parts**2 / [len(a) - 1, len(b) - 1]).sum()), 1e-300)
-    half = _quantile(max(freedom, 1.0)) * float(np.sqrt(parts.sum()))
+    half = student(max(freedom, 1.0)) * float(np.sqrt(parts.sum()))
     return Interval(value, value - half, value + half, over)
 
 
@@ -109,5 +109,6 @@ def _standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def _quantile(freedom: float) -> float:
+def student(freedom: float) -> float:
+    """Return the factor of a standard error in a 95 % interval with so many degrees of freedom; NaN for none."""
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) if freedom > 0 else float("nan")

@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from .model import ModelOptions
+from .texts import TextOptions
 
 
-class EvaluateSpec(ModelOptions):
+class EvaluateSpec(ModelOptions, TextOptions):
     """Measure quality and cost; with a baseline, both on the same masks."""
 
     kind: Literal["evaluate"] = "evaluate"
     baseline: str | None = Field(None, description="the dense model to compare with: demo:NAME, folder or Hub id")
-    text: str | None = Field(None, description="FILE.txt; default: held-out stories of the demo corpus")
     samples: int = Field(32, ge=1, description="texts")
     draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
     tasks: bool = Field(True, description="score the demo corpus' three tasks where the tokenizer is the demo's")

@@ -13,9 +13,10 @@ from ..errors import InvalidInput, UnknownOption
 from .base import AUTO
 from .calibration import CalibrationOptions
 from .model import ModelOptions
+from .texts import TextOptions
 
 
-class PruneSpec(ModelOptions, CalibrationOptions):
+class PruneSpec(ModelOptions, CalibrationOptions, TextOptions):
     """Remove weights (or heads) by one method in one pattern."""
 
     kind: Literal["prune"] = "prune"
@@ -57,7 +58,7 @@ class PruneSpec(ModelOptions, CalibrationOptions):
         description="progressive: layer by layer, largest rise of the loss as a share of the dense model's",
     )
     validation: str | None = Field(
-        None, description="progressive: FILE.txt the loss is measured on; default: held-out stories"
+        None, description="progressive: texts the loss is measured on, FILE.txt, FILE.jsonl or dataset:NAME"
     )
     target_speedup: float | None = Field(
         None, gt=1, description="search: at least so many times as fast on this machine, pattern and share found by it"

@@ -10,9 +10,10 @@ from ..errors import InvalidInput
 from .base import AUTO
 from .calibration import CalibrationOptions
 from .model import ModelOptions
+from .texts import TextOptions
 
 
-class SweepSpec(ModelOptions, CalibrationOptions):
+class SweepSpec(ModelOptions, CalibrationOptions, TextOptions):
     """Prune one model in every combination of the lists below and measure each on the same texts and masks.
 
     `sap_core.sweeps.grid` says which cells this makes; nothing here is checked against the other lists.
@@ -30,7 +31,6 @@ class SweepSpec(ModelOptions, CalibrationOptions):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="of calibration texts and noise")
     preset: str | None = Field(None, description="a ready list of variants in place of methods: ablation")
     skip_invalid: bool = Field(False, description="leave impossible combinations out, with the reason, not refuse")
-    text: str | None = Field(None, description="FILE.txt to measure on; default: held-out stories of the demo corpus")
     texts: int = Field(32, ge=1, description="texts to measure on")
     draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
     tasks: int = Field(0, ge=0, description="examples of each demo task, others for each seed; 0: no tasks")

@@ -13,7 +13,6 @@ from ..choices.methods import METHODS
 from ..errors import InvalidInput
 from ..models.info import inspect_model
 from ..progress import ProgressCallback, silent
-from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER
 from ..specs import SweepSpec
 from .executors import Board, make_executor
@@ -99,11 +98,9 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
     grid = make_grid(spec, info)
     if any(METHODS[cell.spec.method].needs_calibration for cell in grid.cells if cell.spec is not None):
-        check_source(spec.calibration)
-    if spec.text is not None:
-        from ..evaluation.texts import check_text_file
-
-        check_text_file(spec.text)
+        spec.calibration_source.check()
+    if spec.text_source is not None:
+        spec.text_source.check()
     return grid, model_files(info.path)
 
 

@@ -220,7 +220,7 @@ def _drawn(source: TextSource, *, samples: int, seed: int, skip: int) -> tuple[l
             found.append(text)
         if not found:
             raise InvalidInput(
-                f"column '{source.column}' of data set '{source.name}', split {source.split}, is empty."
+                f"column '{source.columns[0]}' of data set '{source.name}', split {source.split}, is empty."
             )
         return found[skip:], None
     texts = read_texts(source)

@@ -30,7 +30,7 @@ class TextSource:
     Attributes:
         name: "demo", a path, or "dataset:NAME".
         use: What the texts are for, as messages name it: "calibration", "text", "prompts", "validation".
-        column: The key of a .jsonl's objects, or the column of a data set.
+        columns: The key of a .jsonl's objects, the first of these that is there, or the column of a data set.
         subset: A data set's configuration, where it has some.
         split: Which split of a data set is read.
         join: Make windows out of all texts joined, instead of one row a text.
@@ -38,7 +38,7 @@ class TextSource:
 
     name: str
     use: str = "text"
-    column: str = COLUMN
+    columns: tuple[str, ...] = (COLUMN,)
     subset: str | None = None
     split: str = "train"
     join: bool = False
@@ -94,7 +94,7 @@ def iterate_texts(source: TextSource, *, seed: int | None = None, blank: bool = 
     if source.is_demo or source.is_ids:
         raise InvalidInput(f"{source.use} is '{source.name}', which holds no texts; expected FILE.txt or FILE.jsonl.")
     if source.is_dataset:
-        options = {"subset": source.subset, "split": source.split, "column": source.column}
+        options = {"subset": source.subset, "split": source.split, "column": source.columns[0]}
         texts = dataset_texts(source.name, seed=seed, **options)
     else:
         texts = _file_texts(source)
@@ -117,7 +117,8 @@ def read_ids(source: TextSource, vocab_size: int, max_length: int | None) -> np.
     """Return the token ids of a .npy, int64 (samples, length).
 
     Raises:
-        InvalidInput: not readable, another dtype or shape, ids outside the vocabulary, rows longer than the model reads.
+        InvalidInput: not readable, another dtype or shape, ids outside the vocabulary, rows longer than the model
+            reads.
     """
     source.check()
     where = f"file '{source.name}'"
@@ -177,10 +178,11 @@ def _of_json(line: str, source: TextSource, number: int) -> str:
         raise InvalidInput(f"{where}: not JSON; expected one object or string a line.") from None
     if isinstance(record, str):
         return record
-    if not isinstance(record, dict) or source.column not in record:
+    known = [name for name in source.columns if isinstance(record, dict) and name in record]
+    if not known:
         keys = f"the keys {', '.join(map(str, record))}" if isinstance(record, dict) else type(record).__name__
-        raise InvalidInput(f"{where}: holds {keys}, not '{source.column}'; name the key with --column.")
-    if not isinstance(record[source.column], str):
-        kind = type(record[source.column]).__name__
-        raise InvalidInput(f"{where}: '{source.column}' holds {kind}; expected text.")
-    return record[source.column]
+        raise InvalidInput(f"{where}: holds {keys}, not {' or '.join(source.columns)}; name the key with --column.")
+    if not isinstance(record[known[0]], str):
+        kind = type(record[known[0]]).__name__
+        raise InvalidInput(f"{where}: '{known[0]}' holds {kind}; expected text.")
+    return record[known[0]]

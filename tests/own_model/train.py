@@ -44,7 +44,13 @@ def paragraphs() -> dict[str, list[str]]:
         for part in re.split(r"\n\s*\n", "\n\n".join(docstrings)):
             text = " ".join(part.split())
             prose = sum(c.isalpha() or c == " " for c in text) >= 0.9 * len(text)
-            if SHORTEST <= len(text) <= LONGEST and prose and text.isascii() and text.isprintable() and text not in seen:
+            if (
+                SHORTEST <= len(text) <= LONGEST
+                and prose
+                and text.isascii()
+                and text.isprintable()
+                and text not in seen
+            ):
                 seen.add(text)
                 found.setdefault(str(file.relative_to(root)), []).append(text)
     return found
@@ -70,7 +76,7 @@ def build_bert(vocabulary: int) -> BertForMaskedLM:
         BertConfig(
             vocab_size=vocabulary, hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=192,
             max_position_embeddings=POSITIONS, type_vocab_size=1, pad_token_id=0,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            initializer_range=0.1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )
     )  # fmt: skip
     _look_at_neighbours(model)
@@ -79,20 +85,24 @@ def build_bert(vocabulary: int) -> BertForMaskedLM:
 
 @torch.no_grad()
 def _look_at_neighbours(model: BertForMaskedLM) -> None:
-    """Start with sinusoids as positions, and the first block's heads at offsets -1, 1, -2, 2.
+    """Start with waves as positions, and the first block's heads at offsets -1, 1, -2, 2.
 
     From random positions, finding the neighbours takes most of the training.
     """
-    rates = 10_000 ** (-torch.arange(0, 64, 2) / 64)
+    rates = math.pi * ((torch.arange(32) + 0.5) / 32) ** 1.2
     angles = torch.arange(POSITIONS)[:, None] * rates
-    model.bert.embeddings.position_embeddings.weight.copy_(0.04 * torch.stack([angles.sin(), angles.cos()], -1).flatten(1))
+    model.bert.embeddings.position_embeddings.weight.copy_(
+        0.3 * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    )
     attention = model.bert.encoder.layer[0].attention.self
+    attention.key.weight.zero_()
+    attention.query.weight.zero_()
     for head, offset in enumerate((-1, 1, -2, 2)):
-        for pair, angle in enumerate((rates[:8] * offset).tolist()):
-            own, row = 2 * pair, 16 * head + 2 * pair
+        for pair, angle in enumerate((rates[2::4] * offset).tolist()):
+            own, row = 8 * pair + 4, 16 * head + 2 * pair
             turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-            attention.key.weight[row : row + 2, own : own + 2] = 1.6 * torch.eye(2)
-            attention.query.weight[row : row + 2, own : own + 2] = 1.6 * turn
+            attention.key.weight[row : row + 2, own : own + 2] = 1.3 * torch.eye(2)
+            attention.query.weight[row : row + 2, own : own + 2] = 1.3 * turn
 
 
 def build_qwen3(vocabulary: int) -> Qwen3ForCausalLM:
@@ -117,8 +127,8 @@ def batches(rows: list[list[int]], generator: torch.Generator):
 
 
 def masked_loss(model, tokens, valid, generator):
-    """Cross entropy of masked bytes at a masking rate drawn for each text, more often a low one; frames stay."""
-    rate = torch.rand((len(tokens), 1), generator=generator) ** 2
+    """Cross entropy of masked bytes at a rate of 0.05 to 0.8 drawn for each text, low ones more often; frames stay."""
+    rate = 0.05 + 0.75 * torch.rand((len(tokens), 1), generator=generator) ** 2
     masked = (torch.rand(tokens.shape, generator=generator) < rate) & valid & (tokens >= len(SPECIALS))
     logits = model(tokens.masked_fill(masked, SPECIALS.index("[MASK]")), attention_mask=valid.long()).logits
     return cross_entropy(logits[masked], tokens[masked])
@@ -164,7 +174,7 @@ def main() -> None:
         lines, held_out = held_out[:count], held_out[count:]
         (options.out / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for name, build, loss_of, framed, rate in (
-        ("bert", build_bert, masked_loss, True, 2e-3),
+        ("bert", build_bert, masked_loss, True, 3e-3),
         ("qwen3", build_qwen3, causal_loss, False, 4e-3),
     ):
         if options.only in (None, name):

@@ -94,12 +94,12 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     out = small.report["removed"]["per_layer"][0]
     width = 16 if unit == "heads" else 1
     columns = [index * width + offset for index in out for offset in range(width)]
-    from sap_core.pruning.scoring.calibration import read_calibration
+    from sap_core.pruning.scoring.calibration import calibration_of
     from sap_core.pruning.scoring.statistics import Moments, TokenRows, one_shot
+    from sap_core.texts.source import TextSource
 
-    sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}
-    texts = read_calibration("demo", samples=4, length=None, seed=0, **sizes)
-    rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float())
+    texts = calibration_of(model, TextSource("demo"), samples=4, length=None, seed=0)
+    rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float(), texts.lengths.tolist())
     mean = one_shot(model, rows, Moments)[name][0]
     weight = model.module.get_submodule(name).weight
     torch.testing.assert_close(bias, weight[:, columns] @ mean[columns])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...evaluation.likelihood import text_likelihood
-from ...evaluation.texts import TextRow
 from ...progress import Progress, ProgressCallback, silent
+from ...texts.rows import TextRow
 from ..planning.plan import make_plan
 from ..planning.units import units_gone
 from ..strategies.direct import dense_statistics, measured_unit_scores, prune_block
@@ -103,7 +103,11 @@ def head_stability(ranking: pd.DataFrame) -> list[float]:
 
 def _text_rows(model: LoadedModel, calibration: Calibration) -> list[TextRow]:
     rows = []
-    for tokens, valid in zip(calibration.tokens[:_TEXTS], calibration.valid[:_TEXTS], strict=True):
-        scored = valid if model.is_diffusion else valid & (np.arange(len(tokens)) > 0)
-        rows.append(TextRow(tokens, scored, int(scored.sum())))
+    for i in range(min(_TEXTS, len(calibration.tokens))):
+        seen = slice(calibration.lengths[i])
+        scored = calibration.valid[i, seen] & calibration.maskable[i, seen]
+        if not model.is_diffusion:
+            scored = scored & (np.arange(len(scored)) > 0)
+        if scored.any():
+            rows.append(TextRow(calibration.tokens[i, seen], scored, int(scored.sum())))
     return rows

@@ -206,11 +206,20 @@ def calibration_rows(model: LoadedModel, spec: PruneSpec, calibration: Calibrati
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if METHODS[spec.method].inputs == "noised" and model.is_diffusion:
-        noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed, spec.noise_levels)
-        clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
-        weights = weights[:, None].expand(noised.shape).flatten(0, 1)
-        return TokenRows(noised.flatten(0, 1), weights), clean
-    return TokenRows(tokens, weights), tokens
+        rows, noised = _noised_rows(model, spec, calibration)
+        return rows, tokens[:, None].expand(noised).flatten(0, 1)
+    return TokenRows(tokens, weights, calibration.lengths.tolist()), tokens
+
+
+def _noised_rows(model: LoadedModel, spec: PruneSpec, calibration: Calibration) -> tuple[TokenRows, torch.Size]:
+    """The rows at every level of masking, [N * levels, S], and the shape [N, levels, S]."""
+    tokens = torch.from_numpy(calibration.tokens).to(model.device)
+    weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
+    maskable = torch.from_numpy(calibration.maskable).to(model.device)
+    noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed, spec.noise_levels, maskable)
+    weights = weights[:, None].expand(noised.shape).flatten(0, 1)
+    lengths = calibration.lengths.repeat(noised.shape[1]).tolist()
+    return TokenRows(noised.flatten(0, 1), weights, lengths), noised.shape
 
 
 def weighted_rows(
@@ -218,7 +227,7 @@ def weighted_rows(
     spec: PruneSpec,
     calibration: Calibration,
     progress: ProgressCallback,
-    sink_shares: Callable[[LoadedModel, Tensor, ProgressCallback], Tensor] = sink_shares,
+    sink_shares: Callable[[LoadedModel, TokenRows, ProgressCallback], Tensor] = sink_shares,
 ) -> TokenRows:
     """The rows with each token's weight lowered by how much of a sink it is, measured on the dense model.
 
@@ -229,13 +238,12 @@ def weighted_rows(
     if method.sinks == "none":
         return rows
     if method.sinks == "mean":
-        noised = tokens[:, None]
+        seen, shape = rows, tokens[:, None].shape
         if model.is_diffusion:
-            noised = noised_inputs(tokens, model.info.mask_token_id, spec.seed, spec.noise_levels)
-        share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
-        return TokenRows(tokens, rows.weights * (1 - share))
-    share = sink_shares(model, rows.tokens, progress)
+            seen, shape = _noised_rows(model, spec, calibration)
+        return rows.weighted(1 - sink_shares(model, seen, progress).view(shape).mean(1))
+    share = sink_shares(model, rows, progress)
     if method.sinks == "lasting":
         levels = share.view(len(calibration.tokens), -1, share.shape[-1])
         share = (levels * (1 - persistence(levels))[:, None]).flatten(0, 1)
-    return TokenRows(rows.tokens, rows.weights * (1 - share))
+    return rows.weighted(1 - share)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...choices.methods import parse_pattern
-from ...evaluation.api import text_rows
 from ...evaluation.likelihood import Losses, text_likelihood
-from ...evaluation.texts import check_text_file
+from ...evaluation.texts import validation_texts
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import PruneSpec
+from ...texts.source import TextSource
 from ..api import (
     Pruned,
     prepare,
@@ -24,12 +24,11 @@ from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
 from .direct import prune_block, remove
 
 if TYPE_CHECKING:
-    from ...evaluation.texts import TextRow
     from ...models.loaded import LoadedModel
+    from ...texts.rows import TextRow
     from ..scoring.calibration import Calibration
 
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # shares of the asked sparsity that a layer is tried with, in this order
-_TEXTS = 16
 _DRAWS = 4
 
 
@@ -62,7 +61,7 @@ def prune_progressively(
 
     Args:
         budget: largest rise of the nats per token, as a share of the dense model's.
-        validation: a text file; None takes held-out stories.
+        validation: texts that decide, as `sap_core.evaluation.texts.validation_texts` reads them.
         spec, fields: as `prune`; weights only, uniform allocation.
 
     Raises:
@@ -81,15 +80,20 @@ def prune_within_budget(
     """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
     started = time.perf_counter()
     if spec.validation is not None:
-        check_text_file(spec.validation)
+        TextSource(spec.validation, "validation").check()
     dense, spec, plan, calibration = prepare(model, spec, {}, progress, texts=texts)
-    rows = text_rows(dense, text=spec.validation, samples=_TEXTS, seed=spec.seed)
+    validation = validation_texts(dense, spec)
+    rows = validation.rows
     gate = _Gate(dense.clone(), plan, spec, rows, spec.budget, progress)
     gate.dense_loss = _losses(dense, rows, spec)
     pruned, _ = remove(dense, gate.model, plan, spec, calibration, progress, each=gate.layer)
     found = replace(plan, matrices=tuple(gate.kept), pending="")
     report = report_of(pruned, found, calibration, time.perf_counter() - started)
-    decisions = {"budget": spec.budget, "decisions": [asdict(decision) for decision in gate.decisions]}
+    decisions = {
+        "budget": spec.budget,
+        "validation": validation.describe(),
+        "decisions": [asdict(decision) for decision in gate.decisions],
+    }
     return Pruned(pruned, found, spec, report | decisions)
 
 

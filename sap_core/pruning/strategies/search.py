@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...choices.strategies import PRESETS
+from ...evaluation.texts import validation_texts
 from ...progress import ProgressCallback, silent
 from ..api import Pruned, loaded, report_of
 from ..planning.plan import PlannedMatrix, PruningPlan
@@ -49,7 +50,8 @@ def prune_by_search(
     started = time.perf_counter()
     dense = loaded(model, spec)
     fields = {name: getattr(spec, name) for name in _HANDED}
-    search = ShapeSearch(dense, spec.method, fields, texts, progress)
+    validation = validation_texts(dense, spec)
+    search = ShapeSearch(dense, spec.method, fields, validation, texts, progress)
     if plan is not None and plan.taken:
         chosen, tried = Candidate(**dict(plan.taken)), []
         steps = search.built(chosen)
@@ -58,7 +60,9 @@ def prune_by_search(
     else:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
         chosen, steps, tried = search.meet(spec.target_speedup, allowed)
-    return joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+    found = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+    found.report["search"]["validation"] = validation.describe()
+    return found
 
 
 def joined(

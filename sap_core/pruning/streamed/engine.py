@@ -87,7 +87,7 @@ def prune_blocks(
         modules = model.linears(0) if sequential else _all_linears(streamed)
         rows = rows_at_once(calibration.tokens.shape[1], modules.values())
         data = _data(streamed, spec, calibration, work, rows, sequential, progress)
-    stage = Stage(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+    stage = Stage(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         found = {} if data is None else measure(stage, layer, data, statistic_of(spec), put=not sequential)
         if method.score == "heads":
@@ -116,7 +116,7 @@ def measure(stage: Stage, layer: int, data: TokenRows, statistic: Statistic, *, 
             if put:
                 stage.put(part, output)
             del output
-            add_batch(found, inputs, data.weights[part])
+            add_batch(found, inputs, data.weights[part, : x.shape[1]])
     return {name: one.result() for name, one in found.items()}
 
 
@@ -153,11 +153,10 @@ def _data(
     model = streamed.model
     if METHODS[spec.method].sinks == "each" and not sequential:
         data, _ = calibration_rows(model, spec, calibration)
-        shares = streamed_sink_shares(streamed, work, data.tokens, rows, progress)
-        return TokenRows(data.tokens, data.weights * (1 - shares))
+        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, progress))
 
-    def shares_of(_: Any, tokens: Tensor, progress: ProgressCallback) -> Tensor:
-        return streamed_sink_shares(streamed, work, tokens, ROWS_AT_ONCE, progress)
+    def shares_of(_: Any, seen: TokenRows, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, progress)
 
     return weighted_rows(model, spec, calibration, progress, sink_shares=shares_of)
 
@@ -170,7 +169,7 @@ def _outlier_shares(
     model = streamed.model
     data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
-    stage = Stage(streamed, work, "outliers", data.tokens, rows, progress)
+    stage = Stage(streamed, work, "outliers", data, rows, progress)
     for layer in stage.layers():
         norms = measure(stage, layer, data, RootMeanSquare, put=True)
         stage.found.append(outlier_share(model.linears(layer), norms))
