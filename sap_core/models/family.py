@@ -31,7 +31,8 @@ class Family:
         objective: "masked_diffusion" or "autoregressive".
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
-        architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        architecture: Name of the native transformers class, or "module:Class" of one in this package; "" takes the one
+            AutoModelForCausalLM has for the config.
         natives: Where ``architecture`` is "", the model types that ``native_config`` can give; empty: any.
         tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
@@ -79,8 +80,8 @@ class Family:
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False
-    adapter: str = "sap_core.models.loaded:LoadedModel"
-    reader: str = "sap_core.models.reading:read_native"
+    adapter: str = "plain"
+    reader: str = "native"
 
     def native_key(self, key: str) -> str:
         """The native name of a stored tensor."""

@@ -15,12 +15,16 @@ from .families import (
     a2d,
     causal,
     diffusion_gemma,
+    dit,
     dream,
+    fast_dllm,
     llada,
+    llada2,
     llada_moe,
     masked_lm,
     native_diffusion,
     remote,
+    rnd1,
     sdar,
 )
 from .family import RESIZABLE, Config, Family
@@ -30,11 +34,16 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         llada_moe.FAMILY,
+        llada2.FAMILY,
         llada.FAMILY,
         dream.FAMILY,
         sdar.FAMILY,
+        fast_dllm.FAMILY,
+        rnd1.FAMILY,
         a2d.WHOLE,
         a2d.BLOCKS,
+        dit.MDLM,
+        dit.BD3LM,
         diffusion_gemma.FAMILY,
         native_diffusion.FAMILY,
         remote.DIFFUSION,
@@ -110,7 +119,9 @@ def _pruning(family: Family) -> str:
 def _loads_as(family: Family) -> str:
     if family.remote_code:
         return "its own code"
-    return family.architecture or (f"native {', '.join(family.natives)}" if family.natives else "its native class")
+    if family.architecture:
+        return family.architecture.rpartition(":")[2]
+    return f"native {', '.join(family.natives)}" if family.natives else "its native class"
 
 
 def _register_installed() -> None:

@@ -14,10 +14,10 @@ from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
 from ..texts.source import DEMO, check_ids
-from .api import Pruned
 from .planning.defaults import with_method
 from .scoring.calibration import Calibration
 from .scoring.head_ranking import rank_on_demo_prompt
+from .strategies.report import Pruned
 from .strategies.search import prune_by_search
 from .strategies.shape_search import Candidate, NoSuchPlan
 

@@ -7,9 +7,10 @@ import torch
 
 from sap_core.errors import InvalidInput
 from sap_core.evaluation.cost import model_size
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
+from sap_core.specs import PruneSpec
 
 TOKENS = torch.arange(4, 28)[None]
 
@@ -94,11 +95,10 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     out = small.report["removed"]["per_layer"][0]
     width = 16 if unit == "heads" else 1
     columns = [index * width + offset for index in out for offset in range(width)]
-    from sap_core.pruning.scoring.calibration import calibration_of
     from sap_core.pruning.scoring.statistics import Moments, TokenRows, one_shot
-    from sap_core.texts.source import TextSource
+    from sap_core.pruning.strategies.preparation import calibration_of
 
-    texts = calibration_of(model, TextSource("demo"), samples=4, length=None, seed=0)
+    texts = calibration_of(model, PruneSpec.build(model="m", method="wanda", samples=4))
     rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float(), texts.lengths.tolist())
     mean = one_shot(model, rows, Moments)[name][0]
     weight = model.module.get_submodule(name).weight

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import InvalidInput
 from ...texts.rows import Encoder, TextSet, source_rows, text_rows
 from ...texts.source import TextSource
-
-if TYPE_CHECKING:
-    from ...models.loaded import LoadedModel
 
 LONGEST_DEFAULT = 256
 # Held-out texts have seeds below those of training; calibration keeps clear of evaluation's, which start at 0.
@@ -138,27 +135,3 @@ def _rectangle(found: TextSet) -> Calibration:
         tokens[i, : lengths[i]], maskable[i, : lengths[i]] = row.tokens, row.scored
     valid = np.arange(shape[1]) < lengths[:, None]
     return Calibration(tokens, valid, found.source, maskable, lengths, found.describe())
-
-
-def calibration_of(
-    model: LoadedModel, source: TextSource, *, samples: int, length: int | None, seed: int
-) -> Calibration:
-    """Return the sequences of a source for a model that is loaded.
-
-    Raises:
-        InvalidInput: as `read_calibration`.
-    """
-    from ...evaluation.tasks import knows_stories
-    from ...evaluation.texts import encoder_of
-
-    return read_calibration(
-        source,
-        samples=samples,
-        length=length,
-        seed=seed,
-        vocab_size=model.info.vocab_size,
-        max_length=model.info.max_length,
-        encoder=encoder_of(model),
-        end_id=model.tokenizer.eos_token_id if knows_stories(model) else None,
-        name=model.info.ref,
-    )

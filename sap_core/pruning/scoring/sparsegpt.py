@@ -29,7 +29,9 @@ def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) ->
     # [in, out], a copy of its own: what is one column here lies side by side in memory
     weight = weight.t().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     columns = len(weight)
-    weight[hessian.diagonal() == 0] = 0
+    dead = hessian.diagonal() == 0
+    if not dead.all():  # an expert that no calibration token reached is pruned by magnitude, not emptied
+        weight[dead] = 0
     factor = _inverse_factor(hessian)
     width = BLOCK - BLOCK % pattern.m if pattern.structured else BLOCK
     for start in range(0, columns, width):

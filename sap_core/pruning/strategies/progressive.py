@@ -14,14 +14,10 @@ from ...evaluation.texts import validation_texts
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import PruneSpec
 from ...texts.source import TextSource
-from ..api import (
-    Pruned,
-    prepare,
-    report_of,
-    spec_of,
-)
 from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
-from .direct import prune_block, remove
+from .preparation import prepare, spec_of
+from .removal import prune_block, remove
+from .report import Pruned, report_of
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
