@@ -41,7 +41,7 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors progress choices specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors progress choices texts specs runs models evaluation pruning.planning pruning.scoring "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation pruning.planning "
     "pruning",
@@ -49,7 +49,7 @@ ROOMS: dict[str, str] = {
     "pruning.strategies pruning export sweeps",
     "cli": "_version errors progress choices trajectory texts stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.strategies pruning export sweeps",
-    "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
+    "ui": "errors storage choices trajectory texts specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..texts.wording import texts_line, with_error
 from . import options as opt
 from .console import (
     cell,
@@ -25,7 +26,11 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(help="The dense model to compare with, on the same masks.", show_default=False)
     ] = None,
-    text: Annotated[str | None, typer.Option(help="FILE.txt.", show_default="held-out demo stories")] = None,
+    text: opt.Text = None,
+    column: opt.Column = None,
+    subset: opt.Subset = None,
+    split: opt.Split = None,
+    join: opt.Join = None,
     samples: Annotated[int | None, typer.Option(help="Texts.", show_default="32")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask draws per text (diffusion).", show_default="8")] = None,
     tasks: Annotated[
@@ -50,7 +55,11 @@ def evaluate(
         model=model,
         **opt.given(
             baseline=baseline,
-            text=opt.absolute(text),
+            text=opt.text_source(text),
+            column=column,
+            subset=subset,
+            split=split,
+            join=join,
             samples=samples,
             draws=draws,
             tasks=tasks,
@@ -79,13 +88,13 @@ def lines(document: dict[str, Any]) -> list[str]:
         rows.append({"measure": measure} | {side: value(found) for side, found in sides.items()})
 
     kind = document["likelihood"]["kind"]
-    add(f"nats/token ({kind}) ± SE", lambda found: _pm(found["likelihood"], "nats_per_token"))
+    add(f"nats/token ({kind}) ± SE", lambda found: with_error(found["likelihood"]))
     add(f"perplexity ({kind})", lambda found: cell(found["likelihood"]["perplexity"]))
     scored = document.get("tasks") or {}
     for group, tasks in (("", scored), ("infilling ", scored.get("infilling") or {})):
         for task in tasks:
             if task != "infilling":
-                add(f"{group}{task} right ± SE", lambda found, g=group, t=task: _task(found, g, t))
+                add(f"{group}{task} right, 95 %", lambda found, g=group, t=task: _task(found, g, t))
     for n in (1, 2, 3) if document.get("generation") else ():
         add(f"distinct-{n}", lambda found, n=n: cell(found["generation"][f"distinct_{n}"]))
     add("tokens/s", lambda found: cell(found["tokens_per_second"]))
@@ -99,20 +108,17 @@ def lines(document: dict[str, Any]) -> list[str]:
     shown = shown[2:] if len(sides) == 1 else shown
     if document.get("difference"):
         shown.append("")
-        shown.append(f"Model minus baseline (paired): {_pm(document['difference'], 'nats_per_token')} nats/token")
+        shown.append(f"Model minus baseline (paired): {with_error(document['difference'], '+.4g')} nats/token")
+        shown.append(f"KL from the baseline: {with_error(document['kl'])} nats/token")
         ratios = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in document["ratios"].items())
         shown.append(f"Model over baseline: {ratios}")
     if document.get("agreement"):
         found = document["agreement"]
         shown.append(f"Same tokens as the baseline: {found['same_tokens']:.1%} of {found['texts']} texts")
-    return shown
-
-
-def _pm(found: dict[str, Any], key: str) -> str:
-    return f"{cell(found[key])} ± {cell(found['standard_error'])}"
+    return [*shown, texts_line(document["texts"])]
 
 
 def _task(found: dict[str, Any], group: str, task: str) -> str:
     scores = found.get("tasks") or {}
     score = (scores.get("infilling") or {} if group else scores).get(task)
-    return f"{score['score']:.1%} ± {cell(score.get('standard_error'))} (n={score['n']})" if score else "-"
+    return f"{score['score']:.1%}, {score['low']:.1%} to {score['high']:.1%} (n={score['n']})" if score else "-"

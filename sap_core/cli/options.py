@@ -32,12 +32,8 @@ Threshold = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder that is there.")]
 Verify = Annotated[bool, typer.Option(help="Load what was written in a fresh process and compare.")]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        help="demo, FILE.txt, FILE.npy of int64 token ids, or dataset:NAME (Hub or folder).", show_default="demo"
-    ),
-]
+SOURCES = "demo, FILE.txt (one text a line), FILE.jsonl, FILE.npy of int64 token ids, or dataset:NAME (Hub or folder)."
+Calibration = Annotated[str | None, typer.Option(help=SOURCES, show_default="demo")]
 Samples = Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")]
 CalibrationLength = Annotated[
     int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
@@ -46,7 +42,21 @@ CalibrationSubset = Annotated[
     str | None, typer.Option(help="dataset:NAME: its configuration, where it has some.", show_default=False)
 ]
 CalibrationSplit = Annotated[str | None, typer.Option(help="dataset:NAME: the split.", show_default="train")]
-CalibrationColumn = Annotated[str | None, typer.Option(help="dataset:NAME: the column of text.", show_default="text")]
+CalibrationColumn = Annotated[
+    str | None, typer.Option(help="FILE.jsonl, dataset:NAME: the key or column of text.", show_default="text")
+]
+CalibrationJoin = Annotated[
+    bool | None, typer.Option("--calibration-join", help="Join all calibration texts and cut them into windows.")
+]
+Text = Annotated[str | None, typer.Option(help=f"Texts to measure on: {SOURCES}", show_default="see README")]
+Column = Annotated[
+    str | None, typer.Option(help="--text FILE.jsonl, dataset:NAME: the key or column of text.", show_default="text")
+]
+Subset = Annotated[str | None, typer.Option(help="--text dataset:NAME: its configuration.", show_default=False)]
+Split = Annotated[str | None, typer.Option(help="--text dataset:NAME: the split.", show_default="train")]
+Join = Annotated[
+    bool | None, typer.Option("--join", help="Join all of --text and cut it into windows, as published for WikiText.")
+]
 Keep = Annotated[
     float | None,
     typer.Option(help="Elastic checkpoint: the share of its heads and channels, such as 0.7.", show_default=False),
@@ -65,8 +75,8 @@ GpusPerWorker = Annotated[
 CpusPerWorker = Annotated[float | None, typer.Option(help="Ray: cores a worker reserves.", show_default="1")]
 
 
-def calibration_source(text: str | None) -> str | None:
-    """A calibration source for a spec that outlives the working folder: files and local data sets as absolute paths."""
+def text_source(text: str | None) -> str | None:
+    """A source of texts for a spec that outlives the working folder: files and local data sets as absolute paths."""
     if text in (None, "demo"):
         return text
     if text.startswith("dataset:"):

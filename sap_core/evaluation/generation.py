@@ -83,10 +83,9 @@ def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> li
 
     start = model.encode("") if model.tokenizer is not None else []
     canvas = canvas_of_ids(model, [start] * count, length)
-    options = {"length": length, "temperature": 1.0, "seed": seed}
-    spec = CaptureSpec.build(model=model.info.ref, prompts=("",) * count, **options)
+    options = SamplingOptions.build(length=length, temperature=1.0, seed=seed)
     tokens = canvas.tokens
-    for step in sample(model, canvas, spec):
+    for step in sample(model, canvas, options):
         tokens = step.next_tokens
     end = getattr(model.tokenizer, "eos_token_id", None)
     rows = []

@@ -144,3 +144,9 @@ class PruneCheckpointSpec(PruneSpec):
     out: str = Field(description="folder to write; must not exist unless overwrite")
     overwrite: bool = False
     verify: bool = Field(True, description="load the result in a fresh process, where it fits the memory")
+
+    @model_validator(mode="after")
+    def _measures_nothing(self) -> PruneCheckpointSpec:
+        if self.text is not None:
+            raise InvalidInput("text: a streamed pruning measures no quality; leave it out and use `sap evaluate`.")
+        return self

@@ -157,16 +157,16 @@ def _row(
         row["found_sparsity"] = record["pruning"].get("sparsity", 0.0)
         row |= {
             "nats_per_token": own.value,
-            "standard_error": own.error,
+            "standard_error": _or_nan(own.error),
             "perplexity": math.exp(min(own.value, 700.0)),
         }
         row |= {"kind": quality["kind"], "texts": len(counted)}
         if dense is not None:
             change = paired_difference(record, dense)
-            row["difference"], row["difference_error"] = change.value, change.error
+            row["difference"], row["difference_error"] = change.value, _or_nan(change.error)
         if quality.get("kl") is not None:
             moved = ratio_interval(quality["kl"], counted)
-            row["kl"], row["kl_error"] = moved.value, moved.error
+            row["kl"], row["kl_error"] = moved.value, _or_nan(moved.error)
         row |= _task_columns(quality.get("tasks"))
         for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", "speedup"):
             if name in quality:
@@ -194,6 +194,10 @@ def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
         for name, value in (spec or {}).items()
         if name not in _SHARED and (name in FIRST or value != defaults.get(name))
     }
+
+
+def _or_nan(error: float | None) -> float:
+    return math.nan if error is None else error
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:

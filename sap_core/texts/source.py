@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
 from .dataset import PREFIX, check_dataset, dataset_texts
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEMO = "demo"
 COLUMN = "text"
@@ -120,6 +122,8 @@ def read_ids(source: TextSource, vocab_size: int, max_length: int | None) -> np.
         InvalidInput: not readable, another dtype or shape, ids outside the vocabulary, rows longer than the model
             reads.
     """
+    import numpy as np
+
     source.check()
     where = f"file '{source.name}'"
     try:
@@ -137,7 +141,7 @@ def check_ids(
 ) -> None:
     """Raise InvalidInput unless ``ids`` are int64 (samples, length), in the vocabulary, not longer than the model
     reads."""
-    if ids.dtype != np.int64:
+    if ids.dtype != "int64":
         raise InvalidInput(f"{use} {where} holds {ids.dtype}; expected int64 token ids.")
     if ids.ndim != 2:
         raise InvalidInput(f"{use} {where} has shape {ids.shape}; expected (samples, length).")

@@ -83,8 +83,8 @@ def prune(model, tokenizer, method: str, sparsity: float, calibration: list[str]
         for linear in linears:
             score = linear.weight.abs() * (squares[linear].sqrt().float() if method == "wanda" else 1)
             score = score if method == "wanda" else score.flatten()[None]
-            gone = score.argsort(1, stable=True)[:, : int(sparsity * score.shape[1])]
-            linear.weight.view_as(score).scatter_(1, gone, 0.0)
+            edge = score.kthvalue(int(sparsity * score.shape[1]), dim=1, keepdim=True).values
+            linear.weight.view_as(score)[score <= edge] = 0  # equal scores go together, as in the published code
     return model
 
 
