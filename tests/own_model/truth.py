@@ -83,8 +83,10 @@ def prune(model, tokenizer, method: str, sparsity: float, calibration: list[str]
         for linear in linears:
             score = linear.weight.abs() * (squares[linear].sqrt().float() if method == "wanda" else 1)
             score = score if method == "wanda" else score.flatten()[None]
-            edge = score.kthvalue(int(sparsity * score.shape[1]), dim=1, keepdim=True).values
-            linear.weight.view_as(score)[score <= edge] = 0  # equal scores go together, as in the published code
+            # The published codes: Wanda's lowest so many of a row, magnitude's all up to the next one's score.
+            rank = int(sparsity * score.shape[1]) + (method == "magnitude")
+            edge = score.kthvalue(rank, dim=1, keepdim=True).values
+            linear.weight.view_as(score)[score <= edge] = 0
     return model
 
 
