@@ -16,24 +16,27 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "untrusted": "errors",
+    "confined": "errors untrusted",
+    "confined_child": "",
     "progress": "",
     "memoize": "",
     "storage": "errors",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
-    "texts": "errors",
+    "texts": "errors untrusted",
     "specs": "errors choices texts",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors choices trajectory sinks",
-    "models": "errors choices",
+    "plots": "_version errors choices trajectory sinks storage",
+    "models": "errors untrusted confined choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
     "evaluation": "errors progress memoize texts stories specs sinks models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors progress memoize choices texts stories specs runs sinks models attention capturing "
+    "pruning.scoring": "errors progress memoize choices texts stories runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices texts specs models evaluation pruning.planning "
@@ -41,22 +44,24 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors progress choices texts specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors untrusted progress choices texts specs runs models evaluation pruning.planning pruning.scoring "
+    "storage "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation pruning.planning "
     "pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors progress choices trajectory texts stories specs runs sinks plots models samplers "
+    "cli": "_version errors progress storage choices trajectory texts stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.strategies pruning export sweeps",
     "ui": "errors storage choices trajectory texts specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors progress memoize storage choices trajectory texts stories specs runs sinks plots "
-    "pruning.planning ui models.info models.inspection models.resizing.units models.family models.family_registry "
-    "models.memory models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table "
-    "sweeps.results_table sweeps.predict sweeps.tradeoff"
+    "_version errors untrusted confined confined_child progress memoize storage choices trajectory texts stories specs "
+    "runs sinks plots pruning.planning ui "
+    "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
+    "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
+    "sweeps.predict sweeps.tradeoff"
 ).split()
 ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
 FOREIGN_TO_PAGES = {"torch", "numpy", "transformers", "plotly"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
-from ..specs import EvaluateSpec
+from ..specs import EvaluateSpec, asked_spec, check_same_model, model_reference
 from .comparison import agreement, continuations, variety
 from .cost import generation_speed, layer_sparsity, model_size
 from .likelihood import Losses, text_likelihood
@@ -51,12 +51,11 @@ def evaluate(
         InvalidInput: a file or a model that can't be used; more than 5 % of the tokens unknown to the model; a baseline
             with another tokenizer or objective; a spec together with fields.
     """
-    if spec is not None and (fields or text is not None):
-        given = [*fields, *(["text"] if text is not None else [])]
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
-    if spec is None:
-        fields |= {"text": text, "baseline": baseline if isinstance(baseline, str) else None}
-        spec = EvaluateSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+    base = model_reference(baseline)
+    if spec is not None and base is not None:
+        check_same_model(base, spec.baseline, "baseline")
+    given = {"text": text, "baseline": base if spec is None else None} | fields
+    spec = asked_spec(EvaluateSpec.given, model, spec, given)
     if spec.text_source is not None:
         spec.text_source.check()
     if baseline is None:

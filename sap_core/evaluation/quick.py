@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..memoize import remember
 from ..progress import ProgressCallback, silent
-from .generation import STORY_BLOCK, write
+from .generation import STORY_BLOCK, generate
 from .likelihood import Losses, text_likelihood
 from .tasks import knows_stories
 from .texts import evaluation_texts, pruning_texts, written_texts
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import PruneSpec
+    from ..specs import PruneOptions
     from ..texts.rows import TextSet
 
 _TEXTS, _GIVEN_TEXTS = 8, 32
@@ -29,7 +29,7 @@ def quick_compare(
     prompt: str | None = None,
     seed: int = 0,
     *,
-    spec: PruneSpec | None = None,
+    spec: PruneOptions | None = None,
     length: int = 128,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def quick_compare(
     }
 
 
-def quality_texts(dense: LoadedModel, spec: PruneSpec | None, seed: int) -> TextSet:
+def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
     """Return the texts of a quick comparison. Called before a pruning it says early what is wrong with them; what it
     found is remembered.
 
@@ -83,7 +83,7 @@ def quality_texts(dense: LoadedModel, spec: PruneSpec | None, seed: int) -> Text
     return remember(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
 
 
-def _quality_texts(dense: LoadedModel, spec: PruneSpec | None, seed: int) -> TextSet:
+def _quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
     if spec is not None:
         given = spec.text_source is not None or not spec.calibration_source.is_demo
         samples = _GIVEN_TEXTS if given else _TEXTS
@@ -113,7 +113,7 @@ def _measure(
         return None, [], losses
     to_write = length - len(model.encode(prompt))
     steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
-    written = write(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
+    written = generate(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
     end = model.tokenizer.eos_token_id
     behind = written.row(0, end)
     text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)

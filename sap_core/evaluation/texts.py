@@ -17,7 +17,7 @@ from .tasks import knows_stories
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import PruneSpec, SweepSpec
+    from ..specs import PruneOptions, SweepSpec
 
 # Seeds of held-out stories: below those of training texts and of calibration texts.
 FIRST_STORY = 1_000_000
@@ -59,7 +59,7 @@ def evaluation_texts(model: LoadedModel, source: TextSource | None, *, samples: 
     return story_texts(model, samples=samples, seed=seed).check_known(model.info.ref, ADVICE)
 
 
-def pruning_texts(model: LoadedModel, spec: PruneSpec | SweepSpec, *, samples: int, seed: int) -> TextSet:
+def pruning_texts(model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, seed: int) -> TextSet:
     """Return what a pruning of ``model`` is measured on, in the order that the top of this file names.
 
     Args:
@@ -72,20 +72,21 @@ def pruning_texts(model: LoadedModel, spec: PruneSpec | SweepSpec, *, samples: i
     """
     if spec.text_source is not None:
         return evaluation_texts(model, spec.text_source, samples=samples, seed=seed)
-    decides = getattr(spec, "mode", "plain") != "plain" and spec.validation is None
+    decides = getattr(spec, "strategy", "direct") != "direct" and getattr(spec, "validation", None) is None
     taken = spec.samples + (VALIDATION_TEXTS if decides else 0)
     return _best_texts(model, spec, samples=samples, seed=seed, taken=taken, first=0)
 
 
-def validation_texts(model: LoadedModel, spec: PruneSpec) -> TextSet:
+def validation_texts(model: LoadedModel, spec: PruneOptions) -> TextSet:
     """Return the texts on which a pruning decides as it goes; none of them is one that the result is measured on.
 
     Raises:
         InvalidInput: as `evaluation_texts`.
         ModelProblem: a diffusion model without mask token.
     """
-    if spec.validation is not None:
-        source = TextSource(spec.validation, "validation")
+    given = getattr(spec, "validation", None)
+    if given is not None:
+        source = TextSource(given, "validation")
         return evaluation_texts(model, source, samples=VALIDATION_TEXTS, seed=spec.seed)
     return _best_texts(
         model, spec, samples=VALIDATION_TEXTS, seed=spec.seed, taken=spec.samples, first=_VALIDATION_SEED
@@ -93,7 +94,7 @@ def validation_texts(model: LoadedModel, spec: PruneSpec) -> TextSet:
 
 
 def _best_texts(
-    model: LoadedModel, spec: PruneSpec | SweepSpec, *, samples: int, seed: int, taken: int, first: int
+    model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, seed: int, taken: int, first: int
 ) -> TextSet:
     """Return the calibration source's texts behind the ``taken`` ones, else stories from ``first`` on, else what the
     model writes."""
@@ -154,7 +155,7 @@ def _story_row(ids: list[int], special: list[bool], encoder: Encoder, limit: int
 
 
 def _left_by_calibration(
-    model: LoadedModel, spec: PruneSpec | SweepSpec, *, samples: int, taken: int
+    model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, taken: int
 ) -> TextSet | None:
     """Return texts of the calibration source behind the ``taken`` ones; None where fewer than 2 are left."""
     source = spec.calibration_source

@@ -7,6 +7,8 @@ from pathlib import Path
 from ..errors import InvalidInput, UnknownOption
 from ..texts.source import COLUMN, TextSource, read_texts
 
+MOST = 10_000  # prompts in a file
+
 # Each set is one batch: openings of different lengths, so that a metric gets a spread.
 PRESETS: dict[str, tuple[str, ...]] = {
     "stories": (
@@ -57,8 +59,11 @@ def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
     """
-    path = Path(path).expanduser()
-    if path.suffix not in (".txt", ".jsonl"):
-        raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
     columns = (column,) if column is not None else ("prompt", COLUMN)
-    return tuple(read_texts(TextSource(str(path), "prompts", columns=columns)))
+    source = TextSource(str(path), "prompts", columns=columns)
+    if source.path.suffix not in (".txt", ".jsonl"):
+        raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
+    prompts = tuple(read_texts(source))
+    if len(prompts) > MOST:
+        raise InvalidInput(f"prompts file '{path}' has {len(prompts)} prompts; at most {MOST} are taken.")
+    return prompts

@@ -6,13 +6,13 @@ token ids) or dataset:NAME (a Hub id, or a folder that `datasets` reads). No tor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
+from ..untrusted import MIB, check_path, foreign, parse_json, read_bytes, read_npy, read_text
 from .dataset import PREFIX, check_dataset, dataset_texts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DEMO = "demo"
 COLUMN = "text"
 SUFFIXES = (".txt", ".jsonl", ".npy")
 EXPECTED = "demo, FILE.txt (one text a line), FILE.jsonl, FILE.npy (int64 token ids) or dataset:NAME"
-_LARGEST = 1 << 30
+TEXT_LIMIT, NPY_LIMIT = 64 * MIB, 1024 * MIB
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,18 @@ class TextSource:
         if self.is_dataset:
             check_dataset(self.name, self.use)
             return
-        path = Path(self.name).expanduser()
-        if path.suffix not in SUFFIXES:
+        check_path(self.name, f"{self.use} file")
+        if self.path.suffix not in SUFFIXES:
             raise InvalidInput(f"{self.use} is '{self.name}'; expected {EXPECTED}.")
-        if not path.is_file():
-            raise InvalidInput(f"{self.use} file '{self.name}' does not exist.")
-        size = path.stat().st_size
-        if size == 0:
+        if not read_bytes(self.path, f"{self.use} file", limit=NPY_LIMIT if self.is_ids else TEXT_LIMIT):
             raise InvalidInput(f"{self.use} file '{self.name}' is empty.")
-        if size > _LARGEST:
-            raise InvalidInput(f"{self.use} file '{self.name}' has {size:,} bytes; at most {_LARGEST:,} are read.")
+
+    @property
+    def path(self) -> Path:
+        """The file, of a source that is one."""
+        check_path(self.name, f"{self.use} file")
+        with foreign(f"{self.use} file '{self.name}' can't be found"):
+            return Path(self.name).expanduser()
 
 
 def iterate_texts(source: TextSource, *, seed: int | None = None, blank: bool = False) -> Iterator[str]:
@@ -122,17 +124,9 @@ def read_ids(source: TextSource, vocab_size: int, max_length: int | None) -> np.
         InvalidInput: not readable, another dtype or shape, ids outside the vocabulary, rows longer than the model
             reads.
     """
-    import numpy as np
-
     source.check()
-    where = f"file '{source.name}'"
-    try:
-        ids = np.load(Path(source.name).expanduser(), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InvalidInput(f"{source.use} {where} is not a readable .npy ({error}).") from None
-    if not isinstance(ids, np.ndarray):
-        raise InvalidInput(f"{source.use} {where} is an archive of arrays; expected one array in a .npy.")
-    check_ids(ids, where, vocab_size, max_length, use=source.use)
+    ids = read_npy(source.path, f"{source.use} file", limit=NPY_LIMIT)
+    check_ids(ids, f"file '{source.name}'", vocab_size, max_length, use=source.use)
     return ids
 
 
@@ -158,15 +152,9 @@ def check_ids(
 
 
 def _file_texts(source: TextSource) -> Iterator[str]:
-    path = Path(source.name).expanduser()
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{source.use} file '{path}' is not UTF-8 text.") from None
-    except OSError as error:
-        raise InvalidInput(f"{source.use} file '{path}' can't be read ({error.strerror}).") from None
+    path = source.path
+    content = read_text(path, f"{source.use} file", limit=TEXT_LIMIT, encoding="utf-8-sig")
     for number, line in enumerate(content.removesuffix("\n").split("\n"), 1):
-        line = line.rstrip("\r")
         if path.suffix == ".txt":
             yield line
         elif line.strip():
@@ -176,10 +164,7 @@ def _file_texts(source: TextSource) -> Iterator[str]:
 def _of_json(line: str, source: TextSource, number: int) -> str:
     """Return the text of one line: a JSON string, or an object's value at the column."""
     where = f"{source.use} file '{source.name}', line {number}"
-    try:
-        record = json.loads(line)
-    except ValueError:
-        raise InvalidInput(f"{where}: not JSON; expected one object or string a line.") from None
+    record = parse_json(line, where)
     if isinstance(record, str):
         return record
     known = [name for name in source.columns if isinstance(record, dict) and name in record]

@@ -98,7 +98,7 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     from sap_core.pruning.scoring.statistics import Moments, TokenRows, one_shot
     from sap_core.pruning.strategies.preparation import calibration_of
 
-    texts = calibration_of(model, PruneSpec.build(model="m", method="wanda", samples=4))
+    texts = calibration_of(model, PruneSpec.build(model="m", method="wanda", samples=4), 0)
     rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float(), texts.lengths.tolist())
     mean = one_shot(model, rows, Moments)[name][0]
     weight = model.module.get_submodule(name).weight

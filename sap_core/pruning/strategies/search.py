@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...choices.strategies import PRESETS
 from ...evaluation.texts import validation_texts
 from ...progress import ProgressCallback, silent
+from ...specs import CalibrationOptions, SearchPruneSpec
 from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.calibration import Calibration
 from .preparation import loaded
@@ -17,27 +18,13 @@ from .shape_search import Candidate, ShapeSearch
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
-    from ...specs import PruneSpec
 
-# What a search hands on to the prunings it tries.
-_HANDED = (
-    "calibration",
-    "samples",
-    "calibration_length",
-    "calibration_subset",
-    "calibration_split",
-    "calibration_column",
-    "noise_levels",
-    "run",
-    "duplicates",
-    "seed",
-)
 ALLOWED_DROP = 0.05
 
 
 def prune_by_search(
     model: LoadedModel | str,
-    spec: PruneSpec,
+    spec: SearchPruneSpec,
     plan: PruningPlan | None = None,
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
@@ -50,7 +37,8 @@ def prune_by_search(
     """
     started = time.perf_counter()
     dense = loaded(model, spec)
-    fields = {name: getattr(spec, name) for name in _HANDED}
+    handed = (*CalibrationOptions.model_fields, "run", "duplicates", "seed")
+    fields = {name: getattr(spec, name) for name in handed}
     validation = validation_texts(dense, spec)
     search = ShapeSearch(dense, spec.method, fields, validation, texts, progress)
     if plan is not None and plan.taken:
@@ -68,7 +56,7 @@ def prune_by_search(
 
 def joined(
     dense: LoadedModel,
-    spec: PruneSpec,
+    spec: SearchPruneSpec,
     chosen: Candidate,
     steps: list[Pruned],
     tried: list[Candidate],
@@ -87,7 +75,7 @@ def joined(
     return Pruned(last.model, plan, spec, report)
 
 
-def _joined_plan(dense: LoadedModel, spec: PruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
+def _joined_plan(dense: LoadedModel, spec: SearchPruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
     """Heads and channels leave different matrices, so each matrix has the zeros of the step that took from it."""
     taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
     rows = []
@@ -109,7 +97,7 @@ def _joined_plan(dense: LoadedModel, spec: PruneSpec, chosen: Candidate, steps: 
     )
 
 
-def _rule(spec: PruneSpec) -> dict[str, Any]:
+def _rule(spec: SearchPruneSpec) -> dict[str, Any]:
     if spec.preset is None:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
         return {"target_speedup": spec.target_speedup, "quality_drop": allowed}

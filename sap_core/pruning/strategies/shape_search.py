@@ -10,13 +10,13 @@ from ...choices.strategies import PRESETS, Preset
 from ...errors import InvalidInput, OperationFailed
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
+from ...specs import PruneSpec
 from ..planning.redundant_heads import IGNORE
 from ..scoring.calibration import Calibration
 from .direct import prune_directly
-from .preparation import spec_of
 from .report import Pruned
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class ShapeSearch:
             elif unit != "heads":
                 fields = {name: value for name, value in fields.items() if name not in ("run", "duplicates")}
             model = steps[-1].model if steps else self.model
-            spec = spec_of(model, None, fields)
+            spec = PruneSpec.build(model=model.info.ref, **fields)
             steps.append(prune_directly(model, spec, texts=self.texts, progress=self.progress))
         return steps
 
@@ -207,7 +207,7 @@ class ShapeSearch:
 
     def _losses(self, model: LoadedModel) -> Losses:
         key = ("validation", self.seed, id(self.rows))
-        return remember(model.module, key, lambda: text_likelihood(model, self.rows, draws=_DRAWS, seed=self.seed))
+        return memoize(model.module, key, lambda: text_likelihood(model, self.rows, draws=_DRAWS, seed=self.seed))
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:

@@ -16,7 +16,7 @@ from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
 from ..scoring.sink_weighting import sink_weights
 from ..scoring.statistics import TokenRows
-from .block_pass import Stage
+from .block_pass import BlockPass
 from .streamed_model import StreamedModel
 from .workspace import Workspace
 
@@ -29,7 +29,7 @@ def streamed_sink_shares(
 ) -> Tensor:
     """phi [N, S] of the rows of ``data`` on the dense model, ``rows`` texts at a time; 0 beyond a row's length."""
     model = streamed.model
-    stage = Stage(streamed, work, STAGE, data, rows, progress)
+    stage = BlockPass(streamed, work, STAGE, data, rows, progress)
     count, width = data.tokens.shape
     received = work.array("received", (stage.total * count, model.info.heads, width), torch.float32)
     watch = _Watch(model.info.mask_token_id)
