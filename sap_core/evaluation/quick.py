@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..memoize import remember
+from ..memoize import memoize
 from ..progress import ProgressCallback, silent
 from .generation import STORY_BLOCK, generate
 from .likelihood import Losses, text_likelihood
@@ -57,7 +57,7 @@ def quick_compare(
     if prompt is None and dense.tokenizer is not None:
         prompt = _STORY_OPENING if knows_stories(dense) else _opening(dense, texts)
     key = ("quick", prompt, seed, length, spec)
-    shown, written, losses = remember(
+    shown, written, losses = memoize(
         dense.module, key, lambda: _measure(dense, texts, prompt, seed, length, None, progress)
     )
     new_shown, new_written, new_losses = _measure(pruned, texts, prompt, seed, length, dense, progress)
@@ -80,7 +80,7 @@ def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> T
     Raises:
         InvalidInput: as `pruning_texts`.
     """
-    return remember(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
+    return memoize(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
 
 
 def _quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
