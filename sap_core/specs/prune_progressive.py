@@ -22,7 +22,10 @@ class ProgressivePruneSpec(SparsityOptions):
         ge=0,
     )
     validation: str | None = option(
-        None, "Progressive: FILE.txt to measure the loss on.", shown="held-out demo stories", reads="file"
+        None,
+        "Progressive: texts to measure the loss on, FILE.txt, FILE.jsonl or dataset:NAME.",
+        shown="as for --text",
+        reads="texts",
     )
 
     @model_validator(mode="after")

@@ -145,7 +145,11 @@ def test_prune_needs_a_place(sap, tmp_path, models):
         ("long.npy", np.zeros((2, 65), np.int64), "64 positions"),
         ("text.npy", b"hello", "not a readable .npy"),
         ("objects.npy", np.array([[{}]]), "not a readable .npy"),
-        ("ids.csv", b"1,2", "expected demo, a FILE.txt, a FILE.npy of int64 token ids, or dataset:NAME"),
+        (
+            "ids.csv",
+            b"1,2",
+            "expected demo, FILE.txt",
+        ),
     ],
 )
 def test_calibration_files(sap, tmp_path, models, name, content, message):
