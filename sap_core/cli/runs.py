@@ -52,21 +52,34 @@ def list_(
 
 def show(run: opt.Run, as_json: opt.Json = False) -> None:
     """One run: what was asked, what came out, what made it."""
-    from ..runs.listing import describe_run
+    from ..errors import RunProblem
+    from ..runs.listing import describe_run, is_run
+    from ..runs.paths import resolve_run
     from ..runs.reading import open_run
 
-    opened = open_run(run, unfinished=True)
-    summary = describe_run(opened.path).to_dict()
-    manifest = {key: value for key, value in (opened.manifest or {}).items() if key != "files"}
-    document = {**summary, "spec": opened.spec, "result": opened.result, "manifest": manifest}
+    summary, opened, result, manifest = None, None, {}, {}
+    try:
+        opened = open_run(run, unfinished=True)
+        manifest = {key: value for key, value in (opened.manifest or {}).items() if key != "files"}
+        result = opened.result
+    except RunProblem as problem:
+        path = resolve_run(run)
+        if not is_run(path):
+            raise
+        summary = describe_run(path).to_dict()
+        summary |= {"problem": summary["problem"] or str(problem)}
+    summary = summary or describe_run(opened.path).to_dict()
+    spec = opened.spec if opened is not None else {}
+    document = {**summary, "spec": spec, "result": result, "manifest": manifest}
 
     def lines():
         facts = {key: summary[key] for key in ("name", "kind", "state", "created", "seconds", "path")}
+        facts |= {key: summary[key] for key in ("problem",) if summary[key]}
         facts |= {"size": size(summary["bytes"])}
         facts |= {key: summary[key] for key in ("tags", "notes") if summary[key]}
-        facts |= {f"spec {key}": value for key, value in opened.spec.items() if value not in (None, "")}
+        facts |= {f"spec {key}": value for key, value in spec.items() if value not in (None, "")}
         yield from (line.rstrip() for line in table(_pairs(facts), {"key": "", "value": ""})[2:])
-        if opened.text:
+        if result.get("text") or result.get("texts"):
             yield ""
             yield opened.text
 

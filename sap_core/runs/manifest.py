@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import RunProblem
-from ..storage import remote_errors, storage_of
+from ..storage import storage_of
+from .documents import ManifestDocument, read_document
 from .files import read_json
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SPEC = "spec.json"
+RESULT = "result.json"
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"
@@ -43,20 +45,19 @@ def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     Raises:
         RunProblem: it is unreadable, or made by a newer version.
     """
-    path = folder / MANIFEST
-    with remote_errors(folder):
-        if not path.exists():
-            return None
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
-        raise RunProblem(f"Run {folder} is damaged: its {MANIFEST} can't be read; {AGAIN}")
-    if manifest["schema"] > SCHEMA:
+    try:
+        manifest = read_document(folder / MANIFEST, ManifestDocument)
+    except RunProblem:
+        found = read_json(folder / MANIFEST)
+        newer = found.get("schema") if isinstance(found, dict) else None
+        if not isinstance(newer, int) or not SCHEMA < newer < 1 << 31:
+            raise
+        manifest = {"schema": newer}
+    if manifest is not None and manifest["schema"] > SCHEMA:
         raise RunProblem(
             f"Run {folder} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
             f"update sap-studio to open it."
         )
-    if not isinstance(manifest.get("files"), dict) or "state" not in manifest or "kind" not in manifest:
-        raise RunProblem(f"Run {folder} is damaged: its {MANIFEST} is incomplete; {AGAIN}")
     return manifest
 
 

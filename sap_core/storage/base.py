@@ -26,8 +26,13 @@ class Storage(ABC):
     requests_at_once: int
 
     @abstractmethod
-    def read(self, path: StoragePath) -> bytes | None:
-        """Return the content of a file, or None where there is none."""
+    def read(self, path: StoragePath, limit: int) -> bytes | None:
+        """Return the content of a file, or None where there is none.
+
+        Raises:
+            InvalidInput: no regular file, unreadable, or larger than ``limit`` bytes.
+            OperationFailed: an address that can't be reached.
+        """
 
     @abstractmethod
     def write(self, path: StoragePath, content: bytes) -> None:

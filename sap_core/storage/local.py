@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, OperationFailed, SapError
+from ..untrusted import read_bytes
 from .base import Storage
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -25,11 +26,14 @@ class LocalStorage(Storage):
     remote = False
     requests_at_once = 1
 
-    def read(self, path: Path) -> bytes | None:
+    def read(self, path: Path, limit: int) -> bytes | None:
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise InvalidInput(f"{path} can't be read ({error.strerror}).") from None
+        return read_bytes(path, path.name, limit=limit)
 
     def write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -77,8 +81,10 @@ class LocalStorage(Storage):
     def stamp(self, path: Path) -> tuple[int | str, int]:
         try:
             stat = os.stat(path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return (0, 0)
+        except OSError as error:  # it is there, and can't be read
+            return f"error {error.errno}", 0
         return stat.st_mtime_ns, stat.st_size
 
     def modified(self, path: Path) -> float:

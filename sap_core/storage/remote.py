@@ -26,9 +26,15 @@ class RemoteStorage(Storage):
     remote = True
     requests_at_once = 16
 
-    def read(self, path: UPath) -> bytes | None:
+    def read(self, path: UPath, limit: int) -> bytes | None:
         with remote_errors(path):
-            return path.fs.cat_file(path.path) if path.exists() else None
+            try:
+                size = int(path.fs.info(path.path)["size"] or 0)
+            except FileNotFoundError:
+                return None
+            if size > limit:
+                raise InvalidInput(f"{path} has {size} bytes; at most {limit} are read.")
+            return path.fs.cat_file(path.path) if path.fs.isfile(path.path) else None
 
     def write(self, path: UPath, content: bytes) -> None:
         with remote_errors(path):
