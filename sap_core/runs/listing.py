@@ -14,7 +14,8 @@ from .documents import MetaDocument, ResultDocument, SpecDocument, read_document
 from .files import file_stamp
 from .manifest import MANIFEST, META, RESULT, SPEC, read_manifest
 from .paths import resolve_run, runs_root
-from .reading import Run, usable_document, writer_alive
+from .reading import Run, usable_document
+from .writers import writer_alive
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath

@@ -5,13 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import socket
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from ..errors import RunProblem
 from ..storage import remote_errors, storage_of
@@ -33,13 +30,12 @@ from .manifest import (
     read_manifest,
 )
 from .paths import resolve_run, runs_root
+from .writers import writer_alive
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ..storage.paths import StoragePath
-
-ALIVE_SECONDS = 600  # a run that another machine writes counts as alive for so long after its last sign of life
 
 
 def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os.PathLike | None = None) -> Run:
@@ -192,28 +188,6 @@ def usable_document(path: StoragePath, schema: type[Document]) -> dict[str, Any]
 def _time_of(path: StoragePath) -> str:
     moment = storage_of(path).modified(path)
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else ""
-
-
-def this_machine() -> str:
-    """The name by which writers on one machine know each other."""
-    return socket.gethostname()
-
-
-def writer_alive(path: StoragePath) -> bool:
-    """Whether the process that began writing this run still lives.
-
-    Of one on another machine only its traces are seen: it counts as alive for `ALIVE_SECONDS` after it wrote.
-    """
-    writer = usable_document(path / WRITER, WriterDocument)
-    if not writer:
-        return False
-    if writer.get("host", this_machine()) != this_machine():
-        last = max(storage_of(path).modified(path / name) for name in (WRITER, "trajectory/0.zarr/zarr.json"))
-        return datetime.now(UTC).timestamp() - last < ALIVE_SECONDS
-    try:
-        return abs(psutil.Process(writer["pid"]).create_time() - writer["process_created"]) < 1
-    except (psutil.Error, KeyError, TypeError):
-        return False
 
 
 def default_name(spec: dict[str, Any]) -> str:

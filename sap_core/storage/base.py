@@ -81,6 +81,10 @@ class Storage(ABC):
         """Return when a file was last written in seconds since 1970, or 0 where there is none."""
 
     @abstractmethod
+    def clock(self, path: StoragePath) -> float:
+        """Return the time of the storage itself in seconds since 1970, as `modified` counts it."""
+
+    @abstractmethod
     def sizes(self, folder: StoragePath) -> dict[str, int]:
         """Return name relative to ``folder`` -> bytes of every file below it, sorted by name."""
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +93,13 @@ class LocalStorage(Storage):
             return path.stat().st_mtime
         except OSError:
             return 0.0
+
+    def clock(self, path: Path) -> float:
+        try:
+            with tempfile.TemporaryFile(dir=path) as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except OSError:  # it may only be read
+            return time.time()
 
     def sizes(self, folder: Path) -> dict[str, int]:
         found = {}

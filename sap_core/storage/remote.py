@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,17 @@ class RemoteStorage(Storage):
     def modified(self, path: UPath) -> float:
         with remote_errors(path):
             return path.stat().st_mtime if path.exists() else 0.0
+
+    def clock(self, path: UPath) -> float:
+        probe = path / f".clock-{uuid.uuid4().hex[:8]}"
+        try:
+            with remote_errors(path):
+                probe.write_bytes(b"")
+                now = probe.stat().st_mtime
+                probe.unlink()
+                return now
+        except OperationFailed:  # it may only be read
+            return time.time()
 
     def sizes(self, folder: UPath) -> dict[str, int]:
         with remote_errors(folder):

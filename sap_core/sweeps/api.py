@@ -13,7 +13,6 @@ from ..choices.methods import METHODS
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..pruning.scoring.calibration import check_source
-from ..runs.manifest import WRITER
 from ..specs import SweepSpec, asked_spec
 from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
@@ -82,7 +81,6 @@ def sweep(
         if writer is not None and (table["state"] == "finished").all():
             folder.close()
             writer.finish({"cells": len(table), "skipped": len(grid.skipped)})
-        (folder.path / WRITER).unlink(missing_ok=True)
         return Sweep(folder.path, table, tuple(ran), folder.failures(), grid.skipped)
 
 
@@ -131,7 +129,6 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progres
                 board.show(event)
     except BaseException:
         write_table(folder.path)
-        (folder.path / WRITER).unlink(missing_ok=True)
         raise
     return ran
 

@@ -61,7 +61,7 @@ def objective_of(path: str, stamp: Stamp) -> str:
     """Of the model that a capture run recorded; empty where the run can't be opened."""
     try:
         return str(opened(path, stamp, True).trajectory.attrs.get("objective", ""))
-    except SapError:
+    except (SapError, ValueError, TypeError):
         return ""
 
 
@@ -137,7 +137,7 @@ def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
         run = open_run(path)
         spec, seconds = run.spec, run.result.get("step_seconds")
         info = model_info(spec["model"], spec.get("mask_token_id"))
-    except (SapError, KeyError):
+    except (SapError, KeyError, TypeError, ValueError):
         return None
     if not seconds or info.objective != objective or spec.get("device") != device:
         return None
