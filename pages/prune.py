@@ -30,7 +30,7 @@ def plan(doors_below: Any) -> str:
         with below:
             loading = loading_options()
         with above:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            model, info = pick_model(loading=loading)
             rerun_if_changed(model)
             if info is None:
                 st.stop()

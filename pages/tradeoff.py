@@ -12,7 +12,7 @@ heading("Trade-off", "Every measured plan of a model: what it gains against what
 place = st.container()
 loading = loading_options()
 with place:
-    model, info = pick_model(mask_token_id=loading["mask_token_id"])
+    model, info = pick_model(loading=loading)
     if info is None:
         st.stop()
     describe(info)

@@ -116,6 +116,9 @@ def capture(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     keep: opt.Keep = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -150,6 +153,9 @@ def capture(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
             keep=keep,
         ),
     )
@@ -211,7 +217,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     for prompt in spec.prompts:
         print(chat_text(info, prompt))
 

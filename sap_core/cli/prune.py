@@ -136,6 +136,9 @@ def prune(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
@@ -172,6 +175,9 @@ def prune(
         device=device,
         trust_remote_code=trust_remote_code,
         mask_token_id=mask_token_id,
+        causal=causal,
+        shift_logits=shift_logits,
+        block_size=block_size,
     )
     spec = prune_spec_of()(model=model, **fields)
     if out is None and not dry_run:
@@ -273,7 +279,7 @@ def check_token_file(spec: Any) -> None:
     from ..models.inspection import inspect_model
     from ..pruning.scoring.calibration import read_calibration
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
     settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
     read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)

@@ -24,7 +24,7 @@ def prune_streamed(
             from ..models.inspection import inspect_model
             from ..pruning.planning.plan import make_plan
 
-            plan = make_plan(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)
+            plan = make_plan(inspect_model(spec.model, **spec.inspecting), spec)
             document: dict[str, Any] = {"plan": plan.to_dict()}
         else:
             from ..export.streamed import prune_checkpoint

@@ -61,7 +61,7 @@ class StudioLM(TemplateLM):
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
-        dtype, device, trust_remote_code, mask_token_id: as in `load_model`.
+        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size: as in `load_model`.
     """
 
     def __init__(
@@ -82,6 +82,9 @@ class StudioLM(TemplateLM):
         device: str | None = None,
         trust_remote_code: bool = False,
         mask_token_id: int | None = None,
+        causal: bool | None = None,
+        shift_logits: bool | None = None,
+        block_size: int | None = None,
     ) -> None:
         super().__init__()
         if isinstance(pretrained, str):
@@ -93,6 +96,9 @@ class StudioLM(TemplateLM):
                 device=device or "auto",
                 trust_remote_code=trust_remote_code,
                 mask_token_id=mask_token_id,
+                causal=causal,
+                shift_logits=shift_logits,
+                block_size=block_size,
             )
         if pretrained.tokenizer is None:
             raise InvalidInput(f"{pretrained.info.ref} has no tokenizer, so no task can be put to it.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from ..specs import CONVENTIONS
+
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..pruning.strategies.report import Pruned
@@ -31,7 +33,7 @@ class ModelCache:
         from ..models.loading import load_model
 
         loading = {"keep": None} | loading  # named by all alike, for all share what is warm
-        info = inspect_model(model, mask_token_id=loading.get("mask_token_id"))
+        info = inspect_model(model, **{name: loading.get(name) for name in CONVENTIONS})
         key = ("dense", model, *loading.items(), _stamp(info.path))
         found = self._take(key)
         if found is None:

@@ -15,6 +15,7 @@ from ..runs.store import create_run
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
+    ConventionsSpec,
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
@@ -74,7 +75,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     check_room(info, spec.dtype, spec.device, held=models.held)
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
@@ -172,6 +173,17 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     return run.path
 
 
+def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The model is loaded once causal and once bidirectional; neither is kept."""
+    from ..evaluation.conventions import check_conventions
+
+    models.clear()
+    report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
+    with create_run("conventions", spec, out=out) as run:
+        run.finish(report.to_dict())
+    return run.path
+
+
 def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
     progress(Progress("load", 0, 1, "Loading the model"))
     return models.get(spec.model, **spec.loading)
@@ -189,4 +201,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     SweepSpec: _sweep,
     ElasticSpec: _elastic,
     PushSpec: _push,
+    ConventionsSpec: _conventions,
 }

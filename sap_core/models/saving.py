@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import OperationFailed
 from .config_check import without_kernels
+from .conventions import GIVEN
 from .headers import (
     INDEX,
     SINGLE,
@@ -97,7 +98,8 @@ def _check_covered(
 
 
 def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
-    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one."""
+    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one,
+    and the conventions that the user gave, so that the copy is loaded as the original was."""
     source = Path(info.path)
     for pattern in COPIED:
         for path in source.glob(pattern):
@@ -106,7 +108,8 @@ def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
     config = info.config if info.row.remote_code else without_kernels(info.config)
     if dtype != info.dtype:
         config = {**config, "dtype" if "dtype" in config else "torch_dtype": dtype}
-    if config != info.config:
+    given = any(convention.known == GIVEN for convention in info.conventions.values())
+    if config != info.config or given:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

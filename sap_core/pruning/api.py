@@ -73,5 +73,5 @@ def plan_pruning(
         dense = loaded(model, asked)
         return measured_plan(dense, asked, calibration_of(dense, asked, asked.seed) if looks else None, progress)
     if isinstance(model, str):
-        return make_plan(inspect_model(model, mask_token_id=asked.mask_token_id), asked)
+        return make_plan(inspect_model(model, **asked.inspecting), asked)
     return make_plan(model.info, asked)

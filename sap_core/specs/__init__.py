@@ -9,9 +9,10 @@ from .attention_map import AttentionMapSpec
 from .base import AUTO, Spec, asked_spec, check_same_model, model_reference
 from .calibration import CalibrationOptions
 from .capture import CaptureSpec
+from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
-from .model import ModelOptions
+from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
 from .prune_progressive import ProgressivePruneSpec
@@ -22,9 +23,11 @@ from .sweep import SweepSpec
 
 __all__ = [
     "AUTO",
+    "CONVENTIONS",
     "AttentionMapSpec",
     "CalibrationOptions",
     "CaptureSpec",
+    "ConventionsSpec",
     "ElasticSpec",
     "EvaluateSpec",
     "ExportSpec",

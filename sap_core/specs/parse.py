@@ -8,6 +8,7 @@ from ..errors import UnknownOption
 from .attention_map import AttentionMapSpec
 from .base import Spec
 from .capture import CaptureSpec
+from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
 from .prune import PruneCheckpointSpec
@@ -36,6 +37,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         ElasticSpec,
         SweepSpec,
         AttentionMapSpec,
+        ConventionsSpec,
     )
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     if kind not in kinds:

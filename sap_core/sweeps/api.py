@@ -90,7 +90,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     Raises:
         InvalidInput: as `sweep`.
     """
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     grid = make_grid(spec, info)
     if any(METHODS[cell.spec.method].needs_calibration for cell in grid.cells if cell.spec is not None):
         check_source(spec.calibration)

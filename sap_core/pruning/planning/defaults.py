@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...choices.methods import parse_pattern
 from ...choices.strategies import strategy_of
 from ...models.family import MASKED_DIFFUSION
-from ...specs import PruneOptions, build_prune_spec
+from ...specs import CONVENTIONS, PruneOptions, build_prune_spec
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo
@@ -59,5 +59,5 @@ def with_method(fields: dict[str, Any], info: ModelInfo | None = None) -> dict[s
     if info is None:
         from ...models.inspection import inspect_model
 
-        info = inspect_model(given["model"], mask_token_id=given.get("mask_token_id"))
+        info = inspect_model(given["model"], **{name: given.get(name) for name in CONVENTIONS})
     return best_recipe(info, given.get("pattern", "unstructured"), strategy_of(given)) | given

@@ -59,7 +59,7 @@ def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
     """The model itself, or the one a name stands for, loaded as the options say."""
     if not isinstance(model, str):
         return model
-    check_room(inspect_model(model, mask_token_id=options.mask_token_id), options.dtype, options.device)
+    check_room(inspect_model(model, **options.inspecting), options.dtype, options.device)
     return load_model(model, **options.loading)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelProblem
 from ...models.adapters import adapter_of
+from ...models.conventions import Given
 from ...models.experts import unpack_experts
 from ...models.info import ModelInfo
 from ...models.inspection import describe
@@ -162,6 +163,9 @@ def open_streamed(
     device: str = "auto",
     trust_remote_code: bool = False,
     mask_token_id: int | None = None,
+    causal: bool | None = None,
+    shift_logits: bool | None = None,
+    block_size: int | None = None,
 ) -> StreamedModel:
     """The model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
 
@@ -172,14 +176,14 @@ def open_streamed(
         raise ModelProblem("A streamed model has one block on one device; give device auto, cpu, cuda or mps.")
     target = pick_device(device)
     source = find_source(ref)
-    info = describe(source, mask_token_id=mask_token_id)
+    info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     check_streamable(info)
     if dtype in QUANTIZED:
         raise ModelProblem(f"dtype {dtype} can't be pruned; give auto, float32, bfloat16 or float16.")
     kind = placement(dtype, info, target)["dtype"]
     if info.path is None:
         source = read_folder(ref, download(ref))
-        info = describe(source, mask_token_id=mask_token_id)
+        info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     weights = StoredWeights(Path(info.path))
     config = native_config_object(info)
     check_shapes(source, info, config)

@@ -27,7 +27,7 @@ def elastic_panel() -> None:
         place = st.container()
         loading = loading_options()
         with place:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            model, info = pick_model(loading=loading)
             if info is None:
                 return
             describe(info)
