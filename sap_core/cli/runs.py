@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group.command()(show)
     group.command()(edit)
     group.command()(delete)
+    group.command()(check)
     group.command("export")(export)
     group.command("import")(import_)
     app.add_typer(group, name="runs")
@@ -114,6 +115,39 @@ def delete(
     for path in paths:
         delete_run(path)
     emit({"deleted": paths}, as_json, lambda: [f"Deleted {path}" for path in paths])
+
+
+def check(
+    run: Annotated[
+        list[str] | None, typer.Argument(help="Folders or ids.", show_default="all runs under ./runs or $SAP_RUNS")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare every file of runs with the hashes in their manifests; exit status 1 where something is damaged."""
+    from ..progress import Progress
+    from ..runs.check import check_run, check_runs
+    from .console import work
+
+    with work("check") as progress:
+        if run:
+            found = [check_run(item) for item in run]
+        else:
+            found = check_runs(tell=lambda done, total, name: progress(Progress("check", done, total, name)))
+
+    def lines():
+        for one in found:
+            if one.problems:
+                yield f"{one.id}: DAMAGED"
+                yield from (f"  {problem}" for problem in one.problems)
+            else:
+                told = f"{one.files} files, {size(one.bytes)}, as written" if one.files else "has no manifest to check"
+                yield f"{one.id}: {one.state}, {told}"
+        if not found:
+            yield "No runs."
+
+    emit([one.to_dict() for one in found], as_json, lines)
+    if any(one.problems for one in found):
+        raise typer.Exit(1)
 
 
 def export(

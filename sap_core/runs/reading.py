@@ -26,6 +26,7 @@ from .manifest import (
     RESULT,
     SPEC,
     WRITER,
+    check_file,
     check_files,
     read_manifest,
 )
@@ -128,8 +129,15 @@ class Run:
         return result.get("text") or next(iter(result.get("texts") or []), "")
 
     def read_json(self, name: str) -> Any:
-        """A JSON artefact by its name in the folder; None when there is none."""
+        """Return a JSON artefact by its name in the folder, or None when there is none. Raises as `check_file`."""
+        self.check_file(name)
         return read_json(self.path / name)
+
+    def check_file(self, name: str) -> None:
+        """Compare one file of a closed run with the manifest. Raises RunProblem where it is not what was written."""
+        entry = self.manifest["files"].get(name) if self.manifest else None
+        if entry is not None:
+            check_file(self.path, name, entry)
 
     def verify(self) -> None:
         """Hash every file against the manifest. Raises RunProblem at the first that differs."""
@@ -154,16 +162,22 @@ class Run:
         from ..trajectory.store import open_trajectory
 
         folder = self.path / "trajectory"
-        with remote_errors(folder):
-            found = (
-                [store for store in folder.iterdir() if re.fullmatch(r"\d{1,9}\.zarr", store.name)]
-                if folder.exists()
-                else []
-            )
-        stores = sorted(found, key=lambda store: int(store.stem))
+        if self.manifest:
+            names = {name.split("/")[1] for name in self.manifest["files"] if name.startswith("trajectory/")}
+        else:
+            with remote_errors(folder):
+                names = {store.name for store in folder.iterdir()} if folder.is_dir() else set()
+        stores = sorted(int(name[:-5]) for name in names if re.fullmatch(r"\d{1,9}\.zarr", name))
         if not stores:
             raise RunProblem(f"Run {self.path} ({self.kind}, {self.state}) has no trajectory; open a capture run.")
-        return [open_trajectory(store) for store in stores]
+        return [open_trajectory(folder / f"{n}.zarr", self._files_of(f"trajectory/{n}.zarr/")) for n in stores]
+
+    def _files_of(self, folder: str) -> dict[str, list] | None:
+        """The manifest's list of one folder, names relative to it; None while the run is written."""
+        if not self.manifest:
+            return None
+        files = self.manifest["files"].items()
+        return {name.removeprefix(folder): entry for name, entry in files if name.startswith(folder)}
 
 
 def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
