@@ -29,7 +29,7 @@ ROOMS: dict[str, str] = {
     "runs": "_version errors untrusted storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors choices trajectory sinks storage",
-    "models": "errors untrusted confined choices",
+    "models": "errors untrusted storage confined choices",
     "attention": "errors",
     "samplers": "errors choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     group.command()(edit)
     group.command()(delete)
     group.command()(check)
+    group.command()(clean)
     group.command("export")(export)
     group.command("import")(import_)
     app.add_typer(group, name="runs")
@@ -148,6 +149,33 @@ def check(
     emit([one.to_dict() for one in found], as_json, lines)
     if any(one.problems for one in found):
         raise typer.Exit(1)
+
+
+def clean(
+    folder: Annotated[
+        list[str] | None,
+        typer.Argument(help="More folders to look into.", show_default="the runs, and where results were written"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also remove streamed prunings that could be continued.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Remove what killed commands left behind: hidden half-written results, replaced versions, half-deleted runs."""
+    from ..runs.clean import clean_leftovers, list_leftovers
+
+    found = list_leftovers(folder or ())
+    removed = [] if dry_run else clean_leftovers(found, resumable=unfinished)
+
+    def lines():
+        if not found:
+            yield "Nothing was left behind."
+        for one in found:
+            what = "removed" if one in removed else "kept" if not dry_run else "found"
+            yield f"{what}: {one.path} ({size(one.bytes)}, {one.what})"
+
+    emit([one.to_dict() | {"removed": one in removed} for one in found], as_json, lines)
 
 
 def export(

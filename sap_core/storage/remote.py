@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed, SapError
 from .base import Storage
+from .locks import Lock
 from .paths import is_remote
 
 if TYPE_CHECKING:
@@ -117,10 +118,14 @@ class RemoteStorage(Storage):
     @contextmanager
     def local_copy(self, folder: UPath, near: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".sap-download-", dir=near) as temporary:
+            lock = Lock(Path(temporary))  # while it is held, this is no leftover
             copy = Path(temporary) / "run"
             with remote_errors(folder):
                 folder.fs.get(f"{folder.path}/", f"{copy}/", recursive=True)
-            yield copy
+            try:
+                yield copy
+            finally:
+                lock.release()
 
     def zarr(self, path: UPath) -> Any:
         from zarr.storage import FsspecStore

@@ -125,6 +125,7 @@ def test_manifest_last_tells_finished_from_unfinished(server, monkeypatch):
     told = json.loads(document.read_text())
     document.write_text(json.dumps(told | {"host": "another"}))
     assert open_run(place, unfinished=True).state == "running", "another machine wrote a moment ago"
+    run._lock.release()
     monkeypatch.setattr("sap_core.runs.writers.ALIVE_SECONDS", 0)
     dead = open_run(place, unfinished=True)
     assert dead.state == "unfinished" and dead.trajectory.sizes["step"] == 1
