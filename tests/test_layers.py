@@ -23,16 +23,16 @@ ROOMS: dict[str, str] = {
     "access": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors",
+    "storage": "errors untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version errors storage trajectory specs",
+    "runs": "_version errors untrusted storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors storage choices trajectory sinks",
-    "models": "errors untrusted confined choices",
+    "models": "errors untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
@@ -41,22 +41,22 @@ ROOMS: dict[str, str] = {
     "pruning.scoring": "errors progress memoize choices stories texts runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
-    "pruning.strategies": "errors progress memoize choices texts specs models evaluation pruning.planning pruning.scoring "
-    "pruning.structured",
-    "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning pruning.scoring "
-    "pruning.strategies",
+    "pruning.strategies": "errors progress memoize choices texts specs models evaluation pruning.planning "
+    "pruning.scoring pruning.structured",
+    "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning "
+    "pruning.scoring pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors untrusted progress storage choices texts specs runs models evaluation pruning.planning "
-    "pruning.scoring pruning.strategies pruning.streamed pruning",
+    "export": "errors untrusted progress storage choices texts specs runs models evaluation "
+    "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts specs runs "
-    "sinks plots models samplers capturing evaluation pruning.planning pruning.strategies pruning "
-    "export sweeps",
-    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models samplers "
-    "pruning.planning sweeps jobs",
+    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "specs runs sinks plots models samplers capturing evaluation pruning.planning "
+    "pruning.strategies pruning export sweeps",
+    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (

@@ -26,7 +26,8 @@ class Lock:
     """
 
     def __init__(self, path: Path, *, patience: float = 1.0) -> None:
-        self._handle: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle: int | None = None
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         end = time.monotonic() + patience
         try:
             while not self._try():
@@ -45,6 +46,9 @@ class Lock:
         except BlockingIOError:
             return False
         return True
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go; may be called again."""

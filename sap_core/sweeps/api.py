@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..choices.methods import METHODS
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
-from ..runs.manifest import WRITER
 from ..specs import SweepSpec, asked_spec
 from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
@@ -81,7 +80,6 @@ def sweep(
         if writer is not None and (table["state"] == "finished").all():
             folder.close()
             writer.finish({"cells": len(table), "skipped": len(grid.skipped)})
-        (folder.path / WRITER).unlink(missing_ok=True)
         return Sweep(folder.path, table, tuple(ran), folder.failures(), grid.skipped)
 
 
@@ -128,7 +126,6 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progres
                 board.show(event)
     except BaseException:
         write_table(folder.path)
-        (folder.path / WRITER).unlink(missing_ok=True)
         raise
     return ran
 

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import RunProblem
-from ..runs.files import read_json
+from ..runs.documents import read_document
 from ..sinks.intervals import Ratio, mean_interval, ratio_interval, student
 from ..specs import CalibrationOptions, ModelOptions, PruneSpec
+from .documents import SweepDocument
 from .folder import SweepFolder
 from .grid import DENSE
 
@@ -58,8 +59,8 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
         RunProblem: no sweep there.
     """
     sweep = SweepFolder(folder)
-    document = read_json(sweep.path / "sweep.json")
-    if not isinstance(document, dict) or "cells" not in document:
+    document = read_document(sweep.path / "sweep.json", SweepDocument)
+    if document is None:
         raise RunProblem(f"{folder} holds no sweep (no sweep.json); `sap sweep --out DIR` makes one.")
     dense, failures = sweep.record(DENSE), sweep.failures()
     rows, options, tasks = [], {}, {}
