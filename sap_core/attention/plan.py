@@ -202,6 +202,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module.set_attn_implementation("eager")
+            module.config._attn_implementation = "eager"  # read by classes that can't be switched
             run_trial(model, module)
     except Exception:  # a class that can't: nothing to compare with
         return None
@@ -209,6 +210,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
         for hook in hooks:
             hook.remove()
         module.set_attn_implementation(base)
+        module.config._attn_implementation = base
     square = [each for each in found if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
     return square if square and len(square) == len(found) else None
 

@@ -82,7 +82,10 @@ class AttentionRecorder:
             OperationFailed: there was no observed forward since the last call.
         """
         if not self._complete:
-            raise OperationFailed("No forward pass was recorded since the last one was collected.")
+            raise OperationFailed(
+                "No forward pass was recorded since the last one was collected (a class that lets padding in "
+                "runs texts of different lengths one by one, unrecorded)."
+            )
         self._complete = False
         return [self._layers.pop(layer) for layer in self.layers]
 
@@ -98,7 +101,15 @@ class AttentionRecorder:
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
         for device in {layer.received.device for layer in layers if layer.received.is_cuda}:
             torch.cuda.synchronize(device)
-        return AttentionStats(*found)
+        stats = AttentionStats(*found)
+        for place, number in enumerate(self.layers):
+            if not bool(torch.isfinite(stats.received[:, place].sum() + stats.entropy[:, place].sum())):
+                raise OperationFailed(
+                    f"The attention of layer {number} is not finite (NaN or infinity) in this step: the model's "
+                    "activations are not, as where every token is masked in a model that divides by the unmasked ones, "
+                    "or they leave the range of the precision; try another prompt or dtype."
+                )
+        return stats
 
     def _before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self._queries = None

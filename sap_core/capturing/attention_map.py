@@ -59,7 +59,12 @@ def attention_map(
         return _full_map(inputs, head) if index == layer else None
 
     with record_attention(model, reduce=reduce) as recorder:
-        model.logits(tokens[None].to(model.device))
+        # Where the prompt ended decides the blocks of a model whose answers start one.
+        model.answers_at = torch.tensor([int(dataset.attrs["prompt_length"])])
+        try:
+            model.logits(tokens[None].to(model.device))
+        finally:
+            model.answers_at = None
         found = recorder.results()[recorder.layers.index(layer)]
     whole = np.zeros((sizes["position"], sizes["position"]), np.float32)
     whole[np.ix_(exists, exists)] = found

@@ -154,7 +154,7 @@ def _loading(loader: str, auto_class: str, objective: str, own_code: bool, sourc
         text += (
             "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "
             "the original's own code does where it runs, and `sap_core.load_model` does everywhere. Its .py files "
-            f"are in this folder if the original's had them; else take them from `{source}` on the Hub."
+            f"are in this folder if they were in the original's; else they are where `{source}` was published."
         )
     if objective == "masked_diffusion":
         text += (

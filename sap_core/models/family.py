@@ -30,6 +30,7 @@ class Family:
         examples: Models of this family that people use.
         objective: "masked_diffusion" or "autoregressive".
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
+        marks: What the name of a stored tensor has to begin with, where config.json alone does not tell; "": nothing.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
         architecture: Name of the native transformers class, or "module:Class" of one in this package; "" takes the one
             AutoModelForCausalLM has for the config.
@@ -72,6 +73,7 @@ class Family:
     objective: str
     matches: Callable[[Config], bool]
     samplers: tuple[str, ...]
+    marks: str = ""
     native_config: Callable[[Config], Config] = dict
     architecture: str = ""
     natives: tuple[str, ...] = ()

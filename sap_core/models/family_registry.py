@@ -7,6 +7,7 @@ The first row that matches a config.json is its family, so the particular come b
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import InvalidInput
 from .families import (
     a2d,
     causal,
+    diffugpt,
     diffusion_gemma,
     dit,
     dream,
@@ -41,6 +43,8 @@ FAMILIES: dict[str, Family] = {
         nemotron.FAMILY,
         llada.FAMILY,
         dream.FAMILY,
+        diffugpt.DIFFUGPT,
+        diffugpt.DIFFULLAMA,
         sdar.FAMILY,
         fast_dllm.FAMILY,
         rnd1.FAMILY,
@@ -58,9 +62,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def recognise(config: Config) -> Family | None:
-    """The family of a config.json, or None where no row matches."""
-    return next((family for family in FAMILIES.values() if family.matches(config)), None)
+def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
+    """The family of a config.json and the names of the stored tensors, or None where no row matches."""
+    known = tuple(names)
+    for family in FAMILIES.values():
+        marked = not family.marks or any(name.startswith(family.marks) for name in known)
+        if marked and family.matches(config):
+            return family
+    return None
 
 
 def register_family(family: Family) -> Family:

@@ -53,7 +53,7 @@ def describe(source: Source, *, mask_token_id: int | None = None, given: Given |
 
 def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelInfo:
     check_config(source.config, source.ref, source.tensors)
-    family = recognise(source.config)
+    family = recognise(source.config, (tensor.key for tensor in source.tensors))
     if family is None:
         raise ModelProblem(f"{source.ref} {unread(source.config)}")
     if source.config.get("attention_type") == "block_sparse":

@@ -10,8 +10,11 @@ import torch
 import transformers
 from golden_families import GOLDEN as ROOT
 from golden_families import MASK, expected
+from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny_llama, save_word_tokenizer
 
+from sap_core.capturing.api import capture
+from sap_core.capturing.attention_map import attention_map
 from sap_core.errors import ModelProblem
 from sap_core.models.family_registry import recognise
 from sap_core.models.inspection import inspect_model
@@ -96,3 +99,57 @@ def test_dreams_noise_is_that_of_its_own_script() -> None:
             assert torch.equal(found[sample_, step], torch.where(mask, MASK, tokens[sample_ : sample_ + 1])[0])
     even = noised_rows(model, tokens, Inputs("noised", "lasting", 10, seed=4))
     assert (even[:, -1] == MASK).all()
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama"])
+@pytest.mark.parametrize("head", [True, False])
+def test_diffugpt_and_diffullama_are_told_by_their_names(kind: str, head: bool, tmp_path: Path) -> None:
+    """Inner model as denoise_model, embeddings apart; with and without the tied head stored twice."""
+    torch.manual_seed(0)
+    if kind == "GPT2":
+        config = transformers.GPT2Config(
+            vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=3, eos_token_id=1,
+            initializer_range=0.2,
+        )  # fmt: skip
+        inner, rows = "transformer.", "transformer.wte."
+    else:
+        config = transformers.LlamaConfig(
+            vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=64, tie_word_embeddings=not head, initializer_range=0.2,
+        )  # fmt: skip
+        inner, rows = "model.", "model.embed_tokens."
+    dense = getattr(transformers, "GPT2LMHeadModel" if kind == "GPT2" else "LlamaForCausalLM")(config).eval()
+    tensors = {
+        key.replace(rows, "embed_tokens.")
+        if key.startswith(rows)
+        else key.replace(inner, "denoise_model."): value.clone()
+        for key, value in dense.state_dict().items()
+        if head or not key.startswith("lm_head")
+    }
+    config.save_pretrained(tmp_path)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_word_tokenizer(tmp_path)
+    model = load_model(str(tmp_path), device="cpu")
+    assert (model.info.family, model.info.shift_logits) == ("diffugpt" if kind == "GPT2" else "diffullama", True)
+    config.is_causal = False
+    stock = type(dense)(config).eval()
+    stock.load_state_dict(dense.state_dict())
+    with torch.no_grad():
+        rows_ = stock(IDS).logits
+    expected_ = torch.cat([rows_[:, :1], rows_[:, :-1]], 1)
+    torch.testing.assert_close(model.logits(IDS), expected_, atol=1e-5, rtol=1e-5)
+    model.save(tmp_path / "again")
+    again = load_file(tmp_path / "again" / "model.safetensors")
+    assert again.keys() == tensors.keys() and all(torch.equal(again[key], tensors[key]) for key in tensors)
+    assert load_model(str(tmp_path / "again"), device="cpu").info.family == model.info.family
+
+
+def test_a_map_drawn_again_has_the_blocks_of_the_capture(tmp_path: Path) -> None:
+    """Blocks of A2D count from the end of the prompt, also when one map is computed again from a run."""
+    model = load_model(str(ROOT / "families" / "a2d" / "checkpoint"), device="cpu", block_size=4)
+    run = capture(model, prompt="w1 w2 w3 w4 w5", length=13, out=tmp_path / "run")
+    step, layer, head = 2, 1, 3
+    drawn = attention_map(model, run, step=step, layer=layer, head=head)
+    stored = run.trajectory["received"].sel(layer=layer).isel(step=step, head=head).values
+    torch.testing.assert_close(torch.tensor(drawn.mean(0)), torch.tensor(stored), atol=1e-5, rtol=1e-4)
+    assert drawn[4, 5] == 0 and drawn[5, 8] > 0  # the prompt's last token sees no answer; a block sees itself

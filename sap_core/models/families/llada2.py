@@ -36,7 +36,7 @@ def native_config(config: Config) -> Config:
     if missing:
         raise ModelProblem(f"LLaDA2 config.json has no {missing[0]}; the config.json must be LLaDA2's own.")
     kept = {name: value for name, value in config.items() if name not in LEFT_OUT}
-    return {**kept, "model_type": "llada2_moe"}
+    return {**kept, "model_type": "sap_llada2_moe"}
 
 
 FAMILY = Family(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...attention.recorder import record_attention
 from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
+from .finite import check_finite
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
                     "its inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
                 )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+            check_finite(measured, "the calibration statistic", name)
             last = x.data_ptr(), x.shape
         found[name].add(required(measured, "what was measured"), len(weights))
 
