@@ -23,7 +23,7 @@ ROOMS: dict[str, str] = {
     "access": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors untrusted",
+    "storage": "errors file_locks untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",

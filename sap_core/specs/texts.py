@@ -13,7 +13,7 @@ from .options import option
 class TextOptions(Spec):
     """The texts that quality is measured on."""
 
-    text: str | None = option(None, f"Texts to measure on: {EXPECTED}", shown="see README", reads="texts")
+    text: str | None = option(None, f"Texts to measure on: {EXPECTED}.", shown="see README", reads="texts")
     column: str = option(COLUMN, "--text FILE.jsonl, dataset:NAME: the key or column of text.")
     subset: str | None = option(None, "--text dataset:NAME: its configuration, where it has some.")
     split: str = option("train", "--text dataset:NAME: the split.")
