@@ -17,6 +17,7 @@ from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 from .saving import save_checkpoint
+from .sizes import first_position
 from .tokens import encode
 
 RECORDING = "sap_"
@@ -114,7 +115,7 @@ class LoadedModel:
         if attention_mask is None:
             return self.module(input_ids=input_ids, use_cache=False).logits
         mask = attention_mask.to(self.device)
-        options = {"position_ids": positions(mask), "use_cache": False}
+        options = {"position_ids": positions(mask) + first_position(self.info.native_config), "use_cache": False}
         known = inspect.signature(self.module.forward).parameters
         if not any(each.kind is each.VAR_KEYWORD for each in known.values()):
             options = {name: value for name, value in options.items() if name in known}
@@ -166,7 +167,7 @@ class LoadedModel:
             output = self.module(
                 input_ids=input_ids.to(self.device),
                 attention_mask=mask,
-                position_ids=positions(mask)[:, -input_ids.shape[1] :],
+                position_ids=(positions(mask) + first_position(self.info.native_config))[:, -input_ids.shape[1] :],
                 past_key_values=past,
                 use_cache=True,
             )

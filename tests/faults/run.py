@@ -40,7 +40,7 @@ def main() -> int:
             elif wrong:
                 print(f"{name.encode('ascii', 'backslashreplace').decode()}: {'; '.join(wrong)}", flush=True)
     if not asked.json and not asked.only:
-        write_table(tried, held)
+        write_table(tried, held, asked.part)
     print(f"tried {sum(tried.values())}, held {sum(held.values())}", file=sys.stderr)
     return 0 if tried == held else 1
 
@@ -89,11 +89,12 @@ def warm(home: Path) -> tuple[Path, Path]:
     return base, home / "run"
 
 
-def write_table(tried: Counter[str], held: Counter[str]) -> None:
-    """Put the counts between the two marks of the page."""
+def write_table(tried: Counter[str], held: Counter[str], part: int) -> None:
+    """Put the counts of every ``part``-th case between the two marks of the page."""
+    which = "Every case." if part == 1 else f"Every case whose number {part} divides."
     rows = [f"| {kind} | {tried[kind]} | {held[kind]} |" for kind in tried]
     total = f"| **all** | **{sum(tried.values())}** | **{sum(held.values())}** |"
-    table = "\n".join(["| kind of fault | tried | held |", "|---|---|---|", *rows, total])
+    table = "\n".join([which, "", "| kind of fault | tried | held |", "|---|---|---|", *rows, total])
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
