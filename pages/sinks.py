@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from sap_core.runs.reading import Run
 from sap_core.ui.sinks import motion, panels
 from sap_core.ui.sinks.attention_map import attention_map_panel
 from sap_core.ui.sinks.tables import sink_tables
@@ -28,7 +29,7 @@ if run.state == "running":
 
 
 @st.fragment
-def player() -> None:
+def player(run: Run) -> None:
     step = address_number("step", 0, 0, view.steps - 1)
     chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
     if chosen != step:
@@ -38,7 +39,7 @@ def player() -> None:
         attention_map_panel(run, pick, view, chosen)
 
 
-player()
+player(run)
 motion.figures_strip(view)
 
 large, layers, moves, tokens = st.tabs(

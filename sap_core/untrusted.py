@@ -8,6 +8,7 @@ error of this package that names the file. The parser's own exception stays atta
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -95,6 +96,34 @@ def parse_json(text: str | bytes, where: str, *, problem: type[InvalidInput] = I
     except ValueError as error:
         raise problem(f"{where} can't be read as JSON ({first_line(error)}); download or write it again.") from error
     return found
+
+
+def read_npy(path: str | os.PathLike, what: str, *, limit: int, problem: type[InvalidInput] = InvalidInput) -> Any:
+    """Return the array in a .npy file; arguments and errors as `read_bytes`, and no array, or one of Python objects.
+
+    The header is compared with the file's size first: numpy makes room for whatever it promises.
+    """
+    import io
+
+    import numpy as np
+
+    content = read_bytes(path, what, limit=limit, problem=problem)
+    wrong = f"{what} '{path}' is not a readable .npy"
+    try:
+        with foreign(wrong, problem=problem):
+            file = io.BytesIO(content)
+            version = np.lib.format.read_magic(file)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, fortran, dtype = read[version](file)
+            if dtype.hasobject or not dtype.itemsize:
+                raise ValueError(f"it holds {dtype}")
+            promised, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+            if any(size < 0 for size in shape) or promised != there:
+                raise ValueError(f"its header promises {promised} bytes, {there} are there")
+            array = np.frombuffer(content, dtype, offset=file.tell())
+            return array.reshape(shape, order="F" if fortran else "C")
+    except MemoryError as error:  # what Python's parser raises for a header nested too deep
+        raise problem(f"{wrong} (its header can't be parsed).") from error
 
 
 def check_path(path: str | os.PathLike, what: str, problem: type[InvalidInput] = InvalidInput) -> None:

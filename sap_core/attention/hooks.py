@@ -58,13 +58,14 @@ def interface_route(recorder: Recorder, module: nn.Module, attentions: list[nn.M
     if base not in BASES:
         raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
     name = _register(base)
+    switch: Any = module.set_attn_implementation
     for layer, attention in enumerate(attentions):
         _ACTIVE[id(attention)] = recorder, layer
     try:
-        module.set_attn_implementation(name)
+        switch(name)
         yield
     finally:
-        module.set_attn_implementation(base)
+        switch(base)
         for attention in attentions:
             _ACTIVE.pop(id(attention), None)
 
@@ -103,8 +104,8 @@ def _of_call(
     mask = attn_mask if attn_mask is None else attn_mask.reshape((1,) * (4 - attn_mask.ndim) + attn_mask.shape)
     if mask is not None:
         mask = mask.expand(*mask.shape[:2], query.shape[2], key.shape[2])
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return Attention(query.detach(), key.detach(), scale, mask, is_causal and mask is None)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    return Attention(query.detach(), key.detach(), factor, mask, is_causal and mask is None)
 
 
 def _keeping(query: Tensor, key: Tensor) -> Any:
@@ -118,7 +119,7 @@ def _register(base: str) -> str:
 
     name = f"sap_{base}"
     AttentionInterface.register(name, {"sdpa": _recording_sdpa, "eager": _recording_eager}[base])
-    AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[base])
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[base])
     return name
 
 

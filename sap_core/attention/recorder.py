@@ -194,8 +194,9 @@ def record_attention(
     def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
         return attention_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
 
+    owner: Any = model
     if getattr(model, "records_through", "interface") == "functional":
-        recorder = AttentionRecorder(model, model.info.layers, reduce or statistics)
+        recorder = AttentionRecorder(model, owner.info.layers, reduce or statistics)
         route = functional_route(recorder)
     else:
         attentions = _attention_modules(model, module)

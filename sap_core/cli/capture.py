@@ -159,14 +159,14 @@ def capture(
             keep=keep,
         ),
     )
-    workers = opt.given(
+    options = opt.given(
         workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
     )
     if executor is not None:
-        return _each(spec, out, executor, workers, as_json)
-    if workers:
-        options = ", ".join(f"--{option.replace('_', '-')}" for option in workers)
-        raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
+        return _each(spec, out, executor, options, as_json)
+    if options:
+        names = ", ".join(f"--{option.replace('_', '-')}" for option in options)
+        raise InvalidInput(f"{names} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capturing.api import capture as record

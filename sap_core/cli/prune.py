@@ -294,9 +294,10 @@ def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
     if text is None:
         return None
     pairs = [re.fullmatch(r"\s*(\d+)\.(\d+)\s*", part) for part in text.split(",")]
-    if not all(pairs):
+    heads = tuple((int(pair[1]), int(pair[2])) for pair in pairs if pair is not None)
+    if len(heads) < len(pairs):
         raise InvalidInput(f"--heads is '{text}'; expected LAYER.HEAD pairs such as 0.1,2.3.")
-    return tuple((int(pair[1]), int(pair[2])) for pair in pairs)
+    return heads
 
 
 def parse_shares(parts: list[str] | None) -> tuple[float, ...] | None:

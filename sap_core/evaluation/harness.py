@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 try:
-    from lm_eval.api.model import TemplateLM
-    from lm_eval.api.registry import register_model
-    from lm_eval.utils import get_rolling_token_windows
+    from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]  an extra
+    from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]  an extra
+    from lm_eval.utils import get_rolling_token_windows  # pyright: ignore[reportMissingImports]  an extra
 except ImportError:
     raise InvalidInput(
         "lm-evaluation-harness is not installed; install it with: pip install 'sap-studio[tasks]'."
@@ -324,6 +324,6 @@ def _batches(asked: list[Generation], alike: Callable, rows: int) -> Iterator[li
 
 
 if __name__ == "__main__":
-    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.__main__ import cli_evaluate  # pyright: ignore[reportMissingImports]  an extra
 
     cli_evaluate()

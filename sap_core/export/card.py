@@ -6,6 +6,7 @@ from typing import Any
 
 from ..choices.methods import METHODS
 from ..choices.strategies import PRESETS
+from ..errors import required
 from ..pruning.planning.plan import PruningPlan
 
 _HEADER = """---
@@ -126,7 +127,7 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
         f"{size['bytes']:,} bytes of weights."
     )
     if pruning and pruning["plan"]["shape"]:
-        left = PruningPlan.from_dict(pruning["plan"]).left().words()
+        left = required(PruningPlan.from_dict(pruning["plan"]).left(), "the shape left").words()
         text += f" Whole {pruning['plan']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
     elif pruning:
         text += (

@@ -103,7 +103,7 @@ def check_room(model: LoadedModel, output: Output) -> None:
 
 
 def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | None]:
-    if not hasattr(pruned, "plan"):
+    if isinstance(pruned, LoadedModel):
         return pruned, None
     return pruned.model, {
         "spec": pruned.spec.model_dump(mode="json"),

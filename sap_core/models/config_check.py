@@ -65,6 +65,12 @@ def check_config(config: Config, where: str, tensors: Sequence[StoredTensor]) ->
             raise ModelProblem(f"{where}: config.json says {field}={shown(value)}; expected {_names(types)}.")
     if not all(isinstance(name, str) for name in config.get("architectures") or []):
         raise ModelProblem(f"{where}: config.json says architectures={shown(config['architectures'])}; expected text.")
+    for tensor in tensors if not config.get("quantization_config") else ():
+        if tensor.key.endswith(".weight") and "float" not in tensor.dtype:
+            raise ModelProblem(
+                f"{where}: {shown(tensor.key)} is stored as {tensor.dtype}, and config.json has no quantization_config "
+                "that says what it stands for; take the unquantized model."
+            )
     most = max(1000, len(tensors))
     for part, name, value in _fields(config):
         if name.endswith("_config") and part is config and value is not None and not isinstance(value, dict):

@@ -189,6 +189,8 @@ def _fill(
         end = stop
     if first + end != size:
         raise ModelProblem(f"{path} has {size} bytes where its header promises {first + end}; download it again.")
+    if not placed:
+        raise ModelProblem(f"{path} holds no tensor; download it again.")
     return tuple(placed)
 
 

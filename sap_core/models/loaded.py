@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem, OperationFailed
+from ..untrusted import foreign
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
@@ -39,8 +40,9 @@ class LoadedModel:
     records_through = "interface"
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
-        self.module = module.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
+        self.module: Any = module.eval().requires_grad_(False)
+        self.tokenizer: Any = tokenizer
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None
@@ -186,13 +188,15 @@ class LoadedModel:
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""
-        return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
+        with foreign(f"The tokenizer of {self.info.ref} fails on tokens", "; check its files"):
+            return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
 
     def piece(self, token: int) -> str:
         """One token as text, for figures: "·" instead of an empty one, no line breaks."""
         if self.tokenizer is None:
             return str(int(token))
-        text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
+        with foreign(f"The tokenizer of {self.info.ref} fails on a token", "; check its files"):
+            text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
 
     def token_id(self, word: str) -> int | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .adapters import adapter_of, reader_of
 from .conventions import Given
 from .experts import unpack_experts
@@ -75,16 +79,35 @@ def load_model(
         linear_from_conv1d(module, info)
         unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
-    tokenizer = load_tokenizer(
-        Path(info.path), module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer
-    )
+    tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)
     model = adapter_of(row)(placed, tokenizer, info)
-    if model.offloaded:
+    if not model.offloaded:  # else a pass brings every weight in from where it lies
+        with trial(info):
+            check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
+    else:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
     check_loaded(model)
     return model if keep is None else cut(model, keep)
+
+
+@contextmanager
+def trial(info: ModelInfo) -> Iterator[None]:
+    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
+    with (
+        foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
+        torch.no_grad(),
+    ):
+        yield
+
+
+def check_numbers(info: ModelInfo, output: Tensor) -> None:
+    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
+    if output.isnan().any():
+        raise ModelProblem(
+            f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
+        )
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
@@ -103,7 +126,7 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
         return
     for matrix in info.matrices:
         parent, _, name = matrix.name.rpartition(".")
-        old = module.get_submodule(matrix.name)
+        old: Any = module.get_submodule(matrix.name)
         # The weight stays in its stored order in memory, so the product is computed exactly as before.
         new = nn.Linear(matrix.cols, matrix.rows, bias=True, device="meta")
         new.weight = nn.Parameter(old.weight.data.t(), requires_grad=False)

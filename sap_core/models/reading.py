@@ -182,9 +182,19 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
         raise ModelProblem(
             f"{info.ref} lacks {len(missing)} tensors its config calls for, first {missing[0]}; download it again."
         )
+    for name, value in module.state_dict().items():
+        check_finite(info, name, value)
     if report["unexpected_keys"]:
         log.info("%s: tensors not used: %s", info.ref, sorted(report["unexpected_keys"]))
     return module
+
+
+def check_finite(info: ModelInfo, name: str, value: torch.Tensor) -> None:
+    """Raise ModelProblem for a weight with a NaN or an infinity: every number made with it would be wrong."""
+    if value.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16) or value.is_meta:
+        return
+    if value.numel() and not all(torch.isfinite(end) for end in torch.aminmax(value.detach())):
+        raise ModelProblem(f"{info.ref}: {name} holds numbers that are infinite or none (NaN); download it again.")
 
 
 @contextlib.contextmanager

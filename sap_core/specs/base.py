@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..errors import InvalidInput
 
 AUTO = "auto"
+LARGEST = 2**31 - 1  # of any whole number in a spec
 S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
     """Common base: unknown fields are errors, and an error is one line that names the field."""
 
+    if TYPE_CHECKING:
+        kind: Any  # every action names its own
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        """Text that can be a path and stand in a JSON document; whole numbers that every library here can take."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, str):
+                    _check_text(name, part)
+                elif type(part) is int and abs(part) > LARGEST:
+                    raise InvalidInput(f"{name} is {str(part)[:40]}; expected at most {LARGEST}.")
+                elif type(part) is int and part < 0 and "seed" in name:
+                    raise InvalidInput(f"{name} is {part}; expected a whole number from 0 to {LARGEST}.")
+        return self
 
     @classmethod
     def build(cls, **fields: Any):
@@ -57,7 +75,7 @@ def asked_spec(build: Callable[..., S], model: Any, spec: S | None, fields: Mapp
     if given:
         raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
     if reference is not None:
-        check_same_model(reference, spec.model)
+        check_same_model(reference, getattr(spec, "model", reference))
     return spec
 
 
@@ -75,6 +93,15 @@ def check_same_model(given: str, named: str | None, what: str = "model") -> None
     )
 
 
+def _check_text(name: str, text: str) -> None:
+    if "\0" in text and name != "prompts":
+        raise InvalidInput(f"{name} is {text[:80]!r}, with a NUL character, which no path or name can hold.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} is {text[:80]!a}, which is no Unicode text; write it again.") from None
+
+
 def _one_line(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
@@ -86,5 +113,13 @@ def _one_line(error: ValidationError) -> str:
         if item["type"] == "missing":
             parts.append(f"{field} is missing; it is required.")
             continue
-        parts.append(f"{field} is {item.get('input')!r}: {item['msg'][0].lower()}{item['msg'][1:]}.")
+        parts.append(f"{field} is {_shown(item.get('input'))}: {item['msg'][0].lower()}{item['msg'][1:]}.")
     return " ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number too long to show"
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..choices.methods import METHODS, check_combination
+from ..choices.methods import METHODS
+from ..choices.patterns import check_combination
 from ..errors import InvalidInput, UnknownOption
 from .base import Spec
 from .calibration import CalibrationOptions

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ..choices.allocations import check_allocation
-from ..choices.methods import METHODS, check_combination, parse_pattern
+from ..choices.methods import METHODS
+from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO
 from .calibration import CalibrationOptions
@@ -23,6 +24,17 @@ class PruneOptions(ModelOptions, CalibrationOptions):
     )
     seed: int = 0
     name: str = ""
+
+    if TYPE_CHECKING:  # what the strategies add, each its own part; code that takes any of them asks `strategy`
+        strategy: Any
+        sparsity: Any
+        pattern: Any
+        compare: Any
+        budget: Any
+        validation: Any
+        preset: Any
+        target_speedup: Any
+        quality_drop: Any
 
     @field_validator("method")
     @classmethod

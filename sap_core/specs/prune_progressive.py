@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..choices.methods import check_combination, parse_pattern
+from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput
 from .prune import SparsityOptions
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
-from ..choices.samplers import END_RULES, SAMPLERS
+from ..choices.samplers import SAMPLERS, EndRuleName
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, Spec
 
@@ -34,7 +32,7 @@ class SamplingOptions(Spec):
     confidence_temperature: float | None = Field(
         None, ge=0.0, description="Dream's alg_temp: which masks open is drawn, not ranked; 0 ranks"
     )
-    ends: Literal[END_RULES] = Field(
+    ends: EndRuleName = Field(
         AUTO,
         description="what an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
         "confidence_eos_eot_inf writes it last. auto: stop for models that write blocks, else fill",

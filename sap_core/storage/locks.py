@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from pathlib import Path
+
+from ..errors import required
+from ..file_locks import try_lock
 
 
 class Lock:
@@ -40,7 +42,7 @@ class Lock:
 
     def _try(self) -> bool:
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(required(self._handle, "the lock's handle"), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -62,14 +64,11 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(handle, shared=True)
     except OSError:
         return False
     finally:
         os.close(handle)
-    return False
 
 
 def _same(handle: int, path: Path) -> bool:

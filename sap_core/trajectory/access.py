@@ -68,7 +68,7 @@ def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | No
     received = trajectory["received"]
     received = received if head is None else received.isel(head=head)
     if layer is None:
-        total = sum(part.astype(np.float64) for _, part in by_layer(trajectory, head=head))
+        total: Any = sum(part.astype(np.float64) for _, part in by_layer(trajectory, head=head))
         mean = total / trajectory.sizes["layer"]
     else:
         mean = received.isel(layer=layer).values

@@ -63,7 +63,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "offsets as text": (lambda h, k: h[k].update(data_offsets=["0", "8"]), "data_offsets"),
     "three offsets": (lambda h, k: h[k].update(data_offsets=[0, 1, 2]), "data_offsets"),
     "offset beyond 64 bits": (lambda h, k: h[k].update(data_offsets=[0, 1 << 80]), "data_offsets"),
-    "another dtype of the same size": (lambda h, k: h[k].update(dtype="I32"), "int32 where config.json calls for"),
+    "another dtype of the same size": (lambda h, k: h[k].update(dtype="I32"), "is stored as int32"),
     "a larger dtype": (lambda h, k: h[k].update(dtype="F64"), "bytes where shape"),
     "an unknown dtype": (lambda h, k: h[k].update(dtype="F4_EVIL"), "does not know"),
     "dtype a list": (lambda h, k: h[k].update(dtype=["F32"]), "does not know"),
@@ -130,7 +130,7 @@ def test_a_tensor_in_two_shards_and_one_in_another_shard_than_the_index_says(fol
     index.write_text(json.dumps({"weight_map": {key: "ab"[i % 2] + ".safetensors" for i, key in enumerate(keys)}}))
     with pytest.raises(ModelProblem, match=r"both in a.safetensors and in b.safetensors"):
         read_headers(folder)
-    write(folder / "b.safetensors", {}, b"")
+    write(folder / "b.safetensors", {"other": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"0")
     with pytest.raises(ModelProblem, match=r"in b.safetensors but a.safetensors holds it"):
         read_headers(folder)
 

@@ -13,7 +13,8 @@ from sap_core.errors import InvalidInput
 from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
-from sap_core.pruning.planning.plan import PruningPlan, make_plan
+from sap_core.pruning.planning.make_plan import make_plan
+from sap_core.pruning.planning.plan import PruningPlan
 from sap_core.specs import PruneSpec
 
 

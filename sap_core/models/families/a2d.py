@@ -19,7 +19,7 @@ def native_type(config: Config) -> str | None:
 
 def native_config(config: Config) -> Config:
     """The config of the native class, bidirectional."""
-    model_type = native_type(config)
+    model_type = native_type(config) or ""
     return {**config, "model_type": model_type, "architectures": [NATIVE[model_type]], "is_causal": False}
 
 
@@ -36,7 +36,7 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         samplers=samplers,
         rounded_shares=True,
         answer_starts_block=blocks,
-        units=("channels",),
+        units=("channels", "layers"),
         export="original names and config",
         adapter=adapter,
     )

@@ -33,6 +33,6 @@ FAMILY = Family(
     draws="dream",
     top_k=50,  # generation_config.json leaves it out and transformers 4.46, which its code needs, fills it in
     samplers=("entropy", "origin", "maskgit_plus", "topk_margin", "confidence_threshold", "entropy_bounded", "p2"),
-    units=("channels",),
+    units=("channels", "layers"),
     export="original names and config",
 )

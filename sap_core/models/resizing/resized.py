@@ -7,6 +7,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ class ResizedModel(LoadedModel):
         """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
         from safetensors.torch import save_file
 
-        folder, source = Path(folder), Path(self.info.path)
+        folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
         names = {stored: native for stored, native in self.info.keys.items() if native in state}
@@ -74,11 +75,11 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
     )
     for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"):
         setattr(model.module.config, name, native[name])
-    return _resized(type(model))(model.module, model.tokenizer, small)
+    return resized_class(type(model))(model.module, model.tokenizer, small)
 
 
 @cache
-def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
+def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
     """The family's own adapter, saved in its current shapes: what it computes must not change with its size."""
     if issubclass(adapter, ResizedModel):
         return adapter
@@ -87,7 +88,7 @@ def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
     """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
-    sizes = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
+    sizes: dict[str, Any] = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
     state = module.state_dict()
     sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}
     if "layer_types" in info.native_config:
@@ -122,5 +123,6 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
     renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
-    own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
+    told = ("intermediate_size", "num_hidden_layers", "layer_types")
+    own = {renamed.get(key, key): value for key, value in changed.items() if key in told}
     return {**info.config, **own}, native

@@ -55,7 +55,7 @@ def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibratio
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if inputs.kind == "noised" and model.is_diffusion:
-        noised = noised_inputs(tokens, model.info.mask_token_id, inputs.seed, inputs.levels)
+        noised = noised_inputs(tokens, model.check_masked(), inputs.seed, inputs.levels)
         clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
         weights = weights[:, None].expand(noised.shape).flatten(0, 1)
         return TokenRows(noised.flatten(0, 1), weights), clean
@@ -79,7 +79,7 @@ def weighted_rows(
     if inputs.sinks == "mean":
         noised = tokens[:, None]
         if model.is_diffusion:
-            noised = noised_inputs(tokens, model.info.mask_token_id, inputs.seed, inputs.levels)
+            noised = noised_inputs(tokens, model.check_masked(), inputs.seed, inputs.levels)
         share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
         return TokenRows(tokens, rows.weights * (1 - share))
     share = sink_shares(model, rows.tokens, progress)

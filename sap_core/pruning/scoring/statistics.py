@@ -7,7 +7,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
+from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
 from .sink_weighting import sink_weights
 
@@ -56,7 +57,7 @@ class RootMeanSquare:
         self.rows += rows
 
     def result(self) -> Tensor:
-        return (self.total / self.rows).sqrt()
+        return (required(self.total, "the statistic") / self.rows).sqrt()
 
 
 class SumOfNorms(RootMeanSquare):
@@ -67,7 +68,7 @@ class SumOfNorms(RootMeanSquare):
         return _squared_norms(x, weights).sqrt().sum(0)
 
     def result(self) -> Tensor:
-        return self.total
+        return required(self.total, "the statistic")
 
 
 class Gram(RootMeanSquare):
@@ -79,7 +80,7 @@ class Gram(RootMeanSquare):
         return flat.T @ flat
 
     def result(self) -> Tensor:
-        return self.total.mul_(2 / self.rows)  # in place: asked for once
+        return required(self.total, "the statistic").mul_(2 / self.rows)  # in place: asked for once
 
 
 class Moments(RootMeanSquare):
@@ -91,7 +92,8 @@ class Moments(RootMeanSquare):
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
     def result(self) -> Tensor:
-        mean, square = self.total[0] / self.total[2], self.total[1] / self.total[2]
+        total = required(self.total, "the statistic")
+        mean, square = total[0] / total[2], total[1] / total[2]
         return torch.stack([mean, (square - mean.square()).clamp(min=0)])
 
 
@@ -191,11 +193,11 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
             measured = None  # a Gram matrix goes before the next one comes
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
             last = x.data_ptr(), x.shape
-        found[name].add(measured, len(weights))
+        found[name].add(required(measured, "what was measured"), len(weights))
 
 
 @contextmanager
-def inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
     tokens that other experts got."""
     inputs: dict[str, Tensor] = {}

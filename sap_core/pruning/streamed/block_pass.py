@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...errors import required
 from ...progress import Progress, ProgressCallback
 from ..scoring.statistics import run_block
 from .streamed_model import StreamedModel
@@ -56,7 +57,7 @@ class BlockPass:
         with ThreadPoolExecutor(1, thread_name_prefix="read-block") as reader:
             due = reader.submit(self.streamed.load, first) if first < self.total else None
             for layer in range(first, self.total):
-                state = due.result()
+                state = required(due, "the block that is read").result()
                 if layer + 1 < self.total:
                     due = reader.submit(self.streamed.load, layer + 1)
                 self._layer = layer
@@ -69,10 +70,14 @@ class BlockPass:
         for parity in (0, 1):
             self.work.drop(f"{self.name}.{parity}")
 
+    @property
+    def _texts(self) -> Tensor:
+        return required(self.tokens, "the tokens of the pass")
+
     def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
         """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
         hidden = self._hidden(self._layer)
-        count = len(self.tokens)
+        count = len(self._texts)
         for done, part in enumerate(self._parts()):
             x = hidden.read(part.start, part.stop).to(self.streamed.model.device)
             yield part, x, self._calls[len(x)][self._layer]
@@ -81,7 +86,7 @@ class BlockPass:
 
     def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The block's output for one batch."""
-        return run_block(self._block, x, call)
+        return run_block(required(self._block, "the block"), x, call)
 
     def put(self, part: slice, output: Tensor) -> None:
         """A batch's output is what the next block sees."""
@@ -89,7 +94,7 @@ class BlockPass:
             self._hidden(self._layer + 1).write(part.start, output)
 
     def _parts(self) -> Iterator[slice]:
-        count = len(self.tokens)
+        count = len(self._texts)
         return (slice(start, min(start + self.rows, count)) for start in range(0, count, self.rows))
 
     def _begin(self, layer: int) -> None:
@@ -97,12 +102,12 @@ class BlockPass:
         for part in self._parts():
             size = part.stop - part.start
             if layer == 0 or size not in self._calls:
-                x, calls = self.streamed.calls(self.tokens[part])
+                x, calls = self.streamed.calls(self._texts[part])
                 self._calls.setdefault(size, calls)
                 if layer == 0:
                     self._hidden(0).write(part.start, x)
 
     def _hidden(self, layer: int) -> DiskArray:
         """The inputs of a block, [N, S, width]; two files take turns."""
-        shape = (*self.tokens.shape, self.streamed.model.info.hidden)
+        shape = (*self._texts.shape, self.streamed.model.info.hidden)
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

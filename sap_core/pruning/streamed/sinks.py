@@ -52,6 +52,7 @@ class _Watch:
     """What a route of `sap_core.attention.hooks` reports to: the attention of the block that runs now."""
 
     listening = True
+    next_layer = 0
 
     def __init__(self, mask_id: int | None) -> None:
         self.tokens = torch.empty(0)

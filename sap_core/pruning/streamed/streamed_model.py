@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,14 +20,14 @@ from ...models.experts import unpack_experts
 from ...models.info import ModelInfo
 from ...models.inspection import describe
 from ...models.loaded import LoadedModel
-from ...models.loading import prunable_as_loaded
+from ...models.loading import check_numbers, prunable_as_loaded, trial
 from ...models.placement import (
     QUANTIZED,
     SPREAD,
     pick_device,
     placement,
 )
-from ...models.reading import check_shapes, empty_module, native_config_object
+from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
 from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
 from .tensors import StoredWeights
@@ -60,6 +59,7 @@ class StreamedModel:
         found = {}
         for name, key in self.stored[layer].items():
             value = _as(self.weights.read(key), self.dtype)
+            check_finite(self.model.info, key, value)
             found[name] = value.pin_memory() if self.model.device.type == "cuda" else value
         return found
 
@@ -184,7 +184,7 @@ def open_streamed(
     if info.path is None:
         source = read_folder(ref, download(ref))
         info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
-    weights = StoredWeights(Path(info.path))
+    weights = StoredWeights(info.folder)
     config = native_config_object(info)
     check_shapes(source, info, config)
     module = empty_module(info, config)
@@ -192,9 +192,15 @@ def open_streamed(
     info = prunable_as_loaded(module, info)
     names = _stored_names(module, info, config)
     _materialize(module, info, weights, names, kind, target)
-    tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
+    tokenizer = load_tokenizer(info.folder, module.config, class_name=info.row.tokenizer)
     model = adapter_of(info.row)(module, tokenizer, info)
-    return StreamedModel(model, weights, names, kind)
+    streamed = StreamedModel(model, weights, names, kind)
+    with trial(info):
+        first, arguments = streamed.calls(torch.zeros(1, 2, dtype=torch.long))
+        with streamed.block(0, streamed.load(0)) as block:
+            output = block(first, **arguments[0])
+        check_numbers(info, output if isinstance(output, Tensor) else output[0])
+    return streamed
 
 
 def check_streamable(info: ModelInfo) -> None:
@@ -212,13 +218,14 @@ def check_streamable(info: ModelInfo) -> None:
         )
 
 
-def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, str]:
+def _stored_names(module: Any, info: ModelInfo, config: Any) -> dict[str, str]:
     """Native name -> stored name, of every tensor of the module; a tied head is stored as the embedding."""
     names = {native: stored for stored, native in info.keys.items()}
     if getattr(config, "tie_word_embeddings", False):
         paths = {id(part): path for path, part in module.named_modules()}
         head, rows = (paths[id(part)] for part in (module.get_output_embeddings(), module.get_input_embeddings()))
-        names[f"{head}.weight"] = names[f"{rows}.weight"]
+        if f"{rows}.weight" in names:
+            names[f"{head}.weight"] = names[f"{rows}.weight"]
     missing = [name for name in module.state_dict() if name not in names]
     if missing:
         raise ModelProblem(
@@ -228,7 +235,7 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
 
 
 def _materialize(
-    module: nn.Module,
+    module: Any,
     info: ModelInfo,
     weights: StoredWeights,
     names: dict[str, str],
@@ -256,7 +263,7 @@ def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
-def _fill_buffers(module: nn.Module, info: ModelInfo, device: torch.device) -> None:
+def _fill_buffers(module: Any, info: ModelInfo, device: torch.device) -> None:
     """Buffers that are not stored (rotary frequencies), as the class itself initialises them."""
     for path, part in module.named_modules():
         empty = [name for name, value in part.named_buffers(recurse=False) if value.is_meta]

@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 
 from ...choices.allocations import looks_at_texts
-from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
+from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method
+from ...choices.patterns import parse_pattern
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
 from ...models.info import ModelInfo
@@ -43,7 +44,7 @@ ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
     """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
     mode = address_choice(
-        "Decided by", list(MODES), "decided", format_func=MODES.get,
+        "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
         "among shapes of the model, each measured on this machine.",
     )  # fmt: skip
@@ -95,7 +96,7 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
-        format_func=lambda name: PATTERNS.get(name, name),
+        format_func=lambda name: str(PATTERNS.get(name, name)),
         help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
     )  # fmt: skip
 
@@ -115,7 +116,9 @@ def _pick_budget() -> dict[str, Any]:
 def _pick_goal() -> dict[str, Any]:
     """A preset, or a speed with the loss it may cost."""
     goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
-    goal = address_choice("Goal", list(goals), "goal", format_func=goals.get, default=1, help="What is looked for.")
+    goal = address_choice(
+        "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
+    )
     if goal != OWN_GOAL:
         st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
         return {"preset": goal}
@@ -211,7 +214,7 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             "Made up for by",
             list(COMPENSATIONS),
             "compensate",
-            format_func=COMPENSATIONS.get,
+            format_func=COMPENSATIONS.__getitem__,
             default=2,
             help="What stays takes over what goes, as far as the calibration texts tell: the weights that stay, moved "
             "by least squares, or a bias of what it gave on average.",

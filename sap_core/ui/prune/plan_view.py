@@ -90,7 +90,10 @@ def predicted(spec: PruneOptions) -> None:
 
 
 def _curve(plans: pd.DataFrame, spec: PruneOptions, loss: float) -> None:
-    share, losses, error = curve_of(plans, spec)
+    measured = curve_of(plans, spec)
+    if measured is None:
+        return
+    share, losses, error = measured
     grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
     steps = [(at, predict_loss(plans, spec, at)) for at in grid]
     band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]

@@ -38,7 +38,7 @@ def pick_model(
         "Model",
         options,
         key=held,
-        format_func=lambda name: DEMOS.get(name, name),
+        format_func=lambda name: str(DEMOS.get(name, name)),
         accept_new_options=True,
         persist_state="session",
         help="A demo model, a folder with config.json and safetensors, or a Hub id: type it and press Enter.",
@@ -92,11 +92,11 @@ def loading_options() -> dict[str, Any]:
             help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
         )
         attention = left.selectbox(
-            "Attention", list(ATTENTION), format_func=ATTENTION.get, key="causal", persist_state="session",
+            "Attention", list(ATTENTION), format_func=ATTENTION.__getitem__, key="causal", persist_state="session",
             help="Only where the model's config.json does not say it.",
         )  # fmt: skip
         shift = right.selectbox(
-            "Rows of the logits", list(ROWS), format_func=ROWS.get, key="shift_logits", persist_state="session",
+            "Rows of the logits", list(ROWS), format_func=ROWS.__getitem__, key="shift_logits", persist_state="session",
             help="Models that were made from autoregressive ones, as Dream was, predict the next token.",
         )  # fmt: skip
         block = left.number_input(

@@ -113,7 +113,7 @@ def elastic(spec: ElasticSpec) -> tuple[str, str]:
 def pushing(spec: PushSpec) -> tuple[str, str]:
     """The two texts for a push; neither has a token."""
     words = ["sap", "push", shlex.quote(spec.folder), shlex.quote(spec.repo), *["--private"] * spec.private]
-    words += [f"--revision {shlex.quote(spec.revision)}"] * (spec.revision is not None)
+    words += [f"--revision {shlex.quote(spec.revision or '')}"] * (spec.revision is not None)
     extra = {"private": True} if spec.private else {}
     extra |= {"revision": spec.revision} if spec.revision else {}
     call = _call("sap.push_checkpoint", [spec.folder, spec.repo], extra)
