@@ -63,18 +63,16 @@ go("Which heads are unstable?", "heads", run=run.id)
 read = snippets.reading(
     "sinks",
     path,
-    f"sap.sink_summary(run, rule={pick.rule.name!r}, threshold={pick.rule.threshold:g})",
+    f"sap.sink_summary(run, rule={pick.rule.name!r}, threshold={pick.rule.threshold!r}, sample={pick.sample})",
     options={"rule": pick.rule.name, "threshold": pick.rule.threshold, "sample": pick.sample or None},
 )
-take = snippets.taking(
+drawn = snippets.figure(
     path,
-    {
-        "layer": pick.layer,
-        "head": pick.head,
-        "sample": pick.sample or None,
-        "step": address_number("step", 0, 0, view.steps - 1),
-        "rule": pick.rule.name,
-        "threshold": pick.rule.threshold,
-    },
+    pick.rule,
+    kind="kinds" if st.session_state.get("axis") == panels.KINDS else "heatmap",
+    sample=pick.sample,
+    layer=pick.layer,
+    head=pick.head,
+    step=address_number("step", 0, 0, view.steps - 1),
 )
-show_snippets(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")
+show_snippets(f"{read[0]}\n{drawn[0]}", f"{read[1]}\n\n{drawn[1]}")

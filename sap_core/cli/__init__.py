@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed or cancelled, 2 wrong use.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -33,6 +34,8 @@ from . import (
     tradeoff,
 )
 
+# What the system says of a path that can't be one, wherever that shows first.
+WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO)
 UsageError: Any = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
 
 app = typer.Typer(
@@ -95,12 +98,21 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
         return 1
+    except OSError as error:
+        if error.errno not in WRONG_PATH:
+            return _unexpected(error)
+        name = ascii(str(error.filename))[1:-1]
+        return _complain(f"{name[:100]} is no usable path ({error.strerror}); give another.", 2)
     except Exception as error:
-        if os.environ.get("SAP_TRACEBACK"):
-            raise
-        from ..runs.store import one_line
+        return _unexpected(error)
 
-        return _complain(f"Unexpected: {one_line(error)} (SAP_TRACEBACK=1 shows where.)", 1)
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("SAP_TRACEBACK"):
+        raise error
+    from ..runs.store import one_line
+
+    return _complain(f"Unexpected: {one_line(error)} (SAP_TRACEBACK=1 shows where.)", 1)
 
 
 def _wrong_use(error: Any) -> int:

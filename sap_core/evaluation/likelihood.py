@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, OperationFailed
 from ..progress import Progress, ProgressCallback, silent
 from .texts import TextRow
 
@@ -37,6 +37,15 @@ class Losses:
     nats: np.ndarray
     counted: np.ndarray
     kind: str
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.nats).all():
+            worst = int(np.flatnonzero(~np.isfinite(self.nats))[0])
+            raise OperationFailed(
+                f"the loss of text {worst + 1} of {len(self.nats)} is not finite (NaN or infinity): the model gives no "
+                "probabilities there, as where every token is masked in a model that divides by the unmasked ones, or "
+                "its numbers leave the range of the precision."
+            )
 
     def summary(self) -> dict[str, Any]:
         """nats_per_token, its standard_error over texts, perplexity = exp of it, kind, texts, tokens."""

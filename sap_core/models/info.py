@@ -67,6 +67,12 @@ class ModelInfo:
         return (*self.row.patterns, *units)
 
     @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers whose attention has heads that can be told apart: its output projection reads
+        heads x head_dim columns."""
+        return tuple(sorted({m.layer for m in self.matrices if m.kind == "o" and m.cols == self.heads * self.head_dim}))
+
+    @property
     def folder(self) -> Path:
         """The folder of the checkpoint on this machine.
 

@@ -22,8 +22,18 @@ KINDS = (
             "mlp.0")),
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
+EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
-ROUTERS = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
+ROUTERS = (
+    "mlp.gate",
+    "router",
+    "router.proj",
+    "shared_expert_gate",
+    "adaLN_modulation",
+    "pos_proj",
+    "pos_q_proj",
+    "rel_attn.r",
+)
 
 # One matrix of one of several experts that a router chooses among; its number.
 EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.(?P<number>\d+)\.(gate_proj|up_proj|down_proj)$")

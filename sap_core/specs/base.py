@@ -12,6 +12,11 @@ from ..errors import InvalidInput
 
 AUTO = "auto"
 LARGEST = 2**31 - 1  # of any whole number in a spec
+SEED = "The same seed gives the same result."
+NAME = "Shown in the list of runs."
+KEEP = "Elastic checkpoint: the share of its heads and channels, such as 0.7."
+OVERWRITE = "Replace the model folder that is there."
+VERIFY = "Load what was written in a fresh process and compare."
 S = TypeVar("S", bound="Spec")
 
 

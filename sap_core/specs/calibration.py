@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ..errors import InvalidInput
 from .base import Spec
+from .options import option
 
 
 class CalibrationOptions(Spec):
     """The texts on which activation-aware methods look at the model."""
 
-    calibration: str = Field(
-        "demo", description="demo, FILE.txt, FILE.npy (int64 ids, shape (samples, length)), or dataset:NAME"
+    calibration: str = option(
+        "demo",
+        "demo, FILE.txt, FILE.npy of int64 token ids, shape (samples, length), or dataset:NAME (Hub or folder).",
+        reads="texts",
     )
-    samples: int = Field(64, ge=1, description="calibration sequences")
-    calibration_length: int | None = Field(
-        None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256"
+    samples: int = option(64, "Calibration sequences.", ge=1)
+    calibration_length: int | None = option(
+        None, "Tokens per calibration sequence.", shown="the model's, at most 256", ge=1
     )
-    calibration_subset: str | None = Field(None, description="dataset:NAME only: its configuration, where it has some")
-    calibration_split: str = Field("train", description="dataset:NAME only: which split is read")
-    calibration_column: str = Field("text", description="dataset:NAME only: the column that holds the text")
-    noise_levels: int = Field(
-        10, ge=1, le=50, description="methods that look at partly masked texts: levels of masking, evenly up to all"
+    calibration_subset: str | None = option(None, "dataset:NAME: its configuration, where it has some.")
+    calibration_split: str = option("train", "dataset:NAME: the split.")
+    calibration_column: str = option("text", "dataset:NAME: the column of text.")
+    noise_levels: int = option(
+        10, "Levels of masking, for methods that look at masked texts, evenly up to all.", ge=1, le=50
     )
 
     @model_validator(mode="after")

@@ -41,11 +41,7 @@ class Lock:
             raise
 
     def _try(self) -> bool:
-        try:
-            fcntl.flock(required(self._handle, "the lock's handle"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(required(self._handle, "the lock's handle"))
 
     def __del__(self) -> None:
         self.release()

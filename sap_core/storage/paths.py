@@ -30,6 +30,10 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
     """
     if "\0" in str(path):
         raise InvalidInput(f"{str(path)!r} holds a zero byte, which no path can; give another.")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{str(path)!a} is no Unicode text; a name that runs and reports can hold is.") from None
     if not is_remote(path):
         return Path(str(path).removeprefix("file://").removeprefix("local://")).expanduser().absolute()
     if not isinstance(path, str):

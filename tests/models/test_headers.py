@@ -211,3 +211,12 @@ def test_any_index_is_read_or_refused(tmp_path: Path, index: Any) -> None:
     with pytest.raises(ModelProblem) as caught:
         read_headers(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_refused_streamed_pruning_leaves_nothing_beside_its_target(folder: Path, tmp_path: Path) -> None:
+    from sap_core.export.streamed import prune_checkpoint
+
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelProblem, match="not a safetensors file"):
+        prune_checkpoint(str(folder), tmp_path / "out", method="magnitude")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

@@ -17,6 +17,7 @@ from tiny_families import made
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import InvalidInput
+from sap_core.export.verify import loads_with
 from sap_core.models.layout import Matrix, expert_counts
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
@@ -205,3 +206,9 @@ def test_a_model_without_experts_says_what_it_supports(tmp_path: Path) -> None:
     dense = load_model(str(made("native-diffusion", tmp_path)), device="cpu")
     with pytest.raises(InvalidInput, match=r"pattern experts is not supported .* it supports: unstructured"):
         prune(dense, method="random", pattern="experts", sparsity=0.5)
+
+
+def test_what_only_our_class_computes_is_not_said_to_load_in_stock_transformers(model) -> None:
+    """LLaDA2's config.json keeps its published model type, which transformers would ask for remote code to load."""
+    assert loads_with(model("llada2").info) == "sap_core"
+    assert loads_with(model("mixtral").info) == "transformers"

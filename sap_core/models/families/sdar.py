@@ -33,6 +33,7 @@ FAMILY = Family(
     draws="categorical",
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
     units=("channels", "layers"),
+    mixture=True,
     export="original names and config",
     adapter="block_causal",
 )

@@ -30,7 +30,7 @@ from ..experts import Expert, Experts
 class LLaDA2MoeConfig(PreTrainedConfig):
     """The fields of a LLaDA2.x config.json that the computation needs; see the module's description."""
 
-    model_type = "llada2_moe"
+    model_type = "sap_llada2_moe"  # not the published name: transformers has no class to load it by
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -71,7 +71,7 @@ def _groups(info: ModelInfo, out: int) -> dict[str, int]:
     return {"n_group": left, "topk_group": min(info.native_config["topk_group"], left)}
 
 
-def _cut_router(gate: nn.Module, kept: list[int]) -> None:
+def _cut_router(gate: Any, kept: list[int]) -> None:
     rows = torch.tensor(kept)
     gate.weight = nn.Parameter(gate.weight.data[rows.to(gate.weight.device)].clone(), requires_grad=False)
     bias = getattr(gate, "expert_bias", None)

@@ -17,8 +17,7 @@ from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import belongs
-from ..small_files import SMALL_FILES
+from ..saving import COPIED, belongs
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -39,9 +38,10 @@ class ResizedModel(LoadedModel):
         names |= {native: native for native in state if native not in known and native.endswith(".bias")}
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
         save_file(content, folder / SINGLE, metadata={"format": "pt"})
-        for pattern in SMALL_FILES:
+        for pattern in COPIED:
             for path in source.glob(pattern):
-                if path.name not in (INDEX, ELASTIC) and belongs(path):  # the order is that of the whole model
+                # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
+                if path.name not in (INDEX, ELASTIC, CODE) and belongs(path):
                     shutil.copyfile(path, folder / path.name)
         config = without_kernels(self.info.config)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

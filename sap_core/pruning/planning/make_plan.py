@@ -218,7 +218,7 @@ def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, g
     outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
     if not outputs:
         raise InvalidInput(f"method 'heads' is not supported for {info.title}: its attention output is not known.")
-    count = int(info.layers * info.heads * spec.sparsity)
+    count = int(len(info.attention_layers) * info.heads * spec.sparsity)
     pending = ""
     if spec.heads is not None:
         heads = _checked(spec.heads, info)
@@ -243,6 +243,9 @@ def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[in
                 f"head {head} of layer {layer} does not exist; layers are 0 to {info.layers - 1}, "
                 f"heads 0 to {info.heads - 1}."
             )
+        if layer not in info.attention_layers:
+            there = ", ".join(map(str, info.attention_layers)) or "none"
+            raise InvalidInput(f"layer {layer} of {info.ref} has no attention with heads; layers that have: {there}.")
     return chosen
 
 
@@ -252,9 +255,10 @@ def _most_unstable(
     """The first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
     different intervention, which has to be chosen head by head; and never the last of a group of duplicates."""
     ranked = [(int(row.layer), int(row.head)) for row in ranking.sort_values("rank").itertuples()]
-    if set(ranked) != {(layer, head) for layer in range(info.layers) for head in range(info.heads)}:
+    layers = info.attention_layers
+    if set(ranked) != {(layer, head) for layer in layers for head in range(info.heads)}:
         raise InvalidInput(
-            f"the ranking has {len(ranked)} heads but {info.ref} has {info.layers} layers of {info.heads}; "
-            "use a capture run of the same model."
+            f"the ranking has {len(ranked)} heads but {info.ref} has {len(layers)} layers with attention of "
+            f"{info.heads} heads; use a capture run of the same model."
         )
-    return sorted(first_allowed(ranked, count, dict.fromkeys(range(info.layers), info.heads), groups))
+    return sorted(first_allowed(ranked, count, dict.fromkeys(layers, info.heads), groups))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...choices.methods import METHODS
 from ...progress import ProgressCallback
 from .calibration import Calibration
-from .sink_weighting import LEVELS, noised_inputs, persistence
+from .sink_weighting import LEVELS, noised_inputs, persistence, uniform_inputs
 from .statistics import TokenRows, sink_shares
 
 if TYPE_CHECKING:
@@ -55,11 +55,21 @@ def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibratio
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if inputs.kind == "noised" and model.is_diffusion:
-        noised = noised_inputs(tokens, model.check_masked(), inputs.seed, inputs.levels)
+        noised = noised_rows(model, tokens, inputs)
         clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
         weights = weights[:, None].expand(noised.shape).flatten(0, 1)
         return TokenRows(noised.flatten(0, 1), weights), clean
     return TokenRows(tokens, weights), tokens
+
+
+def noised_rows(model: LoadedModel, tokens: Tensor, inputs: Inputs) -> Tensor:
+    """Return ``tokens`` [N, S] partly masked, [N, levels, S], as the public code of arXiv 2602.17664 does it.
+
+    Evenly spaced levels, or, for Dream, a level drawn for each pass; methods of ours that compare levels have the even
+    ones for every family.
+    """
+    draw = uniform_inputs if model.info.row.uniform_noise and inputs.sinks != "lasting" else noised_inputs
+    return draw(tokens, model.check_masked(), inputs.seed, inputs.levels)
 
 
 def weighted_rows(
@@ -79,7 +89,7 @@ def weighted_rows(
     if inputs.sinks == "mean":
         noised = tokens[:, None]
         if model.is_diffusion:
-            noised = noised_inputs(tokens, model.check_masked(), inputs.seed, inputs.levels)
+            noised = noised_rows(model, tokens, inputs)
         share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
         return TokenRows(tokens, rows.weights * (1 - share))
     share = sink_shares(model, rows.tokens, progress)

@@ -7,6 +7,7 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from torch import Tensor, nn
 from ...attention.recorder import record_attention
 from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
+from .finite import check_finite
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
-    from ...models.loaded import LoadedModel
+    from ...errors import ModelProblem
+from ...models.loaded import LoadedModel
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
@@ -191,7 +194,13 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
     for name, x in inputs.items():
         if last != (x.data_ptr(), x.shape):
             measured = None  # a Gram matrix goes before the next one comes
+            if x.numel() != weights.numel() * x.shape[-1]:
+                raise ModelProblem(
+                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; "
+                    "its inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
+                )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+            check_finite(measured, "the calibration statistic", name)
             last = x.data_ptr(), x.shape
         found[name].add(required(measured, "what was measured"), len(weights))
 
@@ -236,7 +245,9 @@ def _first_block_inputs(
                 hidden.append(args[0] if args else kwargs["hidden_states"])
             if known:
                 raise _Stop
-            seen.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
+            names = list(inspect.signature(module.forward).parameters)[1:]
+            given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
+            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ...choices.methods import METHODS
 from ...choices.patterns import parse_pattern
-from ...errors import required
+from ...errors import OperationFailed, required
 from ...models.resizing.remove_units import remove_units
 from ...models.resizing.units import layer_units
 from ...progress import Progress, ProgressCallback, silent
 from ..planning.redundant_heads import Group
 from ..scoring.dense_statistics import dense_statistics, statistic_of
+from ..scoring.finite import check_finite
 from ..scoring.head_ranking import zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
 from ..scoring.masks import lowest
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...models.loaded import LoadedModel
-    from ..planning.plan import PruningPlan
+    from ..planning.plan import PlannedMatrix, PruningPlan
     from ..scoring.calibration import Calibration
 
 
@@ -161,4 +162,22 @@ def prune_block(
             weight.copy_(solve(weight, required(take(name), "the Hessian"), planned[name].sparsity, pattern))
             continue
         scores = score(method.score, weight, take(name, None), seed=seed, matrix=name)
+        check_finite(scores, "the score", name)
         weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
+    for name in planned:
+        check_carried_out(planned[name], model.module.get_submodule(name).weight)
+
+
+def check_carried_out(planned: PlannedMatrix, weight: Tensor) -> None:
+    """Hold a pruned matrix to its plan: as many zeros as planned at least, and numbers in all other places.
+
+    Raises:
+        OperationFailed: fewer zeros, or a weight that is not finite.
+    """
+    check_finite(weight, "the weight after pruning", planned.name)
+    found = weight.numel() - int(weight.count_nonzero())
+    if found < planned.zeros:
+        raise OperationFailed(
+            f"{planned.name} has {found} zeros where the plan says {planned.zeros}: its scores do not order its "
+            "weights. Nothing was pruned."
+        )

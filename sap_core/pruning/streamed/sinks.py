@@ -31,7 +31,7 @@ def streamed_sink_shares(
     count = len(tokens)
     received = work.array("received", (stage.total * count, model.info.heads, tokens.shape[1]), torch.float32)
     watch = _Watch(model.info.mask_token_id)
-    with interface_route(watch, model.module, model.attentions):
+    with interface_route(watch, model.module, {part: layer for layer, part in enumerate(model.attentions)}):
         for layer in stage.layers():
             for part, x, call in stage.batches():
                 watch.tokens = tokens[part]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...errors import required
 from ...models.experts import Expert, Experts
 from ...models.layout import EXPERT
 from ...models.resizing.units import layer_units
@@ -50,7 +51,7 @@ def expert_scores(
     if score == "random":
         generator = torch.Generator().manual_seed(inputs.seed)
         return [torch.rand(count, generator=generator) for count in counts], {}
-    rows, _ = calibration_rows(model, inputs, calibration)
+    rows, _ = calibration_rows(model, inputs, required(calibration, "calibration"))
     levels = inputs.levels if inputs.kind == "noised" and model.is_diffusion else 1
     watched = {layer: Watch(experts, levels) for layer, experts in _mixtures(model).items()}
     with ExitStack() as stack:
@@ -101,7 +102,8 @@ class Watch:
 
     def _after(self, number: int) -> Any:
         def add(expert: Expert, args: tuple, output: Tensor) -> None:
-            tokens = expert.down_proj.routed.tokens
+            routed: Any = expert.down_proj.routed
+            tokens = routed.tokens
             chosen = self._index[tokens] == number
             share = (self._share[tokens] * chosen).sum(-1).double()
             weight = self.weights[tokens].double()

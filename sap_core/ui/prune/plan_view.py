@@ -30,7 +30,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         return
     first, second, third = st.columns(3)
     if plan.method == "heads":
-        first.metric("Heads removed", f"{totals['heads']} of {info.layers * info.heads}", border=True)
+        first.metric("Heads removed", f"{totals['heads']} of {len(info.attention_layers) * info.heads}", border=True)
     else:
         first.metric("Weights removed", count(totals["zeros"]), border=True, help="In the matrices considered.")
     second.metric("Of these matrices", f"{totals['sparsity']:.1%}", border=True)

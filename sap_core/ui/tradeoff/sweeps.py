@@ -13,6 +13,7 @@ from ...errors import InvalidInput, SapError
 from ...models.info import ModelInfo
 from ...runs.listing import RunSummary
 from ...specs import AUTO, SweepSpec, parse_spec
+from ...specs.options import help_of
 from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
@@ -110,9 +111,11 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
 def _pick_measuring() -> dict[str, Any]:
     first, second, third, fourth = st.columns(4)
     seeds = first.number_input("Seeds", 1, 20, 1, key="sweep_seeds", help="Of calibration texts and noise: 0, 1, 2 …")
-    samples = second.number_input("Calibration samples", 1, 4096, 64, key="sweep_samples", help="Texts to prune by.")
-    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help="Held-out texts to measure on.")
-    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help="Diffusion models only.")
+    samples = second.number_input(
+        "Calibration samples", 1, 4096, 64, key="sweep_samples", help=help_of(SweepSpec, "samples")
+    )
+    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help=help_of(SweepSpec, "texts"))
+    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help=help_of(SweepSpec, "draws"))
     tasks = first.number_input(
         "Task examples",
         0,

@@ -9,6 +9,7 @@ import streamlit as st
 from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
+from ...specs.options import help_of
 from .formatting import count, plain_error, size
 from .results import model_info
 
@@ -70,18 +71,18 @@ def loading_options() -> dict[str, Any]:
     with st.expander("How the model is loaded", icon=":material/settings:"):
         left, right = st.columns(2)
         dtype = left.selectbox(
-            "Precision", list(DTYPES), help="auto: as stored. int8 and int4 need bitsandbytes and can't be pruned.",
+            "Precision", list(DTYPES), help=help_of(ModelOptions, "dtype"),
             key="dtype", persist_state="session",
         )  # fmt: skip
         device = right.text_input(
             "Device", "auto", key="device", persist_state="session",
-            help="auto, cpu, cuda, cuda:N, mps, or spread (over all GPUs and main memory).",
+            help=help_of(ModelOptions, "device"),
         )  # fmt: skip
         mask = left.number_input(
             "Mask token id",
             min_value=0,
             value=None,
-            help="Only for diffusion models that do not declare one.",
+            help=help_of(ModelOptions, "mask_token_id"),
             key="mask_token_id",
             persist_state="session",
         )
