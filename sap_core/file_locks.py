@@ -31,7 +31,7 @@ def try_lock(file: IO[bytes] | int, *, shared: bool = False) -> bool:
     """Lock an open file without waiting, and return whether that succeeded.
 
     Args:
-        file: an open file or descriptor; held locked until it is closed.
+        file: an open file, or the descriptor of a file or folder; locked until it is closed.
         shared: any number of shared locks can be held, but none beside an exclusive one.
     """
     check_platform()
