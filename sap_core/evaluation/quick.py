@@ -95,7 +95,8 @@ def _quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> 
 
 def _opening(model: LoadedModel, texts: TextSet) -> str:
     row = texts.rows[0]
-    return model.decode(row.tokens[row.scored][:_OPENING_TOKENS].tolist())
+    stop = row.scored.nonzero()[0][:_OPENING_TOKENS][-1] + 1
+    return model.decode(row.tokens[:stop].tolist())
 
 
 def _measure(
