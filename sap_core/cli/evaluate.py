@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from ..specs import EvaluateSpec
 from ..texts.wording import texts_line, with_error
 from . import options as opt
 from .console import (
@@ -21,63 +22,10 @@ def register(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-def evaluate(
-    model: opt.Model,
-    baseline: Annotated[
-        str | None, typer.Option(help="The dense model to compare with, on the same masks.", show_default=False)
-    ] = None,
-    text: opt.Text = None,
-    column: opt.Column = None,
-    subset: opt.Subset = None,
-    split: opt.Split = None,
-    join: opt.Join = None,
-    samples: Annotated[int | None, typer.Option(help="Texts.", show_default="32")] = None,
-    draws: Annotated[int | None, typer.Option(help="Mask draws per text (diffusion).", show_default="8")] = None,
-    tasks: Annotated[
-        bool | None, typer.Option(help="Score the demo's three tasks where the model knows them.", show_default="tasks")
-    ] = None,
-    keep: opt.Keep = None,
-    generate: Annotated[
-        int | None,
-        typer.Option(help="Texts each model goes on with, to see how varied and alike they write.", show_default="8"),
-    ] = None,
-    seed: opt.Seed = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    trust_remote_code: opt.RemoteCode = None,
-    mask_token_id: opt.MaskToken = None,
-    causal: opt.Causal = None,
-    shift_logits: opt.ShiftLogits = None,
-    block_size: opt.BlockSize = None,
-    as_json: opt.Json = False,
-) -> None:
+@opt.from_specs(EvaluateSpec)
+def evaluate(fields: dict[str, Any], as_json: opt.Json = False) -> None:
     """Measure likelihood, task scores, speed and size; with a baseline, both on the same texts and masks."""
-    from ..specs import EvaluateSpec
-
-    spec = EvaluateSpec.build(
-        model=model,
-        **opt.given(
-            baseline=baseline,
-            text=opt.text_source(text),
-            column=column,
-            subset=subset,
-            split=split,
-            join=join,
-            samples=samples,
-            draws=draws,
-            tasks=tasks,
-            keep=keep,
-            generate=generate,
-            seed=seed,
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            mask_token_id=mask_token_id,
-            causal=causal,
-            shift_logits=shift_logits,
-            block_size=block_size,
-        ),
-    )
+    spec = EvaluateSpec.build(**fields)
     with work("evaluate") as progress:
         from ..evaluation.api import evaluate as measure
 

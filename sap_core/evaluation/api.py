@@ -118,7 +118,7 @@ def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = N
         return model
     from ..models.loading import load_model
 
-    return load_model(model, **spec.loading | {"keep": keep})
+    return load_model(model, **{**spec.loading, "keep": keep})
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:

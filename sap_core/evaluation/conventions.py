@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..errors import InvalidInput, ModelProblem, SapError
+from ..errors import InvalidInput, ModelProblem, SapError, required
 from ..models.block_causal import BlockCausalModel
 from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
@@ -137,7 +137,9 @@ def check_conventions(
     windows: _Windows | None = None
     for turn, causal in enumerate((False, True)):
         progress(Progress("check", turn, 2, "Reading both ways"))
-        conventions = {"causal": True} if causal else {"causal": False, "shift_logits": False, "block_size": 0}
+        conventions: dict[str, Any] = {"causal": True}
+        if not causal:
+            conventions = {"causal": False, "shift_logits": False, "block_size": 0}
         try:
             loaded = load_model(model, **rest, **(mask if not causal else {}), **conventions)
             if not loaded.info.row.has_mask:
@@ -256,6 +258,6 @@ def _verdict(readings: list[Reading]) -> tuple[Reading | None, tuple[str, ...]]:
 
 def _apart(better: Reading, worse: Reading, errors: float, least: float) -> bool:
     """Whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the windows."""
-    difference = worse.losses - better.losses
+    difference = required(worse.losses, "the losses") - required(better.losses, "the losses")
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return bool(difference.mean() > max(least, errors * error))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, OperationFailed
 from ..progress import Progress, ProgressCallback, silent
 from ..sinks.intervals import ratio_interval
 from ..texts.rows import TextRow
@@ -50,6 +50,15 @@ class Losses:
     counted: np.ndarray
     kind: str
     kl: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.nats).all():
+            worst = int(np.flatnonzero(~np.isfinite(self.nats))[0])
+            raise OperationFailed(
+                f"the loss of text {worst + 1} of {len(self.nats)} is not finite (NaN or infinity): the model gives no "
+                "probabilities there, as where every token is masked in a model that divides by the unmasked ones, or "
+                "its numbers leave the range of the precision."
+            )
 
     def summary(self) -> dict[str, Any]:
         """Return nats_per_token with its standard_error and 95 % interval (low, high) over texts, None for one text;

@@ -96,13 +96,13 @@ def prune_checkpoint(
     """
     given = {"out": None if out is None else str(out), "overwrite": overwrite, "verify": verify} | fields
     asked = asked_spec(_build, source, spec, given)
-    out, overwrite, verify, spec = asked.out, asked.overwrite, asked.verify, asked.pruning
-    check_streamed(spec)
-    if needs_texts(spec):
-        spec.calibration_source.check()
+    pruning = asked.pruning
+    check_streamed(pruning)
+    if needs_texts(pruning):
+        pruning.calibration_source.check()
     release_freed_memory()
-    with checkpoint_output(out, overwrite=overwrite, resumable=True) as output:
-        return _prune_checkpoint(spec, output, verify, progress)
+    with checkpoint_output(asked.out, overwrite=asked.overwrite, resumable=True) as output:
+        return _prune_checkpoint(pruning, output, asked.verify, progress)
 
 
 def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: ProgressCallback) -> PrunedCheckpoint:

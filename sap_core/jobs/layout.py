@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import psutil
 
 from ..errors import OperationFailed
+from ..file_locks import try_lock
 from ..progress import Progress
 from ..runs.files import plain, read_json, write_json
 from ..storage import storage_of, storage_path
@@ -135,26 +135,20 @@ class JobFolder:
         """Whether a worker holds the lock. The system drops the lock with the process, however that ends."""
         try:
             with open(self.lock, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return not try_lock(file, shared=True)
         except FileNotFoundError:
             return False
-        except BlockingIOError:
-            return True
-        return False
 
     def hold_lock(self, patience: float = 3.0) -> IO[bytes] | None:
         """Become the one worker; None when there is another. Waits out the clients' glances at the lock."""
         file = open(self.lock, "ab")
         end = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    file.close()
-                    return None
-                time.sleep(0.05)
+        while not try_lock(file):
+            if time.monotonic() > end:
+                file.close()
+                return None
+            time.sleep(0.05)
+        return file
 
     def register_client(self) -> None:
         """Tell the worker that this process wants it alive."""

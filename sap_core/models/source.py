@@ -41,6 +41,13 @@ def find_source(ref: str) -> Source:
     return read_folder(ref, folder)
 
 
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, as far as its files show."""
+    if next(folder.glob("*.gguf"), None) is not None:
+        return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
+    return f"{folder} has no config.json; expected a folder written by save_pretrained."
+
+
 def read_folder(ref: str, folder: Path) -> Source:
     """Return the model in ``folder``, under the name ``ref``.
 
@@ -49,12 +56,13 @@ def read_folder(ref: str, folder: Path) -> Source:
     """
     with foreign(f"{folder} can't be read", "; check the folder and its permissions", problem=ModelProblem):
         path = folder / CONFIG
-        if not is_file(path):
-            raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
         if (folder / ADAPTER).exists():
             raise ModelProblem(
-                f"{folder} holds an adapter ({ADAPTER}), which some loaders apply and others do not; merge it first."
+                f"{folder} holds an adapter ({ADAPTER}), such as LoRA, which some loaders apply and others do not; "
+                "merge it into its base first (peft: merge_and_unload, then save_pretrained) and give that folder."
             )
+        if not is_file(path):
+            raise ModelProblem(_without_config(folder))
         config = read_config(path)
         tensors = read_headers(folder)
         check_small_files(folder)
@@ -112,6 +120,11 @@ def _hub_source(ref: str) -> Source:
     _ask_hub(ref, lambda: _check_reachable(ref))
     config = _ask_hub(ref, lambda: fetch("config.json"))
     if config is None:
+        if _ask_hub(ref, lambda: fetch(ADAPTER)) is not None:
+            raise ModelProblem(
+                f"The Hub model {ref} is an adapter ({ADAPTER}), not a whole model; merge it into its base first "
+                "(peft: merge_and_unload, then save_pretrained) and give that folder."
+            )
         raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
     for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
         try:

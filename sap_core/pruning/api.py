@@ -8,7 +8,8 @@ from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSpec, asked_spec
 from .planning.defaults import prune_spec_of
-from .planning.plan import PruningPlan, make_plan
+from .planning.make_plan import make_plan
+from .planning.plan import PruningPlan
 from .scoring.calibration import Calibration
 from .strategies.direct import prune_directly
 from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts
@@ -44,7 +45,7 @@ def prune(
     """
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     if isinstance(asked, SearchPruneSpec):
         return prune_by_search(model, asked, plan, texts, progress)
     if isinstance(asked, ProgressivePruneSpec) and (plan is None or plan.pending):
@@ -65,7 +66,7 @@ def plan_pruning(
     Raises:
         InvalidInput: as `prune`.
     """
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     looks = not isinstance(asked, SearchPruneSpec) and needs_texts(asked)
     if looks:
         asked.calibration_source.check()

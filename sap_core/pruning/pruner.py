@@ -104,7 +104,7 @@ class SinkAwarePruner:
         wish: dict[str, Any] = {"preset": preset}
         if preset is None:
             wish = {"target_speedup": target_speedup, "quality_drop": quality_drop_threshold}
-        spec = prune_spec_of(self.model)(**self._fields | wish | {"method": method})
+        spec: Any = prune_spec_of(self.model)(**self._fields | wish | {"method": method})
         return prune_by_search(self.model, spec, texts=self._texts, progress=progress)
 
     def evaluate(

@@ -37,7 +37,7 @@ def read_json(path: str | os.PathLike) -> Any:
     path = storage_path(path)
     try:
         return json.loads(storage_of(path).read(path) or b"")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

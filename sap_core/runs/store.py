@@ -134,7 +134,7 @@ class RunWriter:
             self._close_quietly("cancelled", None)
         else:
             self._close_quietly("failed", {"error": one_line(error)})
-            if is_full(error):
+            if isinstance(error, OSError) and is_full(error):
                 raise disk_problem(error, self.path) from error
 
     def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ..texts.source import COLUMN, DEMO, EXPECTED, TextSource
 from .base import Spec
+from .options import option
 from .texts import check_reading
 
 
 class CalibrationOptions(Spec):
     """The texts on which activation-aware methods look at the model."""
 
-    calibration: str = Field(DEMO, description=f"texts to calibrate on: {EXPECTED}")
-    samples: int = Field(64, ge=1, description="calibration sequences")
-    calibration_length: int | None = Field(
-        None, ge=1, description="tokens per sequence; default: as long as the model takes, at most 256"
+    calibration: str = option(DEMO, f"Texts to calibrate on: {EXPECTED}.", reads="texts")
+    samples: int = option(64, "Calibration sequences.", ge=1)
+    calibration_length: int | None = option(
+        None, "Tokens per calibration sequence, at most.", shown="the model's, at most 256", ge=1
     )
-    calibration_subset: str | None = Field(None, description="dataset:NAME only: its configuration, where it has some")
-    calibration_split: str = Field("train", description="dataset:NAME only: which split is read")
-    calibration_column: str = Field(COLUMN, description="FILE.jsonl and dataset:NAME: the key or column of the text")
-    calibration_join: bool = Field(False, description="join all calibration texts and cut them into windows")
-    noise_levels: int = Field(
-        10, ge=1, le=50, description="methods that look at partly masked texts: levels of masking, evenly up to all"
+    calibration_subset: str | None = option(None, "dataset:NAME: its configuration, where it has some.")
+    calibration_split: str = option("train", "dataset:NAME: the split.")
+    calibration_column: str = option(COLUMN, "FILE.jsonl, dataset:NAME: the key or column of text.")
+    calibration_join: bool = option(False, "Join all calibration texts and cut them into windows.")
+    noise_levels: int = option(
+        10, "Levels of masking, for methods that look at masked texts, evenly up to all.", ge=1, le=50
     )
 
     @property

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ..errors import InvalidInput
 from ..texts.source import COLUMN, EXPECTED, TextSource
 from .base import Spec
+from .options import option
 
 
 class TextOptions(Spec):
     """The texts that quality is measured on."""
 
-    text: str | None = Field(None, description=f"texts to measure on: {EXPECTED}")
-    column: str = Field(COLUMN, description="FILE.jsonl and dataset:NAME: the key or column that holds the text")
-    subset: str | None = Field(None, description="dataset:NAME: its configuration, where it has some")
-    split: str = Field("train", description="dataset:NAME: which split is read")
-    join: bool = Field(False, description="join all texts and cut them into windows, as published for WikiText")
+    text: str | None = option(
+        None, f"Texts to measure on: {EXPECTED}.", shown="held-out texts, see the guide", reads="texts"
+    )
+    column: str = option(COLUMN, "Text FILE.jsonl, dataset:NAME: the key or column of text.")
+    subset: str | None = option(None, "Text dataset:NAME: its configuration, where it has some.")
+    split: str = option("train", "Text dataset:NAME: the split.")
+    join: bool = option(False, "Join all of the text and cut it into windows, as published for WikiText.")
 
     @property
     def text_source(self) -> TextSource | None:

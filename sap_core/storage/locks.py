@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from ..errors import required
+
 
 class Lock:
     """The lock on a file or folder that exists, held by this process until `release`.
@@ -39,7 +41,7 @@ class Lock:
 
     def _try(self) -> bool:
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(required(self._handle, "the lock's handle"), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -118,6 +118,9 @@ class Output:
         if self._lock is not None:
             if not self._published and not self.resumable:
                 remove_quietly(self.part)
+            elif self.resumable:  # refused before it began: an empty folder is nothing to go on with
+                with contextlib.suppress(OSError):
+                    self.part.rmdir()
             self._lock.release()
             self._lock = None
         for parent in reversed(self._made):

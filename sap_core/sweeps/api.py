@@ -71,12 +71,12 @@ def sweep(
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
-    workers = make_executor(
+    pool = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
-    with contextlib.closing(workers), folder.claim(spec, grid, files) as writer:
-        ran = _run(folder, grid, spec, workers, progress) if writer is not None else []
+    with contextlib.closing(pool), folder.claim(spec, grid, files) as writer:
+        ran = _run(folder, grid, spec, pool, progress) if writer is not None else []
         table = write_table(folder.path) if writer is not None else sweep_table(folder.path)
         if writer is not None and (table["state"] == "finished").all():
             folder.close()

@@ -69,18 +69,18 @@ def capture_each(
     specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
     paths = [_path_of(out, number) for number in range(len(specs))]
     waiting = [number for number, path in enumerate(paths) if not _made(path, specs[number])]
-    workers = make_executor(
+    pool = make_executor(
         executor, base.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
     failed: dict[str, str] = {}
-    with contextlib.closing(workers):
+    with contextlib.closing(pool):
         tasks = [
             Task(paths[n].name, "", {"out": str(paths[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
         ]
         board = ProgressBoard("captures", len(specs), len(specs) - len(tasks), progress)
         if tasks:
-            with contextlib.closing(workers.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
+            with contextlib.closing(pool.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
                 for event in events:
                     if event.kind == "failed":
                         failed[event.task.id] = event.error

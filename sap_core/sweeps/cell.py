@@ -38,7 +38,7 @@ class CellRunner:
 
         started = time.perf_counter()
         model, found = self.dense, {}
-        asked = parse_spec(cell["spec"]) if cell["spec"] is not None else None
+        asked: Any = parse_spec(cell["spec"]) if cell["spec"] is not None else None
         if asked is not None:
             pruned = prune(self.dense, spec=asked, progress=progress)
             model = pruned.model

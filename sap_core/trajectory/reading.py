@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from ..errors import RunProblem
 from ..storage import storage_of, storage_path
+from .lazy_arrays import ConvertedArray, lazily
 from .quantization import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
@@ -48,7 +47,7 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
     """The dataset with ``received`` and ``received_masked`` in float32, converted where they are read."""
     received, part = found["received"].variable, found["received_masked"].variable
     if received.dtype == np.float16:
-        arrays: dict[str, _Converted] = {"received": _Halves(received), "received_masked": _Halves(part)}
+        arrays: dict[str, ConvertedArray] = {"received": _Halves(received), "received_masked": _Halves(part)}
     elif received.dtype == np.uint8:
         arrays = {"received": _Rows(received, found[SCALE].variable)}
         arrays["received_masked"] = _Part(part, arrays["received"])
@@ -56,30 +55,18 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
     else:
         return found
     for name, array in arrays.items():
-        found[name] = found[name].dims, indexing.LazilyIndexedArray(array), found[name].attrs
+        found[name] = found[name].dims, lazily(array), found[name].attrs
     return found
 
 
-class _Converted(BackendArray):
-    """An array on disk whose values a subclass's ``read`` makes float32: sums in less would be worthless."""
-
-    def __init__(self, stored: xr.Variable) -> None:
-        self._stored = stored
-        self.shape = stored.shape
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
-
-
-class _Halves(_Converted):
+class _Halves(ConvertedArray):
     """float16."""
 
     def read(self, key: tuple) -> np.ndarray:
         return from_half(self._stored[key].values)
 
 
-class _Rows(_Converted):
+class _Rows(ConvertedArray):
     """Codes of `encode_rows` and the maxima of their rows."""
 
     def __init__(self, stored: xr.Variable, scale: xr.Variable) -> None:
@@ -93,7 +80,7 @@ class _Rows(_Converted):
         return decode_rows(codes, scale)
 
 
-class _Part(_Converted):
+class _Part(ConvertedArray):
     """Codes of `encode_part` of another array."""
 
     def __init__(self, stored: xr.Variable, whole: Any) -> None:

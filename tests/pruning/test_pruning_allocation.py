@@ -12,7 +12,7 @@ from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.pruning.planning.allocation import exact_zeros, layer_sparsities
-from sap_core.pruning.planning.plan import make_plan
+from sap_core.pruning.planning.make_plan import make_plan
 from sap_core.pruning.scoring.masks import lowest_of_rows
 from sap_core.pruning.strategies.layer_importance import head_stability, loss_increases, outlier_shares
 from sap_core.specs import PruneSpec

@@ -248,3 +248,14 @@ def test_json_is_plain_whatever_comes(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(tmp_path / "y.json", {"a": object()})
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_run_of_an_impossible_name_and_a_nested_document(tmp_path):
+    from sap_core.errors import InvalidInput
+    from sap_core.runs.files import read_json
+    from sap_core.runs.paths import resolve_run
+
+    with pytest.raises(InvalidInput, match="longer than any file name"):
+        resolve_run("x" * 5000)
+    (tmp_path / "nested.json").write_text("[" * 99_999)
+    assert read_json(tmp_path / "nested.json") is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...choices.allocations import ALLOCATIONS
-from ...choices.methods import METHODS, parse_pattern
+from ...choices.methods import METHODS
+from ...choices.patterns import parse_pattern
 from ...errors import InvalidInput
 from ...models.memory import available_memory, estimate_memory
 from ...specs import PruneSpec

@@ -52,7 +52,7 @@ class Calibration:
 
     def describe(self) -> dict[str, Any]:
         """Return source, samples, length, sha256 of the ids, and what was cut, dropped and unknown; JSON-able."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.tokens)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes()).hexdigest()
         samples, length = self.tokens.shape
         return self.facts | {"source": self.source, "samples": samples, "length": length, "sha256": digest}
 

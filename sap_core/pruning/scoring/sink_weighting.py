@@ -20,21 +20,32 @@ DEVIATIONS = 2.0  # k of phi
 IS_SINK = 0.5  # phi above which a token counts as a sink
 
 
-def noised_inputs(
-    tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS, maskable: Tensor | None = None
-) -> Tensor:
-    """``tokens`` [N, S] at every level: [N, levels, S], where masked tokens are ``mask_id``.
-
-    ``maskable`` bool [N, S]: False at tokens that stay, which a tokenizer put around the text; None: all may go.
-    """
+def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS) -> Tensor:
+    """``tokens`` [N, S] at every level: [N, levels, S], where masked tokens are ``mask_id``."""
     samples, length = tokens.shape
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(samples, levels, length, generator=generator)
     probability = (1 - FLOOR) * torch.tensor(level_steps(levels), dtype=torch.float32) / TOTAL + FLOOR
     masked = (draws < probability[None, :, None]).to(tokens.device)
-    if maskable is not None:
-        masked = masked & maskable[:, None]
     return torch.where(masked, mask_id, tokens[:, None, :])
+
+
+def uniform_inputs(tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS) -> Tensor:
+    """``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S].
+
+    Every pass draws a level t uniform in [0, 1) of its own, then masks with probability (1 - 0.001) t + 0.001; the
+    first and the last token are never masked. Random numbers in its order: samples, passes, t before the row.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(len(tokens) * passes):
+        level = torch.rand(1, generator=generator) % 1
+        masked = torch.rand(tokens.shape[1], generator=generator) < (1.0 - FLOOR) * level + FLOOR
+        if len(masked) >= 2:
+            masked[0] = masked[-1] = False
+        rows.append(masked)
+    masks = torch.stack(rows).view(len(tokens), passes, -1).to(tokens.device)
+    return torch.where(masks, mask_id, tokens[:, None, :])
 
 
 def level_steps(levels: int) -> list[float]:

@@ -7,7 +7,8 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
+from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
+from .finite import check_finite
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
-    from ...models.loaded import LoadedModel
+    from ...errors import ModelProblem
+from ...models.loaded import LoadedModel
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
@@ -78,7 +82,7 @@ class RootMeanSquare:
         self.rows += rows
 
     def result(self) -> Tensor:
-        return (self.total / self.rows).sqrt()
+        return (required(self.total, "the statistic") / self.rows).sqrt()
 
 
 class SumOfNorms(RootMeanSquare):
@@ -89,7 +93,7 @@ class SumOfNorms(RootMeanSquare):
         return _squared_norms(x, weights).sqrt().sum(0)
 
     def result(self) -> Tensor:
-        return self.total
+        return required(self.total, "the statistic")
 
 
 class Gram(RootMeanSquare):
@@ -101,7 +105,7 @@ class Gram(RootMeanSquare):
         return flat.T @ flat
 
     def result(self) -> Tensor:
-        return self.total.mul_(2 / self.rows)  # in place: asked for once
+        return required(self.total, "the statistic").mul_(2 / self.rows)  # in place: asked for once
 
 
 class Moments(RootMeanSquare):
@@ -113,7 +117,8 @@ class Moments(RootMeanSquare):
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
     def result(self) -> Tensor:
-        mean, square = self.total[0] / self.total[2], self.total[1] / self.total[2]
+        total = required(self.total, "the statistic")
+        mean, square = total[0] / total[2], total[1] / total[2]
         return torch.stack([mean, (square - mean.square()).clamp(min=0)])
 
 
@@ -213,13 +218,19 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
     for name, x in inputs.items():
         if last != (x.data_ptr(), x.shape):
             measured = None  # a Gram matrix goes before the next one comes
+            if x.numel() != weights.numel() * x.shape[-1]:
+                raise ModelProblem(
+                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; "
+                    "its inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
+                )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+            check_finite(measured, "the calibration statistic", name)
             last = x.data_ptr(), x.shape
-        found[name].add(measured, len(weights))
+        found[name].add(required(measured, "what was measured"), len(weights))
 
 
 @contextmanager
-def inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
     tokens that other experts got."""
     inputs: dict[str, Tensor] = {}
@@ -258,7 +269,9 @@ def _first_block_inputs(
                 hidden.append(args[0] if args else kwargs["hidden_states"])
             if known:
                 raise _Stop
-            seen.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
+            names = list(inspect.signature(module.forward).parameters)[1:]
+            given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
+            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...choices.allocations import ALLOCATIONS, looks_at_texts
 from ...choices.methods import METHODS, Method
-from ...errors import InvalidInput
+from ...errors import InvalidInput, required
 from ...evaluation.tasks import knows_stories
 from ...evaluation.texts import encoder_of
 from ...models.inspection import inspect_model
@@ -14,8 +14,9 @@ from ...models.loading import load_model
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, ModelOptions, PruneSpec, SparsityOptions
+from ..planning.make_plan import make_plan
 from ..planning.memory_check import check_room
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.plan import PruningPlan
 from ..planning.redundant_heads import IGNORE, Group
 from ..scoring import head_ranking
 from ..scoring.calibration import Calibration, read_calibration
@@ -123,10 +124,10 @@ def measured_plan(
     if needs == "capture":
         measured = layer_importance.head_stability(head_ranking.ranking(dense, spec.run, spec.seed, progress))
     elif needs == "inputs":
-        measured = layer_importance.outlier_shares(dense, calibration, progress)
+        measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
     elif needs:
         by_loss = needs == "loss"
-        measure = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
+        measure: Any = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
         heads = head_ranking.ranking(dense, spec.run, spec.seed, progress) if spec.method == "heads" else None
         measured = measure(dense, make_plan(dense.info, spec), inputs, calibration, heads, progress)
     return make_plan(dense.info, spec, ranking, measured, groups)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...choices.methods import parse_pattern
-from ...errors import InvalidInput
+from ...choices.patterns import parse_pattern
+from ...errors import InvalidInput, required
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import validation_texts
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import ProgressivePruneSpec, asked_spec
 from ...texts.source import TextSource
 from ..planning.defaults import prune_spec_of
-from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
+from ..planning.make_plan import planned_zeros
+from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.inputs import Inputs
 from .preparation import prepare
 from .removal import Recipe, prune_block, remove
@@ -158,8 +159,9 @@ class _Gate:
         return rows
 
     def _rise(self) -> float:
-        change = _losses(self.model, self.rows, self.seed).minus(self.dense_loss)["nats_per_token"]
-        return change / self.dense_loss.summary()["nats_per_token"]
+        dense = required(self.dense_loss, "the dense loss")
+        change = _losses(self.model, self.rows, self.seed).minus(dense)["nats_per_token"]
+        return change / dense.summary()["nats_per_token"]
 
 
 def _losses(model: LoadedModel, rows: list[TextRow], seed: int) -> Losses:

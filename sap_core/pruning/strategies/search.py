@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...choices.strategies import PRESETS
+from ...errors import required
 from ...evaluation.texts import validation_texts
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, SearchPruneSpec
@@ -48,7 +49,7 @@ def prune_by_search(
         chosen, steps, tried = search.choose(spec.preset)
     else:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
-        chosen, steps, tried = search.meet(spec.target_speedup, allowed)
+        chosen, steps, tried = search.meet(required(spec.target_speedup, "target_speedup"), allowed)
     found = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
     found.report["search"]["validation"] = validation.describe()
     return found

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ...errors import required
 from ...progress import Progress, ProgressCallback
 from ..scoring.statistics import TokenRows, run_block
 from .streamed_model import StreamedModel
@@ -57,7 +58,7 @@ class BlockPass:
         with ThreadPoolExecutor(1, thread_name_prefix="read-block") as reader:
             due = reader.submit(self.streamed.load, first) if first < self.total else None
             for layer in range(first, self.total):
-                state = due.result()
+                state = required(due, "the block that is read").result()
                 if layer + 1 < self.total:
                     due = reader.submit(self.streamed.load, layer + 1)
                 self._layer = layer
@@ -70,11 +71,15 @@ class BlockPass:
         for parity in (0, 1):
             self.work.drop(f"{self.name}.{parity}")
 
+    @property
+    def _texts(self) -> TokenRows:
+        return required(self.data, "the texts of the pass")
+
     def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
         """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
         hidden = self._hidden(self._layer)
-        count = len(self.data.tokens)
-        for part, length in self.data.parts(self.rows):
+        count = len(self._texts.tokens)
+        for part, length in self._texts.parts(self.rows):
             x = hidden.read(part.start, part.stop)[:, :length].to(self.streamed.model.device)
             yield part, x, self._calls[len(x), length][self._layer]
             words = f"block {self._layer + 1} of {self.total}, texts {part.stop} of {count}"
@@ -82,7 +87,7 @@ class BlockPass:
 
     def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The block's output for one batch."""
-        return run_block(self._block, x, call)
+        return run_block(required(self._block, "the block"), x, call)
 
     def put(self, part: slice, output: Tensor) -> None:
         """A batch's output is what the next block sees."""
@@ -91,19 +96,19 @@ class BlockPass:
 
     def _write(self, layer: int, part: slice, x: Tensor) -> None:
         """A block's input [B, length, width], filled up to the rows' width on disk."""
-        self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self.data.tokens.shape[1] - x.shape[1])))
+        self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self._texts.tokens.shape[1] - x.shape[1])))
 
     def _begin(self, layer: int) -> None:
         """The blocks' other arguments for each shape of a batch; for the first block also what it sees."""
-        for part, length in self.data.parts(self.rows):
+        for part, length in self._texts.parts(self.rows):
             shape = part.stop - part.start, length
             if layer == 0 or shape not in self._calls:
-                x, calls = self.streamed.calls(self.data.tokens[part, :length])
+                x, calls = self.streamed.calls(self._texts.tokens[part, :length])
                 self._calls.setdefault(shape, calls)
                 if layer == 0:
                     self._write(0, part, x)
 
     def _hidden(self, layer: int) -> DiskArray:
         """The inputs of a block, [N, S, width]; two files take turns."""
-        shape = (*self.data.tokens.shape, self.streamed.model.info.hidden)
+        shape = (*self._texts.tokens.shape, self.streamed.model.info.hidden)
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

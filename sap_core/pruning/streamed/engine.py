@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS
+from ...errors import required
 from ...progress import ProgressCallback
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.make_plan import make_plan
+from ..planning.plan import PruningPlan
 from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
@@ -56,9 +58,9 @@ def streamed_plan(
     measured = None
     needs = ALLOCATIONS[spec.allocation].needs
     if needs == "capture":
-        measured = head_stability(rank_from_run(spec.run))
+        measured = head_stability(rank_from_run(required(spec.run, "run")))
     elif needs == "inputs":
-        measured = _outlier_shares(streamed, calibration, work, progress)
+        measured = _outlier_shares(streamed, required(calibration, "calibration"), work, progress)
     return make_plan(info, spec, ranking, measured, groups)
 
 
@@ -82,8 +84,9 @@ def prune_blocks(
     if method.needs_calibration:
         sequential = spec.sequential
         modules = model.linears(0) if sequential else _all_linears(streamed)
-        rows = rows_at_once(calibration.tokens.shape[1], modules.values())
-        data = _data(streamed, inputs, calibration, work, rows, sequential, progress)
+        texts = required(calibration, "calibration")
+        rows = rows_at_once(texts.tokens.shape[1], modules.values())
+        data = _data(streamed, inputs, texts, work, rows, sequential, progress)
     stage = BlockPass(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
@@ -130,7 +133,7 @@ def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str,
         digest.update(f"{native} {tuple(tensor.shape)} torch.{tensor.dtype}".encode())
         new = key not in counted
         for piece in written.pieces(key):
-            digest.update(piece.view(torch.uint8).numpy())
+            digest.update(piece.view(torch.uint8).numpy().tobytes())
             size["nonzero_parameters"] += int(torch.count_nonzero(piece)) if new else 0
         size["parameters"] += tensor.numel if new else 0
         size["bytes"] += tensor.bytes if new else 0

@@ -33,7 +33,7 @@ def streamed_sink_shares(
     count, width = data.tokens.shape
     received = work.array("received", (stage.total * count, model.info.heads, width), torch.float32)
     watch = _Watch(model.info.mask_token_id)
-    with interface_route(watch, model.module, model.attentions):
+    with interface_route(watch, model.module, {part: layer for layer, part in enumerate(model.attentions)}):
         for layer in stage.layers():
             for part, x, call in stage.batches():
                 watch.tokens = data.tokens[part, : x.shape[1]]
@@ -53,6 +53,7 @@ class _Watch:
     """What a route of `sap_core.attention.hooks` reports to: the attention of the block that runs now."""
 
     listening = True
+    next_layer = 0
 
     def __init__(self, mask_id: int | None) -> None:
         self.tokens = torch.empty(0)

@@ -54,7 +54,7 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         list(SORTS),
         "sort",
         container=right,
-        format_func=SORTS.get,
+        format_func=SORTS.__getitem__,
         help="A click on a column's head sorts too.",
     )
     known = {run.kind for run in runs}

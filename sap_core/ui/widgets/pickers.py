@@ -12,6 +12,7 @@ from ...errors import SapError
 from ...runs.listing import RunSummary, describe_run, list_runs
 from ...runs.paths import resolve_run
 from ...runs.reading import Run
+from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .formatting import plain_error, run_label
@@ -103,13 +104,14 @@ def pick_selection(run: Run) -> Selection:
         sample = address_choice(
             "Prompt", range(samples), "sample", container=next(boxes), format_func=lambda n: f"{n + 1} of {samples}"
         )
+    without = ", ".join(map(str, layers_without_attention(trajectory)))
     layer = address_choice(
         "Layer",
-        [None, *range(trajectory.sizes["layer"])],
+        [None, *layer_numbers(trajectory)],
         "layer",
         format_func=lambda n: "mean over layers" if n is None else f"layer {n}",
         container=next(boxes),
-        help="Layer 0 is nearest to the input.",
+        help="Layer 0 is nearest to the input." + (f" Layers without attention: {without}." if without else ""),
     )
     head = address_choice(
         "Head",
