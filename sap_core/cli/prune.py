@@ -67,8 +67,8 @@ def prune(
             from ..pruning.strategies.preparation import loaded
 
             dense = loaded(spec.model, spec)
-            quality_texts(dense, spec, spec.seed)
             check_room(dense, output)
+            quality_texts(dense, spec, spec.seed)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
             quality = quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)

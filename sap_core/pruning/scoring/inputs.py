@@ -55,17 +55,25 @@ def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibratio
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if inputs.kind == "noised" and model.is_diffusion:
+<<<<<<< HEAD
         rows, shape = _noised_rows(model, inputs, calibration)
+=======
+        rows, shape = _rows_by_level(model, inputs, calibration)
+>>>>>>> ownmodel
         return rows, tokens[:, None].expand(shape).flatten(0, 1)
     return TokenRows(tokens, weights, calibration.lengths.tolist()), tokens
 
 
-def _noised_rows(model: LoadedModel, inputs: Inputs, calibration: Calibration) -> tuple[TokenRows, torch.Size]:
+def _rows_by_level(model: LoadedModel, inputs: Inputs, calibration: Calibration) -> tuple[TokenRows, torch.Size]:
     """Return the rows at every level of masking, [N * levels, S], and the shape [N, levels, S]."""
     tokens = torch.from_numpy(calibration.tokens).to(model.device)
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     maskable = torch.from_numpy(calibration.maskable).to(model.device)
+<<<<<<< HEAD
     noised = noised_rows(model, tokens, inputs, maskable)
+=======
+    noised = torch.where(maskable[:, None], noised_rows(model, tokens, inputs), tokens[:, None])
+>>>>>>> ownmodel
     weights = weights[:, None].expand(noised.shape).flatten(0, 1)
     lengths = calibration.lengths.repeat(noised.shape[1]).tolist()
     return TokenRows(noised.flatten(0, 1), weights, lengths), noised.shape
@@ -98,7 +106,11 @@ def weighted_rows(
     if inputs.sinks == "mean":
         seen, shape = rows, tokens[:, None].shape
         if model.is_diffusion:
+<<<<<<< HEAD
             seen, shape = _noised_rows(model, inputs, calibration)
+=======
+            seen, shape = _rows_by_level(model, inputs, calibration)
+>>>>>>> ownmodel
         return rows.weighted(1 - sink_shares(model, seen, progress).view(shape).mean(1))
     share = sink_shares(model, rows, progress)
     if inputs.sinks == "lasting":

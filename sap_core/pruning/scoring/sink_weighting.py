@@ -20,20 +20,13 @@ DEVIATIONS = 2.0  # k of phi
 IS_SINK = 0.5  # phi above which a token counts as a sink
 
 
-def noised_inputs(
-    tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS, maskable: Tensor | None = None
-) -> Tensor:
-    """``tokens`` [N, S] at every level: [N, levels, S], where masked tokens are ``mask_id``.
-
-    ``maskable`` bool [N, S]: False at tokens that stay, which a tokenizer put around the text; None: all may go.
-    """
+def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS) -> Tensor:
+    """``tokens`` [N, S] at every level: [N, levels, S], where masked tokens are ``mask_id``."""
     samples, length = tokens.shape
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(samples, levels, length, generator=generator)
     probability = (1 - FLOOR) * torch.tensor(level_steps(levels), dtype=torch.float32) / TOTAL + FLOOR
     masked = (draws < probability[None, :, None]).to(tokens.device)
-    if maskable is not None:
-        masked = masked & maskable[:, None]
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
