@@ -43,7 +43,6 @@ ROOMS: dict[str, str] = {
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices texts specs models evaluation pruning.planning "
     "pruning.scoring pruning.structured",
-<<<<<<< HEAD
     "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning "
     "pruning.scoring pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
@@ -58,24 +57,6 @@ ROOMS: dict[str, str] = {
     "pruning.strategies pruning export sweeps",
     "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
     "samplers pruning.planning sweeps jobs",
-=======
-    "pruning.streamed": "errors file_locks progress choices specs runs "
-    "models attention pruning.planning pruning.scoring "
-    "pruning.strategies",
-    "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors untrusted progress choices texts specs runs models evaluation pruning.planning pruning.scoring "
-    "storage "
-    "pruning.strategies pruning.streamed pruning",
-    "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation pruning.planning "
-    "pruning",
-    "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation pruning.planning "
-    "pruning.strategies pruning export sweeps",
-    "cli": "_version errors access file_locks progress storage choices trajectory texts stories specs "
-    "runs sinks plots models samplers "
-    "capturing evaluation pruning.planning pruning.strategies pruning export sweeps",
-    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots "
-    "models samplers pruning.planning sweeps jobs",
->>>>>>> ownmodel
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (

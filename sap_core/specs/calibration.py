@@ -13,11 +13,7 @@ from .texts import check_reading
 class CalibrationOptions(Spec):
     """The texts on which activation-aware methods look at the model."""
 
-<<<<<<< HEAD
-    calibration: str = option(DEMO, f"{EXPECTED}.", reads="texts")
-=======
     calibration: str = option(DEMO, f"Texts to calibrate on: {EXPECTED}.", reads="texts")
->>>>>>> ownmodel
     samples: int = option(64, "Calibration sequences.", ge=1)
     calibration_length: int | None = option(
         None, "Tokens per calibration sequence, at most.", shown="the model's, at most 256", ge=1

@@ -22,14 +22,7 @@ class ProgressivePruneSpec(SparsityOptions):
         ge=0,
     )
     validation: str | None = option(
-<<<<<<< HEAD
-        None,
-        "Progressive: texts to measure the loss on, FILE.txt, FILE.jsonl or dataset:NAME.",
-        shown="as for --text",
-        reads="texts",
-=======
         None, "Progressive: texts to measure the loss on.", shown="as for --text, others", reads="texts"
->>>>>>> ownmodel
     )
 
     @model_validator(mode="after")

@@ -13,13 +13,6 @@ from .options import option
 class TextOptions(Spec):
     """The texts that quality is measured on."""
 
-<<<<<<< HEAD
-    text: str | None = option(None, f"Texts to measure on: {EXPECTED}.", shown="see README", reads="texts")
-    column: str = option(COLUMN, "--text FILE.jsonl, dataset:NAME: the key or column of text.")
-    subset: str | None = option(None, "--text dataset:NAME: its configuration, where it has some.")
-    split: str = option("train", "--text dataset:NAME: the split.")
-    join: bool = option(False, "Join all of --text and cut it into windows, as published for WikiText.")
-=======
     text: str | None = option(
         None, f"Texts to measure on: {EXPECTED}.", shown="held-out texts, see the guide", reads="texts"
     )
@@ -27,7 +20,6 @@ class TextOptions(Spec):
     subset: str | None = option(None, "Text dataset:NAME: its configuration, where it has some.")
     split: str = option("train", "Text dataset:NAME: the split.")
     join: bool = option(False, "Join all of the text and cut it into windows, as published for WikiText.")
->>>>>>> ownmodel
 
     @property
     def text_source(self) -> TextSource | None:

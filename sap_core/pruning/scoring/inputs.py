@@ -55,11 +55,7 @@ def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibratio
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if inputs.kind == "noised" and model.is_diffusion:
-<<<<<<< HEAD
-        rows, shape = _noised_rows(model, inputs, calibration)
-=======
         rows, shape = _rows_by_level(model, inputs, calibration)
->>>>>>> ownmodel
         return rows, tokens[:, None].expand(shape).flatten(0, 1)
     return TokenRows(tokens, weights, calibration.lengths.tolist()), tokens
 
@@ -69,24 +65,20 @@ def _rows_by_level(model: LoadedModel, inputs: Inputs, calibration: Calibration)
     tokens = torch.from_numpy(calibration.tokens).to(model.device)
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     maskable = torch.from_numpy(calibration.maskable).to(model.device)
-<<<<<<< HEAD
-    noised = noised_rows(model, tokens, inputs, maskable)
-=======
     noised = torch.where(maskable[:, None], noised_rows(model, tokens, inputs), tokens[:, None])
->>>>>>> ownmodel
     weights = weights[:, None].expand(noised.shape).flatten(0, 1)
     lengths = calibration.lengths.repeat(noised.shape[1]).tolist()
     return TokenRows(noised.flatten(0, 1), weights, lengths), noised.shape
 
 
-def noised_rows(model: LoadedModel, tokens: Tensor, inputs: Inputs, maskable: Tensor | None = None) -> Tensor:
+def noised_rows(model: LoadedModel, tokens: Tensor, inputs: Inputs) -> Tensor:
     """Return ``tokens`` [N, S] partly masked, [N, levels, S], as the public code of arXiv 2602.17664 does it.
 
     Evenly spaced levels, or, for Dream, a level drawn for each pass; methods of ours that compare levels have the even
     ones for every family.
     """
     draw = uniform_inputs if model.info.row.uniform_noise and inputs.sinks != "lasting" else noised_inputs
-    return draw(tokens, model.check_masked(), inputs.seed, inputs.levels, maskable)
+    return draw(tokens, model.check_masked(), inputs.seed, inputs.levels)
 
 
 def weighted_rows(
@@ -106,11 +98,7 @@ def weighted_rows(
     if inputs.sinks == "mean":
         seen, shape = rows, tokens[:, None].shape
         if model.is_diffusion:
-<<<<<<< HEAD
-            seen, shape = _noised_rows(model, inputs, calibration)
-=======
             seen, shape = _rows_by_level(model, inputs, calibration)
->>>>>>> ownmodel
         return rows.weighted(1 - sink_shares(model, seen, progress).view(shape).mean(1))
     share = sink_shares(model, rows, progress)
     if inputs.sinks == "lasting":

@@ -71,13 +71,6 @@ class BlockPass:
         for parity in (0, 1):
             self.work.drop(f"{self.name}.{parity}")
 
-<<<<<<< HEAD
-    def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
-        """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
-        hidden = self._hidden(self._layer)
-        count = len(self._rows.tokens)
-        for part, length in self._rows.parts(self.rows):
-=======
     @property
     def _texts(self) -> TokenRows:
         return required(self.data, "the texts of the pass")
@@ -87,7 +80,6 @@ class BlockPass:
         hidden = self._hidden(self._layer)
         count = len(self._texts.tokens)
         for part, length in self._texts.parts(self.rows):
->>>>>>> ownmodel
             x = hidden.read(part.start, part.stop)[:, :length].to(self.streamed.model.device)
             yield part, x, self._calls[len(x), length][self._layer]
             words = f"block {self._layer + 1} of {self.total}, texts {part.stop} of {count}"
@@ -104,16 +96,6 @@ class BlockPass:
 
     def _write(self, layer: int, part: slice, x: Tensor) -> None:
         """A block's input [B, length, width], filled up to the rows' width on disk."""
-<<<<<<< HEAD
-        self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self._rows.tokens.shape[1] - x.shape[1])))
-
-    def _begin(self, layer: int) -> None:
-        """The blocks' other arguments for each shape of a batch; for the first block also what it sees."""
-        for part, length in self._rows.parts(self.rows):
-            shape = part.stop - part.start, length
-            if layer == 0 or shape not in self._calls:
-                x, calls = self.streamed.calls(self._rows.tokens[part, :length])
-=======
         self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self._texts.tokens.shape[1] - x.shape[1])))
 
     def _begin(self, layer: int) -> None:
@@ -122,20 +104,11 @@ class BlockPass:
             shape = part.stop - part.start, length
             if layer == 0 or shape not in self._calls:
                 x, calls = self.streamed.calls(self._texts.tokens[part, :length])
->>>>>>> ownmodel
                 self._calls.setdefault(shape, calls)
                 if layer == 0:
                     self._write(0, part, x)
 
-    @property
-    def _rows(self) -> TokenRows:
-        return required(self.data, "the texts of the pass")
-
     def _hidden(self, layer: int) -> DiskArray:
         """The inputs of a block, [N, S, width]; two files take turns."""
-<<<<<<< HEAD
-        shape = (*self._rows.tokens.shape, self.streamed.model.info.hidden)
-=======
         shape = (*self._texts.tokens.shape, self.streamed.model.info.hidden)
->>>>>>> ownmodel
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)
