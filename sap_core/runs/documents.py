@@ -98,7 +98,7 @@ class ResultDocument(Document):
     """result.json: what came out."""
 
     text: Text | None = None
-    texts: list[Text] | None = None
+    texts: list[Text] | dict[str, Any] | None = None  # what a capture wrote, or what a pruning was measured on
     error: Text | None = None
     steps: Number = None
     step_seconds: Number = None

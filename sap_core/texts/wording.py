@@ -34,4 +34,9 @@ def with_error(found: dict[str, Any], form: str = ".4g", key: str = "nats_per_to
         form: Format of the value; the error has two significant digits.
     """
     value, error = found[key], found.get("standard_error")
-    return f"{value:{form}}" if error is None else f"{value:{form}} ± {error:.2g}"
+    return f"{value:{form}}" if error is None else f"{value:{form}} ± {_two_digits(error)}"
+
+
+def _two_digits(error: float) -> str:
+    """Return an error with two significant digits, zeros among them."""
+    return f"{error:#.2g}".rstrip(".")

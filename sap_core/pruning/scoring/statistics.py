@@ -38,13 +38,17 @@ class TokenRows:
     Attributes:
         tokens: int64 [N, S].
         weights: float [N, S], how much each token counts.
-        lengths: (N,), how much of each row the model sees; rows of one length are one behind the other. A batch holds
+        lengths: (N,), how much of each row the model sees, by default all; rows of one length are one behind the other. A batch holds
             rows of one length, cut to it: no model sees padding.
     """
 
     tokens: Tensor
     weights: Tensor
-    lengths: Sequence[int]
+    lengths: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.lengths):
+            object.__setattr__(self, "lengths", [self.tokens.shape[1]] * len(self.tokens))
 
     def parts(self, rows: int) -> Iterator[tuple[slice, int]]:
         """Yield (which rows, their length) of every batch of at most ``rows`` rows."""
