@@ -188,14 +188,14 @@ def test_runs(sap, tmp_path, command):
     manifest = json.loads((tmp_path / "newer" / "manifest.json").read_text())
     (tmp_path / "newer" / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
     (tmp_path / "foreign").mkdir()
-    cases = [
-        ("truncated", "truncated"),
-        ("newer", "newer version"),
-        ("foreign", "not a run folder"),
-        ("none", "not exist"),
-    ]
+    cases = [("foreign", "not a run folder"), ("none", "not exist")]
+    damaged = [("truncated", "truncated"), ("newer", "newer version")]
     if command != ["runs", "show"]:
-        cases.append(("unfinished", "unfinished"))
+        cases += [*damaged, ("unfinished", "unfinished")]
+    else:  # which says what is wrong with a damaged run
+        for name, _ in damaged:
+            shown = sap("runs", "show", str(tmp_path / name))
+            assert shown.status == 0 and ("damaged" in shown.out or "newer version" in shown.out)
     for name, message in cases:
         refused(sap, tmp_path, [*command, name], message)
 

@@ -26,7 +26,7 @@ def test_one_prompt_per_line(tmp_path: Path) -> None:
         ("p.txt", b"\n \n", "is empty"),
         ("p.txt", b"\xff\xfe\x00", "is not UTF-8"),
         ("p.jsonl", b'"a"\n{"words": "b"}', "line 2: holds the keys words, not prompt or text"),
-        ("p.jsonl", b"{", "line 1: not JSON"),
+        ("p.jsonl", b"{", "line 1 can.t be read as JSON"),
     ],
 )
 def test_files_that_hold_no_prompts(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:

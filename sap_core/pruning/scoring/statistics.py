@@ -38,8 +38,8 @@ class TokenRows:
     Attributes:
         tokens: int64 [N, S].
         weights: float [N, S], how much each token counts.
-        lengths: (N,), how much of each row the model sees, by default all; rows of one length are one behind the other. A batch holds
-            rows of one length, cut to it: no model sees padding.
+        lengths: (N,), how much of each row the model sees, by default all; rows of one length are one behind the other.
+            A batch holds rows of one length, cut to it: no model sees padding.
     """
 
     tokens: Tensor
