@@ -27,11 +27,11 @@ def check_platform(platform: str = sys.platform) -> None:
         )
 
 
-def try_lock(file: IO[bytes], *, shared: bool = False) -> bool:
+def try_lock(file: IO[bytes] | int, *, shared: bool = False) -> bool:
     """Lock an open file without waiting, and return whether that succeeded.
 
     Args:
-        file: held locked until it is closed.
+        file: an open file, or the descriptor of a file or folder; locked until it is closed.
         shared: any number of shared locks can be held, but none beside an exclusive one.
     """
     check_platform()

@@ -188,7 +188,10 @@ def test_windows_is_refused_in_one_line(monkeypatch, capsys):
 
 
 def test_nothing_of_windows_stops_the_import():
-    code = "import sys, psutil; sys.platform = 'win32'; sys.modules['fcntl'] = None; import sap_core.jobs.layout"
+    code = (
+        "import sys, psutil, pydantic.main; sys.platform = 'win32'; sys.modules['fcntl'] = None; "
+        "import sap_core.jobs.layout"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -15,10 +15,10 @@ class _Nothing(AbstractContextManager):
 
 
 try:
-    from torch.utils import _python_dispatch
+    from torch.utils._python_dispatch import TorchDispatchMode
 
-    _Mode: Any = _python_dispatch.TorchDispatchMode
-except (ImportError, AttributeError):  # another torch: nothing is kept, and the log-sum-exp is computed
+    _Mode: Any = TorchDispatchMode
+except ImportError:  # another torch: nothing is kept, and the log-sum-exp is computed
     _Mode = _Nothing
 
 

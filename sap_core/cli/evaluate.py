@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from ..specs import EvaluateSpec
+from ..texts.wording import texts_line, with_error
 from . import options as opt
 from .console import (
     cell,
@@ -41,13 +42,13 @@ def lines(document: dict[str, Any]) -> list[str]:
         rows.append({"measure": measure} | {side: value(found) for side, found in sides.items()})
 
     kind = document["likelihood"]["kind"]
-    add(f"nats/token ({kind}) ± SE", lambda found: _pm(found["likelihood"], "nats_per_token"))
+    add(f"nats/token ({kind}) ± SE", lambda found: with_error(found["likelihood"]))
     add(f"perplexity ({kind})", lambda found: cell(found["likelihood"]["perplexity"]))
     scored = document.get("tasks") or {}
     for group, tasks in (("", scored), ("infilling ", scored.get("infilling") or {})):
         for task in tasks:
             if task != "infilling":
-                add(f"{group}{task} right ± SE", lambda found, g=group, t=task: _task(found, g, t))
+                add(f"{group}{task} right, 95 %", lambda found, g=group, t=task: _task(found, g, t))
     for n in (1, 2, 3) if document.get("generation") else ():
         add(f"distinct-{n}", lambda found, n=n: cell(found["generation"][f"distinct_{n}"]))
     add("tokens/s", lambda found: cell(found["tokens_per_second"]))
@@ -61,20 +62,17 @@ def lines(document: dict[str, Any]) -> list[str]:
     shown = shown[2:] if len(sides) == 1 else shown
     if document.get("difference"):
         shown.append("")
-        shown.append(f"Model minus baseline (paired): {_pm(document['difference'], 'nats_per_token')} nats/token")
+        shown.append(f"Model minus baseline (paired): {with_error(document['difference'], '+.4g')} nats/token")
+        shown.append(f"KL from the baseline: {with_error(document['kl'])} nats/token")
         ratios = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in document["ratios"].items())
         shown.append(f"Model over baseline: {ratios}")
     if document.get("agreement"):
         found = document["agreement"]
         shown.append(f"Same tokens as the baseline: {found['same_tokens']:.1%} of {found['texts']} texts")
-    return shown
-
-
-def _pm(found: dict[str, Any], key: str) -> str:
-    return f"{cell(found[key])} ± {cell(found['standard_error'])}"
+    return [*shown, texts_line(document["texts"])]
 
 
 def _task(found: dict[str, Any], group: str, task: str) -> str:
     scores = found.get("tasks") or {}
     score = (scores.get("infilling") or {} if group else scores).get(task)
-    return f"{score['score']:.1%} ± {cell(score.get('standard_error'))} (n={score['n']})" if score else "-"
+    return f"{score['score']:.1%}, {score['low']:.1%} to {score['high']:.1%} (n={score['n']})" if score else "-"

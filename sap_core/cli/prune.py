@@ -62,17 +62,16 @@ def prune(
         if dry_run:
             plan = plan_pruning(spec.model, spec=spec, progress=progress)
         else:
-            from ..evaluation.quick import quick_compare
+            from ..evaluation.quick import quality_texts, quick_compare
             from ..export.checkpoint import check_room, export_checkpoint
             from ..pruning.strategies.preparation import loaded
 
             dense = loaded(spec.model, spec)
             check_room(dense, output)
+            quality_texts(dense, spec, spec.seed)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
-            quality = None
-            if dense.tokenizer is not None:
-                quality = quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+            quality = quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
             report = export_checkpoint(pruned, output, verify=verify, quality=quality, progress=progress)
     document: dict[str, Any] = {"plan": plan.to_dict()}
     if not dry_run:
@@ -141,9 +140,7 @@ def check_token_file(spec: Any) -> None:
     if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
         return
     from ..models.inspection import inspect_model
-    from ..pruning.scoring.calibration import read_calibration
+    from ..texts.source import read_ids
 
     info = inspect_model(spec.model, **spec.inspecting)
-    sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
-    settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
-    read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)
+    read_ids(spec.calibration_source, info.vocab_size, info.max_length)

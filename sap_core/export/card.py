@@ -8,6 +8,7 @@ from ..choices.methods import METHODS
 from ..choices.strategies import PRESETS
 from ..errors import required
 from ..pruning.planning.plan import PruningPlan
+from ..texts.wording import texts_line, with_error
 
 _HEADER = """---
 library_name: transformers
@@ -96,20 +97,18 @@ def _quality(quality: dict[str, Any] | None) -> str:
         return "## Quality\n\nNot measured at export. `sap evaluate --model PATH --baseline ORIGINAL` measures it."
     pruned = quality.get("pruned", quality)
     dense = quality.get("dense", quality.get("baseline"))
-    lines = ["## Quality", "", "| | nats per token | standard error | perplexity |", "|---|---|---|---|"]
+    lines = ["## Quality", "", "| | nats per token | perplexity |", "|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            lines.append(
-                "| {} | {nats_per_token:.4f} | {standard_error:.4f} | {perplexity:.3f} |".format(
-                    title, **side["likelihood"]
-                )
-            )
+            found = side["likelihood"]
+            lines.append(f"| {title} | {with_error(found, '.4f')} | {found['perplexity']:.3f} |")
     if quality.get("difference"):
-        change = quality["difference"]
-        lines.append(f"| difference, paired | {change['nats_per_token']:+.4f} | {change['standard_error']:.4f} | |")
-    kind, texts = pruned["likelihood"]["kind"], pruned["likelihood"]["texts"]
-    meaning = "an upper bound (masked diffusion)" if kind == "bound" else "exact"
-    lines += ["", f"Negative log-likelihood, {meaning}, on {texts} texts; lower is better."]
+        lines.append(f"| difference, paired | {with_error(quality['difference'], '+.4f')} | |")
+    if quality.get("kl"):
+        lines.append(f"| KL from the original | {with_error(quality['kl'], '.4f')} | |")
+    meaning = "an upper bound (masked diffusion)" if pruned["likelihood"]["kind"] == "bound" else "exact"
+    measured = texts_line(quality["texts"]) if quality.get("texts") else ""
+    lines += ["", f"Negative log-likelihood, {meaning}, ± standard error over texts; lower is better. {measured}"]
     lines += _tasks(pruned.get("tasks"), (dense or {}).get("tasks"))
     return "\n".join(lines)
 

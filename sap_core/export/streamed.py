@@ -16,7 +16,6 @@ from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
-from ..pruning.scoring.calibration import check_source
 from ..pruning.scoring.inputs import Inputs
 from ..pruning.strategies.preparation import calibration_of, check_method, needs_texts
 from ..pruning.strategies.report import report_from
@@ -100,7 +99,7 @@ def prune_checkpoint(
     pruning = asked.pruning
     check_streamed(pruning)
     if needs_texts(pruning):
-        check_source(pruning.calibration)
+        pruning.calibration_source.check()
     release_freed_memory()
     with checkpoint_output(asked.out, overwrite=asked.overwrite, resumable=True) as output:
         return _prune_checkpoint(pruning, output, asked.verify, progress)

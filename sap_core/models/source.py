@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelProblem
+from ..storage.output import recover
 from ..untrusted import check_path, foreign, is_file, shown
 from .headers import DTYPES, StoredTensor, read_headers
 from .small_files import CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
@@ -84,6 +85,7 @@ def local_folder(ref: str) -> Path | None:
     check_path(ref, "model", ModelProblem)
     with foreign(f"There is no folder {shown(ref)}", problem=ModelProblem):
         folder = Path(ref).expanduser()
+    recover(folder)
     if os.path.isdir(folder):
         return folder
     if os.path.lexists(folder):

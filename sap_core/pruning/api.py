@@ -10,7 +10,7 @@ from ..specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSp
 from .planning.defaults import prune_spec_of
 from .planning.make_plan import make_plan
 from .planning.plan import PruningPlan
-from .scoring.calibration import Calibration, check_source
+from .scoring.calibration import Calibration
 from .strategies.direct import prune_directly
 from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts
 from .strategies.progressive import prune_within_budget
@@ -69,7 +69,7 @@ def plan_pruning(
     asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     looks = not isinstance(asked, SearchPruneSpec) and needs_texts(asked)
     if looks:
-        check_source(asked.calibration)
+        asked.calibration_source.check()
     if isinstance(asked, PruneSpec) and measures(asked):
         dense = loaded(model, asked)
         return measured_plan(dense, asked, calibration_of(dense, asked, asked.seed) if looks else None, progress)

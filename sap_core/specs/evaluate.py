@@ -7,14 +7,14 @@ from typing import Literal
 from .base import KEEP, SEED
 from .model import ModelOptions
 from .options import option
+from .texts import TextOptions
 
 
-class EvaluateSpec(ModelOptions):
+class EvaluateSpec(ModelOptions, TextOptions):
     """Measure quality and cost; with a baseline, both on the same masks."""
 
     kind: Literal["evaluate"] = "evaluate"
     baseline: str | None = option(None, "The dense model to compare with, on the same masks.")
-    text: str | None = option(None, "FILE.txt.", shown="held-out demo stories", reads="file")
     samples: int = option(32, "Texts.", ge=1)
     draws: int = option(8, "Mask draws per text (diffusion).", ge=1)
     tasks: bool = option(True, "Score the demo's three tasks where the model knows them.", shown="tasks")

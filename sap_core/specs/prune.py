@@ -14,12 +14,13 @@ from .base import AUTO, NAME, OVERWRITE, SEED, VERIFY
 from .calibration import CalibrationOptions
 from .model import ModelOptions
 from .options import option
+from .texts import TextOptions
 
 HEADS_RUN = "The capture run that ranks the heads (method or pattern heads, allocation instability, a search)."
 DUPLICATES = "Heads that attend alike: keep_one never removes the last of a group; ignore."
 
 
-class PruneOptions(ModelOptions, CalibrationOptions):
+class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
     """What every pruning says: of which model, by which method, on which texts."""
 
     kind: Literal["prune"] = "prune"
@@ -148,6 +149,12 @@ class PruneCheckpointSpec(PruneSpec):
     out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
     overwrite: bool = option(False, OVERWRITE)
     verify: bool = option(True, VERIFY, shown="verify")
+
+    @model_validator(mode="after")
+    def _measures_nothing(self) -> PruneCheckpointSpec:
+        if self.text is not None:
+            raise InvalidInput("text: a streamed pruning measures no quality; leave it out and use `sap evaluate`.")
+        return self
 
     @property
     def pruning(self) -> PruneSpec:

@@ -22,7 +22,7 @@ class ProgressivePruneSpec(SparsityOptions):
         ge=0,
     )
     validation: str | None = option(
-        None, "Progressive: FILE.txt to measure the loss on.", shown="held-out demo stories", reads="file"
+        None, "Progressive: texts to measure the loss on.", shown="as for --text, others", reads="texts"
     )
 
     @model_validator(mode="after")

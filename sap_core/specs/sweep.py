@@ -12,9 +12,10 @@ from .base import AUTO, NAME
 from .calibration import CalibrationOptions
 from .model import ModelOptions
 from .options import option
+from .texts import TextOptions
 
 
-class SweepSpec(ModelOptions, CalibrationOptions):
+class SweepSpec(ModelOptions, CalibrationOptions, TextOptions):
     """Prune one model in every combination of the lists below and measure each on the same texts and masks.
 
     `sap_core.sweeps.grid` says which cells this makes; nothing here is checked against the other lists.
@@ -34,7 +35,6 @@ class SweepSpec(ModelOptions, CalibrationOptions):
     compensations: tuple[str, ...] = option(("none",), "Patterns heads, channels: none, bias, weights.", min_length=1)
     seeds: tuple[int, ...] = option((0,), "Of calibration texts and noise.", min_length=1)
     skip_invalid: bool = option(False, "Leave out impossible combinations, with the reason, instead of refusing.")
-    text: str | None = option(None, "FILE.txt to measure on.", shown="held-out demo stories", reads="file")
     texts: int = option(32, "Texts to measure on.", ge=1)
     draws: int = option(8, "Mask draws per text (diffusion).", ge=1)
     tasks: int = option(0, "Examples of each demo task, others for each seed; 0: none.", ge=0)

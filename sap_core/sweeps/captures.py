@@ -15,7 +15,8 @@ from ..runs.files import read_json
 from ..runs.listing import remove_run
 from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
-from ..runs.reading import Run, open_run, writer_alive
+from ..runs.reading import Run, open_run
+from ..runs.writers import writer_alive
 from ..specs import CaptureSpec, asked_spec
 from ..storage import remote_errors, storage_path
 from .executors import ProgressBoard, make_executor

@@ -7,27 +7,39 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from zarr.storage import LocalStore
 
-from ..errors import RunProblem
+from ..errors import RunProblem, SapError
 from ..storage import storage_of, storage_path
+from .checked import CheckedStore, Files
 from .lazy_arrays import ConvertedArray, lazily
 from .quantization import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
 
-def open_trajectory(path: str | PathLike) -> xr.Dataset:
+def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Dataset:
     """The trajectory at ``path``, lazily: nothing is read before it is used, and only the chunks it lies in.
 
     Attention comes as float32 whatever it is stored in. While it is being written this shows the steps written so far
     (attribute ``steps_written`` of ``steps_total``).
 
+    Args:
+        path: the zarr group, in a folder or at an address.
+        files: path in the group -> (bytes, SHA-256): what a closed run's manifest lists. Each piece is compared with
+            it when it is read, which raises RunProblem where it differs.
+
     Raises:
         RunProblem: nothing there, not a trajectory, or one made by a newer version.
     """
     path = storage_path(path)
+    store = storage_of(path).zarr(path)
+    if files is not None:
+        store = CheckedStore(LocalStore(store, read_only=True) if isinstance(store, str) else store, files, str(path))
     try:
-        found = xr.open_zarr(storage_of(path).zarr(path), consolidated=False, chunks=None, mask_and_scale=False)
-    except (OSError, ValueError, KeyError) as error:
+        found = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
+    except SapError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunProblem(
             f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."
         ) from None

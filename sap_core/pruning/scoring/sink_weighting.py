@@ -30,11 +30,14 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS)
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
-def uniform_inputs(tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS) -> Tensor:
+def uniform_inputs(
+    tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS, maskable: Tensor | None = None
+) -> Tensor:
     """``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S].
 
     Every pass draws a level t uniform in [0, 1) of its own, then masks with probability (1 - 0.001) t + 0.001; the
-    first and the last token are never masked. Random numbers in its order: samples, passes, t before the row.
+    first and the last token are never masked, nor those where ``maskable`` [N, S] is False. Random numbers in its
+    order: samples, passes, t before the row.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = []
@@ -45,6 +48,8 @@ def uniform_inputs(tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS
             masked[0] = masked[-1] = False
         rows.append(masked)
     masks = torch.stack(rows).view(len(tokens), passes, -1).to(tokens.device)
+    if maskable is not None:
+        masks = masks & maskable[:, None]
     return torch.where(masks, mask_id, tokens[:, None, :])
 
 

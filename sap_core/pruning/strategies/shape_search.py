@@ -1,4 +1,4 @@
-"""The search for a shape: what each would gain, measured on this machine, and cost, on held-out stories."""
+"""The search for a shape: what each would gain, measured on this machine, and cost, on validation texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ...choices.strategies import PRESETS, Preset
 from ...errors import InvalidInput, OperationFailed, required
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
-from ...evaluation.texts import story_rows
 from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
@@ -22,8 +21,8 @@ from .report import Pruned
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
+    from ...texts.rows import TextSet
 
-VALIDATION_TEXTS = 16
 _DRAWS = 4
 _CHANNEL_STEPS = 8  # channels are tried in eighths
 _WORST = 1.0  # a family of shapes is followed until the loss has doubled
@@ -34,7 +33,7 @@ class Candidate:
     """One shape that was tried: the share of each unit taken out, what it gained and what it cost.
 
     ``speedup``: measured time of the dense model over its own, a whole generation; ``bytes``: its weights as a share of
-    the dense model's; ``drop``: rise of the nats per token on validation stories, as a share of the dense model's. None
+    the dense model's; ``drop``: rise of the nats per token on validation texts, as a share of the dense model's. None
     where it was not measured.
     """
 
@@ -92,8 +91,8 @@ class NoSuchPlan(OperationFailed):
 class ShapeSearch:
     """Tries shapes of one model; which units go is told by ``method``.
 
-    ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``texts``: calibration data at
-    hand.
+    ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``validation``: what each shape's
+    loss is measured on; ``texts``: calibration data at hand.
 
     Raises:
         InvalidInput: a model without tokenizer, or one that no units can be taken out of.
@@ -104,12 +103,14 @@ class ShapeSearch:
         model: LoadedModel,
         method: str,
         fields: dict[str, Any],
+        validation: TextSet,
         texts: Calibration | None = None,
         progress: ProgressCallback = silent,
     ) -> None:
         if model.tokenizer is None:
             raise InvalidInput(f"{model.info.ref} has no tokenizer, so generation can't be timed.")
         self.model, self.method, self.fields, self.texts, self.progress = model, method, fields, texts, progress
+        self.rows = validation.rows
         self.seed = fields.get("seed", 0)
         self.families = families(model)
 
@@ -215,16 +216,8 @@ class ShapeSearch:
         return looked_at
 
     def _losses(self, model: LoadedModel) -> Losses:
-        rows = story_rows(
-            model.encode,
-            samples=VALIDATION_TEXTS,
-            seed=self.seed,
-            diffusion=model.is_diffusion,
-            fill_id=model.tokenizer.eos_token_id,
-            max_length=model.info.max_length,
-        )
-        key = ("validation", self.seed)
-        return memoize(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
+        key = ("validation", self.seed, id(self.rows))
+        return memoize(model.module, key, lambda: text_likelihood(model, self.rows, draws=_DRAWS, seed=self.seed))
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:

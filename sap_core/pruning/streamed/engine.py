@@ -87,7 +87,7 @@ def prune_blocks(
         texts = required(calibration, "calibration")
         rows = rows_at_once(texts.tokens.shape[1], modules.values())
         data = _data(streamed, inputs, texts, work, rows, sequential, progress)
-    stage = BlockPass(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
         found = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
@@ -117,7 +117,7 @@ def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic,
             if put:
                 stage.put(part, output)
             del output
-            add_batch(found, inputs, data.weights[part])
+            add_batch(found, inputs, data.weights[part, : x.shape[1]])
     return {name: one.result() for name, one in found.items()}
 
 
@@ -154,11 +154,10 @@ def _data(
     model = streamed.model
     if inputs.sinks == "each" and not sequential:
         data, _ = calibration_rows(model, inputs, calibration)
-        shares = streamed_sink_shares(streamed, work, data.tokens, rows, progress)
-        return TokenRows(data.tokens, data.weights * (1 - shares))
+        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, progress))
 
-    def shares_of(_: Any, tokens: Tensor, progress: ProgressCallback) -> Tensor:
-        return streamed_sink_shares(streamed, work, tokens, ROWS_AT_ONCE, progress)
+    def shares_of(_: Any, seen: TokenRows, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, progress)
 
     return weighted_rows(model, inputs, calibration, progress, sink_shares=shares_of)
 
@@ -171,7 +170,7 @@ def _outlier_shares(
     model = streamed.model
     data, _ = calibration_rows(model, Inputs(), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
-    stage = BlockPass(streamed, work, "outliers", data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "outliers", data, rows, progress)
     for layer in stage.layers():
         norms = measure(stage, layer, data, RootMeanSquare, put=True)
         stage.found.append(outlier_share(model.linears(layer), norms))

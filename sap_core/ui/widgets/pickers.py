@@ -33,8 +33,7 @@ def pick_run(
     runs = [run for run in list_runs(kind=kind) if run.state in states]
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
-        path = resolve_run(named)
-        found = describe_run(path) if path.is_dir() else None
+        found = _run_named(named)
         if found and found.kind == kind and found.state in states and "/" in named:
             runs.append(found)
         elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
@@ -55,6 +54,15 @@ def pick_run(
         help=help,
     )
     return known[chosen]
+
+
+def _run_named(named: str) -> RunSummary | None:
+    """The run that an address names by a path; None where there is none, or the path is none."""
+    try:
+        path = resolve_run(named)
+        return describe_run(path) if path.is_dir() else None
+    except SapError:
+        return None
 
 
 def accuracy_line(run: Run, sample: int = 0) -> None:
