@@ -220,8 +220,8 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
 def run_trial(model: Any, module: nn.Module) -> None:
     """Run the model on a few ordinary tokens."""
     info = getattr(model, "info", None)
-    size = next(part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding))
-    size = min(size, getattr(info, "vocab_size", size))
+    sizes = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)][:1]
+    size = min([*sizes, getattr(info, "vocab_size", None) or sizes[0]])
     length = max(LENGTH, getattr(info, "block_size", None) or 0)
     length = min(length, getattr(info, "max_length", None) or length)
     mask = getattr(info, "mask_token_id", None)

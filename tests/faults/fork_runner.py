@@ -115,6 +115,8 @@ def _be_child(work: Callable[[], Any], folder: Path, error: int) -> None:
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
         os.dup2(error, 2)
+        # What runs this may have put files of its own in the place of the three.
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         os.chdir(folder)
         os.environ["SAP_RUNS"] = str(folder / "runs")
         code = work()
