@@ -54,12 +54,13 @@ def list_(
 
 def show(run: opt.Run, as_json: opt.Json = False) -> None:
     """One run: what was asked, what came out, what made it."""
-    from ..errors import RunProblem
+    from ..errors import RunProblem, required
     from ..runs.listing import describe_run, is_run
     from ..runs.paths import resolve_run
     from ..runs.reading import open_run
 
-    summary, opened, result, manifest = None, None, {}, {}
+    summary: dict[str, Any] | None = None
+    opened, result, manifest = None, {}, {}
     try:
         opened = open_run(run, unfinished=True)
         manifest = {key: value for key, value in (opened.manifest or {}).items() if key != "files"}
@@ -70,7 +71,9 @@ def show(run: opt.Run, as_json: opt.Json = False) -> None:
             raise
         summary = describe_run(path).to_dict()
         summary |= {"problem": summary["problem"] or str(problem)}
-    summary = summary or describe_run(opened.path).to_dict()
+    if opened is not None:
+        summary = describe_run(opened.path).to_dict()
+    summary = required(summary, "the run's description")
     spec = opened.spec if opened is not None else {}
     document = {**summary, "spec": spec, "result": result, "manifest": manifest}
 
@@ -81,7 +84,7 @@ def show(run: opt.Run, as_json: opt.Json = False) -> None:
         facts |= {key: summary[key] for key in ("tags", "notes") if summary[key]}
         facts |= {f"spec {key}": value for key, value in spec.items() if value not in (None, "")}
         yield from (line.rstrip() for line in table(_pairs(facts), {"key": "", "value": ""})[2:])
-        if result.get("text") or result.get("texts"):
+        if opened is not None and (result.get("text") or result.get("texts")):
             yield ""
             yield opened.text
 

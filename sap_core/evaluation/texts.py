@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, required
 from ..texts.rows import Encoder, TextRow, TextSet, source_rows, text_rows
 from ..texts.source import TextSource
 from .tasks import knows_stories
@@ -132,7 +132,7 @@ def story_texts(model: LoadedModel, *, samples: int, seed: int, first: int = 0) 
 
     begin = FIRST_STORY + seed * _SEEDS_APART + first
     stories = [generate(begin + i).text for i in range(samples)]
-    encoder = encoder_of(model)
+    encoder = required(encoder_of(model), "the tokenizer")
     if not knows_stories(model):
         return text_rows(stories, encoder, source=STORIES, length=longest_row(model))
     rows = []
@@ -161,7 +161,7 @@ def _left_by_calibration(
     source = spec.calibration_source
     if source.is_demo or source.is_ids or model.tokenizer is None:
         return None
-    seeds = getattr(spec, "seeds", None) or (spec.seed,)
+    seeds = getattr(spec, "seeds", None) or (getattr(spec, "seed", 0),)
     if len(seeds) > 1 and not source.is_dataset:
         return None  # each seed draws other texts, so none is held out from all of them
     found = source_rows(

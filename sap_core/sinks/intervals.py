@@ -88,7 +88,8 @@ def mean_interval(
     """Return mean ± t(n-1) s / sqrt(n) of ``values`` (n,), within ``bounds``."""
     values = np.asarray(values, np.float64)
     mean, half = float(values.mean()), student(len(values) - 1) * _standard_error(values)
-    return Interval(mean, *np.clip([mean - half, mean + half], *bounds).tolist(), over)
+    low, high = np.clip([mean - half, mean + half], *bounds).tolist()
+    return Interval(mean, low, high, over)
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, *, paired: bool, over: str = "prompts") -> Interval:

@@ -163,7 +163,7 @@ def source_rows(
     if source.is_ids:
         ids = read_ids(source, vocab_size, length)[skip:]
         flat = Encoder(None, encoder.diffusion if encoder else True)
-        rows = [flat.row(row, np.zeros(len(row), bool)) for row in ids]
+        rows = [flat.row(row.tolist(), [False] * len(row)) for row in ids]
         return TextSet(rows, source.name, available=len(ids) + skip)
     if encoder is None:
         raise InvalidInput(

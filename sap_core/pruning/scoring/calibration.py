@@ -40,8 +40,8 @@ class Calibration:
     tokens: np.ndarray
     valid: np.ndarray
     source: str
-    maskable: np.ndarray = None
-    lengths: np.ndarray = None
+    maskable: np.ndarray = None  # type: ignore[assignment]  an array once it is made
+    lengths: np.ndarray = None  # type: ignore[assignment]  the same
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +100,9 @@ def read_calibration(
     if end_id is None:
         found = text_rows(stories, encoder, source=source.name, length=limit)
         return _rectangle(found.check_known(name, ADVICE))
-    return _canvases([encoder.encode(story)[0] for story in stories], limit, length is not None, end_id)
+    return _canvases(
+        [encoder.encode(story)[0] for story in stories], limit or LONGEST_DEFAULT, length is not None, end_id
+    )
 
 
 def demo_stories(samples: int, seed: int) -> list[str]:
