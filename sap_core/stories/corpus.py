@@ -53,7 +53,7 @@ def words(text: str) -> list[str]:
 
 
 def readable(tokens: list[str]) -> str:
-    """The words as a reader would see them: no space before punctuation or inside quotes. `words` undoes it."""
+    """Return the words as a reader would see them: no space before punctuation or inside quotes. `words` undoes it."""
     out: list[str] = []
     for i, token in enumerate(tokens):
         if i and token not in _NO_SPACE_BEFORE and tokens[i - 1] != "“":
@@ -63,7 +63,7 @@ def readable(tokens: list[str]) -> str:
 
 
 def generate(seed: int, task: str | None = None) -> Story:
-    """The story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
+    """Return the story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
     return _generate(random.Random(f"story {seed}"), seed, task)
 
 
@@ -75,7 +75,7 @@ def generate_stories(n: int, seed: int = 0) -> list[Story]:
 
 
 def gender_slots(roles: dict[str, str]) -> dict[str, str]:
-    """The words that the genders of hero and friend decide, by slot."""
+    """Return the words that the genders of hero and friend decide, by slot."""
     slots = {}
     for role, prefix in (("hero", ""), ("friend", "f")):
         column = 0 if roles.get(role) in grammar.GIRLS else 1
@@ -84,13 +84,13 @@ def gender_slots(roles: dict[str, str]) -> dict[str, str]:
 
 
 def plot_beats(plot: str) -> list[tuple[str, bool]]:
-    """The beats of a plot in order, each with whether it is always told."""
+    """Return the beats of a plot in order, each with whether it is always told."""
     return [(beat.rstrip("?"), not beat.endswith("?")) for beat in grammar.PLOTS[plot].split()]
 
 
 @cache
 def questions_of(plot: str) -> tuple[tuple[str, str], ...]:
-    """The (question, answer) templates that may follow a story of this plot."""
+    """Return the (question, answer) templates that may follow a story of this plot."""
     return grammar.QUESTIONS[""] + grammar.QUESTIONS[plot]
 
 
@@ -134,7 +134,7 @@ class _Chooser:
         return option
 
     def optional_beats(self, candidates: list[str]) -> set[str]:
-        """A brief story leaves all of them out; else each is told with probability 1/2.
+        """Return a brief story leaves all of them out; else each is told with probability 1/2.
 
         "None" can come about both ways, so its probability is the sum of both: what matters is p(text).
         """
@@ -176,7 +176,7 @@ def _generate(rng: random.Random, seed: int, task: str | None) -> Story:
 
 
 def _cast(choose: _Chooser) -> dict[str, str]:
-    """The roles of a story; two roles of one kind never share a word."""
+    """Return the roles of a story; two roles of one kind never share a word."""
     roles: dict[str, str] = {}
     for role, vocabulary in ROLE_WORDS.items():
         taken = {roles[other] for other, same in ROLE_WORDS.items() if other in roles and same is vocabulary}
@@ -200,7 +200,7 @@ ROLE_WORDS = {
 
 @lru_cache(maxsize=1)
 def vocabulary() -> tuple[str, ...]:
-    """Every word and punctuation mark a text can hold, sorted: the same list wherever it is built."""
+    """Return every word and punctuation mark a text can hold, sorted: the same list wherever it is built."""
     texts = [grammar.QUESTION, grammar.ANSWER, grammar.SUMMARY]
     texts += [template for templates in grammar.BEATS.values() for template in templates]
     texts += [part for pairs in grammar.QUESTIONS.values() for pair in pairs for part in pair]
