@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .byte_size import format_bytes
 from .errors import InvalidInput, required
 from .untrusted import MIB, shown
 
@@ -115,7 +116,7 @@ class Confined:
         if code == -getattr(signal, "SIGXCPU", 0):
             return f"was not done after {seconds:g} seconds of computing"
         if code in (-signal.SIGABRT, -signal.SIGKILL):
-            return f"needs more than {self._memory // MIB} MiB of memory"
+            return f"needs more than {format_bytes(self._memory)} of memory"
         return f"ended the process that read it (exit {shown(code)})"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .byte_size import format_bytes
 from .errors import InvalidInput, SapError
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -49,7 +50,9 @@ def read_bytes(path: str | os.PathLike, what: str, *, limit: int, problem: type[
         except OSError as error:
             raise problem(f"{what} '{path}' can't be read ({error.strerror}).") from error
     if len(content) > limit:
-        raise problem(f"{what} '{path}' is larger than {_size(limit)}, the most that is read; give a smaller one.")
+        raise problem(
+            f"{what} '{path}' is larger than {format_bytes(limit)}, the most that is read; give a smaller one."
+        )
     return content
 
 
@@ -193,7 +196,3 @@ def _deeper(value: Any, levels: int) -> bool:
         if not here:
             return False
     return True
-
-
-def _size(count: int) -> str:
-    return f"{count // MIB} MiB" if count >= MIB else f"{count // KIB} KiB"

@@ -17,10 +17,11 @@ ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
     "file_locks": "errors",
-    "untrusted": "errors",
-    "confined": "errors untrusted",
+    "untrusted": "errors byte_size",
+    "confined": "errors byte_size untrusted",
     "confined_child": "",
     "access": "",
+    "byte_size": "",
     "progress": "",
     "memoize": "",
     "storage": "errors file_locks untrusted",
@@ -29,7 +30,7 @@ ROOMS: dict[str, str] = {
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version errors untrusted storage trajectory specs",
+    "runs": "_version byte_size errors untrusted storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors storage choices trajectory sinks",
     "models": "errors untrusted confined storage choices",
@@ -37,7 +38,7 @@ ROOMS: dict[str, str] = {
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
     "evaluation": "errors progress memoize stories texts specs sinks models samplers",
-    "pruning.planning": "errors choices specs models",
+    "pruning.planning": "byte_size errors choices specs models",
     "pruning.scoring": "errors progress memoize choices stories texts runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
@@ -46,21 +47,21 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning "
     "pruning.scoring pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors untrusted progress storage choices texts specs runs models evaluation "
+    "export": "byte_size errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
-    "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation "
+    "sweeps": "_version errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version byte_size errors file_locks access progress storage choices trajectory stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "ui": "byte_size errors file_locks storage choices trajectory texts specs runs sinks plots models "
     "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors file_locks untrusted confined confined_child access progress memoize storage "
+    "_version byte_size errors file_locks untrusted confined confined_child access progress memoize storage "
     "choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "

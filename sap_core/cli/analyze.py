@@ -93,14 +93,15 @@ def compare(
         | {letter: f"{cell(row[letter])} ± {cell(row[f'{letter}_sd'])}" for letter in letters}
         for row in found.table.to_dict(orient="records")
     ]
-    answers = answers_table(found, answer_claims(found))
+    answers = answers_table(answer_claims(found))
 
     def show():
         yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
         yield ""
         means = {letter: f"{letter} ± SD" for letter in letters}
         yield from table(rows, {"metric": "metric", **means, "difference": "b - a", "unit": "unit"})
-        yield ""
-        yield from table(answers, {name: name for name in answers[0]})
+        if answers:  # none is said of autoregressive models
+            yield ""
+            yield from table(answers, {name: name for name in answers[0]})
 
     emit({"runs": runs, **found.to_dict(), "claims": answers}, as_json, show)

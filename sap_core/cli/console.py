@@ -117,15 +117,6 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def size(count: float) -> str:
-    """Bytes for people: 12.3 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 @contextlib.contextmanager
 def _on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
     try:

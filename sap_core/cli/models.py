@@ -6,17 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput
 from ..specs import CONVENTIONS, CaptureSpec, ConventionsSpec
 from ..specs.options import absolute
 from . import options as opt
-from .console import (
-    cell,
-    emit,
-    size,
-    table,
-    work,
-)
+from .console import cell, emit, table, work
 
 # What the memory of a capture depends on, and how the model is to be called.
 SHOWN = ("length", "steps", "dtype", "device", "trust_remote_code", *CONVENTIONS)
@@ -63,7 +58,7 @@ def models(
     info = inspect_model(model, **spec.inspecting)
     memory = _memory(info, spec)
     described = info.to_dict()
-    facts = described | {"bytes": size(info.bytes), "parameters": f"{info.parameters:,}"}
+    facts = described | {"bytes": format_bytes(info.bytes), "parameters": f"{info.parameters:,}"}
     del facts["conventions"], facts["shift_logits"], facts["block_size"]
     facts |= describe_conventions(info.conventions)
     facts |= {"memory": _words(memory), "fits": memory["fits"]}
@@ -95,18 +90,19 @@ def _check(spec: Any, as_json: bool) -> None:
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:
     """Return the estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
-    from ..models.family import MASKED_DIFFUSION
     from ..models.memory import available_memory, estimate_memory
+    from ..samplers.check import default_steps
 
-    steps = spec.steps or (min(64, spec.length) if info.objective == MASKED_DIFFUSION else spec.length)
-    need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps)
+    length = min(spec.length, info.max_length or spec.length)
+    steps = default_steps(info, spec, length)
+    need = estimate_memory(info, dtype=spec.dtype, length=length, steps=steps)
     free = available_memory(spec.device)
-    asked = {"dtype": spec.dtype, "device": spec.device, "length": spec.length, "steps": steps}
+    asked = {"dtype": spec.dtype, "device": spec.device, "length": length, "steps": steps}
     return {**asked, **need, "available": free, "fits": need["total"] < free}
 
 
 def _words(memory: dict[str, Any]) -> str:
-    total, free, disk = (size(memory[name]) for name in ("total", "available", "trajectory"))
+    total, free, disk = (format_bytes(memory[name]) for name in ("total", "available", "trajectory"))
     return (
         f"{total} for a capture of {memory['length']} tokens in {memory['steps']} steps "
         f"({free} free), {disk} on disk afterwards"

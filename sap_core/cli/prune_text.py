@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..byte_size import format_bytes
 from ..texts.wording import texts_line, with_error
-from .console import cell, size, table
+from .console import cell, table
 
 
 def plan_lines(plan: Any) -> list[str]:
@@ -43,7 +44,7 @@ def quality_lines(quality: dict[str, Any]) -> list[str]:
 def export_lines(report: Any) -> list[str]:
     """Return where it is and how to load it."""
     verified = "verified in a fresh process" if report.verification else "not verified"
-    return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
+    return [f"{report.folder}: {format_bytes(report.bytes)}, {verified}.", "", report.code.rstrip()]
 
 
 def decision_lines(report: dict[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..byte_size import format_bytes
 from . import options as opt
-from .console import emit, size, table
+from .console import emit, table
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,10 @@ def list_(
     def lines():
         if not found:
             return [f"No runs in {runs_root()}. `sap capture` makes one."]
-        rows = [run.to_dict() | {"size": size(run.bytes), "when": run.created[:16].replace("T", " ")} for run in found]
+        rows = [
+            run.to_dict() | {"size": format_bytes(run.bytes), "when": run.created[:16].replace("T", " ")}
+            for run in found
+        ]
         columns = {
             "id": "id",
             "kind": "kind",
@@ -80,7 +84,7 @@ def show(run: opt.Run, as_json: opt.Json = False) -> None:
     def lines():
         facts = {key: summary[key] for key in ("name", "kind", "state", "created", "seconds", "path")}
         facts |= {key: summary[key] for key in ("problem",) if summary[key]}
-        facts |= {"size": size(summary["bytes"])}
+        facts |= {"size": format_bytes(summary["bytes"])}
         facts |= {key: summary[key] for key in ("tags", "notes") if summary[key]}
         facts |= {f"spec {key}": value for key, value in spec.items() if value not in (None, "")}
         yield from (line.rstrip() for line in table(_pairs(facts), {"key": "", "value": ""})[2:])
@@ -144,7 +148,11 @@ def check(
                 yield f"{one.id}: DAMAGED"
                 yield from (f"  {problem}" for problem in one.problems)
             else:
-                told = f"{one.files} files, {size(one.bytes)}, as written" if one.files else "has no manifest to check"
+                told = (
+                    f"{one.files} files, {format_bytes(one.bytes)}, as written"
+                    if one.files
+                    else "has no manifest to check"
+                )
                 yield f"{one.id}: {one.state}, {told}"
         if not found:
             yield "No runs."
@@ -176,7 +184,7 @@ def clean(
             yield "Nothing was left behind."
         for one in found:
             what = "removed" if one in removed else "kept" if not dry_run else "found"
-            yield f"{what}: {one.path} ({size(one.bytes)}, {one.what})"
+            yield f"{what}: {one.path} ({format_bytes(one.bytes)}, {one.what})"
 
     emit([one.to_dict() | {"removed": one in removed} for one in found], as_json, lines)
 
@@ -191,7 +199,9 @@ def export(
 
     path = export_archive(run, file)
     emit(
-        {"archive": str(path), "bytes": path.stat().st_size}, as_json, lambda: [f"{path} ({size(path.stat().st_size)})"]
+        {"archive": str(path), "bytes": path.stat().st_size},
+        as_json,
+        lambda: [f"{path} ({format_bytes(path.stat().st_size)})"],
     )
 
 

@@ -8,8 +8,9 @@ import typer
 
 from ..errors import UnknownOption
 from ..specs import ModelOptions
+from ..texts.wording import speed_cell, with_error
 from . import options as opt
-from .console import cell, emit, table
+from .console import emit, table
 
 # What may be gained: the column of `measured_plans`, and whether more of it is better.
 COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedup", True)}
@@ -45,14 +46,14 @@ def tradeoff(
             {
                 "plan": row["label"],
                 "in": row["source"],
-                "change": f"{row['loss']:+.4g} ± {row['error']:.2g}",
+                "change": with_error(row, "+.4g", "loss", "error"),
                 "left": f"{row['size']:.0%}" if row["size"] is not None else "",
-                "speed": cell(row["speedup"]) if row["speedup"] is not None else "",
+                "speed": speed_cell(row),
                 "best": "yes" if row["frontier"] else "",
             }
             for row in rows
         ]
         columns = {"plan": "plan", "in": "measured in", "change": "nats/token vs dense", "left": "parameters left"}
-        return table(told, columns | {"speed": "× as fast", "best": "frontier"})
+        return table(told, columns | {"speed": "speed over dense", "best": "frontier"})
 
     emit(rows, as_json, lines)

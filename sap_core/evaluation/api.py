@@ -8,7 +8,7 @@ from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import EvaluateSpec, asked_spec, check_same_model, model_reference
 from .comparison import agreement, continuations, variety
-from .cost import generation_speed, layer_sparsity, model_size
+from .cost import generation_speed, layer_sparsity, model_size, speedup
 from .likelihood import Losses, text_likelihood
 from .memory import peak_memory
 from .tasks import knows_stories, task_scores
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..texts.rows import TextRow
 
-RATIOS = ("tokens_per_second", "seconds", "peak_memory", "parameters", "nonzero_parameters", "bytes")
+RATIOS = ("peak_memory", "parameters", "nonzero_parameters", "bytes")
 
 
 def evaluate(
@@ -44,8 +44,9 @@ def evaluate(
         "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
         "seconds" of one whole generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros
         and sparsity found in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference"
-        and "kl" (nats_per_token, standard_error, low, high), "agreement" (share of equal tokens and texts) and "ratios"
-        (model to baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
+        and "kl" (nats_per_token, standard_error, low, high), "agreement" (share of equal tokens and texts), "ratios"
+        (model to baseline), and "speedup" with "speedup_low" and "speedup_high" (as of `cost.speedup`). "tasks" is None
+        where the model does not know the corpus or they were not asked for.
 
     Raises:
         InvalidInput: a file or a model that can't be used; more than 5 % of the tokens unknown to the model; a baseline
@@ -60,7 +61,10 @@ def evaluate(
         spec.text_source.check()
     if baseline is None:
         baseline = spec.baseline
-    models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
+    models = [_loaded(model, spec, spec.keep)]
+    if baseline is not None:
+        same = isinstance(model, str) and baseline == model and spec.keep is None
+        models.append(models[0] if same else _loaded(baseline, spec))
     texts = [evaluation_texts(m, spec.text_source, samples=spec.samples, seed=spec.seed) for m in models]
     rows = [found.rows for found in texts]
     if len(models) == 2:
@@ -88,6 +92,8 @@ def evaluate(
         result["ratios"] = {
             key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
         }
+        if speeds[0]:
+            result |= speedup(speeds[0], speeds[1])
         if written:
             result["agreement"] = agreement(*written)
     return result

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..progress import Progress, ProgressCallback, silent
+from ..sinks.intervals import median_interval
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 _PROMPT = "once there was a"
 _LENGTH = 128
 _STEPS = 16
-_REPEATS = 5
+_REPEATS = 6  # the fewest whose smallest and largest ratio hold the median with 95 %
 
 
 def model_size(model: LoadedModel) -> dict[str, int]:
@@ -48,8 +51,13 @@ def generation_speed(
     turn that does not count, the best of ``repeats``: other work on the machine only ever slows a run (as in Python's
     timeit), and a page that draws meanwhile can double the time of most turns. Every other turn goes the other way
     round, so that what disturbs in a rhythm does not meet the same model every time. ``seconds`` is the best whole run,
-    ``turns`` the seconds of each.
+    ``turns`` the seconds of each. A model that is given twice is timed once: both rows are the same object.
     """
+    different = list({id(model): model for model in models}.values())
+    if len(different) < len(models):
+        rows = generation_speed(different, repeats=repeats, progress=progress)
+        places = {id(model): row for model, row in zip(different, rows, strict=True)}
+        return [places[id(model)] for model in models]
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
     for turn in range(repeats + 1):
@@ -66,9 +74,22 @@ def generation_speed(
     ]
 
 
-def speedup(own: dict[str, Any], dense: dict[str, Any]) -> float:
-    """Tokens per second over the dense model's, of two rows of one `generation_speed`."""
-    return own["tokens_per_second"] / dense["tokens_per_second"]
+def speedup(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, float | None]:
+    """Return the speed over the dense model's, from two rows of one `generation_speed`.
+
+    The median over turns of the ratio within a turn, so that what slows the machine for a while slows both, times the
+    ratio of the tokens written in one. A row against itself is 1 by definition.
+
+    Returns:
+        {"speedup", "speedup_low", "speedup_high"}: the 95 % interval by ranks over turns; None for fewer than 6.
+    """
+    if own is dense:
+        return {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
+    written = [row["tokens_per_second"] * row["seconds"] for row in (own, dense)]
+    ratios = np.array(dense["turns"]) / np.array(own["turns"]) * (written[0] / written[1])
+    value, low, high = median_interval(ratios)
+    interval = (None, None) if math.isnan(low) else (low, high)
+    return {"speedup": value, "speedup_low": interval[0], "speedup_high": interval[1]}
 
 
 def _generate(model: LoadedModel) -> int:

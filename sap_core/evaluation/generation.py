@@ -56,9 +56,7 @@ def generate(
     from ..samplers.canvas import build_canvas
     from ..samplers.dispatch import sample
 
-    if not model.is_diffusion or model.info.block_size is not None:
-        block_length = None
-    options = SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
+    options = generation_options(model, length=length, steps=steps, block_length=block_length, seed=seed)
     canvas = build_canvas(model, prompts, length)
     # An autoregressive canvas is padded on the left: all its prompts end at the same column.
     starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
@@ -70,6 +68,15 @@ def generate(
         if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):
             break
     return Generation(tokens, starts, count)
+
+
+def generation_options(
+    model: LoadedModel, *, length: int, steps: int | None, block_length: int | None, seed: int
+) -> SamplingOptions:
+    """Return the options of `generate`: a model that has blocks of its own, or none, is given no block length."""
+    if not model.is_diffusion or model.info.block_size is not None:
+        block_length = None
+    return SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
 
 
 def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> list[tuple[list[int], list[bool]]]:

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..memoize import memoize
 from ..progress import ProgressCallback, silent
-from .generation import STORY_BLOCK, generate
+from .generation import STORY_BLOCK, generate, generation_options
 from .likelihood import Losses, text_likelihood
 from .tasks import knows_stories
 from .texts import evaluation_texts, pruning_texts, written_texts
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import PruneOptions
+    from ..specs import PruneOptions, SamplingOptions
     from ..texts.rows import TextSet
 
 _TEXTS, _GIVEN_TEXTS = 8, 32
 _DRAWS = 4
-_STEPS = 64
+_STEPS, _LENGTH = 64, 128
 _STORY_OPENING = "once there was a"
 _OPENING_TOKENS = 8
 
@@ -30,7 +30,7 @@ def quick_compare(
     seed: int = 0,
     *,
     spec: PruneOptions | None = None,
-    length: int = 128,
+    length: int = _LENGTH,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
     """Measure what pruning did on a few texts, 4 masks each, and show one greedy text of both models.
@@ -43,7 +43,8 @@ def quick_compare(
         length: Tokens of the text, prompt included, written in at most 64 steps, in blocks of 32 tokens.
 
     Returns:
-        {"prompt", "texts": what was measured on (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
+        {"prompt", "texts": what was measured on (`TextSet.describe`), "draws" (masks per text) and
+        "text_seed" (of texts and masks), "dense": {"text", "likelihood"}, "pruned": the
         same, "difference": pruned minus dense on the same masks, "kl": from dense to pruned on the same masks, both
         {"nats_per_token", "standard_error", "low", "high"}, "same_tokens": share of positions at which both wrote the
         same token}. A model without tokenizer has no prompt and no text. What was measured on the dense model is
@@ -53,7 +54,6 @@ def quick_compare(
         InvalidInput: a prompt longer than the length; texts that can't be read or that the model does not know.
     """
     texts = quality_texts(dense, spec, seed)
-    length = min(length, dense.info.max_length or length)
     if prompt is None and dense.tokenizer is not None:
         prompt = _STORY_OPENING if knows_stories(dense) else _opening(dense, texts)
     key = ("quick", prompt, seed, length, spec)
@@ -65,12 +65,22 @@ def quick_compare(
     return {
         "prompt": prompt,
         "texts": texts.describe(),
+        "draws": _DRAWS,
+        "text_seed": seed,
         "dense": {"text": shown, "likelihood": losses.summary()},
         "pruned": {"text": new_shown, "likelihood": new_losses.summary()},
         "difference": new_losses.minus(losses),
         "kl": new_losses.divergence(),
         "same_tokens": equal / max(len(written), len(new_written), 1),
     }
+
+
+def shown_generation(model: LoadedModel, prompt: str, seed: int = 0, length: int = _LENGTH) -> SamplingOptions:
+    """Return how `quick_compare` lets ``model`` write, for who records the same generation."""
+    length = min(length, model.info.max_length or length)
+    to_write = length - len(model.encode(prompt))
+    steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
+    return generation_options(model, length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
 
 
 def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
@@ -112,9 +122,9 @@ def _measure(
     losses = text_likelihood(model, texts.rows, draws=_DRAWS, seed=seed, reference=reference, progress=progress)
     if prompt is None:
         return None, [], losses
-    to_write = length - len(model.encode(prompt))
-    steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
-    written = generate(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
+    asked = shown_generation(model, prompt, seed, length)
+    settings = {"length": asked.length, "steps": asked.steps, "block_length": asked.block_length, "seed": asked.seed}
+    written = generate(model, [prompt], **settings)
     end = model.tokenizer.eos_token_id
     behind = written.row(0, end)
     text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput
 from ..storage.output import Output
 
@@ -56,7 +57,7 @@ def check_checkpoint_output(output: Output, source: str | None, needed: int) -> 
     free = shutil.disk_usage(output.target.parent).free
     if free < needed:
         raise InvalidInput(
-            f"{output.target.parent} has {free / 2**30:.1f} GiB free but the export needs {needed / 2**30:.1f}; "
+            f"{output.target.parent} has {format_bytes(free)} free but the export needs {format_bytes(needed)}; "
             "free some space or choose another folder."
         )
 

@@ -17,10 +17,10 @@ def prediction_curve(
     *,
     height: int = 220,
 ) -> go.Figure:
-    """Points with bars of 1.96 standard errors, the interval between them, and the plan in view.
+    """Points with their 95 % intervals, the interval between them, and the plan in view.
 
     Args:
-        measured: (sparsity, loss, standard error), nats per token above dense.
+        measured: (sparsity, loss, half of the interval), nats per token above dense.
         band: (sparsity, low, high), ascending; ends at the last sparsity with a finite interval.
         here: sparsity and predicted loss of the plan in view.
     """
@@ -33,12 +33,12 @@ def prediction_curve(
                 fillcolor="rgba(0,114,178,0.18)", line={"width": 0}, name="interval between measurements",
             )
         )  # fmt: skip
-    share, loss, error = np.asarray(measured, float).T
+    share, loss, half = np.asarray(measured, float).T
     figure.add_trace(
         go.Scatter(
             x=share,
             y=loss,
-            error_y={"type": "data", "array": 1.96 * error, "thickness": 1},
+            error_y={"type": "data", "array": half, "thickness": 1},
             mode="markers",
             marker={"color": SERIES[0], "size": 8},
             name="measured",

@@ -94,8 +94,10 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
     key = pd.DataFrame({"": letters, "run": found.names, "id": [run.id for run in runs]})
     parts: list[tuple[str, str, Part]] = [
         ("Runs", "A is the reference of every difference", key),
-        ("The claims", "with 95 % intervals", pd.DataFrame(answers_table(found, answer_claims(found)))),
     ]
+    answers = answers_table(answer_claims(found))
+    if answers:  # none is said of autoregressive models
+        parts.append(("The claims", "with 95 % intervals", pd.DataFrame(answers)))
     for letter, run in zip(letters, runs, strict=True):
         view = make_view(run.trajectory, sinks=rule)
         figure = trajectory_heatmap(view, normalised=True, show_sinks=False, height=340)

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput, OperationFailed, SapError
 from ..storage import disk_problem, local_folder, storage_of
 from ..storage.output import Output
@@ -112,7 +113,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise OperationFailed(
-            f"The archive unpacks to {needed / 1e6:.0f} MB, {existing} has {free / 1e6:.0f} MB free; free some space."
+            f"The archive unpacks to {format_bytes(needed)}, {existing} has {format_bytes(free)} free; free some space."
         )
 
 

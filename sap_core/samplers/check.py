@@ -41,6 +41,18 @@ class Sampling:
     rounded_shares: bool = False
 
 
+def default_steps(info: ModelInfo, options: SamplingOptions, fill: int) -> int:
+    """Return the steps that ``options`` take: those given, else the sampler's own number, at most one a token.
+
+    Args:
+        fill: Tokens to fill.
+
+    Raises:
+        UnknownOption: a sampler this model can't use.
+    """
+    return options.steps if options.steps is not None else min(_rule(info, options).default_steps or fill, fill)
+
+
 def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
     """Fill in the defaults of ``options`` for this model.
 
@@ -57,7 +69,7 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
     rule = check_sampler(info, options)
     if fill < 1:
         raise InvalidInput(f"The prompt fills all {options.length} tokens; give a greater length or a shorter prompt.")
-    steps = options.steps if options.steps is not None else min(rule.default_steps or fill, fill)
+    steps = default_steps(info, options, fill)
     if steps < 1 or (steps > fill and not rule.extra_steps):
         raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
     if info.objective == AUTOREGRESSIVE:

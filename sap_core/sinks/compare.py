@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from string import ascii_lowercase as LETTERS
 from typing import Any
@@ -30,6 +31,16 @@ LABELS: dict[str, tuple[str, str]] = {
     **{name: CURVES[name] for name in HEAD_CURVES},
     **{f"{name}_change": (f"{CURVES[name][0]}, last step - first", CURVES[name][1]) for name in CHANGES},
 }
+# What each can't leave: its interval and, between the widest differences, that of a difference end there.
+BOUNDS: dict[str, tuple[float, float]] = {
+    **{name: row.bounds for name, row in METRICS.items()},
+    "entropy": (0.0, math.inf),
+    "distance": (0.0, 1.0),
+    "masked_share": (0.0, 1.0),
+    "sinks": (0.0, math.inf),
+    "entropy_change": (-math.inf, math.inf),
+    "distance_change": (-1.0, 1.0),
+}
 MOST = 7  # as many as there are line colours that are told apart
 
 
@@ -53,6 +64,10 @@ class Comparison:
             prompt only, the difference's interval is over heads, and ``interval_over`` says so.
         means_of, differences_of: per metric an `Interval` per run, and one per run after the first; ``over`` says over
             what (heads where there is one prompt).
+        autoregressive: per run, whether it is one; every other run is a diffusion model's.
+        reference: the first autoregressive run; None without one.
+        from_autoregressive: per metric an `Interval` per run, run minus ``reference``; None for the reference itself,
+            and for all without one.
     """
 
     names: tuple[str, ...]
@@ -65,6 +80,9 @@ class Comparison:
     table: pd.DataFrame
     means_of: dict[str, tuple[Interval, ...]]
     differences_of: dict[str, tuple[Interval, ...]]
+    autoregressive: tuple[bool, ...]
+    reference: int | None
+    from_autoregressive: dict[str, tuple[Interval | None, ...]]
 
     @property
     def difference(self) -> np.ndarray:
@@ -109,6 +127,11 @@ def compare_runs(
         differences.append(rebin(side.received, size) - rebin(first.received, size))
     means = {name: tuple(side.mean(name) for side in sides) for name in LABELS}
     against = {name: tuple(_difference(first, side, name) for side in others) for name in LABELS}
+    causal = next((side for side in sides if side.autoregressive), None)
+    from_causal = {
+        name: tuple(None if causal is None or side is causal else _difference(causal, side, name) for side in sides)
+        for name in LABELS
+    }
     return Comparison(
         names=tuple(side.name for side in sides),
         time=time,
@@ -116,10 +139,13 @@ def compare_runs(
         differences=tuple(differences),
         paths=tuple(side.path for side in sides),
         curves={name: tuple(side.curves[name].mean(axis=0) for side in sides) for name in CURVES},
-        bands={name: tuple(_band(side.curves[name]) for side in sides) for name in CURVES},
+        bands={name: tuple(_band(side.curves[name], BOUNDS[name]) for side in sides) for name in CURVES},
         table=_table(sides, means, against),
         means_of=means,
         differences_of=against,
+        autoregressive=tuple(side.autoregressive for side in sides),
+        reference=None if causal is None else sides.index(causal),
+        from_autoregressive=from_causal,
     )
 
 
@@ -149,6 +175,7 @@ class _Side:
         scans = [scan(dataset, rule) for dataset in datasets]
         size = datasets[0].sizes["position"]
         self.name = str(getattr(source, "name", "") or datasets[0].attrs.get("model", ""))
+        self.autoregressive = datasets[0].attrs.get("objective") == "autoregressive"
         self.prompts = tuple((getattr(source, "spec", None) or {}).get("prompts") or ())
         self.received = np.mean([rebin(resample(part.received, time), size) for part in scans], axis=0)
         self.path = dominant_positions(scans[0].received)[np.rint(time * (len(scans[0].received) - 1)).astype(int)]
@@ -163,7 +190,9 @@ class _Side:
     def mean(self, name: str) -> Interval:
         """Over prompts; over heads where there is one prompt."""
         values = self.metrics[name]
-        return mean_interval(values.mean(axis=1)) if len(values) > 1 else mean_interval(values[0], "heads")
+        if len(values) > 1:
+            return mean_interval(values.mean(axis=1), "prompts", BOUNDS[name])
+        return mean_interval(values[0], "heads", BOUNDS[name])
 
 
 def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
@@ -183,17 +212,19 @@ def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
 
 def _difference(first: _Side, second: _Side, name: str) -> Interval:
     a, b = first.metrics[name], second.metrics[name]
+    low, high = BOUNDS[name]
+    bounds = (low - high, high - low)
     if min(len(a), len(b)) > 1:
         paired = first.prompts == second.prompts and len(a) == len(b) == len(first.prompts)
-        return difference_interval(a.mean(axis=1), b.mean(axis=1), paired=paired)
-    return difference_interval(a.mean(axis=0), b.mean(axis=0), paired=False, over="heads")
+        return difference_interval(a.mean(axis=1), b.mean(axis=1), paired=paired, bounds=bounds)
+    return difference_interval(a.mean(axis=0), b.mean(axis=0), paired=False, over="heads", bounds=bounds)
 
 
-def _band(curves: np.ndarray) -> np.ndarray | None:
+def _band(curves: np.ndarray, bounds: tuple[float, float]) -> np.ndarray | None:
     """Return the interval over prompts of curves (prompt, points), as (2, points)."""
     if len(curves) < 2:
         return None
-    edges = [mean_interval(column) for column in curves.T]
+    edges = [mean_interval(column, bounds=bounds) for column in curves.T]
     return np.array([[edge.low for edge in edges], [edge.high for edge in edges]])
 
 

@@ -1,6 +1,8 @@
-"""95 % intervals: of means, differences and ratios by Student's t, of shares by Wilson's score.
+"""95 % intervals: of means, differences and ratios by Student's t, of shares by Wilson's score, of medians by ranks.
 
-A quantity that can't leave its bounds has an interval that does not either. Fewer than two units give no interval.
+A quantity that can't leave its bounds has an interval that does not either: its ends are taken on the logarithmic
+scale (one bound) or the logit scale (two), by the delta method, which also holds 95 % where few skewed values would
+not. Fewer than two units give no interval. Coverage of each is tested on simulated data.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 LEVEL = 0.95
 
@@ -52,21 +54,24 @@ def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -ma
     """Return the ratio estimator over units (Cochran, Sampling Techniques, 1977, 6.4), such as nats per token.
 
     The units (texts) are what was drawn at random: everything in one of them counts as one observation. Error:
-    sqrt(n / (n - 1) * sum (amount_i - value * per_i)^2) / sum(per); interval: value ± t(n-1) errors.
+    sqrt(n / (n - 1) * sum e_i^2) / sum(per), e_i = amount_i - value * per_i. Interval: value ± t(n-1) errors, with
+    each e_i divided by 1 - per_i / sum(per): a long text draws the value to itself, and its e_i is small for it (the
+    correction HC3, MacKinnon and White, 1985).
 
     Args:
         amount: [units].
         per: [units], positive.
-        at_least: What the quantity can't be below; the interval ends there.
+        at_least: What the quantity can't be below.
     """
     amount, per = np.asarray(amount, np.float64), np.asarray(per, np.float64)
     value, n = float(amount.sum() / per.sum()), len(amount)
     if n < 2:
         return Ratio(value, None, None, None)
-    residual = amount - value * per
-    error = float(math.sqrt(n / (n - 1) * (residual**2).sum()) / per.sum())
-    half = student(n - 1) * error
-    return Ratio(value, error, max(at_least, value - half), value + half)
+    residual, total = amount - value * per, float(per.sum())
+    error = float(math.sqrt(n / (n - 1) * (residual**2).sum()) / total)
+    apart = residual / (1 - per / total)
+    half = student(n - 1) * math.sqrt((n - 1) / n * float((apart**2).sum())) / total
+    return Ratio(value, error, *_within(value, half, (at_least, math.inf)))
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
@@ -82,28 +87,93 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def median_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return (median, low, high), the interval between two order statistics, whatever the distribution (Conover,
+    Practical Nonparametric Statistics, 1999, 3.2). Fewer than 6 values give none: low and high are NaN.
+
+    Args:
+        values: (n,).
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    n, outside = len(ordered), -1  # how many values on either side lie outside; P(fewer than k of n tosses) <= 2.5 %
+    while bdtr(outside + 1, n, 0.5) <= (1 - LEVEL) / 2:
+        outside += 1
+    if outside < 0:
+        return float(np.median(ordered)), math.nan, math.nan
+    return float(np.median(ordered)), float(ordered[outside]), float(ordered[n - 1 - outside])
+
+
 def mean_interval(
     values: np.ndarray, over: str = "prompts", bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> Interval:
-    """Return mean ± t(n-1) s / sqrt(n) of ``values`` (n,), within ``bounds``."""
+    """Return mean ± t(n-1) s / sqrt(n) of ``values`` (n,), on the scale of ``bounds``."""
     values = np.asarray(values, np.float64)
     mean, half = float(values.mean()), student(len(values) - 1) * _standard_error(values)
-    low, high = np.clip([mean - half, mean + half], *bounds).tolist()
-    return Interval(mean, low, high, over)
+    return Interval(mean, *_within(mean, half, bounds), over)
 
 
-def difference_interval(a: np.ndarray, b: np.ndarray, *, paired: bool, over: str = "prompts") -> Interval:
-    """mean(b) - mean(a) with its interval: of the pairwise differences when ``paired``, else Welch's."""
+def pooled_interval(values: np.ndarray, errors: np.ndarray, texts: int, over: str = "seeds and texts") -> Interval:
+    """Return the inverse-variance mean of measurements of one quantity on the same texts, with its interval.
+
+    value = sum(w v) / sum(w), w = 1 / error^2 (equal where an error is 0). The interval joins two sources in
+    quadrature: the texts, whose error all measurements share and no repetition makes smaller, t(texts - 1) times the
+    weighted mean of the errors; and what differs between the measurements, such as the seed, t(n - 1)
+    sqrt(sum(w (v - value)^2) / ((n - 1) sum(w))). Measurements on other texts or masks do not belong in one call.
+
+    Args:
+        values: (n,), at least one.
+        errors: (n,), the standard errors over texts.
+        texts: How many there are, at least 2.
+    """
+    values, errors = np.asarray(values, np.float64), np.asarray(errors, np.float64)
+    weights = 1 / errors**2 if (errors > 0).all() else np.ones(len(errors))
+    weights = weights / weights.sum()
+    value, shared = float(weights @ values), float(weights @ errors)
+    n, between = len(values), 0.0
+    if n > 1:
+        between = student(n - 1) * math.sqrt(float(weights @ (values - value) ** 2) / (n - 1))
+    half = math.hypot(student(texts - 1) * shared, between)
+    return Interval(value, value - half, value + half, over)
+
+
+def difference_interval(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    paired: bool,
+    over: str = "prompts",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """mean(b) - mean(a) with its interval within ``bounds``: of the pairwise differences when ``paired``, else
+    Welch's."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if paired:
-        return mean_interval(b - a, over)
+        return mean_interval(b - a, over, bounds)
     value = float(b.mean() - a.mean())
     if min(len(a), len(b)) < 2:
         return Interval(value, float("nan"), float("nan"), over)
     parts = np.array([_standard_error(a) ** 2, _standard_error(b) ** 2])
     freedom = parts.sum() ** 2 / max(float((parts**2 / [len(a) - 1, len(b) - 1]).sum()), 1e-300)
     half = student(max(freedom, 1.0)) * float(np.sqrt(parts.sum()))
-    return Interval(value, value - half, value + half, over)
+    low, high = np.clip([value - half, value + half], *bounds).tolist()
+    return Interval(value, low, high, over)
+
+
+def _within(value: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of value ± half on the scale of ``bounds``: as they are without any; by log(value - low) with a
+    lower one; by the logit of the value's place between two. A value on its bound has no other end than that."""
+    low, high = bounds
+    if math.isinf(low) or half != half:
+        return value - half, value + half
+    place = value - low if math.isinf(high) else (value - low) / (high - low)
+    if half == 0 or place <= 0 or (place >= 1 and not math.isinf(high)):
+        return value, value
+    if math.isinf(high):
+        factor = math.exp(min(half / place, 700.0))
+        return low + place / factor, low + place * factor
+    spread = half / (high - low) / (place * (1 - place))
+    odds, factor = place / (1 - place), math.exp(min(spread, 300.0))
+    return low + (high - low) / (1 + factor / odds), low + (high - low) / (1 + 1 / (factor * odds))
 
 
 def _standard_error(values: np.ndarray) -> float:

@@ -7,9 +7,12 @@ step, no sink, a constant row) has a defined value, never NaN; the docstring say
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+_SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -20,23 +23,28 @@ class Metric:
     title: str
     unit: str
     formula: str
+    bounds: tuple[float, float] = (0.0, math.inf)  # what it can't leave, and its interval does not either
 
 
 METRICS: dict[str, Metric] = {
     row.name: row
     for row in (
-        Metric("switch_rate", "Switch rate", "share of steps", "share of steps with p_t != p_(t-1)"),
-        Metric("persistence", "Persistence", "share of the run", "mean dwell of a dominant position / T"),
+        Metric("switch_rate", "Switch rate", "share of steps", "share of steps with p_t != p_(t-1)", _SHARE),
+        Metric("persistence", "Persistence", "share of the run", "mean dwell of a dominant position / T", _SHARE),
         Metric("longest_dwell", "Longest dwell", "steps", "longest run of one dominant position"),
         Metric(
             "dominance_entropy", "Dominance entropy", "nats", "-sum_j f_j ln f_j, f_j = share of steps with p_t = j"
         ),
         Metric("temporal_variance", "Temporal variance", "positions squared", "Var_t of the sinks' centroid"),
-        Metric("temporal_deviation", "Temporal deviation", "share of the length", "standard deviation of c_t / S"),
-        Metric("spatial_variance", "Spatial variance", "share squared", "Var_j of mean_t r[t,j]"),
-        Metric("autocorrelation", "Autocorrelation", "correlation", "mean_t of Pearson(r[t], r[t+1]) over j"),
-        Metric("overlap", "Sink overlap", "Jaccard index", "mean_t |K_t and K_(t+1)| / |K_t or K_(t+1)|"),
-        Metric("drift", "Drift", "Jensen-Shannon distance", "mean_t JS(r[t], r[t+1]), base 2"),
+        Metric(
+            "temporal_deviation", "Temporal deviation", "share of the length", "standard deviation of c_t / S", _SHARE
+        ),
+        Metric("spatial_variance", "Spatial variance", "share squared", "Var_j of mean_t r[t,j]", _SHARE),
+        Metric(
+            "autocorrelation", "Autocorrelation", "correlation", "mean_t of Pearson(r[t], r[t+1]) over j", (-1.0, 1.0)
+        ),
+        Metric("overlap", "Sink overlap", "Jaccard index", "mean_t |K_t and K_(t+1)| / |K_t or K_(t+1)|", _SHARE),
+        Metric("drift", "Drift", "Jensen-Shannon distance", "mean_t JS(r[t], r[t+1]), base 2", _SHARE),
         Metric("sinks_per_step", "Sinks per step", "positions", "mean_t |K_t|"),
     )
 }

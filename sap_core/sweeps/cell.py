@@ -94,5 +94,5 @@ class CellRunner:
         if spec.speed:
             own, dense = generation_speed([model, self.dense])
             quality["tokens_per_second"] = own["tokens_per_second"]
-            quality["speedup"] = speedup(own, dense)
+            quality |= speedup(own, dense)
         return quality

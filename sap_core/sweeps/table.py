@@ -36,9 +36,12 @@ MEASURED = (
     "bytes",
     "tokens_per_second",
     "speedup",
+    "speedup_low",
+    "speedup_high",
     "seconds",
     "error",
 )
+SPEED = ("speedup", "speedup_low", "speedup_high")
 _TASK = "task_"
 _ALWAYS = 10  # of `MEASURED`: columns that every table has
 # Settings that all cells share, and what says nothing about one: left out of the table.
@@ -52,8 +55,8 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
     Columns: id, state (finished, failed, waiting), the fields of the cell's pruning (method, pattern, sparsity, seed
     ...), found_sparsity (in the weights), nats_per_token with standard_error, perplexity, difference (to the dense
     model, nats per token, text by text on the same masks) with difference_error, kl (from the dense model, on the same
-    masks) with kl_error, task_NAME where tasks were asked,
-    parameters, nonzero_parameters, bytes, speedup where asked, seconds, error. Missing values are NaN.
+    masks) with kl_error, task_NAME where tasks were asked, parameters, nonzero_parameters, bytes, speedup with its 95 %
+    interval where asked, seconds, error. Missing values are NaN.
 
     Raises:
         RunProblem: no sweep there.
@@ -169,7 +172,7 @@ def _row(
             moved = ratio_interval(quality["kl"], counted)
             row["kl"], row["kl_error"] = moved.value, _or_nan(moved.error)
         row |= _task_columns(quality.get("tasks"))
-        for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", "speedup"):
+        for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", *SPEED):
             if name in quality:
                 row[name] = quality[name]
         row["seconds"] = record["seconds"]

@@ -22,7 +22,7 @@ def test_a_steady_and_a_wandering_run(page, root):
     assert [metric.value for metric in at.metric][:2] == ["0.000", "1.000"]
     claims = at.dataframe[0].value
     assert claims["answer"].iloc[0] == "holds" and claims["answer"].iloc[1] == "holds"
-    assert list(claims["run"]) == ["B against A"] * 2 + ["A", "B"] * 2
+    assert list(claims["run"]) == ["B against A", "B against A", "B"]
     assert f"sap compare {steady} {wandering}" in words(at)
 
 

@@ -6,6 +6,8 @@ from page_text import words
 from sample_runs import capture_run
 
 from sap_core.progress import Progress
+from sap_core.runs.reading import open_run
+from sap_core.sinks.summary import sink_summary
 from sap_core.ui.start import panels
 from sap_core.ui.widgets import results
 
@@ -38,6 +40,19 @@ def test_afterwards_both_runs_are_shown_with_their_numbers(page, root, monkeypat
     at = page("start")
     assert "**100%** of the steps" in words(at) and "**0%** of the steps" in words(at)
     assert "Compare the two" in words(at)
+
+
+def test_the_numbers_under_a_figure_are_of_the_figure(page, root, monkeypatch):
+    """Heads that move in step keep their mean still: the figure shows a still sink, and so must the number."""
+    allow_models(monkeypatch)
+    run = open_run(capture_run(root, "mixed", heads=8))
+    at = page("start")
+    received = run.trajectory["received"].mean(dim=("layer", "head")).values
+    path = received.argmax(axis=1)
+    rate = (path[1:] != path[:-1]).mean()
+    assert f"changes in **{rate:.0%}** of the steps" in words(at)
+    of_heads = sink_summary(run)["metrics"]["switch_rate"]["mean"]
+    assert f"{of_heads:.0%}" != f"{rate:.0%}"
 
 
 def test_missing_demo_models_are_said(page, monkeypatch):

@@ -45,9 +45,9 @@ class Source:
 
     id, name, text = "20260101-capture-abc", "a <b> run", "once <i>upon</i> a time"
 
-    def __init__(self, *kinds: str) -> None:
+    def __init__(self, *kinds: str, objective: str = "masked_diffusion") -> None:
         self.spec, self.manifest = {"kind": "capture", "seed": 3}, {"versions": {"torch": "2.13"}}
-        self.trajectories = [synthetic_trajectory(kind, 6, 2, 4, 12) for kind in kinds]
+        self.trajectories = [synthetic_trajectory(kind, 6, 2, 4, 12, objective=objective) for kind in kinds]
         self.trajectory = self.trajectories[0]
 
 
@@ -141,7 +141,7 @@ def test_the_report_of_a_run_holds_text_figures_numbers_and_origin():
 
 
 def test_the_report_of_a_comparison_holds_claims_and_every_run():
-    page = report(Source("fixed"), Source("mixed", "drifting"), Source("alternating"))
+    page = report(Source("fixed", objective="autoregressive"), Source("mixed", "drifting"), Source("alternating"))
     assert page.count("Plotly.newPlot") == 3 + 2 + 4
     assert "B against A" in page and "C against A" in page and "3 runs compared" in page
     assert page.count("plotly.js v") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sap_core.byte_size import format_bytes
 from sap_core.jobs.layout import JobStatus
 from sap_core.progress import Progress
 from sap_core.ui.widgets import formatting
@@ -22,9 +23,11 @@ def test_one_and_several():
     assert formatting.many(3, "sparsity", "sparsities") == "3 sparsities"
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (1536, "1.5 KB"), (5 * 2**30, "5.0 GB")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (5 * 2**30, "5 GiB"), (2**20 - 1, "1 MiB")]
+)
 def test_sizes(number, text):
-    assert formatting.size(number) == text
+    assert format_bytes(number) == text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...byte_size import format_bytes
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS, WEIGHTS
 from ...choices.patterns import parse_pattern
@@ -14,8 +15,6 @@ from ...specs import PruneSpec
 if TYPE_CHECKING:
     from ...models.info import ModelInfo
     from ...specs import PruneOptions
-
-_GIB = 2**30
 
 
 def pruning_memory(info: ModelInfo, dtype: str = "auto", device: str = "auto") -> int:
@@ -37,8 +36,8 @@ def check_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held:
     """InvalidInput that names the streamed way if there is not."""
     if not has_room(info, dtype, device, held):
         raise InvalidInput(
-            f"{info.ref} and its pruned copy need {pruning_memory(info, dtype, device) / _GIB:.1f} GiB but "
-            f"{(available_memory(device) + held) / _GIB:.1f} GiB are free; prune it from file to file, one block "
+            f"{info.ref} and its pruned copy need {format_bytes(pruning_memory(info, dtype, device))} but "
+            f"{format_bytes(available_memory(device) + held)} are free; prune it from file to file, one block "
             "in memory at a time: sap prune --streamed --out DIR, or sap_core.prune_checkpoint."
         )
 

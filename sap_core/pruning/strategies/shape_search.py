@@ -186,7 +186,7 @@ class ShapeSearch:
     def speedup(self, model: LoadedModel) -> float:
         """Tokens per second of ``model`` over the dense model's, timed in turns."""
         dense, small = generation_speed([self.model, model])
-        return speedup(small, dense)
+        return required(speedup(small, dense)["speedup"], "the speed of a shape")
 
     def drop(self, model: LoadedModel) -> float:
         """Rise of the nats per token as a share of the dense model's."""

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...choices.samplers import SAMPLERS
 from ...errors import InvalidInput, SapError
 from ...jobs.layout import JobStatus
@@ -14,17 +15,13 @@ from ...models.info import ModelInfo
 from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
+from ...samplers.check import default_steps
 from ...samplers.prompts import PRESETS, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import (
-    duration,
-    many,
-    plain_error,
-    size,
-)
+from ..widgets.formatting import duration, many, plain_error
 from ..widgets.layout import go
 from ..widgets.results import run_at
 
@@ -145,7 +142,11 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
 
 def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     """Return what the run will take, against what there is; False when it can't fit."""
-    steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
+    try:
+        steps = default_steps(info, spec, spec.length)
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        return False
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
     fits = need["total"] < free
@@ -154,11 +155,11 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
         st.markdown("**Before it runs**")
         st.dataframe(
             [
-                {"what": "weights", "needs": size(need["weights"])},
-                {"what": "one forward pass", "needs": size(need["activations"])},
-                {"what": "in memory at once", "needs": size(need["total"])},
-                {"what": "free on this machine", "needs": size(free)},
-                {"what": "on disk afterwards, at most", "needs": size(need["trajectory"])},
+                {"what": "weights", "needs": format_bytes(need["weights"])},
+                {"what": "one forward pass", "needs": format_bytes(need["activations"])},
+                {"what": "in memory at once", "needs": format_bytes(need["total"])},
+                {"what": "free on this machine", "needs": format_bytes(free)},
+                {"what": "on disk afterwards, at most", "needs": format_bytes(need["trajectory"])},
                 {"what": "time, about", "needs": taken},
             ],
             hide_index=True,
@@ -167,7 +168,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
         st.caption(basis)
         if not fits:
             st.error(
-                f"Does not fit: {size(need['total'])} are needed and {size(free)} are free. "
+                f"Does not fit: {format_bytes(need['total'])} are needed and {format_bytes(free)} are free. "
                 "Choose a smaller model, length or number of prompts, or a smaller precision."
             )
     return fits

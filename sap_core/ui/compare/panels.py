@@ -198,12 +198,15 @@ def metrics_table(found: Comparison) -> pd.DataFrame:
 def claims(found: Comparison) -> None:
     """The three things said of diffusion models' sinks, answered for these runs from their own numbers."""
     st.subheader("Do the three claims hold here?", anchor=False)
-    answers = answers_table(found, answer_claims(found))
+    answers = answers_table(answer_claims(found))
+    if not answers:
+        st.caption("They are claims about diffusion models, and all of these runs are autoregressive.")
+        return
     st.dataframe(answers, hide_index=True, height=35 * (len(answers) + 1) + 3, alt="The claims and their answers")
     st.caption(
-        "“Holds”: the 95 % interval lies on the claimed side of 0. “Undecided”: the value does, but the interval "
-        "reaches 0. “Doesn't hold”: the value lies on the other side. Position variance and transience are "
-        "differences from run A; the third claim is the change within each run, in attention distance and in entropy."
+        "“Holds”: the 95 % interval lies on the claimed side of 0. “Doesn't hold”: it lies on the other side. "
+        "“Undecided”: it reaches 0. Position variance and transience are differences from the autoregressive run; the "
+        "third claim is the change of the attention distance within the run. Autoregressive runs are not asked."
     )
 
 

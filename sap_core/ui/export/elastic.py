@@ -6,12 +6,13 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...choices.methods import METHODS
 from ...errors import SapError
 from ...runs.paths import runs_root
 from ...specs import ElasticSpec
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_error
 from ..widgets.layout import show_snippets
 from ..widgets.models import describe, loading_options, pick_model
 
@@ -42,7 +43,7 @@ def elastic_panel() -> None:
     runs = [run for run in results.runs_of("elastic", states=("finished",)) if run.model == model]
     if runs:
         result = results.run_at(runs[0].path).result
-        st.markdown(f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}")
+        st.markdown(f"**Written** {format_time(runs[0].created)} UTC, {format_bytes(result['bytes'])}")
         st.code(result["folder"], language=None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...runs.listing import RunSummary
@@ -17,7 +18,7 @@ from ...runs.paths import runs_root
 from ...specs import ExportSpec, PushSpec
 from ...storage import storage_of
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_error
 from ..widgets.layout import show_snippets
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
@@ -75,7 +76,8 @@ def written(source: RunSummary) -> None:
     folder = Path(result["folder"])
     with st.container(border=True):
         st.markdown(
-            f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}, {len(result['files'])} files"
+            f"**Written** {format_time(runs[0].created)} UTC, {format_bytes(result['bytes'])}, "
+            f"{len(result['files'])} files"
         )
         st.code(str(folder), language=None)
         verification(result)
@@ -108,7 +110,7 @@ def verification(result: dict[str, Any]) -> None:
         st.error("The folder loads in a fresh process, but its outputs differ from the pruned model's; do not use it.")
     versions = found.get("versions") or {}
     steps = [
-        (True, "Written", f"{len(result['files'])} files, {size(result['bytes'])}"),
+        (True, "Written", f"{len(result['files'])} files, {format_bytes(result['bytes'])}"),
         (True, "Loaded in a fresh process", ", ".join(f"{name} {value}" for name, value in versions.items())
          or str(found.get("loader"))),
         (bool(found.get("class")), "Model class", str(found.get("class") or "not told")),

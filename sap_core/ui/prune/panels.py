@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
@@ -16,7 +17,7 @@ from ...runs.reading import Run
 from ...specs import PruneOptions, PruneSpec
 from ..widgets import results
 from ..widgets.address import address_choice, choose
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_error
 from ..widgets.layout import go
 from .applied_plans import show_candidates
 from .plan_form import load_plan
@@ -36,8 +37,8 @@ def memory_line(info: ModelInfo, spec: PruneOptions) -> None:
     """What applying takes, against what there is."""
     needed = pruning_memory(info, spec.dtype, spec.device)
     st.caption(
-        f"Apply works on a copy: the model itself stays as it is. Both take {size(needed)} of memory; "
-        f" {size(available_memory(spec.device))} are free."
+        f"Apply works on a copy: the model itself stays as it is. Both take {format_bytes(needed)} of memory; "
+        f" {format_bytes(available_memory(spec.device))} are free."
     )
 
 

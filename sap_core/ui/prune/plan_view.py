@@ -16,7 +16,7 @@ from ...specs import PruneOptions
 from ...sweeps.predict import curve_of, predict_loss
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import count, many
+from ..widgets.formatting import count, many, plain_error
 from ..widgets.layout import go
 
 
@@ -93,15 +93,17 @@ def _curve(plans: pd.DataFrame, spec: PruneOptions, loss: float) -> None:
     measured = curve_of(plans, spec)
     if measured is None:
         return
-    share, losses, error = measured
+    share = measured.share
     grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
-    steps = [(at, predict_loss(plans, spec, at)) for at in grid]
-    band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]
+    steps = [(at, measured.predict(at)) for at in grid]
+    band = [(at, one.low, one.high) for at, one in steps if math.isfinite(one.high)]
+    points = list(zip(share, measured.loss, measured.half, strict=True))
     draw(
-        prediction_curve(list(zip(share, losses, error, strict=True)), band, (spec.sparsity, loss)),
+        prediction_curve(points, band, (spec.sparsity, loss)),
         key="plan_curve",
         alt="Measured loss increase against sparsity with the interval between the points",
     )
+    st.caption(f"All points were measured on the same texts and masks: {plain_error(measured.protocol)}.")
     go("All measured plans", "tradeoff", model=spec.model)
 
 

@@ -6,21 +6,16 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...plots.difference import differing_words
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.shaded import shaded_text
 from ...runs.reading import Run
-from ...texts.wording import texts_line, with_error
+from ...texts.wording import changes_speed, texts_line, with_error
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import (
-    count,
-    duration,
-    format_time,
-    plain_error,
-    size,
-)
+from ..widgets.formatting import count, duration, format_time, plain_error
 
 KINDS = {"bound": "upper bound", "exact": "exact"}
 SIDES = ("Dense", "Pruned")
@@ -99,32 +94,29 @@ def _cost(result: dict[str, Any]) -> None:
     if not cost:
         return
     dense, pruned = cost["dense"], cost["pruned"]
+    faster = changes_speed(cost)
+    low, high = cost.get("speedup_low"), cost.get("speedup_high")
+    turns = None if low is None or high is None else f"95 %: × {low:.2f} to {high:.2f}"
     first, second, third, fourth = st.columns(4)
     first.metric(
-        "Speed (× dense)", f"× {cost['speedup']:.2f}", _turns(dense, pruned), border=True,
+        "Speed (× dense)", f"× {cost['speedup']:.2f}" if faster else "no measurable change", turns, border=True,
         delta_color="off", delta_arrow="off",
         help=f"Generation, pruned ({pruned['tokens_per_second']:.0f} tokens/s) over dense "
-        f"({dense['tokens_per_second']:.0f} tokens/s), the best run of each, timed in turns on this machine. Zeros in "
-        "place are not skipped here: what differs a little from 1 is noise.",
+        f"({dense['tokens_per_second']:.0f} tokens/s), timed in turns on this machine: the median over turns, and its "
+        "95 % interval. No measurable change: the interval holds 1. Zeros in place are not skipped here.",
     )  # fmt: skip
     second.metric(
         "One generation", duration(pruned["seconds"]), f"dense {duration(dense['seconds'])}", border=True,
         delta_color="off", delta_arrow="off", help="A whole greedy text of up to 128 tokens.",
     )  # fmt: skip
     third.metric(
-        "Weights in memory", size(pruned["bytes"]), f"dense {size(dense['bytes'])}", border=True,
+        "Weights in memory", format_bytes(pruned["bytes"]), f"dense {format_bytes(dense['bytes'])}", border=True,
         delta_color="off", delta_arrow="off", help="And on disk: zeros in place take their room.",
     )  # fmt: skip
     fourth.metric(
         "Parameters that are not zero", count(pruned["nonzero_parameters"]),
         f"dense {count(dense['nonzero_parameters'])}", border=True, delta_color="off", delta_arrow="off",
     )  # fmt: skip
-
-
-def _turns(dense: dict[str, Any], pruned: dict[str, Any]) -> str | None:
-    """Return how far the runs lie apart that the speed is the best of."""
-    turns = [seconds for one in (dense, pruned) for seconds in one.get("turns", ())]
-    return f"runs of {duration(min(turns))} to {duration(max(turns))}" if turns else None
 
 
 def _denoising(run: Run) -> None:
@@ -141,7 +133,7 @@ def _denoising(run: Run) -> None:
     except SapError as error:
         st.error(plain_error(str(error)))
         return
-    st.markdown("**The two while they write**: text shaded by attention received, mean over layers and heads")
+    st.markdown("**The two while they write these texts**, shaded by attention received, mean over layers and heads")
     last = max(view.steps for view in views) - 1
     _steps(run.id, views, last)
 

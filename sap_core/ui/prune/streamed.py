@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import InvalidInput, SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
@@ -11,7 +12,7 @@ from ...pruning.planning.memory_check import check_room, check_streamed
 from ...runs.paths import runs_root
 from ...specs import PruneCheckpointSpec, PruneOptions
 from ..widgets import results
-from ..widgets.formatting import plain_error, size
+from ..widgets.formatting import plain_error
 
 KIND = "prune_checkpoint"
 
@@ -57,8 +58,8 @@ def written(status: JobStatus | None) -> None:
     export = result["export"]
     checked = "verified in a fresh process" if export["verification"] else "too large to be verified here"
     st.success(
-        f"Written: {size(export['bytes'])}, {result['report']['sparsity']:.1%} of the matrices' weights are zero, "
-        f"{checked}."
+        f"Written: {format_bytes(export['bytes'])}, {result['report']['sparsity']:.1%} of the matrices' weights are "
+        f"zero, {checked}."
     )
     st.code(export["folder"], language=None)
     st.code(export["code"], language="python", wrap_lines=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...runs.archive import export_archive, import_archive
 from ...runs.clean import clean_leftovers, list_leftovers
@@ -15,12 +16,7 @@ from ...runs.meta import update_run
 from ...runs.paths import runs_root
 from ..widgets import results
 from ..widgets.address import address_choice, write_query_param
-from ..widgets.formatting import (
-    duration,
-    format_time,
-    plain_error,
-    size,
-)
+from ..widgets.formatting import duration, format_time, plain_error
 from ..widgets.layout import go
 
 KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "elastic", "push", "attention_map")
@@ -102,7 +98,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
                 "state": run.state,
                 "when (UTC)": format_time(run.created),
                 "took": duration(run.seconds),
-                "size": size(run.bytes) if run.bytes else "–",
+                "size": format_bytes(run.bytes) if run.bytes else "–",
                 "model": run.model,
                 "tags": list(run.tags),
             }
@@ -201,7 +197,7 @@ def _archive_and_delete(run: RunSummary) -> None:
             disabled=run.state not in ("finished", "cancelled", "failed"), on_click="ignore",
         )  # fmt: skip
     with middle.popover("Delete", width="stretch"):
-        st.markdown(f"Delete **{plain_error(run.name)}** and its {size(run.bytes)} for good?")
+        st.markdown(f"Delete **{plain_error(run.name)}** and its {format_bytes(run.bytes)} for good?")
         if st.button("Delete it", type="primary", key=f"delete_{run.id}"):
             try:
                 delete_run(run.path)
@@ -218,10 +214,10 @@ def leftovers_panel() -> None:
     found = list_leftovers()
     if not found:
         return
-    total = size(sum(one.bytes for one in found))
+    total = format_bytes(sum(one.bytes for one in found))
     with st.expander(f"Left behind by interrupted work: {total}", icon=":material/delete_sweep:"):
         st.dataframe(
-            [{"path": str(one.path), "what": one.what, "size": size(one.bytes)} for one in found],
+            [{"path": str(one.path), "what": one.what, "size": format_bytes(one.bytes)} for one in found],
             hide_index=True,
             alt="Leftovers",
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...choices.sink_rules import DEFAULT_RULE
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...plots.heatmap import trajectory_heatmap
 from ...runs.listing import RunSummary
+from ...sinks.motion import motion
 from ...specs import CaptureSpec
 from ..widgets import jobs, results
 from ..widgets.figure import draw
@@ -109,15 +111,14 @@ def show(specs: list[CaptureSpec]) -> None:
 
 
 def _one(run: RunSummary) -> None:
-    stamp = results.stamp(run.path)
-    view = results.view_of(str(run.path), stamp, 0)
+    view = results.view_of(str(run.path), results.stamp(run.path), 0, rule=DEFAULT_RULE)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
     draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}", data=view)
-    metrics = results.summary_of(str(run.path), stamp)["metrics"]
-    rate, deviation = metrics["switch_rate"], metrics["temporal_deviation"]
+    shown = motion(view.share, view.sinks)  # of what the figure shows, not of each head
     st.markdown(
-        f"The dominant position changes in **{rate['mean']:.0%}** of the steps (± {rate['sd_heads']:.0%} over heads); "
-        f"its sinks move by **{deviation['mean']:.1%}** of the length (standard deviation over steps)."
+        f"The dominant position changes in **{float(shown['switch_rate']):.0%}** of the steps; the sinks move by "
+        f"**{float(shown['temporal_deviation']):.1%}** of the length (standard deviation over steps). Both are of the "
+        "figure, the mean over layers and heads."
     )
 
 

@@ -12,6 +12,7 @@ from ...models.info import ModelInfo
 from ...plots.tradeoff import Axis, tradeoff
 from ...sweeps.results_table import TASK
 from ...sweeps.tradeoff import best_plans
+from ...texts.wording import speed_cell
 from ..prune.plan_form import PATTERNS, load_plan
 from ..widgets import results
 from ..widgets.address import address_choice, choose, write_query_param
@@ -21,7 +22,7 @@ from ..widgets.layout import visit
 
 COSTS = {
     "size": Axis("size", "parameters left (share of dense, zeros not counted)", ".0%"),
-    "memory": Axis("megabytes", "weights in memory and on disk (MB, zeros included)", ".1f"),
+    "memory": Axis("mebibytes", "weights in memory and on disk (MiB, zeros included)", ".1f"),
     "speed": Axis("speedup", "speed of generation (× dense)", ".2f", high=True),
 }
 LOSS = Axis("loss", "loss increase (nats per token)", "+.3f")
@@ -83,7 +84,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         st.info("The sweep has not measured a plan yet; points appear here as they come.")
         return
     plans = plans.assign(
-        megabytes=plans["memory"].astype(float) / 2**20,
+        mebibytes=plans["memory"].astype(float) / 2**20,
         method=[METHODS[name].title if name in METHODS else name for name in plans["method"]],
     )
     for column in (cost.column, quality.column):
@@ -94,7 +95,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         return
     best = best_plans(points, cost.column, cost.high, quality.column)
     current = _current(points)
-    here = {"size": 1.0, "megabytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
+    here = {"size": 1.0, "mebibytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
     known = many(len(points), "measured plan")
     draw(
         tradeoff(
@@ -152,8 +153,8 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
             "loss increase (nats/token)": shown["loss"].tolist(),
             "± SE": shown["error"].tolist(),
             "parameters left": shown["size"].tolist(),
-            "weights (MB)": shown["megabytes"].tolist(),
-            "speed (× dense)": shown["speedup"].tolist(),
+            "weights (MiB)": shown["mebibytes"].tolist(),
+            "speed (× dense)": [speed_cell(row) for row in shown.to_dict(orient="records")],
             **{f"task {name.removeprefix(TASK)}": shown[name].tolist() for name in tasks},
             "measured in": shown["source"].tolist(),
             "when (UTC)": [format_time(created) for created in shown["created"]],
@@ -168,8 +169,7 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
         for name, form in (
             ("loss increase (nats/token)", "%+.3f"),
             ("± SE", "%.3f"),
-            ("weights (MB)", "%.1f"),
-            ("speed (× dense)", "%.2f"),
+            ("weights (MiB)", "%.1f"),
         )
     }
     with st.expander("The same as a table"):

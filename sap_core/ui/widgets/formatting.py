@@ -18,15 +18,6 @@ def many(number: int, one: str, several: str = "") -> str:
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
-def size(number: float) -> str:
-    """Bytes in powers of 1024: '12.4 MB'."""
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if abs(number) < 1024 or unit == "TB":
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return ""
-
-
 def duration(seconds: float | None) -> str:
     """'0.4 s', '12 s', '3 min 05 s', '2 h 10 min'; a dash when unknown."""
     if seconds is None:

@@ -6,11 +6,12 @@ from typing import Any, get_args
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
 from ...specs.options import help_of
-from .formatting import count, plain_error, size
+from .formatting import count, plain_error
 from .results import model_info
 
 DEMOS = {
@@ -58,7 +59,7 @@ def describe(info: ModelInfo) -> None:
     parts = [
         info.title,
         OBJECTIVES.get(info.objective, info.objective),
-        f"{count(info.parameters)} parameters ({size(info.bytes)}, {info.dtype})",
+        f"{count(info.parameters)} parameters ({format_bytes(info.bytes)}, {info.dtype})",
         f"{info.layers} layers × {info.heads} heads",
     ]
     if info.max_length:
