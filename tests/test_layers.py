@@ -31,6 +31,7 @@ ROOMS: dict[str, str] = {
     "texts": "errors untrusted",
     "specs": "errors choices texts",
     "runs": "_version errors untrusted storage trajectory specs",
+    "archive_routes": "errors storage runs",
     "sinks": "errors choices trajectory",
     "plots": "_version csv_files errors storage choices trajectory sinks",
     "models": "errors untrusted confined storage choices",
@@ -61,8 +62,8 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version csv_files errors file_locks untrusted confined confined_child access progress memoize storage "
-    "choices trajectory texts stories specs runs "
+    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access progress memoize "
+    "storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
