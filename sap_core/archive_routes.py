@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from .byte_size import format_bytes
 from .errors import OperationFailed, SapError
 from .runs.archive import PIECE, archive_pieces, import_archive
 from .runs.listing import is_run
@@ -110,5 +111,5 @@ def _check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise OperationFailed(
-            f"The archive has {size / 1e6:.0f} MB, {folder} has {free / 1e6:.0f} MB free; free some space."
+            f"The archive has {format_bytes(size)}, {folder} has {format_bytes(free)} free; free some space."
         )

@@ -32,7 +32,7 @@ ROOMS: dict[str, str] = {
     "texts": "errors untrusted",
     "specs": "errors choices texts",
     "runs": "_version byte_size errors untrusted storage trajectory specs",
-    "archive_routes": "errors storage runs",
+    "archive_routes": "byte_size errors storage runs",
     "sinks": "errors choices trajectory",
     "plots": "_version csv_files errors storage choices trajectory sinks",
     "models": "errors untrusted confined storage choices",

@@ -11,6 +11,7 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput
 from .documents import LIMIT
 from .manifest import MANIFEST, META, OUTSIDE, parse_manifest
@@ -36,7 +37,7 @@ def check_directory(source: Path) -> None:
     if wide >= 0:
         found = max(found if found != 0xFFFFFFFF else 0, int.from_bytes(tail[wide + 40 : wide + 48], "little"))
     if found != 0xFFFFFFFF and found > _DIRECTORY:
-        raise InvalidInput(f"{source} is refused: its directory has {found / 1e6:.0f} MB; nothing was unpacked.")
+        raise InvalidInput(f"{source} is refused: its directory has {format_bytes(found)}; nothing was unpacked.")
 
 
 def check_members(source: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
@@ -111,7 +112,7 @@ def _check_ratio(source: Path, members: dict[str, zipfile.ZipInfo]) -> None:
         raise _refused(source, "its entries overlap")
     size = sum(info.file_size for info in members.values())
     if size > max(ALWAYS, RATIO * there):
-        raise _refused(source, f"{there / 1e6:.1f} MB unpack to {size / 1e6:.0f} MB, more than {RATIO} times as much")
+        raise _refused(source, f"{format_bytes(there)} unpack to {format_bytes(size)}, more than {RATIO} times as much")
 
 
 def _refused(source: Path, why: str) -> InvalidInput:
