@@ -15,7 +15,7 @@ from ..progress import ProgressCallback, silent
 from ..texts.source import DEMO, check_ids
 from .planning.defaults import prune_spec_of
 from .scoring.calibration import Calibration
-from .scoring.head_ranking import rank_on_demo_prompt
+from .scoring.head_ranking import rank_on_own_text
 from .strategies.report import Pruned
 from .strategies.search import prune_by_search
 from .strategies.shape_search import Candidate, NoSuchPlan
@@ -66,7 +66,7 @@ class SinkAwarePruner:
         """Return how much every head's sinks move during a generation: the table of `sap_core.rank_heads`, most
         unstable first. Measured once."""
         if self._ranking is None:
-            self._ranking = rank_on_demo_prompt(self.model, self.seed, progress)
+            self._ranking = rank_on_own_text(self.model, self.seed, progress)
         return self._ranking
 
     def prune(

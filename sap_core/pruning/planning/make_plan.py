@@ -225,7 +225,7 @@ def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, g
     elif ranking is not None:
         heads = _most_unstable(ranking, info, count, groups)
     else:
-        heads, pending = (), f"{count} heads, chosen by their instability in a capture run on the demo prompt"
+        heads, pending = (), f"{count} heads, chosen by their instability in a short text that the model writes"
     rows = []
     for layer, m in outputs.items():
         gone = sum(1 for where, _ in heads if where == layer) * info.head_dim

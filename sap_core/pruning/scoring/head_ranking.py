@@ -33,7 +33,7 @@ def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCa
     """Return the instability of every head: from a capture ``run``, or (None) from a short generation made here."""
     if run is not None:
         return rank_from_run(run)
-    return rank_on_demo_prompt(model, seed, progress)
+    return rank_on_own_text(model, seed, progress)
 
 
 def duplicates(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> list[Group]:
@@ -54,7 +54,7 @@ def duplicates(model: LoadedModel, run: str | None, seed: int, progress: Progres
             f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "
             "run, or remove heads whether or not they are the last of their kind with duplicates 'ignore'."
         )
-    return _on_demo_prompt(model, seed, progress)[1]
+    return _on_own_text(model, seed, progress)[1]
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
@@ -78,23 +78,36 @@ def duplicates_from_run(run: str) -> list[Group]:
     ]
 
 
-def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
+def rank_on_own_text(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
     """Return the ranking from a short generation made here, kept nowhere."""
-    return _on_demo_prompt(model, seed, progress)[0]
+    return _on_own_text(model, seed, progress)[0]
 
 
-def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
-    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded."""
+def _on_own_text(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
+    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded.
+
+    A demo model goes on with the opening of a story. Any other writes behind nothing, at temperature 1: a prompt of
+    another language or domain would rank its heads on what it never saw.
+    """
     from ...capturing.api import capture
 
     def look() -> tuple[pd.DataFrame, list[Group]]:
         length = min(128, model.info.max_length or 128)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run"
-            capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
+            start = {"prompt": DEMO_PROMPT} if _knows_demo(model) else {"prompt": "", "temperature": 1.0}
+            capture(model, **start, length=length, seed=seed, out=path, progress=progress)
             return rank_from_run(str(path)), duplicates_from_run(str(path))
 
-    return memoize(model.module, ("heads on the demo prompt", seed), look)
+    return memoize(model.module, ("heads on its own text", seed), look)
+
+
+def _knows_demo(model: LoadedModel) -> bool:
+    """Return whether the demo prompt is of words that the model's tokenizer knows and the demo's grammar has."""
+    from ...stories.corpus import vocabulary
+
+    words = {} if model.tokenizer is None else model.tokenizer.get_vocab()
+    return all(word in words for word in vocabulary())
 
 
 def _capture_run(run: str) -> Run:
