@@ -145,7 +145,7 @@ def test_other_kinds_are_refused_with_what_they_are(name: str, base, tmp_path: P
 def test_adapters_of_other_models_are_refused(base, tmp_path: Path, monkeypatch) -> None:
     def refused(words: str, adapter: Path, **options: object) -> None:
         with pytest.raises(ModelProblem, match=words):
-            load_model(str(base("dream")), device="cpu", adapter=str(adapter), **options)
+            load_model(str(base("dream")), adapter=str(adapter), **{"device": "cpu", **options})
 
     llada = lora(tmp_path / "llada", base("llada"), CHANGED["llada"], base_model_name_or_path="GSAI-ML/LLaDA-8B")
     refused(
