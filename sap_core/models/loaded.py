@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelProblem, OperationFailed
 from ..untrusted import foreign
+from .experts import pack_experts
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
@@ -42,6 +44,7 @@ class LoadedModel:
     """
 
     records_through = "interface"
+    reads_cache = False  # its blocks need the cache of keys and values that they are called with
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
         # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
@@ -128,6 +131,10 @@ class LoadedModel:
         for row, keep, logits in zip(output, valid, rows, strict=True):
             row[keep] = logits
         return output
+
+    def calibrating(self) -> AbstractContextManager:
+        """Return a context in which a forward pass shows every token of a text to the layers that are pruned."""
+        return nullcontext()
 
     def span_logits(
         self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
@@ -263,7 +270,7 @@ class LoadedModel:
         state = self.module.state_dict()
         if self.info.native_config.get("model_type") in TRANSPOSED:
             state.update({f"{m.name}.weight": state[f"{m.name}.weight"].t() for m in self.info.matrices})
-        return state
+        return pack_experts(state, self.info.keys.values())
 
     def save(self, folder: str | Path) -> None:
         """Write the model in the format it came in: the same tensor names and config, with the current weights.

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...choices.methods import METHODS
 from ...progress import ProgressCallback
 from .calibration import Calibration
-from .sink_weighting import LEVELS, noised_inputs, persistence, uniform_inputs
+from .sink_weighting import LEVELS, noised_inputs, persistence, random_inputs, uniform_inputs
 from .statistics import TokenRows, sink_shares
 
 if TYPE_CHECKING:
@@ -75,8 +75,10 @@ def noised_rows(model: LoadedModel, tokens: Tensor, inputs: Inputs) -> Tensor:
     """Return ``tokens`` [N, S] partly masked, [N, levels, S], as the public code of arXiv 2602.17664 does it.
 
     Evenly spaced levels, or, for Dream, a level drawn for each pass; methods of ours that compare levels have the even
-    ones for every family.
+    ones for every family. A model that denoises random tokens (DiffusionGemma) gets those in the place of masks.
     """
+    if not model.info.row.has_mask:
+        return random_inputs(tokens, model.info.vocab_size, inputs.seed, inputs.levels)
     draw = uniform_inputs if model.info.row.uniform_noise and inputs.sinks != "lasting" else noised_inputs
     return draw(tokens, model.check_masked(), inputs.seed, inputs.levels)
 

@@ -30,6 +30,14 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS)
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
+def random_inputs(tokens: Tensor, vocab_size: int, seed: int, levels: int = LEVELS) -> Tensor:
+    """`noised_inputs` for models whose noise is random tokens: at the masked places, tokens drawn uniformly."""
+    masked = noised_inputs(torch.zeros_like(tokens), 1, seed, levels).bool()
+    generator = torch.Generator().manual_seed(seed + 1)
+    drawn = torch.randint(vocab_size, masked.shape, generator=generator).to(tokens.device)
+    return torch.where(masked, drawn, tokens[:, None, :])
+
+
 def uniform_inputs(
     tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS, maskable: Tensor | None = None
 ) -> Tensor:

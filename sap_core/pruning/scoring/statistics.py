@@ -209,10 +209,10 @@ def _squared_norms(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
-    """phi [B, S] of a forward pass over ``tokens``."""
+    """phi [B, S] of a forward pass over ``tokens``; a start token that a model puts before them is left out."""
     with record_attention(model) as recorder:
         model.logits(tokens)
-        return sink_weights(recorder.collect().received).to(tokens.device)
+        return sink_weights(recorder.collect().received[..., -tokens.shape[1] :]).to(tokens.device)
 
 
 def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
@@ -275,7 +275,8 @@ def _first_block_inputs(
                 raise _Stop
             names = list(inspect.signature(module.forward).parameters)[1:]
             given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
-            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
+            left_out = ("hidden_states",) if model.reads_cache else ("hidden_states", "past_key_values")
+            seen.append({k: v for k, v in given.items() if k not in left_out})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:
