@@ -19,11 +19,13 @@ class Window:
     """The queries of a decoder pass among all positions of a text.
 
     masked: (batch, total) bool, positions that are not written yet; the queries stand at ``start`` to ``stop``.
+    first_key: Position of the first key; None where the keys end with the queries.
     """
 
     start: int
     stop: int
     masked: Tensor
+    first_key: int | None = None
 
     @property
     def total(self) -> int:
@@ -33,15 +35,13 @@ class Window:
 class DiffusionGemma(LoadedModel):
     """A `LoadedModel` around DiffusionGemmaForBlockDiffusion.
 
-    Attributes:
-        window: Where the decoder's queries stand while a sampler runs; None outside.
+    Its ``window`` says where the decoder's queries stand while a sampler runs.
     """
 
     reads_cache = True
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: Any) -> None:
         super().__init__(module, tokenizer, info)
-        self.window: Window | None = None
         self._start: int | None = None
 
     @property

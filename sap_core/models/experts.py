@@ -120,10 +120,13 @@ def _joined(each: list[Tensor], parts: int) -> Tensor:
 def _sharing(experts: Experts) -> Experts:
     """Return other modules over the same parameters, for a part of the model that is tied to this one."""
     twins = Experts()
-    for expert in experts:
+    every: list[Any] = list(experts)
+    for expert in every:
         weights = (expert.gate_proj.weight, expert.up_proj.weight, expert.down_proj.weight)
         twin = Expert(*weights, expert.act_fn)
-        twin.gate_proj.weight, twin.up_proj.weight, twin.down_proj.weight = weights
+        layers: tuple[Any, ...] = (twin.gate_proj, twin.up_proj, twin.down_proj)
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight = weight
         twins.append(twin)
     return twins
 

@@ -40,6 +40,7 @@ class LoadedModel:
         answers_at: (batch,) where the prompts end while answers are written; None outside.
         pads: Whether its class leaves padding out of what it computes; found by `sap_core.models.probe`. Where it does
             not, texts of different lengths are run one by one.
+        window: Where the queries of a pass over a part of a text stand (`Window`); None for whole texts.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
@@ -55,6 +56,7 @@ class LoadedModel:
         self.padding: Tensor | None = None
         self.pads = True
         self.answers_at: Tensor | None = None
+        self.window: Any = None
 
     @property
     def device(self) -> torch.device:
