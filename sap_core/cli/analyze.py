@@ -14,6 +14,7 @@ SHOWN_HEADS = 10
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(sinks)
     app.command()(heads)
     app.command()(compare)
@@ -26,7 +27,7 @@ def sinks(
     sample: Annotated[int, typer.Option(help="Which prompt of the run, from 0.")] = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Where the sinks of a run are, which tokens they are, and how they move."""
+    """Show where the sinks of a run are, which tokens they are, and how they move."""
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
 
@@ -59,7 +60,7 @@ def heads(
     threshold: opt.Threshold = None,
     as_json: opt.Json = False,
 ) -> None:
-    """The heads of a run, the most unstable first."""
+    """List the heads of a run, the most unstable first."""
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
 
@@ -80,7 +81,7 @@ def compare(
     threshold: opt.Threshold = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+    """Compare two or more runs on one normalised time axis."""
     from ..runs.reading import open_run
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs

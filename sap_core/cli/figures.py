@@ -1,4 +1,4 @@
-"""``sap figure`` and ``sap report``: what the pages draw, as files that say where they come from. No model needed."""
+"""``sap figure`` and ``sap report``: the pages' figures as files that name their runs and settings. No model needed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Sample = Annotated[int, typer.Option(min=0, help="Which prompt of the run, from 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(figure)
     app.command()(report)
 
@@ -84,7 +85,7 @@ def report(
 
 
 def _drawn(kind, opened, layer, head, sample, step, rule):
-    """The figure, the data behind it (None: what is drawn), and its title."""
+    """Return the figure, the data behind it (None: what is drawn), and its title."""
     from ..plots.compare import difference_heatmap
     from ..plots.heads import head_grid
     from ..plots.heatmap import trajectory_heatmap

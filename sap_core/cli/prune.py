@@ -24,6 +24,7 @@ from .prune_text import (
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(prune)
     app.command()(export)
     app.command()(verify)
@@ -95,7 +96,7 @@ def prune(
 
 @opt.from_specs(ExportSpec, arguments=("run",))
 def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
-    """Write what a prune run made as a checkpoint that stock transformers loads."""
+    """Write the result of a prune run as a checkpoint that stock transformers loads."""
     from ..runs.reading import open_run
 
     spec = ExportSpec.build(**fields)
@@ -108,7 +109,7 @@ def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def _reserved(out: str | None, overwrite: bool) -> Any:
-    """Return the folder of the result, reserved before any work; None with a dry run that names none."""
+    """Return the result's folder, reserved before any work; None for a dry run without --out."""
     if out is None:
         return contextlib.nullcontext()
     from ..export.target import checkpoint_output
@@ -132,7 +133,7 @@ def verify(
 
 
 def check_token_file(spec: Any) -> None:
-    """A calibration file of token ids against the model's headers, so that not even a dry run takes a wrong one.
+    """Check a calibration file of token ids against the model's headers, even in a dry run.
 
     Raises:
         InvalidInput: empty, of the wrong dtype or shape, ids outside the vocabulary, rows beyond the model's positions.

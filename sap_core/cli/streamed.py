@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def prune_streamed(
     spec: PruneOptions, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Does what ``spec`` says, or with ``dry_run`` only prints what is known of it beforehand."""
+    """Prune as ``spec`` says, or with ``dry_run`` only print what is known beforehand."""
     with work("prune") as progress:
         from ..pruning.planning.memory_check import check_streamed
         from ..specs import PruneCheckpointSpec

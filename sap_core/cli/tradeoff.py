@@ -16,6 +16,7 @@ COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedu
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(tradeoff)
 
 
@@ -26,7 +27,7 @@ def tradeoff(
     frontier: Annotated[bool, typer.Option("--frontier", help="Only plans that no other beats in both.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Every measured plan of a model, from applied prunings and from sweeps, finished or running: loss against cost."""
+    """List the measured plans of a model, from applied prunings and sweeps (finished or running): loss against cost."""
     from ..sweeps import best_plans, measured_plans
 
     model = fields["model"]

@@ -1,4 +1,4 @@
-"""The proof that an exported folder loads elsewhere: a fresh interpreter loads it and its logits are compared."""
+"""Verify that an exported folder loads elsewhere: a fresh interpreter loads it and its logits are compared."""
 
 from __future__ import annotations
 
@@ -34,11 +34,7 @@ LOADERS = ("transformers", "sap_core")
 
 
 def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
-    """Load ``folder`` in a new process and compares its logits with those of the model that was exported.
-
-    The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except
-    for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so. Code
-    in the folder is run only if it is, to the letter, the modelling file that exports of uneven layers bring.
+    """Load ``folder`` in a new process and compare its logits with those of the model that was exported.
 
     Returns:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
@@ -91,7 +87,7 @@ def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def loads_with(info: ModelInfo) -> str:
-    """ "transformers" where stock classes read the family's own format, else "sap_core"."""
+    """Return "transformers" if stock classes read the family's own format, else "sap_core"."""
     row = info.row
     stock = info.native_config.get("model_type") == info.config.get("model_type") and not row.key_mapping
     return "transformers" if stock and not row.remote_code else "sap_core"
@@ -104,7 +100,7 @@ def auto_class(info: ModelInfo) -> str:
 
 
 def loader_of(folder: Path) -> str:
-    """Return the loader an export was made for, from its expected-logits file's metadata."""
+    """Return the loader of an export, from the metadata of its expected-logits file."""
     tensors, metadata = read_header(folder, EXPECTED)
     kinds = {tensor.key: (tensor.dtype, len(tensor.shape)) for tensor in tensors}
     loader = metadata.get("loader", "transformers")
@@ -115,7 +111,7 @@ def loader_of(folder: Path) -> str:
 
 
 def write_expected(model: LoadedModel, folder: Path) -> None:
-    """Fixed random tokens and the model's logits on them, for whoever wants to check a copy of the folder."""
+    """Write fixed random tokens and the model's logits on them, from which a copy of the folder can be checked."""
     import torch
     from safetensors.torch import save_file
 

@@ -18,7 +18,7 @@ MDLM_EPSILON = 1e-5
 
 
 def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return every mask opens with probability 1 - s / t (Dream, ``origin``); tokens are drawn for those that open."""
+    """Unmask every mask with probability 1 - s / t (Dream, ``origin``), and draw tokens for those positions."""
     opens = (torch.rand(len(context.logits), generator=context.generator) < opening(context)).to(context.logits.device)
     predicted = context.logits.argmax(-1)
     score = torch.softmax(context.logits, -1).gather(-1, predicted[:, None])[:, 0]

@@ -134,7 +134,7 @@ class _Chooser:
         return option
 
     def optional_beats(self, candidates: list[str]) -> set[str]:
-        """Return a brief story leaves all of them out; else each is told with probability 1/2.
+        """Draw which optional beats are told: none in a brief story, else each with probability 1/2.
 
         "None" can come about both ways, so its probability is the sum of both: what matters is p(text).
         """

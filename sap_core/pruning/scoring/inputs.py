@@ -1,4 +1,4 @@
-"""What a pass over the calibration texts looks at: clean or partly masked rows, and how much each token counts."""
+"""Inputs of a pass over the calibration texts: clean or partly masked rows, and the weight of each token."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Inputs:
 
     @classmethod
     def of(cls, method: str, options: Any) -> Inputs:
-        """Return what ``method`` looks at; ``options`` has noise_levels and a seed."""
+        """Return the inputs that ``method`` measures on; ``options`` has noise_levels and a seed."""
         row = METHODS[method]
         return cls(row.inputs, row.sinks, options.noise_levels, options.seed)
 
     @property
     def key(self) -> tuple:
-        """What decides the result of a pass; levels and seed do only where something is masked."""
+        """Return everything that decides the result of a pass; levels and seed count only where something is masked."""
         masks = self.kind == "noised" or self.sinks != "none"
         return (self.kind, self.sinks, self.levels, self.seed) if masks else (self.kind, self.sinks)
 
 
 def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibration) -> tuple[TokenRows, Tensor]:
-    """Return the rows that a pass sees, and the same rows unmasked, [N, S] each."""
+    """Return the rows that the model sees, and the same rows unmasked, [N, S] each."""
     tokens = torch.from_numpy(calibration.tokens).to(model.device)
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
@@ -88,9 +88,9 @@ def weighted_rows(
     progress: ProgressCallback,
     sink_shares: Callable[[LoadedModel, TokenRows, ProgressCallback], Tensor] = sink_shares,
 ) -> TokenRows:
-    """Return the rows with each token's weight lowered by how much of a sink it is, measured on the dense model.
+    """Return the rows with each token's weight reduced by phi, its sink weight measured on the dense model.
 
-    ``sink_shares``: how phi [N, S] is found; it is in another way where the model is not in memory.
+    ``sink_shares``: function that computes phi [N, S]; another one is given if the model is not in memory.
     """
     rows, tokens = calibration_rows(model, inputs, calibration)
     if inputs.sinks == "none":

@@ -1,8 +1,8 @@
-"""What the calibration inputs say about every linear layer: the norms of its input columns, or its Gram matrix.
+"""Statistics of the calibration inputs of every linear layer: norms of the input columns, or the Gram matrix.
 
-Two ways to walk the model. `one_shot` sees every layer of the dense model in one forward pass per batch.
-`block_by_block` feeds each block with the outputs of the blocks before it, after they have been pruned.
-Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, in]; w one weight per token.
+There are two ways to measure. `one_shot` sees every layer of the dense model in one forward pass per batch.
+`block_by_block` feeds each block with the outputs of the blocks before it, after they have been pruned. Symbols: N rows
+of S tokens; X the inputs of one linear layer for one row, [S, in]; w one weight per token.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class TokenRows:
 
     Attributes:
         tokens: int64 [N, S].
-        weights: float [N, S], how much each token counts.
-        lengths: (N,), how much of each row the model sees, by default all; rows of one length are one behind the other.
-            A batch holds rows of one length, cut to it: no model sees padding.
+        weights: float [N, S], the weight of each token.
+        lengths: (N,), the visible length of each row, by default S; rows of equal length are adjacent. A batch holds
+            rows of one length, cut to it, so that no model sees padding.
     """
 
     tokens: Tensor
@@ -51,7 +51,7 @@ class TokenRows:
             object.__setattr__(self, "lengths", [self.tokens.shape[1]] * len(self.tokens))
 
     def parts(self, rows: int) -> Iterator[tuple[slice, int]]:
-        """Yield (which rows, their length) of every batch of at most ``rows`` rows."""
+        """Yield (slice of rows, their length) of every batch of at most ``rows`` rows."""
         start = 0
         for stop in range(1, len(self.lengths) + 1):
             ends = stop == len(self.lengths) or self.lengths[stop] != self.lengths[start]
@@ -64,12 +64,12 @@ class TokenRows:
         return ((self.tokens[part, :length], self.weights[part, :length]) for part, length in self.parts(rows))
 
     def weighted(self, factor: Tensor) -> TokenRows:
-        """Return the rows with each token's weight times ``factor`` [N, S]."""
+        """Return the rows with each token's weight multiplied by ``factor`` [N, S]."""
         return replace(self, weights=self.weights * factor)
 
 
 class RootMeanSquare:
-    """sqrt(mean over rows of ||w * X_j||^2), [in]: Wanda's statistic."""
+    """Root mean square over rows of ||w * X_j||, [in]: Wanda's statistic."""
 
     def __init__(self) -> None:
         self.total: Tensor | None = None
@@ -77,15 +77,17 @@ class RootMeanSquare:
 
     @staticmethod
     def measure(x: Tensor, weights: Tensor) -> Tensor:
-        """Of one batch, x [B, S, in] and weights [B, S]; layers with the same input share it."""
+        """Return the statistic of one batch, x [B, S, in] and weights [B, S]; layers with the same input share it."""
         return _squared_norms(x, weights).sum(0)
 
     def add(self, measured: Tensor, rows: int) -> None:
+        """Add the result of `measure` for a batch of ``rows`` rows."""
         # Its own copy, for layers share what was measured, and then in place: a Gram matrix is large.
         self.total = measured.clone() if self.total is None else self.total.add_(measured)
         self.rows += rows
 
     def result(self) -> Tensor:
+        """Return the statistic over all rows added so far."""
         return (required(self.total, "the statistic") / self.rows).sqrt()
 
 
@@ -94,9 +96,11 @@ class SumOfNorms(RootMeanSquare):
 
     @staticmethod
     def measure(x: Tensor, weights: Tensor) -> Tensor:
+        """Return the sum of ||w * X_j|| over the rows of a batch, [in]."""
         return _squared_norms(x, weights).sqrt().sum(0)
 
     def result(self) -> Tensor:
+        """Return the sum over all rows, [in]."""
         return required(self.total, "the statistic")
 
 
@@ -105,10 +109,12 @@ class Gram(RootMeanSquare):
 
     @staticmethod
     def measure(x: Tensor, weights: Tensor) -> Tensor:
+        """Return the sum of (w X)^T (w X) over the rows of a batch, [in, in]."""
         flat = (x.float() * weights[..., None]).flatten(0, 1)
         return flat.T @ flat
 
     def result(self) -> Tensor:
+        """Return H, [in, in]."""
         return required(self.total, "the statistic").mul_(2 / self.rows)  # in place: asked for once
 
 
@@ -117,10 +123,12 @@ class Moments(RootMeanSquare):
 
     @staticmethod
     def measure(x: Tensor, weights: Tensor) -> Tensor:
+        """Return the sums that mean and variance are made of, for one batch."""
         flat, w = x.float().flatten(0, 1), weights.flatten()[:, None]
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
     def result(self) -> Tensor:
+        """Return mean and variance, [2, in]."""
         total = required(self.total, "the statistic")
         mean, square = total[0] / total[2], total[1] / total[2]
         return torch.stack([mean, (square - mean.square()).clamp(min=0)])
@@ -137,10 +145,15 @@ def one_shot(
     sinks: bool = False,
     progress: ProgressCallback = silent,
 ) -> dict[str, Tensor]:
-    """Return the statistic of every prunable linear layer, by name, on the model as it is.
+    """Return the statistic of every prunable linear layer of the dense model, by name.
 
-    ``sinks``: every token's activations count (1 - phi), phi measured in the same forward pass, so that one pass is
-    enough where the published code takes two.
+    Args:
+        model: The dense model.
+        data: The calibration rows.
+        statistic: Which statistic.
+        sinks: Weight every token's activations by (1 - phi), with phi measured in the same forward pass, so that one
+            pass is enough where the published code needs two.
+        progress: Called after every batch.
     """
     modules = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     found = {name: statistic() for name in modules}
@@ -166,8 +179,18 @@ def block_by_block(
     names: Container[str] | None = None,
     progress: ProgressCallback = silent,
 ) -> None:
-    """Call ``prune_block(layer, statistic by name)`` for every block, first to last; what it changes in a block is
-    what the later blocks see. ``names``: the matrices that are measured; None: all."""
+    """Call ``prune_block(layer, statistic by name)`` for every block, first to last.
+
+    What it changes in a block is what the later blocks see.
+
+    Args:
+        model: The model that is pruned in place.
+        data: The calibration rows.
+        statistic: Which statistic.
+        prune_block: Called with the layer and the statistic of its matrices.
+        names: Matrices that are measured; None: all.
+        progress: Called after every block.
+    """
     rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
     hidden, calls = _first_block_inputs(model, data, rows)
     weights = [weights for _, weights in data.batches(rows)]
@@ -188,7 +211,7 @@ def block_by_block(
 
 
 def sink_shares(model: LoadedModel, data: TokenRows, progress: ProgressCallback = silent) -> Tensor:
-    """phi [N, S] of the rows on the model as it is; 0 beyond a row's length."""
+    """Return phi [N, S] of the rows on the dense model; 0 beyond a row's length."""
     parts = list(data.parts(ROWS_AT_ONCE))
     shares = torch.zeros_like(data.weights)
     for done, (part, length) in enumerate(parts):
@@ -198,26 +221,28 @@ def sink_shares(model: LoadedModel, data: TokenRows, progress: ProgressCallback 
 
 
 def rows_at_once(length: int, modules: Iterable[nn.Linear]) -> int:
-    """Batch size that keeps the held activations within bounds."""
+    """Return the batch size that keeps the held activations within bounds."""
     width = sum(module.in_features for module in modules)
     return max(1, min(ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
 
 
 def _squared_norms(x: Tensor, weights: Tensor) -> Tensor:
-    """||w * X_j||^2 of every row of the batch, [B, in]."""
+    """Return ||w * X_j||^2 of every row of the batch, [B, in]."""
     return (weights.square()[:, None, :] @ x.float().square()).squeeze(1)
 
 
 def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
-    """phi [B, S] of a forward pass over ``tokens``."""
+    """Return phi [B, S] of a forward pass over ``tokens``."""
     with record_attention(model) as recorder:
         model.logits(tokens)
         return sink_weights(recorder.collect().received).to(tokens.device)
 
 
 def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:
-    """One batch into every layer's statistic; layers that follow one another and share their input (q, k, v) share the
-    work."""
+    """Add one batch to every layer's statistic.
+
+    Layers that follow one another and share their input (q, k, v) share the computation.
+    """
     last, measured = None, None
     for name, x in inputs.items():
         if last != (x.data_ptr(), x.shape):
@@ -235,8 +260,10 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
 
 @contextmanager
 def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
-    tokens that other experts got."""
+    """Yield a dict that keeps the input of every module, [B, S, in], for one forward pass.
+
+    An expert's input is [B * S, in], zero for tokens that were sent to other experts.
+    """
     inputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable:
@@ -255,14 +282,16 @@ def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
 
 class _Stop(Exception):
-    """Ends a forward pass once what was wanted from it is there."""
+    """Ends a forward pass once everything needed has been recorded."""
 
 
 def _first_block_inputs(
     model: LoadedModel, data: TokenRows, rows: int
 ) -> tuple[list[Tensor], dict[tuple[int, ...], list[dict[str, Any]]]]:
-    """Inputs of the first block per batch, and for each shape of a batch the other arguments every block is called with
-    (positions, attention mask): these do not depend on the tokens, for no row is padded."""
+    """Return the first block's input per batch and, by batch shape, the other arguments of every block.
+
+    Those (positions, attention mask) do not depend on the tokens, because no row is padded.
+    """
     hidden: list[Tensor] = []
     calls: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for tokens, _ in data.batches(rows):
@@ -292,5 +321,6 @@ def _first_block_inputs(
 
 
 def run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """Call a block and return its hidden states, whatever else the block returns with them."""
     out = block(hidden, **kwargs)
     return out[0] if isinstance(out, tuple) else out

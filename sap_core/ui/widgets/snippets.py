@@ -125,7 +125,7 @@ def python_of(spec: Spec, out: str | None = None) -> str:
 
 
 def _capturing(spec: CaptureSpec, fields: dict[str, Any], out: str | None) -> str:
-    """Return the model is loaded first, so that it can be looked at with more than one prompt."""
+    """Return the Python lines of a capture; the model is loaded first, so that other prompts can follow."""
     model = fields.pop("model")
     loading = {name: fields.pop(name) for name in (*ModelOptions.model_fields, "keep") if name in fields}
     if len(spec.prompts) == 1:
