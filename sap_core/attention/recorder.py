@@ -1,14 +1,13 @@
-"""Recording attention while a model runs; the model computes exactly what it did before.
+"""Record attention while a model runs; the model computes exactly what it did before.
 
-Beside each attention layer's output, which its own code computes untouched, the same queries and keys are reduced to
-statistics. `hooks` has the two ways of getting hold of them.
+Beside each attention layer's output, which its own code computes unchanged, the same queries and keys are reduced to
+statistics. `hooks` has the two ways to obtain them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import OperationFailed
 from .attention_rows import Attention, Buffers
+from .compiled import before_compiling, uncompiled
 from .hooks import BASES, functional_route, interface_route, running_blocks
 from .kernel_dispatch import attention_statistics
 from .plan import FUNCTIONAL, INTERFACE, Call, RecordingPlan, plan_of, run_trial
@@ -28,7 +28,7 @@ _RECORDED: set[int] = set()  # ids of the modules that are being recorded
 
 @dataclass(frozen=True)
 class AttentionStats:
-    """One forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
+    """Statistics of one forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
 
     received, received_masked: (batch, layer, head, position); entropy, distance: (batch, layer, head). The layers are
     those that attend, see `AttentionRecorder.layers`.
@@ -52,7 +52,7 @@ Reduce = Callable[[int, Attention, Queries], Any]
 
 
 class AttentionRecorder:
-    """Made by `record_attention`.
+    """Keeps the statistics of each forward pass; made by `record_attention`.
 
     Attributes:
         masked: bool (batch, S) or None. Set it before a forward to say which positions are masked; when None, they are
@@ -95,7 +95,11 @@ class AttentionRecorder:
         return self._queries is not None
 
     def collect(self) -> AttentionStats:
-        """Return the statistics of the last observed forward. Raises as `results`."""
+        """Return the statistics of the last observed forward.
+
+        Raises:
+            OperationFailed: as `results`.
+        """
         layers: list[LayerStatistics] = self.results()
         names = ("received", "received_masked", "entropy", "distance")
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
@@ -154,7 +158,7 @@ class AttentionRecorder:
         self._complete = True
 
     def record(self, place: Any, inputs: Attention) -> None:
-        """Called by a route for every attention call of a running forward."""
+        """Process one attention call of a running forward; called by a route."""
         if self._queries is None:
             return
         window = getattr(self._owner, "window", None)
@@ -178,16 +182,16 @@ class AttentionRecorder:
         self._layers[layer] = self._reduce(layer, inputs, queries)
 
     def enter(self, path: str) -> None:
-        """A numbered block begins to run."""
+        """Note that a numbered block begins to run."""
         self._running.append(path)
 
     def leave(self) -> None:
-        """The last block that began ends."""
+        """Note that the last block that began has ended."""
         if self._running:
             self._running.pop()
 
     def _layer(self) -> int | None:
-        """Return the layer that an attention call of this moment belongs to."""
+        """Return the layer of an attention call made now."""
         if self._plan is None or not self._plan.numbers:  # the trial, or one block that runs as every layer
             order = len(self._layers)
             return order if self._plan is None or order < len(self._plan.layers) else None
@@ -195,7 +199,7 @@ class AttentionRecorder:
 
     @property
     def path(self) -> str:
-        """Of the numbered block that runs; "" outside one."""
+        """Path of the numbered block that runs; "" outside one."""
         return self._running[-1] if self._running else ""
 
 
@@ -224,7 +228,7 @@ def record_attention(
         OperationFailed: a model that can't be recorded: already recorded, attention that is neither sdpa nor eager, or
             (at its forward) not all layers reporting.
     """
-    module = _before_compiling(model if isinstance(model, nn.Module) else model.module)
+    module = before_compiling(model if isinstance(model, nn.Module) else model.module)
     if id(module) in _RECORDED:
         raise OperationFailed("This model is being recorded already; end that recording first.")
     buffers = Buffers()
@@ -234,7 +238,7 @@ def record_attention(
 
     _RECORDED.add(id(module))
     try:
-        with _uncompiled():
+        with uncompiled():
             plan = recording_plan(model)
             recorder = AttentionRecorder(model, plan, reduce or statistics)
             with _recording(model, module, plan.route, recorder):
@@ -244,12 +248,12 @@ def record_attention(
 
 
 def recording_plan(model: Any) -> RecordingPlan:
-    """Return which layers of a model attend and how that is recorded; the first time, it is run on a few tokens.
+    """Return which layers of a model attend and how they are recorded; runs the model once on a few tokens.
 
     Raises:
         OperationFailed: a model that can't be recorded.
     """
-    module = _before_compiling(model if isinstance(model, nn.Module) else model.module)
+    module = before_compiling(model if isinstance(model, nn.Module) else model.module)
 
     def trial(route: str) -> list[Call]:
         calls: list[Call] = []
@@ -264,7 +268,7 @@ def recording_plan(model: Any) -> RecordingPlan:
             run_trial(model, module)
         return calls
 
-    with _uncompiled():
+    with uncompiled():
         return plan_of(model, module, trial)
 
 
@@ -278,8 +282,8 @@ def _check_interface(module: nn.Module) -> None:
 
 @contextmanager
 def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRecorder) -> Iterator[AttentionRecorder]:
-    """Everything that reports to ``recorder`` while open."""
-    watched = _before_compiling(getattr(model, "observed_module", module))
+    """While open, everything of ``route`` reports to ``recorder``."""
+    watched = before_compiling(getattr(model, "observed_module", module))
     if route == FUNCTIONAL:
         open_route: AbstractContextManager[Any] = functional_route(recorder)
     else:
@@ -296,20 +300,11 @@ def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRec
                 hook.remove()
 
 
-def _before_compiling(module: nn.Module) -> nn.Module:
-    """Return the module itself, where ``module`` is what torch.compile returned for it."""
-    return getattr(module, "_orig_mod", module)
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """While open, whatever torch.compile made is run by the code it was made from: compiled code doesn't pass through
-    the attention interface. Where the compiler was never imported, nothing is compiled."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
 def _on_cpu(layers: list[Tensor]) -> Tensor:
-    """(batch, layer, ...) from one tensor per layer. Copies from CUDA devices may still be under way: one wait for all
-    of them costs a fraction of one each."""
+    """Return (batch, layer, ...) from one tensor per layer.
+
+    Copies from CUDA devices may still be in progress: one wait for all costs a fraction of one wait for each.
+    """
     cuda = any(layer.is_cuda for layer in layers)
     whole = torch.empty((len(layers), *layers[0].shape), pin_memory=cuda)
     for to, layer in zip(whole, layers, strict=True):
@@ -318,8 +313,10 @@ def _on_cpu(layers: list[Tensor]) -> Tensor:
 
 
 def _queries_of(window: Any) -> Queries:
-    """Return the queries of a pass over a part of a text: those of its block; see
-    `sap_core.models.diffusion_gemma.Window`."""
+    """Return the queries of a pass over a part of a text: those of its block.
+
+    See `sap_core.models.diffusion_gemma.Window`.
+    """
     valid = torch.zeros_like(window.masked)
     valid[:, window.start : window.stop] = True
     return Queries(valid, window.masked)

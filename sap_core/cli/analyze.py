@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def sinks(
     asked = sink_rule(rule, threshold)
     summary = sink_summary(open_run(run), asked, sample=sample)
 
-    def show():
+    def show() -> Iterator[str]:
         rule_ = summary["rule"]
         yield f"{summary['model']}, rule {rule_['title']} (threshold {rule_['threshold']:g} {rule_['unit']})"
         yield ""
@@ -96,7 +97,7 @@ def compare(
     ]
     answers = answers_table(found, answer_claims(found))
 
-    def show():
+    def show() -> Iterator[str]:
         yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
         yield ""
         means = {letter: f"{letter} ± SD" for letter in letters}

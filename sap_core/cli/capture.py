@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,7 +88,7 @@ def capture(
         estimate = sampling_note(run.trajectory)
     document = _told(run) | {"sizes": sizes, "result": run.result}
 
-    def show():
+    def show() -> Iterator[str]:
         yield run.text
         yield ""
         yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..choices.sink_rules import sink_rule
+from ..choices.sink_rules import SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
 from .console import emit
@@ -84,7 +84,9 @@ def report(
     emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
 
 
-def _drawn(kind, opened, layer, head, sample, step, rule):
+def _drawn(
+    kind: str, opened: list[Any], layer: int | None, head: int | None, sample: int, step: int | None, rule: SinkRule
+) -> tuple[Any, Any, str]:
     """Return the figure, the data behind it (None: what is drawn), and its title."""
     from ..plots.compare import difference_heatmap
     from ..plots.heads import head_grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -82,7 +83,7 @@ def _check(spec: Any, as_json: bool) -> None:
 
         report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
 
-    def show():
+    def show() -> Iterator[str]:
         yield f"Nats per token on {report.windows} windows of {report.texts}:"
         for reading in report.readings:
             number = "-" if reading.nats is None else f"{reading.nats:.3f}"

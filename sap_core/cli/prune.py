@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -78,7 +79,7 @@ def prune(
     if not dry_run:
         document |= {"out": str(report.folder), "report": pruned.report, "quality": quality, "export": report.to_dict()}
 
-    def show():
+    def show() -> Iterator[str]:
         yield from plan_lines(plan)
         if dry_run:
             yield "Dry run: nothing was written."

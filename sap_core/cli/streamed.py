@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .console import emit, work
@@ -36,7 +37,7 @@ def prune_streamed(
             export = done.export.to_dict()
             document = {"plan": plan.to_dict(), "out": str(done.folder), "report": done.report, "export": export}
 
-    def show():
+    def show() -> Iterator[str]:
         yield from plan_lines(plan)
         if dry_run:
             yield "Dry run: nothing was written."

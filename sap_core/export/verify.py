@@ -36,6 +36,10 @@ LOADERS = ("transformers", "sap_core")
 def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
     """Load ``folder`` in a new process and compare its logits with those of the model that was exported.
 
+    The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except for
+    families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so. Code in
+    the folder is run only if it is, to the letter, the modelling file that exports of uneven layers bring.
+
     Returns:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
 

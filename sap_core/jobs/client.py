@@ -85,6 +85,8 @@ class JobClient:
     def status(self, job_id: str) -> JobStatus:
         """Return the current state of a job, from three small files however many jobs there are.
 
+        A job whose worker died is reported as failed with the reason, and the rest of the queue gets a new worker.
+
         Raises:
             InvalidInput: no such job.
         """

@@ -1,4 +1,4 @@
-"""DiffusionGemma behind the common interface: its decoder is what is observed, its own generate what samples."""
+"""DiffusionGemma behind the common interface: its decoder is observed, and its own generate samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .loaded import LoadedModel
 class Window:
     """The queries of a decoder pass among all positions of a text.
 
-    masked: (batch, total) bool, positions that are not written yet; the queries stand at ``start`` to ``stop``.
+    masked: (batch, total) bool, positions that are not written yet; the queries are at ``start`` to ``stop``.
     """
 
     start: int
@@ -25,6 +25,7 @@ class Window:
 
     @property
     def total(self) -> int:
+        """Number of positions of the text."""
         return self.masked.shape[1]
 
 
@@ -45,7 +46,7 @@ class DiffusionGemma(LoadedModel):
         return self.module.model.decoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Logits of the text as one canvas after its first token, without self-conditioning.
+        """Return the logits of the text as one canvas after its first token, without self-conditioning.
 
         Row 0 is that of the encoder, which reads the first token; no row predicts it.
         """

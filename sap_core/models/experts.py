@@ -1,7 +1,7 @@
 """Mixtures of experts as linear layers: transformers keeps all experts of a block in 3-D tensors, which no pruner sees.
 
-Here each expert's matrices become nn.Linear modules under the names the checkpoint gives them, on views of the same
-memory, so that scores, masks and saving treat an expert like any other layer.
+Here each expert's matrices become nn.Linear modules under the names of the checkpoint, on views of the same memory, so
+that scores, masks and saving treat an expert like any other layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .layout import EXPERT, Matrix
 
 
 class Expert(nn.Module):
-    """down(act(gate(x)) * up(x))."""
+    """A gated feed-forward: down(act(gate(x)) * up(x))."""
 
     def __init__(self, gate: Tensor, up: Tensor, down: Tensor, act: nn.Module) -> None:
         super().__init__()
@@ -24,10 +24,11 @@ class Expert(nn.Module):
         self.act_fn = act
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output for the tokens of this expert, (rows, width) each."""
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
     def route(self, routed: Routed) -> None:
-        """Tell the layers whose rows come next."""
+        """Tell the layers which tokens their next rows belong to."""
         layers: tuple[Any, ...] = (self.gate_proj, self.up_proj, self.down_proj)
         for layer in layers:
             layer.routed = routed
@@ -35,25 +36,25 @@ class Expert(nn.Module):
 
 @dataclass(frozen=True)
 class Routed:
-    """Which tokens an expert's input rows are: ``tokens`` (rows,), numbers among ``total`` tokens of the batch."""
+    """The tokens of an expert's input rows: ``tokens`` (rows,), indices among ``total`` tokens of the batch."""
 
     tokens: Tensor
     total: int
 
     def spread(self, x: Tensor) -> Tensor:
-        """(rows, width) back to (total, width), zero for the tokens of other experts."""
+        """Return (rows, width) as (total, width), zero for the tokens of other experts."""
         return x.new_zeros(self.total, x.shape[-1]).index_copy_(0, self.tokens, x)
 
 
 class Experts(nn.ModuleList):
-    """Drop-in for transformers' experts modules; the sum over each token's chosen experts, in their order.
+    """Replacement of transformers' experts modules: the sum over each token's chosen experts, in their order.
 
-    Every expert is called, with no rows if no token chose it, and its layers carry ``routed`` while it runs: whoever
-    watches a layer's input learns whose it is.
+    Every expert is called, with no rows if no token chose it, and its layers carry ``routed`` while it runs, so that
+    hooks on a layer know which tokens its input rows belong to.
     """
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k) -> (tokens, width)."""
+        """Return (tokens, width) from hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k)."""
         total = torch.zeros_like(hidden_states)
         experts: list[Any] = list(self)
         for number, expert in enumerate(experts):
@@ -65,7 +66,7 @@ class Experts(nn.ModuleList):
 
 
 def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
-    """Replace, in place, the packed experts that ``matrices`` name one by one."""
+    """Replace the packed experts that ``matrices`` name one by one, in place."""
     owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
     for owner in owners:
         packed: Any = module.get_submodule(owner)

@@ -114,7 +114,11 @@ class SinkAwarePruner:
     def evaluate(
         self, pruned_model: Pruned | LoadedModel, test_data: str | list[str] | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """Return the quality, tasks, speed and size of the pruned model beside the dense one: `sap_core.evaluate`."""
+        """Return the quality, tasks, speed and size of the pruned model beside the dense one: `sap_core.evaluate`.
+
+        ``test_data``: a source of texts, such as FILE.txt, or a list of texts; None takes held-out stories. ``fields``:
+        those of `EvaluateSpec`.
+        """
         from ..evaluation.api import evaluate
 
         model = pruned_model.model if isinstance(pruned_model, Pruned) else pruned_model

@@ -1,8 +1,8 @@
-"""The denoising loop every masked sampler shares; a sampler is the rule that decides what to write at a step.
+"""The denoising loop that all masked samplers share; a sampler is the rule that chooses what to write at a step.
 
 A canvas is written block by block. In a block, each of its steps runs the model, lets the rule predict and choose, and
-writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked
-(LLaDA, arXiv 2502.09992).
+writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked (LLaDA,
+arXiv 2502.09992).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a rule sees at one step.
+    """The input of a rule at one step.
 
     Attributes:
         logits: (n, vocabulary) of the ``n`` masked positions, row by row; forbidden tokens at -inf.
@@ -58,15 +58,15 @@ class StepContext:
     ends: tuple[int, ...] = ()
 
     def over_canvas(self, values: Tensor, fill: float) -> Tensor:
-        """(n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
+        """Return (n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
         canvas = torch.full(self.masked.shape, fill, dtype=values.dtype, device=values.device)
         return canvas.masked_scatter(self.masked, values)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Return the predicted tokens (n,) and the shares (n, vocabulary) that their confidence is read from.
+        """Return the predicted tokens (n,) and the probabilities (n, vocabulary) that their confidence is read from.
 
-        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); shares softmax(l), whatever the temperature.
-        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from shares = softmax(restrict(l / T)).
+        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); probabilities softmax(l), whatever the temperature.
+        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from softmax(restrict(l / T)).
         - before_shift (RND1): the same, drawn for row i - 1, which predicts token i.
         - dream: the same for the masked rows alone, the nucleus cut before the top k, at T = 0 as well.
         """
@@ -90,7 +90,7 @@ class StepContext:
         return predicted, torch.softmax(self._without_ends(kept), -1) if self.ends else shares
 
     def of(self, rows: Tensor) -> StepContext:
-        """Return the same step seen by some of its rows, (n,) bool."""
+        """Return the same step restricted to some of its rows, (n,) bool."""
         return dataclasses.replace(self, logits=self.logits[rows], rows=exactly(int(rows.sum())))
 
     def _without_ends(self, logits: Tensor) -> Tensor:
@@ -169,13 +169,13 @@ def denoise(
 
 
 def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the likeliest token of every position that may be written."""
+    """Return the most probable token of every position that may be written."""
     predicted = context.logits.argmax(-1)
     return predicted, probability(context.logits, predicted), context.allowed
 
 
 class Blocks:
-    """Which positions are written in which block, and in how many steps.
+    """The block in which each position is written, and the steps of each block.
 
     Attributes:
         numbers: (batch, sequence), the block in which a position is written.
@@ -200,17 +200,16 @@ class Blocks:
         self.total = sum(self.shares.values()) + extra
 
     def window(self, block: int) -> Tensor | None:
-        """Return the columns of the model's own block that ``block`` lies in; None where the whole canvas is
-        computed."""
+        """Return the columns of the model's own block that contains ``block``; None if the whole canvas is computed."""
         if self._own is None or not self._alike:
             return None
         own = (self._columns - self._start).div(self._own, rounding_mode="floor")
         return own == block // self._ratio
 
     def first_token(self, tokens: Tensor, block: int) -> Tensor | None:
-        """(batch, sequence) bool: the masked first tokens of the model's own block that begins with ``block``.
+        """Return (batch, sequence) bool: the masked first tokens of the model's own block that begins with ``block``.
 
-        None where they need no step of their own: rows predict their own token, or the block begins the text.
+        None if they need no step of their own: rows predict their own token, or the block begins the text.
         """
         if self._own is None or not self._shifted or block % self._ratio or block == 0:
             return None
@@ -219,7 +218,7 @@ class Blocks:
 
 
 class Forward:
-    """Logits of a canvas, guided if asked; remembers what finished blocks have computed."""
+    """Computes the logits of a canvas, with guidance if asked for; caches what finished blocks have computed."""
 
     def __init__(self, model: LoadedModel, canvas: Canvas, guidance: float) -> None:
         self._model = model
@@ -229,7 +228,10 @@ class Forward:
         self._memories: tuple[dict, dict] = {}, {}
 
     def __call__(self, tokens: Tensor, span: Tensor | None) -> Tensor:
-        """(batch, columns of ``span``, vocabulary); ``span`` is a (sequence,) mask of columns, None for all."""
+        """Return logits (batch, columns of ``span``, vocabulary).
+
+        ``span``: (sequence,) mask of columns, None for all.
+        """
         self._model.answers_at = self._starts
         try:
             return self._guided(tokens, span)
@@ -246,13 +248,13 @@ class Forward:
 
 
 def prompt_positions(canvas: Canvas) -> Tensor:
-    """(batch, sequence) bool: the positions of each prompt."""
+    """Return (batch, sequence) bool: the positions of each prompt."""
     columns = torch.arange(canvas.tokens.shape[1], device=canvas.tokens.device)
     return columns < torch.tensor(canvas.prompt_lengths, device=columns.device)[:, None]
 
 
 def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor:
-    """(batch, sequence): the block in which a position is written.
+    """Return (batch, sequence): the block in which each position is written.
 
     Counted from the end of each prompt, masks inside a prompt being of block 0; ``aligned``: from the first column, as
     block-causal models see them.
@@ -265,13 +267,13 @@ def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor
 
 
 def block_sizes(blocks: Tensor, masked: Tensor) -> dict[int, int]:
-    """Tokens to write in each block that has any, of the canvas that has most, in order."""
+    """Return the number of tokens to write in each block that has any, of the canvas that has most, in order."""
     numbers = blocks[masked].unique().tolist()
     return {number: int((masked & (blocks == number)).sum(1).max()) for number in numbers}
 
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
-    """Logits in which the mask token can't be predicted, for models that need that."""
+    """Return logits in which the mask token can't be predicted, for models that need that."""
     if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
@@ -286,8 +288,7 @@ def share(context: StepContext) -> Tensor:
 
 
 def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
-    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even share, one more in the
-    first ones.
+    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even part of them.
 
     floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
     """
@@ -295,8 +296,7 @@ def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
 
 
 def rounded_shares(masked: int, steps: int) -> list[int]:
-    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D): of what is left, its part,
-    rounded.
+    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D).
 
     At step j of K, with M tokens left: round(M (1 - s / t)), t = (K - j) / K, s = (K - j - 1) / K, ties to even; steps
     that would write nothing are left out. In float32 as there: the last bit can decide a tie.
@@ -312,7 +312,7 @@ def rounded_shares(masked: int, steps: int) -> list[int]:
 
 
 def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """(batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
+    """Return (batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
     chosen = torch.zeros_like(allowed)
     ranked = confidence.masked_fill(~allowed, -torch.inf)
     for row, count in enumerate(counts.tolist()):

@@ -1,6 +1,6 @@
-"""What counts as a sink: the rules by name, and the one function that applies them.
+"""Sink rules by name, and the function that applies them.
 
-Symbols as everywhere: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
+Symbols: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ def find_sinks(
     visible: np.ndarray | None = None,
     queries: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return which positions are sinks.
+    """Return which positions are sinks, bool (..., S).
 
-    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j:
-    ``column_sum``: c_j > mean of the other c + threshold; ``rate``: c_j / v_j > threshold;
-    ``zscore``: r_j > mean + threshold * population std of r. Positions that no query can see (padding, not written
-    yet) are never sinks and count in no mean. Sources: the rows of `SINK_RULES`.
+    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j: ``column_sum``: c_j > mean of the
+    other c + threshold; ``rate``: c_j / v_j > threshold; ``zscore``: r_j > mean + threshold * population std of r.
+    Positions that no query can see (padding, not written yet) are never sinks and are in no mean. Sources: the rows of
+    `SINK_RULES`.
 
     Args:
-        received: (..., S) shares.
-        rule: a rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
-        threshold: default: the rule's own.
+        received: (..., S), fractions.
+        rule: A rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
+        threshold: Default: the rule's own.
         visible: int (..., S), broadcast; how many queries can see each key. Default: all Q.
         queries: int (...), broadcast; Q. Default: S.
-
-    Returns:
-        bool (..., S).
 
     Raises:
         UnknownOption: no such rule.
@@ -63,13 +60,16 @@ def find_sinks(
 
 
 def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> np.ndarray:
-    """Return how much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
+    """Return the soft sink indicator phi_j in (0, 1) of each position: sigmoid(alpha * (m_j - (mean + k * std))).
 
     Source: arXiv 2602.17664, public code. There m is attention SUMMED over layers, heads and queries (see
-    `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram.
+    `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram. std is the
+    population's.
 
     Args:
         attention: m, (..., S).
+        alpha: Steepness of the sigmoid.
+        k: Threshold in standard deviations above the mean.
     """
     attention = np.asarray(attention, dtype=np.float64)
     limit = attention.mean(axis=-1, keepdims=True) + k * attention.std(axis=-1, keepdims=True)

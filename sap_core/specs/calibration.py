@@ -1,4 +1,4 @@
-"""The texts on which activation-aware methods look at the model."""
+"""Options of the calibration texts, on which activation-aware methods measure the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .texts import check_reading
 
 
 class CalibrationOptions(Spec):
-    """The texts on which activation-aware methods look at the model."""
+    """Options of the calibration texts, on which activation-aware methods measure the model."""
 
     calibration: str = option(DEMO, f"Texts to calibrate on: {EXPECTED}.", reads="texts")
     samples: int = option(64, "Calibration sequences.", ge=1)
@@ -28,7 +28,7 @@ class CalibrationOptions(Spec):
 
     @property
     def calibration_source(self) -> TextSource:
-        """Where the calibration texts come from."""
+        """The source of the calibration texts."""
         return TextSource(
             self.calibration,
             "calibration",

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class CellRunner:
-    """Runs cells one after the other on a model that stays loaded; statistics that cells share are measured once."""
+    """Runs cells one after the other on a model that stays loaded; statistics that cells share are measured once.
+
+    ``options``: the sweep's spec as a dict.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
         from ..evaluation.texts import pruning_texts

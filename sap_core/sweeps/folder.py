@@ -157,7 +157,10 @@ class SweepFolder:
 
 
 def model_files(path: str | None) -> dict[str, str]:
-    """Return name -> fingerprint of a model's weight files and config: length, first and last MiB of each."""
+    """Return name -> fingerprint of a model's weight files and config: length, first and last MiB of each.
+
+    Empty for a model that is not on this machine.
+    """
     if path is None:
         return {}
     found = {}

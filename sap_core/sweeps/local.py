@@ -45,6 +45,8 @@ class LocalExecutor:
     def run(self, tasks: list[Task], runner: str, options: dict[str, Any]) -> Iterator[Event]:
         """Yield events until every task is finished or has failed; closing the iterator ends the workers at once.
 
+        A worker that is lost (killed, out of memory) is replaced, and its task tried again a few times.
+
         Raises:
             OperationFailed: the runner can't be made, for example because the model does not load.
         """

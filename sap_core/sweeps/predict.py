@@ -32,7 +32,16 @@ class Prediction:
 
 
 def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Prediction | None:
-    """Return the predicted loss increase of ``spec``; None if nothing of its kind was measured."""
+    """Return the predicted loss increase of ``spec``; None if nothing of its kind was measured.
+
+    ``sparsity``: another than the spec's own.
+
+    ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is assumed to be
+    convex, as it is for prunings that remove the least important weights first. Then, between two measured sparsities,
+    it lies below their chord and above the neighbouring chords, continued: the interval is between the two, widened on
+    either side by 1.96 standard errors; ``loss`` is its middle. Beyond the last point only the continued chord is
+    known.
+    """
     curve = curve_of(plans, spec)
     if curve is None:
         return None

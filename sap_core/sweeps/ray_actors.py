@@ -63,6 +63,8 @@ class RayExecutor:
     def run(self, tasks: list[Task], runner: str, options: dict[str, Any]) -> Iterator[Event]:
         """Yield events until every task is finished or has failed; closing the iterator ends the actors.
 
+        An actor that is lost with its machine is replaced as soon as the cluster has room, and its task tried again.
+
         Raises:
             OperationFailed: the runner can't be made, for example because the model does not load.
         """

@@ -138,7 +138,10 @@ def seeds_interval(
 
 
 def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
-    """Return the nats per token of record ``a`` minus ``b``, text by text, with the error over texts."""
+    """Return the nats per token of record ``a`` minus ``b``, text by text, with the error over texts.
+
+    Records are those of `SweepFolder.record`, of cells of one sweep.
+    """
     counted = np.asarray(a["quality"]["counted"], float)
     apart = np.asarray(a["quality"]["nats"], float) - np.asarray(b["quality"]["nats"], float)
     return ratio_interval(apart, counted)

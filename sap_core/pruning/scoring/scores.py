@@ -36,7 +36,10 @@ def wanda(weight: Tensor, norms: Tensor) -> Tensor:
 
 
 def ria(weight: Tensor, norms: Tensor) -> Tensor:
-    """Return (abs(W) / column sum + abs(W) / row sum) * norm2(X_j)^0.5; Zhang et al., ICLR 2024."""
+    """Return (abs(W) / column sum + abs(W) / row sum) * norm2(X_j)^0.5; Zhang et al., ICLR 2024.
+
+    A row or column of zeros has score 0.
+    """
     size = weight.abs()
     column, row = size.sum(0, keepdim=True), size.sum(1, keepdim=True)
     smallest = torch.finfo(size.dtype).tiny

@@ -32,7 +32,12 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS)
 def uniform_inputs(
     tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS, maskable: Tensor | None = None
 ) -> Tensor:
-    """Return ``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S]."""
+    """Return ``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S].
+
+    Every pass draws a level t uniform in [0, 1) of its own, then masks with probability (1 - 0.001) t + 0.001; the
+    first and the last token are never masked, nor those where ``maskable`` [N, S] is False. Random numbers in its
+    order: samples, passes, t before the row.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(len(tokens) * passes):
@@ -53,7 +58,11 @@ def level_steps(levels: int) -> list[float]:
 
 
 def sink_weights(received: Tensor) -> Tensor:
-    """Return phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S]."""
+    """Return phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S].
+
+    phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
+    summed over layers, heads and queries. ``received`` is the mean over the S queries, hence the factor S.
+    """
     # In one layout, however it was put together: rounding depends on the order of the sum.
     mass = received.contiguous().sum(dim=(1, 2)) * received.shape[-1]
     threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
@@ -61,7 +70,11 @@ def sink_weights(received: Tensor) -> Tensor:
 
 
 def persistence(phi: Tensor) -> Tensor:
-    """Return how long each position remains a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S]."""
+    """Return how long each position remains a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S].
+
+    METRICS section 3 for one position: the mean length of its runs of consecutive levels with phi > 0.5, over the
+    number of levels; 0 where it never is a sink, 1 where it always is.
+    """
     sink = phi > IS_SINK
     before = torch.cat([torch.zeros_like(sink[:, :1]), sink[:, :-1]], 1)
     runs = (sink & ~before).sum(1)

@@ -19,6 +19,11 @@ DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
 def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
     """Return the pruned and updated weight, float32 [out, in].
 
+    ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
+    weights. With U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per
+    block of 128 columns the int(size * sparsity) + 1 lowest are removed (N of every M, with the weights as moved so
+    far, in a pattern), and the error (w - q) / U_jj of each column is carried to the columns right of it.
+
     Raises:
         OperationFailed: the Hessian is not positive definite even when damped.
     """

@@ -7,24 +7,22 @@ of S tokens; X the inputs of one linear layer for one row, [S, in]; w one weight
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
-from ...errors import required
+from ...errors import ModelProblem, required
 from ...progress import Progress, ProgressCallback, silent
 from .finite import check_finite
+from .module_inputs import first_block_inputs, inputs_of, run_block
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
-    from ...errors import ModelProblem
-from ...models.loaded import LoadedModel
+    from ...models.loaded import LoadedModel
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
@@ -192,7 +190,7 @@ def block_by_block(
         progress: Called after every block.
     """
     rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
-    hidden, calls = _first_block_inputs(model, data, rows)
+    hidden, calls = first_block_inputs(model, (tokens for tokens, _ in data.batches(rows)))
     weights = [weights for _, weights in data.batches(rows)]
     with torch.no_grad():
         for layer, block in enumerate(model.blocks):
@@ -256,71 +254,3 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
             check_finite(measured, "the calibration statistic", name)
             last = x.data_ptr(), x.shape
         found[name].add(required(measured, "what was measured"), len(weights))
-
-
-@contextmanager
-def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Yield a dict that keeps the input of every module, [B, S, in], for one forward pass.
-
-    An expert's input is [B * S, in], zero for tokens that were sent to other experts.
-    """
-    inputs: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable:
-        def hook(module: nn.Module, args: tuple) -> None:
-            routed = getattr(module, "routed", None)
-            inputs[name] = args[0].detach() if routed is None else routed.spread(args[0].detach())
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(keep(name)) for name, module in modules.items()]
-    try:
-        yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class _Stop(Exception):
-    """Ends a forward pass once everything needed has been recorded."""
-
-
-def _first_block_inputs(
-    model: LoadedModel, data: TokenRows, rows: int
-) -> tuple[list[Tensor], dict[tuple[int, ...], list[dict[str, Any]]]]:
-    """Return the first block's input per batch and, by batch shape, the other arguments of every block.
-
-    Those (positions, attention mask) do not depend on the tokens, because no row is padded.
-    """
-    hidden: list[Tensor] = []
-    calls: dict[tuple[int, ...], list[dict[str, Any]]] = {}
-    for tokens, _ in data.batches(rows):
-        known, seen = tuple(tokens.shape) in calls, []
-
-        def look(module: nn.Module, args: tuple, kwargs: dict, known: bool = known, seen: list = seen) -> None:
-            if not seen:
-                hidden.append(args[0] if args else kwargs["hidden_states"])
-            if known:
-                raise _Stop
-            names = list(inspect.signature(module.forward).parameters)[1:]
-            given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
-            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
-
-        handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
-        try:
-            with torch.no_grad():
-                model.logits(tokens)
-        except _Stop:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not known:
-            calls[tuple(tokens.shape)] = seen
-    return hidden, calls
-
-
-def run_block(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-    """Call a block and return its hidden states, whatever else the block returns with them."""
-    out = block(hidden, **kwargs)
-    return out[0] if isinstance(out, tuple) else out

@@ -11,7 +11,8 @@ from torch.nn.functional import pad
 
 from ...errors import required
 from ...progress import Progress, ProgressCallback
-from ..scoring.statistics import TokenRows, run_block
+from ..scoring.module_inputs import run_block
+from ..scoring.statistics import TokenRows
 from .streamed_model import StreamedModel
 from .workspace import DiskArray, Workspace
 

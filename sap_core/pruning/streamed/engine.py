@@ -21,13 +21,13 @@ from ..planning.plan import PruningPlan
 from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
+from ..scoring.module_inputs import inputs_of
 from ..scoring.statistics import (
     ROWS_AT_ONCE,
     RootMeanSquare,
     Statistic,
     TokenRows,
     add_batch,
-    inputs_of,
     rows_at_once,
 )
 from ..strategies.layer_importance import head_stability, outlier_share

@@ -98,7 +98,10 @@ class StreamedModel:
                 hook.remove()
 
     def calls(self, tokens: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return (the first block's input [B, S, width], the other arguments of every block) for ``tokens`` [B, S]."""
+        """Return (the first block's input [B, S, width], the other arguments of every block) for ``tokens`` [B, S].
+
+        As in `sap_core.pruning.scoring.statistics`: no row is padded, so the arguments depend on the shape alone.
+        """
         first: list[Tensor] = []
         seen: list[dict[str, Any]] = []
 

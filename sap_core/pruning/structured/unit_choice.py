@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def units_that_go(
     info: ModelInfo, plan: PruningPlan, scores: list[Tensor], groups: Sequence[Group] = ()
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """Return (the units removed per layer, the units kept because they are the last of a group)."""
+    """Return (the units removed per layer, the units kept because they are the last of a group).
+
+    For layers: the layers in [0][0]. ``groups``: near-duplicate heads, pattern heads only.
+    """
     counts = planned_counts(info, plan)
     if plan.pattern == "experts":
         return lowest_experts(info, scores, counts), []
@@ -74,7 +77,10 @@ def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> 
 
 
 def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
-    """Return how many units each layer loses if all compete: the ``total`` lowest, at least one kept in every layer."""
+    """Return how many units each layer loses if all compete: the ``total`` lowest, at least one kept in every layer.
+
+    ``relative``: scores count as fractions of their layer's mean, since weight scores grow with a layer's activations.
+    """
     values = [
         layer / layer.mean().clamp(min=torch.finfo(torch.float32).tiny) if relative else layer for layer in scores
     ]

@@ -1,4 +1,4 @@
-"""The texts that a pruning looks at, where its method or what else was chosen looks at any."""
+"""The calibration texts of a pruning, if it reads any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ QUICK_SAMPLES = 16
 
 
 def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    """Show the choice of calibration texts, if the method or another choice needs any; return its fields.
+
+    ``fields``: what was chosen so far.
+    """
     if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
