@@ -56,7 +56,7 @@ class StoredWeights:
         place = self.places[key]
         found = torch.empty(place.tensor.shape, dtype=place.dtype)
         with place.path.open("rb", buffering=0) as file:
-            read_into(file: Any, place.start, found)
+            read_into(file, place.start, found)
         return found
 
     def rows(self, key: str, numbers: Sequence[int]) -> Tensor:
@@ -68,7 +68,7 @@ class StoredWeights:
         with place.path.open("rb", buffering=0) as file:
             for here in range(1, len(numbers) + 1):
                 if here == len(numbers) or numbers[here] != numbers[here - 1] + 1:
-                    read_into(file: Any, place.start + numbers[first] * width, found[first:here])
+                    read_into(file, place.start + numbers[first] * width, found[first:here])
                     first = here
         return found
 
@@ -80,7 +80,7 @@ class StoredWeights:
         with place.path.open("rb", buffering=0) as file:
             for first in range(0, place.tensor.numel, at_once):
                 piece = torch.empty(min(at_once, place.tensor.numel - first), dtype=place.dtype)
-                read_into(file: Any, place.start + first * size, piece)
+                read_into(file, place.start + first * size, piece)
                 yield piece
 
 
@@ -119,7 +119,7 @@ class WeightsWriter:
         """Write one tensor under its stored name."""
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
-            write_from(file: Any, start, value.detach().to("cpu", dtype).contiguous())
+            write_from(file, start, value.detach().to("cpu", dtype).contiguous())
         self._changed.add(path)
 
     def copy(self, key: str) -> None:
@@ -127,7 +127,7 @@ class WeightsWriter:
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
             for piece in self.source.pieces(key):
-                write_from(file: Any, start, piece.to(dtype))
+                write_from(file, start, piece.to(dtype))
                 start += piece.numel() * dtype.itemsize
         self._changed.add(path)
 
