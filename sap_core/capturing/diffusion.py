@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..attention.observation import AttentionStats
 from ..attention.query_sampling import CHECK_EVERY, QuerySampling
-from ..attention.recorder import AttentionStats, record_attention
+from ..attention.recorder import record_attention
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback
 from ..samplers.canvas import Canvas
