@@ -120,13 +120,20 @@ def _reserved(out: str | None, overwrite: bool) -> Any:
 
 def verify(
     folder: Annotated[str, typer.Argument(help="A folder written by `sap prune` or `sap export`.", show_default=False)],
+    original_code: Annotated[
+        bool,
+        typer.Option("--original-code", help="Compute them with the folder's own Python code, as its publisher does."),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="With --original-code: run that code; read it first.")
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
     with work("verify"):
         from ..export.verify import verify_checkpoint
 
-        found = verify_checkpoint(folder)
+        found = verify_checkpoint(folder, original_code=original_code, trust_remote_code=trust_remote_code)
     words = "loads and gives the logits it was exported with" if found["equal"] else "loads, but with OTHER logits"
     emit(found, as_json, lambda: [f"{folder} {words} (largest difference {found['max_difference']:.3g})."])
     if not found["equal"]:

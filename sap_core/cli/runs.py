@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +37,7 @@ def list_(
 
     found = list_runs(kind=kind)
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterable[str]:
         if not found:
             return [f"No runs in {runs_root()}. `sap capture` makes one."]
         rows = [run.to_dict() | {"size": size(run.bytes), "when": run.created[:16].replace("T", " ")} for run in found]
@@ -79,7 +79,7 @@ def show(run: opt.Run, as_json: opt.Json = False) -> None:
     spec = opened.spec if opened is not None else {}
     document = {**summary, "spec": spec, "result": result, "manifest": manifest}
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterable[str]:
         facts = {key: summary[key] for key in ("name", "kind", "state", "created", "seconds", "path")}
         facts |= {key: summary[key] for key in ("problem",) if summary[key]}
         facts |= {"size": size(summary["bytes"])}
@@ -140,7 +140,7 @@ def check(
         else:
             found = check_runs(tell=lambda done, total, name: progress(Progress("check", done, total, name)))
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterable[str]:
         for one in found:
             if one.problems:
                 yield f"{one.id}: DAMAGED"
@@ -173,7 +173,7 @@ def clean(
     found = list_leftovers(folder or ())
     removed = [] if dry_run else clean_leftovers(found, resumable=unfinished)
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterable[str]:
         if not found:
             yield "Nothing was left behind."
         for one in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +40,7 @@ def tradeoff(
     shown = shown.assign(frontier=shown["id"].isin(best["id"])).sort_values("loss", kind="stable")
     rows = shown.drop(columns="spec").astype(object).where(shown.notna(), None).to_dict(orient="records")
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterable[str]:
         if not rows:
             return [f"No measured plan of {model}; `sap sweep` measures many, Apply on the Prune page one."]
         told = [

@@ -64,7 +64,9 @@ def evaluate(
         spec.text_source.check()
     if baseline is None:
         baseline = spec.baseline
-    models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
+    models = [_loaded(model, spec, keep=spec.keep, adapter=spec.adapter)] + (
+        [_loaded(baseline, spec)] if baseline is not None else []
+    )
     texts = [evaluation_texts(m, spec.text_source, samples=spec.samples, seed=spec.seed) for m in models]
     rows = [found.rows for found in texts]
     if len(models) == 2:
@@ -117,12 +119,13 @@ def _document(
     }
 
 
-def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = None) -> LoadedModel:
+def _loaded(model: LoadedModel | str, spec: EvaluateSpec, **own: Any) -> LoadedModel:
+    """Return a loaded model; the spec's adapter and share of an elastic checkpoint are no baseline's."""
     if not isinstance(model, str):
         return model
     from ..models.loading import load_model
 
-    return load_model(model, **{**spec.loading, "keep": keep})
+    return load_model(model, **{**spec.loading, "keep": None, "adapter": None, **own})
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:

@@ -61,7 +61,7 @@ class StudioLM(TemplateLM):
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
-        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size: as in `load_model`.
+        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size, adapter: as in `load_model`.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class StudioLM(TemplateLM):
         causal: bool | None = None,
         shift_logits: bool | None = None,
         block_size: int | None = None,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
         if isinstance(pretrained, str):
@@ -99,6 +100,7 @@ class StudioLM(TemplateLM):
                 causal=causal,
                 shift_logits=shift_logits,
                 block_size=block_size,
+                adapter=adapter,
             )
         if pretrained.tokenizer is None:
             raise InvalidInput(f"{pretrained.info.ref} has no tokenizer, so no task can be put to it.")

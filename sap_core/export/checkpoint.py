@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed
+from ..models.code_files import code_files
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
@@ -85,7 +86,9 @@ def export_checkpoint(
             for name, document in (extra or {}).items():
                 write_json(aside / name, document)
             loader = loads_with(model.info)
-            (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
+            (aside / "README.md").write_text(
+                _card(target.name, aside, model, pruning, loader, quality), encoding="utf-8"
+            )
             progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
             verification = verified(aside) if verify else None
             write_manifest(aside, pruning, quality, verification, loader)
@@ -115,7 +118,7 @@ def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | 
     }
 
 
-def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, quality: dict | None) -> str:
+def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loader: str, quality: dict | None) -> str:
     from ..evaluation.cost import model_size
 
     return model_card(
@@ -128,6 +131,7 @@ def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, qual
         quality=quality,
         size=model_size(model),
         own_code=bool(model.info.config.get("per_layer_config")),
+        code=code_files(folder),
     )
 
 

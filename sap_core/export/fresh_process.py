@@ -20,7 +20,11 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
     transformers.utils.logging.set_verbosity_error()
     expected = load_file(os.path.join(folder, "sap_verify.safetensors"))
     tokenizer = None
-    if loader == "transformers":
+    if loader == "original":
+        from sap_core.models.remote import original_logits
+
+        logits, name = original_logits(folder, expected["tokens"])
+    elif loader == "transformers":
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
         auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
 from ..errors import InvalidInput, OperationFailed
+from ..models.code_files import code_files
 from ..models.headers import SINGLE
 from ..models.memory import available_memory
 from ..models.saving import copy_small_files, write_index
@@ -177,6 +178,7 @@ def _finish(
         pruning=pruning,
         quality=None,
         size=size,
+        code=code_files(folder),
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     verification = None

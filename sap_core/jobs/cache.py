@@ -38,7 +38,7 @@ class ModelCache:
 
         loading = {"keep": None} | loading  # named by all alike, for all share what is warm
         info = inspect_model(model, **{name: loading.get(name) for name in CONVENTIONS})
-        key = ("dense", model, *loading.items(), _stamp(info.path))
+        key = ("dense", model, *loading.items(), _stamp(info.path), _stamp(loading.get("adapter")))
         found = self._take(key)
         if found is None:
             self._make_room(info.bytes)
@@ -85,8 +85,8 @@ class ModelCache:
 
 
 def _stamp(folder: str | None) -> tuple:
-    """Return a value that changes when a local model folder does."""
-    if folder is None:
+    """Return a value that changes when a local model folder, or that of an adapter, does."""
+    if folder is None or not Path(folder).is_dir():
         return ()
     files = (path for path in Path(folder).iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())
     return tuple(sorted((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files))

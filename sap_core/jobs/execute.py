@@ -108,7 +108,7 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     from ..evaluation.api import evaluate
 
     model = _model(spec, models, progress)
-    baseline = models.get(spec.baseline, **spec.loading | {"keep": None}) if spec.baseline else None
+    baseline = models.get(spec.baseline, **spec.loading | {"keep": None, "adapter": None}) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path

@@ -53,6 +53,7 @@ class ModelInfo:
     block_size: int | None = None
     shift_logits: bool = False
     conventions: dict[str, Convention] = field(default_factory=dict, compare=False)
+    adapter: str = ""
     no_pruning: str = ""
     chat_template: str = field(default="", repr=False)
     special_words: dict[str, str] = field(default_factory=dict, repr=False, compare=False)

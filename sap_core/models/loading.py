@@ -15,6 +15,7 @@ from .info import ModelInfo
 from .inspection import describe
 from .layout import TRANSPOSED
 from .loaded import LoadedModel
+from .lora import check_adapter, merge_adapter, read_adapter
 from .placement import (
     QUANTIZED,
     SPREAD,
@@ -37,6 +38,7 @@ def load_model(
     causal: bool | None = None,
     shift_logits: bool | None = None,
     block_size: int | None = None,
+    adapter: str | None = None,
     keep: float | None = None,
 ) -> LoadedModel:
     """Load a model in evaluation mode.
@@ -53,6 +55,7 @@ def load_model(
         shift_logits: Whether row i of a model that denoises predicts token i + 1.
         block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. causal, shift_logits and
             block_size are needed only if config.json does not declare them; they override what it declares.
+        adapter: LoRA folder, as peft writes it, that is merged into the weights; needs peft and a full precision.
         keep: Elastic checkpoints only: the fraction of heads and channels to load, the most important ones.
 
     Raises:
@@ -64,8 +67,13 @@ def load_model(
     info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     placing = placement(dtype, info, target)
     check_consent(info, trust_remote_code)
+    lora = None if adapter is None else read_adapter(adapter)
+    if lora is not None:
+        check_adapter(lora, info)
+        if dtype in QUANTIZED or target is None:
+            raise ModelProblem(f"adapter needs weights in full precision on one device, not dtype {dtype} on {device}.")
     if info.path is None:
-        source = read_folder(ref, download(ref, code=info.row.remote_code))
+        source = read_folder(ref, download(ref))
         info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     row = info.row
     module = reader_of(row)(source, info, placing)
@@ -74,6 +82,8 @@ def load_model(
     else:
         linear_from_conv1d(module, info)
         unpack_experts(module, info.matrices)
+    if lora is not None:
+        module, info = merge_adapter(module, lora, info), dataclasses.replace(info, adapter=str(lora.folder.absolute()))
     info = prunable_as_loaded(module, info)
     tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from ..errors import OperationFailed
+from .code_files import code_files
 from .config_check import without_kernels
 from .conventions import GIVEN
+from .family import Config
 from .headers import (
     INDEX,
     SINGLE,
@@ -22,7 +24,7 @@ from .info import ModelInfo
 from .small_files import SMALL_FILES
 
 # Copied as they are; weights and their index are written anew.
-COPIED = (*SMALL_FILES, "*.py", "LICENSE*")
+COPIED = (*SMALL_FILES, "LICENSE*")
 _LINKED = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
@@ -104,17 +106,26 @@ def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
     config.json gets ``dtype`` if that is a new one, and the conventions that the user gave, so that the copy is loaded
     as the original was.
     """
-    source = info.folder
-    for pattern in COPIED:
-        for path in source.glob(pattern):
-            if path.name != INDEX and belongs(path):
-                shutil.copyfile(path, folder / path.name)
+    copy_beside_weights(info.folder, folder, info.config)
     config = info.config if info.row.remote_code else without_kernels(info.config)
     if dtype != info.dtype:
         config = {**config, "dtype" if "dtype" in config else "torch_dtype": dtype}
     given = any(convention.known == GIVEN for convention in info.conventions.values())
     if config != info.config or given:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def copy_beside_weights(source: Path, folder: Path, config: Config, without: tuple[str, ...] = ()) -> None:
+    """Copy small files, and the Python files that ``config`` names as the model's own code, byte for byte.
+
+    ``without``: names of files that are not copied.
+    """
+    names = {path.relative_to(source) for pattern in COPIED for path in source.glob(pattern)}
+    names |= {Path(name) for name in code_files(source, config).here}
+    for name in sorted(names):
+        if name.name not in (INDEX, *without) and belongs(source / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
 
 
 def belongs(path: Path) -> bool:

@@ -16,6 +16,7 @@ from .headers import INDEX
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 TEMPLATE_LIMIT = MIB
 # Largest sizes that are read; a tokenizer of 260,000 words takes some 35 MB.
 LIMITS = {CONFIG: 16 * MIB, INDEX: 64 * MIB, "tokenizer.json": 256 * MIB}

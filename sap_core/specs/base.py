@@ -80,13 +80,22 @@ def asked_spec(build: Callable[..., S], model: Any, spec: S | None, fields: Mapp
     """
     reference = model_reference(model)
     if spec is None:
-        return build(**({} if reference is None else {"model": reference}) | dict(fields))
+        return build(**({} if reference is None else {"model": reference}) | _adapter_of(model) | dict(fields))
     given = [name for name, value in fields.items() if value is not None]
     if given:
         raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
     if reference is not None:
         check_same_model(reference, getattr(spec, "model", reference))
+        loaded, named = _adapter_of(model).get("adapter"), getattr(spec, "adapter", None)
+        if not isinstance(model, str) and loaded != (named and os.path.abspath(named)):
+            raise InvalidInput(f"the model has adapter {loaded or 'none'} but the spec names {named or 'none'}.")
     return spec
+
+
+def _adapter_of(model: Any) -> dict[str, str]:
+    """Return the adapter that a loaded model holds, as a field of a spec; empty where it holds none."""
+    adapter = getattr(getattr(model, "info", None), "adapter", "")
+    return {"adapter": adapter} if adapter else {}
 
 
 def model_reference(model: Any) -> str | None:

@@ -36,6 +36,13 @@ class ModelOptions(Spec):
         None, "Tokens a block-causal model denoises at a time; 0: all.", shown="as declared", ge=0
     )
 
+    adapter: str | None = option(
+        None,
+        "LoRA folder that is merged into the model when it is loaded, not into a baseline; needs peft.",
+        shown="none",
+        reads="file",
+    )
+
     @property
     def inspecting(self) -> dict[str, Any]:
         """Return the keyword arguments of `inspect_model` in this spec."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config_check import without_kernels
-from ..headers import INDEX, SINGLE
+from ..headers import SINGLE
 from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import COPIED, belongs
+from ..saving import copy_beside_weights
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -38,11 +37,8 @@ class ResizedModel(LoadedModel):
         names |= {native: native for native in state if native not in known and native.endswith(".bias")}
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
         save_file(content, folder / SINGLE, metadata={"format": "pt"})
-        for pattern in COPIED:
-            for path in source.glob(pattern):
-                # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
-                if path.name not in (INDEX, ELASTIC, CODE) and belongs(path):
-                    shutil.copyfile(path, folder / path.name)
+        # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
+        copy_beside_weights(source, folder, self.info.config, without=(ELASTIC, CODE))
         config = without_kernels(self.info.config)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if self.info.config.get("per_layer_config"):

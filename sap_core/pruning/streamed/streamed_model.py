@@ -175,6 +175,7 @@ def open_streamed(
     causal: bool | None = None,
     shift_logits: bool | None = None,
     block_size: int | None = None,
+    adapter: str | None = None,
 ) -> StreamedModel:
     """Open the model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
 
@@ -183,6 +184,11 @@ def open_streamed(
     """
     if device == SPREAD:
         raise ModelProblem("A streamed model has one block on one device; give device auto, cpu, cuda or mps.")
+    if adapter is not None:
+        raise ModelProblem(
+            f"adapter {adapter} can't be merged block by block; export the merged model first (`sap prune` without "
+            "--streamed, or load_model and export_checkpoint), and prune that folder."
+        )
     target = pick_device(device)
     source = find_source(ref)
     info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))

@@ -9,7 +9,7 @@ import streamlit as st
 from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
-from ...specs.options import help_of
+from ...specs.options import absolute, help_of
 from .formatting import count, plain_error, size
 from .results import model_info
 
@@ -104,5 +104,10 @@ def loading_options() -> dict[str, Any]:
             "Block size", min_value=0, value=None, key="block_size", persist_state="session",
             help="Tokens that a block-causal model denoises at a time; 0: the whole text at once.",
         )  # fmt: skip
+        adapter = right.text_input(
+            "Adapter", key="adapter", persist_state="session", placeholder="none",
+            help=help_of(ModelOptions, "adapter"),
+        )  # fmt: skip
+    adapter = absolute(adapter.strip()) if adapter.strip() else None
     conventions = {"mask_token_id": mask, "causal": attention, "shift_logits": shift, "block_size": block}
-    return {"dtype": dtype, "device": device or "auto", "trust_remote_code": trust} | conventions
+    return {"dtype": dtype, "device": device or "auto", "trust_remote_code": trust, "adapter": adapter} | conventions
