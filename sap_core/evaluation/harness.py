@@ -192,10 +192,7 @@ class StudioLM(TemplateLM):
         return str(self.tokenizer.name_or_path or self.model.info.ref).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return token ids without an end token that the tokenizer adds, because texts are continued here.
-
-        Texts are continued here.
-        """
+        """Return token ids without an end token that the tokenizer adds, because texts are continued here."""
         special = True if add_special_tokens is None else add_special_tokens
         ids = self.model.encode(string, special=special)
         return ids[:-1] if special and self.model.info.row.closes_canvas else ids
@@ -235,10 +232,7 @@ class StudioLM(TemplateLM):
 
     @torch.no_grad()
     def _exact(self, pairs: list[Pair], quiet: bool) -> list[tuple[float, bool]]:
-        """Return ln p(second | first) of every pair and whether each of its tokens is the most probable; causal models.
-
-        Rows are padded on the right, which a causal model does not see.
-        """
+        """Return ln p(second | first) of every pair and whether each token is the most probable; causal models."""
         found: dict[int, tuple[float, bool]] = {}
         pairs = [(before or [self.prefix_token_id], scored) for before, scored in pairs]
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
@@ -271,10 +265,7 @@ class StudioLM(TemplateLM):
     # ---- generation ------------------------------------------------------------------------------------------------
 
     def _alike(self, one: Generation) -> tuple:
-        """Return the key of generations that can share a batch; a diffusion canvas has one length.
-
-        A diffusion canvas has one length; causal ones are padded on the left.
-        """
+        """Return the key of generations that can share a batch; a diffusion canvas has one length."""
         size = len(one.before) + one.count if self.model.is_diffusion else 0
         return (size, one.count, one.temperature)
 

@@ -18,7 +18,7 @@ def download_archive(run: str) -> None:
 
 
 def upload_archive(*, key: str) -> str | None:
-    """Show a field for an archive and a button that imports its run; return the id of a run just imported, else None."""
+    """Show a field for an archive and a button that imports its run; return the id of the imported run, else None."""
     result = _component("upload")(key=key, data={}, on_brought_change=_ignore)
     brought: Any = result.get("brought")
     return brought if isinstance(brought, str) and brought == PurePath(brought).name else None
