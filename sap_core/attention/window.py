@@ -1,4 +1,4 @@
-"""Attention of a part of a text, placed among all its positions: a decoder sees a canvas and what came before."""
+"""Place the attention of a part of a text among all its positions: a decoder sees a canvas and what came before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def placed(inputs: Attention, start: int, total: int, first: int | None = None) 
     """Return the same attention with queries and keys at their positions among ``total``.
 
     The n queries stand at ``start`` to start + n; the keys end where the queries end and are the last of what came
-    before (a sliding layer keeps fewer), unless ``first`` says where the first
-    of them stands. Keys without a place are invisible; queries without one have rows that mean
+    before (a sliding layer keeps fewer), unless ``first`` is where the first key is.
+    Positions without a key are invisible; those without a query have rows that mean
     nothing and must not count.
     """
     end = start + inputs.query.shape[2]

@@ -1,4 +1,4 @@
-"""The denoising rules by name: what each is, where it comes from, what it applies to. No torch here."""
+"""The table of denoising rules: name, source, and supported models. No torch here."""
 
 from __future__ import annotations
 

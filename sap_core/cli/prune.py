@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from .prune_text import (
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(prune)
     app.command()(export)
     app.command()(verify)
@@ -77,7 +79,7 @@ def prune(
     if not dry_run:
         document |= {"out": str(report.folder), "report": pruned.report, "quality": quality, "export": report.to_dict()}
 
-    def show():
+    def show() -> Iterator[str]:
         yield from plan_lines(plan)
         if dry_run:
             yield "Dry run: nothing was written."
@@ -97,7 +99,7 @@ def prune(
 
 @opt.from_specs(ExportSpec, arguments=("run",))
 def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
-    """Write what a prune run made as a checkpoint that stock transformers loads."""
+    """Write the result of a prune run as a checkpoint that stock transformers loads."""
     from ..runs.reading import open_run
 
     spec = ExportSpec.build(**fields)
@@ -110,7 +112,7 @@ def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def _reserved(out: str | None, overwrite: bool) -> Any:
-    """Return the folder of the result, reserved before any work; None with a dry run that names none."""
+    """Return the result's folder, reserved before any work; None for a dry run without --out."""
     if out is None:
         return contextlib.nullcontext()
     from ..export.target import checkpoint_output
@@ -141,7 +143,7 @@ def verify(
 
 
 def check_token_file(spec: Any) -> None:
-    """A calibration file of token ids against the model's headers, so that not even a dry run takes a wrong one.
+    """Check a calibration file of token ids against the model's headers, even in a dry run.
 
     Raises:
         InvalidInput: empty, of the wrong dtype or shape, ids outside the vocabulary, rows beyond the model's positions.

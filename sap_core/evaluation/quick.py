@@ -1,4 +1,4 @@
-"""Dense and pruned side by side within seconds: the text of both, the likelihood of both on a few texts."""
+"""Dense and pruned side by side within seconds: a text of both, and their likelihood on a few texts."""
 
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ def quick_compare(
     length: int = 128,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
-    """Measure what pruning did on a few texts, 4 masks each, and show one greedy text of both models.
+    """Measure the effect of pruning on a few texts, 4 masks each, and generate one greedy text with both models.
 
     Args:
-        prompt: What both go on with; default: the opening of a demo story for the demo models, else the first tokens
-            of the first text that is measured.
+        dense: The dense model.
+        pruned: The pruned model.
+        prompt: The prompt of both; default: the opening of a demo story for the demo models, else the first tokens of
+            the first text that is measured.
+        seed: Seed of the masks and texts.
         spec: The pruning, which names the texts (`sap_core.evaluation.texts.pruning_texts`): up to 32 that are given or
             that calibration left, else 8. None: demo stories for a demo model, else texts the dense model writes.
         length: Tokens of the text, prompt included, written in at most 64 steps, in blocks of 32 tokens.
+        progress: Called after every unit of work.
 
     Returns:
         {"prompt", "texts": what was measured on (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
@@ -76,8 +80,9 @@ def quick_compare(
 
 
 def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet | None:
-    """Return the texts of a quick comparison; None for a model that denoises random tokens, of which no likelihood is
-    known. Called before a pruning it says early what is wrong with them; what it found is remembered.
+    """Return the texts of a quick comparison, cached; None for a model that denoises random tokens.
+
+    No likelihood of such a model is known here. Called before a pruning, it reports errors in the texts early.
 
     Raises:
         InvalidInput: as `pruning_texts`.

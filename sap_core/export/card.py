@@ -1,4 +1,4 @@
-"""The model card: what was done, what it cost, how to load it, what not to expect. Numbers as measured."""
+"""The model card: what was done, measured loss, how to load it, and limitations."""
 
 from __future__ import annotations
 
@@ -34,9 +34,20 @@ def model_card(
     own_code: bool = False,
     code: CodeFiles = NO_CODE,
 ) -> str:
-    """Return the text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``:
-    what `evaluate` or `quick_compare` returned, or None; ``own_code``: the folder brings a modelling file written here;
-    ``code``: the publisher's code, as config.json names it."""
+    """Return the text of README.md.
+
+    Args:
+        name: Name of the exported model.
+        source: Name of the dense model.
+        objective: "diffusion" or "autoregressive".
+        loader: "transformers" or "sap_core".
+        auto_class: Auto class of transformers that reads it.
+        pruning: {"spec", "plan", "report"}, or None for a dense export.
+        quality: What `evaluate` or `quick_compare` returned, or None.
+        size: Parameters and bytes.
+        own_code: Whether the folder contains a modelling file written here.
+        code: The publisher's code, as config.json names it.
+    """
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
@@ -50,7 +61,7 @@ def model_card(
 
 
 def loading_code(loader: str, auto_class: str, folder: str = "PATH", *, own_code: bool = False) -> str:
-    """Return the lines of Python that load an export; ``own_code``: it brings a modelling file."""
+    """Return the lines of Python that load an export; ``own_code``: it contains a modelling file."""
     if loader == "transformers":
         trust = ", trust_remote_code=True" if own_code else ""
         return (
@@ -87,7 +98,7 @@ def _table(pruning: dict[str, Any]) -> str:
 
 
 def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was asked for: a sparsity, a budget, or a place on the measured curve."""
+    """Return the settings that were asked for: a sparsity, a budget, or a point on the measured curve."""
     if spec.get("preset"):
         return [("preset", PRESETS[spec["preset"]].title)]
     if spec.get("target_speedup"):

@@ -1,4 +1,4 @@
-"""`export_checkpoint`: a folder that loads elsewhere, complete or not there at all."""
+"""`export_checkpoint`: write a folder that loads elsewhere, completely or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ SPARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ExportReport:
-    """``verification``: what `verify_checkpoint` found, None when it was not asked for; ``code``: how to load it."""
+    """Result of an export.
+
+    ``verification``: what `verify_checkpoint` returned, None if it was not asked for; ``code``: how to load the folder.
+    """
 
     folder: Path
     bytes: int
@@ -46,7 +49,7 @@ class ExportReport:
     verification: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return a JSON-able dict."""
         return self.__dict__ | {"folder": str(self.folder), "files": list(self.files)}
 
 
@@ -100,7 +103,7 @@ def export_checkpoint(
 
 
 def check_room(model: LoadedModel, output: Output) -> None:
-    """Raise InvalidInput where a reserved folder is the model's own, or has too little space for its weights."""
+    """Raise InvalidInput if a reserved folder is the model's own, or has too little space for its weights."""
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     check_checkpoint_output(output, model.info.path, weights + SPARE_BYTES)
 
@@ -133,6 +136,7 @@ def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loa
 
 
 def verified(folder: Path) -> dict[str, Any]:
+    """Return the result of `verify_checkpoint`; raise OperationFailed if the logits differ."""
     found = verify_checkpoint(folder)
     if not found["equal"]:
         raise OperationFailed(
@@ -145,7 +149,7 @@ def verified(folder: Path) -> dict[str, Any]:
 def write_manifest(
     folder: Path, pruning: dict | None, quality: dict | None, verification: dict | None, loader: str
 ) -> None:
-    """Last of all files, so that its list covers every other; one copied from a source that was an export goes."""
+    """Write the manifest, last of all files, so that it lists every other; one copied from the source is replaced."""
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(
         folder / MANIFEST,

@@ -1,7 +1,7 @@
-"""Loads an exported folder as a stranger would and prints, as JSON, how far its logits are from the expected ones.
+"""Load an exported folder without this package and print, as JSON, how far its logits are from the expected ones.
 
 Run by `sap_core.export.verify` in a new interpreter, by path: with loader "transformers" nothing of this package is
-imported, so the folder is shown to need no more than stock transformers.
+imported, which shows that the folder needs no more than stock transformers.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 
 def main(folder: str, loader: str, trust: bool = False) -> dict:
-    """{"max_difference", "largest_logit", "tokens_checked", "tokenizer", "class", "versions"}."""
+    """Return {"max_difference", "largest_logit", "tokens_checked", "tokenizer", "class", "versions"}."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     import transformers
@@ -66,7 +66,7 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
 
 
 def tokenizer_class(folder: str) -> type:
-    """Return the class that reads the folder's tokenizer: never one that the folder brings itself (auto_map)."""
+    """Return the class that reads the folder's tokenizer: never one that the folder itself contains (auto_map)."""
     import transformers
 
     path = os.path.join(folder, "tokenizer_config.json")

@@ -1,4 +1,4 @@
-"""The proof that an exported folder loads elsewhere: a fresh interpreter loads it and its logits are compared."""
+"""Verify that an exported folder loads elsewhere: a fresh interpreter loads it and its logits are compared."""
 
 from __future__ import annotations
 
@@ -43,21 +43,22 @@ def verify_checkpoint(
 ) -> dict[str, Any]:
     """Load ``folder`` in a new process and compare its logits with those of the model that was exported.
 
-    The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except
-    for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so. Code
-    in the folder is run only if it is, to the letter, the modelling file that exports of uneven layers bring, or where
-    the caller asks for it.
+    The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except for
+    families whose format no stock class reads; those use `sap_core.load_model`, and "loader" says so. Code in the
+    folder is run only if it is, byte for byte, the modelling file that exports of uneven layers contain, or if the
+    caller asks for it.
 
     Args:
-        original_code: Compute the logits with the Python code of the folder that its config.json names, "loader"
-            "original": what the publisher's own classes make of the exported weights.
+        folder: The exported folder.
+        original_code: Compute the logits with the publisher's Python code in the folder, which its config.json names;
+            "loader" is then "original".
         trust_remote_code: Consent to run that code; needed with ``original_code``.
 
     Returns:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
 
     Raises:
-        InvalidInput: the folder is no export of this package, or holds what no loader should be given: damaged files,
+        InvalidInput: the folder is no export of this package, or has what no loader should be given: damaged files,
             sizes that do not fit its weights, names in config.json that make a loader fetch kernels; its own code is
             asked for and is not there, or consent is not given.
         OperationFailed: it does not load; the message has the loader's last line.
@@ -86,7 +87,7 @@ def verify_checkpoint(
 
 
 def check_original_code(folder: Path, config: dict[str, Any], trust_remote_code: bool) -> None:
-    """Raise InvalidInput where the code that a folder's config.json names is not whole, or may not be run."""
+    """Raise InvalidInput if the code that a folder's config.json names is incomplete, or may not be run."""
     code = code_files(folder, config)
     if not any(name in (config.get("auto_map") or {}) for name in CLASSES):
         raise InvalidInput(f"{folder} has no code of its own: config.json names no model class in auto_map.")
@@ -107,7 +108,11 @@ def check_original_code(folder: Path, config: dict[str, Any], trust_remote_code:
 
 
 def _in_fresh_process(folder: Path, loader: str, *, trusted: bool) -> dict[str, Any]:
-    """Return what `fresh_process.main` prints; raises as `verify_checkpoint`."""
+    """Return what `fresh_process.main` prints.
+
+    Raises:
+        InvalidInput, OperationFailed: as `verify_checkpoint`.
+    """
     script = Path(__file__).with_name("fresh_process.py")
     environment = dict(os.environ)
     if loader != "transformers":
@@ -138,7 +143,7 @@ def _in_fresh_process(folder: Path, loader: str, *, trusted: bool) -> dict[str, 
 
 
 def loads_with(info: ModelInfo) -> str:
-    """ "transformers" where stock classes read the family's own format, else "sap_core"."""
+    """Return "transformers" if stock classes read the family's own format, else "sap_core"."""
     row = info.row
     stock = info.native_config.get("model_type") == info.config.get("model_type") and not row.key_mapping
     return "transformers" if stock and not row.remote_code else "sap_core"
@@ -153,7 +158,7 @@ def auto_class(info: ModelInfo) -> str:
 
 
 def loader_of(folder: Path) -> str:
-    """Return the loader an export was made for, from its expected-logits file's metadata."""
+    """Return the loader of an export, from the metadata of its expected-logits file."""
     tensors, metadata = read_header(folder, EXPECTED)
     kinds = {tensor.key: (tensor.dtype, len(tensor.shape)) for tensor in tensors}
     loader = metadata.get("loader", "transformers")
@@ -164,7 +169,7 @@ def loader_of(folder: Path) -> str:
 
 
 def write_expected(model: LoadedModel, folder: Path) -> None:
-    """Fixed random tokens and the model's logits on them, for whoever wants to check a copy of the folder."""
+    """Write fixed random tokens and the model's logits on them, from which a copy of the folder can be checked."""
     import torch
     from safetensors.torch import save_file
 

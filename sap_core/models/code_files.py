@@ -1,5 +1,4 @@
-"""Which Python files of a model folder its own code needs, told from their text; nothing of them is ever run here. No
-torch.
+"""Find the Python files that a model's own code consists of, from their text; none of it is run here. No torch.
 
 Those are the files that ``auto_map`` names in config.json and tokenizer_config.json, and the files that these import
 from beside them (transformers fetches the same: `dynamic_module_utils.get_relative_import_files`).
@@ -25,8 +24,13 @@ _SPEAKERS = ("config.json", "tokenizer_config.json")
 
 @dataclass(frozen=True)
 class CodeFiles:
-    """The code of a model folder: ``here``, file names inside it; ``missing``, files that are named and not there, or
-    too large to be taken; ``elsewhere``, Hub ids of other models whose code ``auto_map`` names."""
+    """The code of a model folder.
+
+    Attributes:
+        here: File names inside the folder.
+        missing: Files that are named and not there, or too large.
+        elsewhere: Hub ids of other models whose code ``auto_map`` names.
+    """
 
     here: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -40,7 +44,8 @@ def code_files(folder: Path, config: dict[str, Any] | None = None) -> CodeFiles:
     """Return the Python files that the model in ``folder`` names as its code.
 
     Args:
-        config: its config.json, where that was read already.
+        folder: The model's folder.
+        config: Its config.json, if that was read already.
     """
 
     def read(name: str) -> str | None:
@@ -53,8 +58,10 @@ def code_files(folder: Path, config: dict[str, Any] | None = None) -> CodeFiles:
 
 
 def follow(documents: Iterable[dict[str, Any]], read: Callable[[str], str | None]) -> CodeFiles:
-    """`code_files` of documents with an ``auto_map``; ``read`` returns the text of a file by name, None where there is
-    none."""
+    """Return `code_files` of documents with an ``auto_map``.
+
+    ``read`` returns the text of a file by name, None if there is none.
+    """
     here: list[str] = []
     missing: list[str] = []
     elsewhere: set[str] = set()

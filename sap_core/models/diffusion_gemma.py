@@ -1,4 +1,4 @@
-"""DiffusionGemma behind the common interface: its decoder is what is observed, its own generate what samples."""
+"""DiffusionGemma behind the common interface: its decoder is observed, and its own generate samples."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Window:
 
     @property
     def total(self) -> int:
+        """Number of positions of the text."""
         return self.masked.shape[1]
 
 
@@ -50,7 +51,7 @@ class DiffusionGemma(LoadedModel):
         return self.module.model.decoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Logits of the text as one canvas after its first token, without self-conditioning.
+        """Return the logits of the text as one canvas after its first token, without self-conditioning.
 
         Row 0 is that of the encoder, which reads the first token; no row predicts it.
         """
@@ -63,8 +64,7 @@ class DiffusionGemma(LoadedModel):
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
-        """While open, a text is a canvas behind a start token, which the encoder reads, so that the decoder's layers
-        see all of it."""
+        """Make every text a whole canvas behind a start token, which the encoder reads, while open."""
         before, self._start = self._start, int(getattr(self.module.config.text_config, "bos_token_id", None) or 0)
         try:
             yield

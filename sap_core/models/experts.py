@@ -1,7 +1,7 @@
 """Mixtures of experts as linear layers: transformers keeps all experts of a block in 3-D tensors, which no pruner sees.
 
-Here each expert's matrices become nn.Linear modules under the names the checkpoint gives them, on views of the same
-memory, so that scores, masks and saving treat an expert like any other layer.
+Here each expert's matrices become nn.Linear modules under the names of the checkpoint, on views of the same memory, so
+that scores, masks and saving treat an expert like any other layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .layout import EXPERT, PACKED, Matrix
 
 
 class Expert(nn.Module):
-    """down(act(gate(x)) * up(x))."""
+    """A gated feed-forward: down(act(gate(x)) * up(x))."""
 
     def __init__(self, gate: Tensor, up: Tensor, down: Tensor, act: nn.Module) -> None:
         super().__init__()
@@ -25,10 +25,11 @@ class Expert(nn.Module):
         self.act_fn = act
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output for the tokens of this expert, (rows, width) each."""
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
     def route(self, routed: Routed) -> None:
-        """Tell the layers whose rows come next."""
+        """Tell the layers which tokens their next rows belong to."""
         layers: tuple[Any, ...] = (self.gate_proj, self.up_proj, self.down_proj)
         for layer in layers:
             layer.routed = routed
@@ -36,25 +37,25 @@ class Expert(nn.Module):
 
 @dataclass(frozen=True)
 class Routed:
-    """Which tokens an expert's input rows are: ``tokens`` (rows,), numbers among ``total`` tokens of the batch."""
+    """The tokens of an expert's input rows: ``tokens`` (rows,), indices among ``total`` tokens of the batch."""
 
     tokens: Tensor
     total: int
 
     def spread(self, x: Tensor) -> Tensor:
-        """(rows, width) back to (total, width), zero for the tokens of other experts."""
+        """Return (rows, width) as (total, width), zero for the tokens of other experts."""
         return x.new_zeros(self.total, x.shape[-1]).index_copy_(0, self.tokens, x)
 
 
 class Experts(nn.ModuleList):
-    """Drop-in for transformers' experts modules; the sum over each token's chosen experts, in their order.
+    """Replacement of transformers' experts modules: the sum over each token's chosen experts, in their order.
 
-    Every expert is called, with no rows if no token chose it, and its layers carry ``routed`` while it runs: whoever
-    watches a layer's input learns whose it is.
+    Every expert is called, with no rows if no token chose it, and its layers carry ``routed`` while it runs, so that
+    hooks on a layer know which tokens its input rows belong to.
     """
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k) -> (tokens, width)."""
+        """Return (tokens, width) from hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k)."""
         total = torch.zeros_like(hidden_states)
         experts: list[Any] = list(self)
         for number, expert in enumerate(experts):
@@ -81,8 +82,10 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
 
 
 def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """Return a state in which the experts are again in the packed tensors that ``names`` has, without those of modules
-    that share them; where they still lie as they were unpacked, on the same memory."""
+    """Return a state with the experts in the packed tensors of ``names`` again.
+
+    Those of modules that share them are left out. Where they still lie as they were unpacked, memory is shared.
+    """
     packed = [match for name in names if (match := PACKED.match(name))]
     shared: set[int] = set()
     found = dict(state)
@@ -102,7 +105,7 @@ def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Te
 
 
 def _joined(each: list[Tensor], parts: int) -> Tensor:
-    """(outputs, inputs) matrices, ``parts`` of every expert -> (experts, parts * outputs, inputs)."""
+    """Join (outputs, inputs) matrices, ``parts`` of every expert, to (experts, parts * outputs, inputs)."""
     first = each[0]
     size, start = first.numel(), first.storage_offset()
     shape = (len(each) // parts, parts * first.shape[0], first.shape[1])

@@ -1,4 +1,4 @@
-"""Which stored matrices can be pruned, told from their names alone: blocks, attention and feed-forward. No torch."""
+"""Find the prunable matrices of a checkpoint by their names: blocks, attention and feed-forward. No torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TRANSPOSED = {"gpt2", "openai-gpt"}
 
 @dataclass(frozen=True)
 class Matrix:
-    """One prunable matrix: native module name, its block, ``rows`` outputs by ``cols`` inputs, and what it is."""
+    """One prunable matrix: native module name, its block, ``rows`` outputs by ``cols`` inputs, and its kind."""
 
     name: str
     layer: int
@@ -75,6 +75,7 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
 
     Args:
         shapes: Native tensor name -> shape as stored.
+        model_type: As in the native config.
     """
     found = []
     for key, shape in shapes.items():
@@ -106,7 +107,7 @@ def _packed_matrices(packed: re.Match[str], shape: tuple[int, ...]) -> list[Matr
 
 
 def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
-    """Return how many experts each layer has, 0 where it has none."""
+    """Return how many experts each layer has, 0 if it has none."""
     found: dict[int, set[int]] = {}
     for matrix in matrices:
         if match := EXPERT.match(matrix.name):
@@ -115,16 +116,17 @@ def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
 
 
 def kind_of(rest: str) -> str | None:
-    """Return what a module inside a block is, by its name; "other" for an unknown one, None for what is not to be
-    pruned."""
+    """Return the kind of a module inside a block, by its name.
+
+    "other" for an unknown one, None for one that is not to be pruned.
+    """
     if _ends(rest, ROUTERS) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
         return None
     return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
 
 
 def module_key(key: str, model_type: str) -> str:
-    """Return a stored name as the native module has it: renamed, with the inner model's path where that was left
-    out."""
+    """Return the native module's name of a stored tensor: renamed, with the inner model's path if that was left out."""
     for pattern, replacement in RENAMED.get(model_type, ()):
         key = re.sub(pattern, replacement, key)
     base = BASE.get(model_type)

@@ -1,4 +1,4 @@
-"""`load_model`: from a demo name, a folder or a Hub id to a `LoadedModel`. safetensors only, never a question."""
+"""`load_model`: load a demo model, a folder or a Hub id as a `LoadedModel`. safetensors only, without prompts."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def load_model(
     Args:
         ref: "demo:stories-diffusion", "demo:stories-ar", a folder, or a Hub id.
         dtype: "auto" keeps the stored precision (float16 becomes float32 on a CPU, which computes it slowly); "int8"
-            and "int4" quantize with bitsandbytes, for looking, not for pruning.
-        device: "auto" takes a CUDA GPU, then an Apple one, then the CPU; or cpu, cuda, cuda:N, mps; "spread" shares the
-            layers among all GPUs and main memory.
-        trust_remote_code: Lets Python code that comes with the model run, where no native class does.
+            and "int4" quantize with bitsandbytes, for capture, not for pruning.
+        device: "auto" takes a CUDA GPU, then an Apple one, then the CPU; or cpu, cuda, cuda:N, mps; "spread"
+            distributes the layers among all GPUs and main memory.
+        trust_remote_code: Allow Python code of the model to run if there is no native class.
         mask_token_id: For diffusion models that do not declare their mask token.
         causal: True: attention is causal, the model writes from left to right; False: bidirectional, it denoises.
         shift_logits: Whether row i of a model that denoises predicts token i + 1.
-        block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. These three only where
-            config.json does not declare them; what is given has the last word.
+        block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. causal, shift_logits and
+            block_size are needed only if config.json does not declare them; they override what it declares.
         adapter: LoRA folder, as peft writes it, that is merged into the weights; needs peft and a full precision.
-        keep: Elastic checkpoints only: the share of heads and channels that is built, the most important ones.
+        keep: Elastic checkpoints only: the fraction of heads and channels to load, the most important ones.
 
     Raises:
         ModelProblem: the model can't be loaded as asked; raised before weights are read wherever possible.
@@ -96,7 +96,7 @@ def load_model(
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
-    """Refuse a model that needs its own code where the user did not agree to run it."""
+    """Raise ModelProblem if a model needs its own code and the user did not agree to run it."""
     if info.row.remote_code and not trust_remote_code:
         code = sorted({str(value) for value in (info.config.get("auto_map") or {}).values()})
         raise ModelProblem(
@@ -120,9 +120,9 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
 
 
 def prunable_as_loaded(module: nn.Module, info: ModelInfo) -> ModelInfo:
-    """Hold the description to the module: every matrix it lists must be a linear layer of that shape.
+    """Check that every matrix of the description is a linear layer of that shape in the module; return the description.
 
-    Where one is not, the model still runs and can be captured; pruning is refused with the name of what is in the way.
+    If one is not, the model still runs and can be captured; pruning is refused with the name of that matrix.
     """
     found = {matrix: _submodule(module, matrix.name) for matrix in info.matrices}
     for matrix, layer in found.items():

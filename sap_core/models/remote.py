@@ -72,8 +72,10 @@ def original_logits(folder: str, tokens: Tensor) -> tuple[Tensor, str]:
 
 
 def _broken(info: ModelInfo, error: Exception) -> ModelProblem:
-    """Return what keeps a model's own code from running: a package that is missing, or the transformers it was written
-    for."""
+    """Return the error for a model's own code that does not run.
+
+    It names a missing package, or the version of transformers that the code was written for.
+    """
     import transformers
 
     reason = " ".join(str(error).split())[:200]
@@ -91,15 +93,17 @@ def _broken(info: ModelInfo, error: Exception) -> ModelProblem:
 
 
 class RemoteModel(LoadedModel):
-    """A `LoadedModel` around foreign code; only the arguments its forward takes are passed."""
+    """A `LoadedModel` around the model's own code; only the arguments that its forward accepts are passed."""
 
     records_through = "functional"
 
     @property
     def device(self) -> torch.device:
+        """Device of the inputs."""
         return next(self.module.parameters()).device
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the logits (batch, sequence, vocabulary)."""
         known = inspect.signature(self.module.forward).parameters
         options: dict[str, Any] = {}
         if attention_mask is not None and "attention_mask" in known:
@@ -112,7 +116,7 @@ class RemoteModel(LoadedModel):
 
 
 def _fill(module: nn.Module, folder: Path, source: Source) -> None:
-    """Copy the stored tensors into the module's own, in place: ties and buffers stay as its code made them."""
+    """Copy the stored tensors into the module's own, in place: ties and buffers are kept as its code made them."""
     from safetensors import safe_open
 
     state = module.state_dict(keep_vars=True)

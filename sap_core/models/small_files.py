@@ -1,7 +1,7 @@
-"""The small files beside a model's weights: read through one way in, bounded in size, each of the type it should be.
+"""Read the small files beside a model's weights, bounded in size, each of the expected type.
 
-No torch. What transformers reads itself later is checked here before, so that a pipe, a folder or a nested document in
-its place is refused in one line instead of blocking or failing inside the library.
+No torch. What transformers itself reads later is checked here before, so that a pipe, a folder or a nested document is
+refused in one line instead of blocking or failing inside the library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a model comes from: a demo name, a folder, or a Hub id, and what is read before any weight. No torch."""
+"""The source of a model: a demo name, a folder, or a Hub id, and what is read before any weight. No torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Source:
 
 
 def find_source(ref: str) -> Source:
-    """Return the model ``ref`` names, read as far as its config and headers.
+    """Find the model that ``ref`` names, and read its config and headers.
 
     Raises:
         ModelProblem: nothing there, no config, no safetensors weights, a gated, missing or offline Hub id.
@@ -43,14 +43,14 @@ def find_source(ref: str) -> Source:
 
 
 def _without_config(folder: Path) -> str:
-    """Return what a folder without config.json is, as far as its files show."""
+    """Return a description of a folder without config.json, from its files."""
     if next(folder.glob("*.gguf"), None) is not None:
         return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
     return f"{folder} has no config.json; expected a folder written by save_pretrained."
 
 
 def read_folder(ref: str, folder: Path) -> Source:
-    """Return the model in ``folder``, under the name ``ref``.
+    """Read the config and headers of the model in ``folder``, under the name ``ref``.
 
     Raises:
         ModelProblem: no config, no safetensors weights, a file that is damaged, too large or no regular file.
@@ -71,7 +71,7 @@ def read_folder(ref: str, folder: Path) -> Source:
 
 
 def local_folder(ref: str) -> Path | None:
-    """Return the folder of a demo name or path; None where ``ref`` can only be a Hub id.
+    """Return the folder of a demo name or path; None if ``ref`` can only be a Hub id.
 
     Raises:
         ModelProblem: a path that is not there, or not a folder.
@@ -96,11 +96,13 @@ def local_folder(ref: str) -> Path | None:
 
 
 def download(ref: str) -> Path:
-    """Return the local folder of a Hub model: safetensors weights, the files beside them, and as text the Python files
-    that its config names as its own code, so that an export can carry them.
+    """Download a Hub model and return its folder.
+
+    Downloaded are safetensors weights, the files beside them, and as text the Python files that its config names as its
+    own code, so that an export can contain them.
 
     Raises:
-        ModelProblem: gated, missing, or out of reach.
+        ModelProblem: gated, missing, or not reachable.
     """
     from huggingface_hub import snapshot_download
 
@@ -111,8 +113,10 @@ def download(ref: str) -> Path:
 
 
 def _code_text(ref: str, folder: Path, name: str) -> str | None:
-    """Return the text of a Python file of a Hub model, downloaded if it is not here; None for one that can't be had or
-    is larger than any real one."""
+    """Return the text of a Python file of a Hub model, downloaded if it is not here.
+
+    None if it can't be downloaded, or is larger than any real one.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     path = folder / name
@@ -172,7 +176,7 @@ def _hub_source(ref: str) -> Source:
 
 
 def _check_reachable(ref: str) -> None:
-    """Knocks once: the Hub's own client tries again for half a minute before it says that nobody is there.
+    """Send one request: the Hub's own client retries for half a minute before it reports that it can't connect.
 
     Raises:
         ConnectionError: no answer.
@@ -191,7 +195,7 @@ def _check_reachable(ref: str) -> None:
 
 
 def _ask_hub(ref: str, ask: Any) -> Any:
-    """Return the answer of the Hub, or the reason why there is none."""
+    """Return the answer of the Hub, or raise ModelProblem with the reason."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,

@@ -1,4 +1,4 @@
-"""Whether a capture's sampling settings fit its model, before any work. No torch."""
+"""Check whether sampling settings fit the model, before any work. No torch."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ class Sampling:
 
 
 def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
-    """Fill in the defaults of ``options`` for this model.
+    """Return ``options`` with the model's defaults filled in, after checking them.
 
     Args:
+        info: Config of the model.
+        options: The settings.
         fill: Tokens to fill: of the longest canvas if there are several.
 
     Raises:
@@ -90,7 +92,7 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
 
 
 def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
-    """Return the sampler's row, after checking all that does not depend on how many tokens there are to fill.
+    """Return the sampler's row, after the checks that do not depend on the number of tokens to fill.
 
     Raises:
         ModelProblem, UnknownOption, InvalidInput: as `check_sampling`.
@@ -148,7 +150,7 @@ _SETTINGS = ("entropy_limit", "edit_threshold", "remasking")
 
 
 def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, Any]:
-    """top_k and top_p; the top_k that a family's published settings hand down applies where its own draws do."""
+    """Return top_k and top_p; the top_k of a family's published settings applies only with the family's own draws."""
     draws = rule.draws or info.row.draws
     given = {name: getattr(options, name) for name in FILTERS}
     if draws not in (DREAM, BEFORE_SHIFT) and not options.temperature:
@@ -167,11 +169,11 @@ def _or(value: float | None, default: float | None) -> float | None:
 
 
 def share_steps(sizes: list[int], steps: int) -> list[int]:
-    """Return how ``steps`` are shared among blocks of ``sizes`` tokens, in proportion to them.
+    """Return how ``steps`` are divided among blocks of ``sizes`` tokens, in proportion to them.
 
     Equal to LLaDA's steps // blocks wherever that is defined (equal blocks that divide the steps). A block never gets
-    more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become
-    one each.
+    more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become one
+    each.
     """
     spare, room = max(steps - len(sizes), 0), sum(sizes) - len(sizes)
     edges = [0, *accumulate(size - 1 for size in sizes)]

@@ -1,8 +1,8 @@
-"""The denoising loop every masked sampler shares; a sampler is the rule that decides what to write at a step.
+"""The denoising loop that all masked samplers share; a sampler is the rule that chooses what to write at a step.
 
 A canvas is written block by block. In a block, each of its steps runs the model, lets the rule predict and choose, and
-writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked
-(LLaDA, arXiv 2502.09992).
+writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked (LLaDA,
+arXiv 2502.09992).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a rule sees at one step.
+    """The input of a rule at one step.
 
     Attributes:
         logits: (n, vocabulary) of the ``n`` masked positions, row by row; forbidden tokens at -inf.
@@ -60,15 +60,15 @@ class StepContext:
     ends: tuple[int, ...] = ()
 
     def over_canvas(self, values: Tensor, fill: float) -> Tensor:
-        """(n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
+        """Return (n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
         canvas = torch.full(self.masked.shape, fill, dtype=values.dtype, device=values.device)
         return canvas.masked_scatter(self.masked, values)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Return the predicted tokens (n,) and the shares (n, vocabulary) that their confidence is read from.
+        """Return the predicted tokens (n,) and the probabilities (n, vocabulary) that their confidence is read from.
 
-        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); shares softmax(l), whatever the temperature.
-        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from shares = softmax(restrict(l / T)).
+        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); probabilities softmax(l), whatever the temperature.
+        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from softmax(restrict(l / T)).
         - before_shift (RND1): the same, drawn for row i - 1, which predicts token i.
         - dream: the same for the masked rows alone, the nucleus cut before the top k, at T = 0 as well.
         """
@@ -92,7 +92,7 @@ class StepContext:
         return predicted, torch.softmax(self._without_ends(kept), -1) if self.ends else shares
 
     def of(self, rows: Tensor) -> StepContext:
-        """Return the same step seen by some of its rows, (n,) bool."""
+        """Return the same step restricted to some of its rows, (n,) bool."""
         return dataclasses.replace(self, logits=self.logits[rows], rows=exactly(int(rows.sum())))
 
     def _without_ends(self, logits: Tensor) -> Tensor:
@@ -185,8 +185,7 @@ def _allowed(plan: Blocks, seen: Tensor, block: int, step: int, first: Tensor | 
 
 
 def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a prediction for every position that may be written: the likeliest, or drawn where there is a
-    temperature and a cache."""
+    """Return the most probable token of every position that may be written; drawn by the settings with a cache."""
     if context.sampling.cache != "none":
         predicted, shares = context.draw()
         return predicted, shares.gather(-1, predicted[:, None])[:, 0], context.allowed
@@ -214,7 +213,7 @@ class CachedForward:
 
 
 class Forward:
-    """Logits of a canvas, guided if asked; remembers what finished blocks have computed."""
+    """Computes the logits of a canvas, with guidance if asked for; caches what finished blocks have computed."""
 
     def __init__(self, model: LoadedModel, canvas: Canvas, guidance: float) -> None:
         self._model = model
@@ -224,7 +223,10 @@ class Forward:
         self._memories: tuple[dict, dict] = {}, {}
 
     def __call__(self, tokens: Tensor, span: Tensor | None) -> Tensor:
-        """(batch, columns of ``span``, vocabulary); ``span`` is a (sequence,) mask of columns, None for all."""
+        """Return logits (batch, columns of ``span``, vocabulary).
+
+        ``span``: (sequence,) mask of columns, None for all.
+        """
         self._model.answers_at = self._starts
         try:
             return self._guided(tokens, span)
@@ -241,23 +243,13 @@ class Forward:
 
 
 def prompt_positions(canvas: Canvas) -> Tensor:
-    """(batch, sequence) bool: the positions of each prompt."""
+    """Return (batch, sequence) bool: the positions of each prompt."""
     columns = torch.arange(canvas.tokens.shape[1], device=canvas.tokens.device)
     return columns < torch.tensor(canvas.prompt_lengths, device=columns.device)[:, None]
 
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
-    """Logits in which the mask token can't be predicted, for models that need that."""
+    """Return logits in which the mask token can't be predicted, for models that need that."""
     if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
-
-
-def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """(batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
-    chosen = torch.zeros_like(allowed)
-    ranked = confidence.masked_fill(~allowed, -torch.inf)
-    for row, count in enumerate(counts.tolist()):
-        count = min(count, int(allowed[row].sum()))
-        chosen[row, ranked[row].topk(count).indices] = True
-    return chosen

@@ -56,7 +56,7 @@ RUN: dict[str, Sampler] = {
 
 
 def sample(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> Iterator[Step]:
-    """Generate on a canvas, one `Step` after the other.
+    """Yield the steps of one generation on a canvas.
 
     Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
 

@@ -45,11 +45,11 @@ class ModelOptions(Spec):
 
     @property
     def inspecting(self) -> dict[str, Any]:
-        """The keyword arguments of `inspect_model` that this spec holds."""
+        """Return the keyword arguments of `inspect_model` in this spec."""
         return {name: getattr(self, name) for name in CONVENTIONS}
 
     @property
     def loading(self) -> dict[str, Any]:
-        """The keyword arguments of `load_model` that this spec holds; ``keep`` where it has one."""
+        """Return the keyword arguments of `load_model` in this spec, with ``keep`` if it has one."""
         names = [name for name in ModelOptions.model_fields if name != "model"]
         return {name: getattr(self, name) for name in (*names, "keep") if hasattr(self, name)}

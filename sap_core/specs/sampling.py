@@ -1,4 +1,4 @@
-"""How text is generated: the settings that samplers read."""
+"""Options of samplers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .options import option
 
 
 class SamplingOptions(Spec):
-    """How text is generated; part of every spec that generates."""
+    """Options of samplers; part of every spec that generates."""
 
     length: int = option(128, "Tokens in all, prompt included.", ge=1)
     steps: int | None = option(

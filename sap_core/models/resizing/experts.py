@@ -1,4 +1,4 @@
-"""Take whole experts out of mixtures: the expert's matrices, its row of the router, and the number in config.json."""
+"""Remove whole experts from mixtures: the expert's matrices, its row of the router, and the number in config.json."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 
 def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> ResizedModel:
-    """Return ``model`` without the experts ``gone`` (per layer); it is changed and must not be used any more.
+    """Remove experts from ``model`` and return the result; ``model`` is changed and must not be used any more.
 
-    The experts that stay keep their order and are numbered anew, and the router loses the rows of those that go: a
-    token's softmax, or sigmoid, is then over the ones that stay.
+    The remaining experts keep their order and are renumbered, and the router loses the rows of the removed ones: a
+    token's softmax, or sigmoid, is then over the remaining ones.
 
     Args:
+        model: The model.
+        gone: Experts to remove, per layer.
         left: Experts of each mixture afterwards.
     """
     info = model.info
@@ -65,15 +67,14 @@ def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> Resi
 
 
 def _named(config: dict, left: int) -> dict[str, Any]:
-    """Return the number of experts under the name, or names, that a config has for it, inside its part on text where it
-    has one."""
+    """Return the number of experts under the names that a config has for it, inside its part on text if any."""
     if isinstance(config.get("text_config"), dict):
         return {"text_config": {**config["text_config"], **_named(config["text_config"], left)}}
     return {name: left for name in EXPERT_FIELDS if name in config}
 
 
 def _groups(info: ModelInfo, out: int) -> dict[str, int]:
-    """Return what config.json says of the router's groups where some of them left whole."""
+    """Return the config entries of the router's groups after some of them were removed."""
     if not whole_groups(info, out):
         return {}
     groups = info.native_config["n_group"]

@@ -1,4 +1,4 @@
-"""First-order saliency: how much of the loss hangs on each weight, from gradients on calibration texts."""
+"""First-order saliency: how much the loss depends on each weight, from gradients on calibration texts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 def taylor_scores(
     model: LoadedModel, data: TokenRows, clean: Tensor, progress: ProgressCallback = silent
 ) -> dict[str, Tensor]:
-    """abs(W * dL/dW) summed over batches, float32 [out, in], by name.
+    """Return abs(W * dL/dW) summed over batches, float32 [out, in], by matrix name.
 
     Molchanov et al., arXiv 1906.10771, in the absolute form; one step of movement pruning (Sanh et al., arXiv
-    2005.07683) without the training. L: mean cross-entropy of the masked tokens given the rest (diffusion), or of
-    every next token (autoregressive). ``data``: rows as the model sees them; ``clean`` [N, S]: the same, unmasked.
+    2005.07683) without the training. L is the mean cross-entropy of the masked tokens given the rest (diffusion), or of
+    every next token (autoregressive).
+
+    Args:
+        model: The dense model.
+        data: Rows as the model sees them.
+        clean: [N, S], the same rows without masks.
+        progress: Called after every batch.
     """
     modules = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     weights = {name: module.weight for name, module in modules.items()}

@@ -1,4 +1,4 @@
-"""The form, the estimate, the live view and the outcome of a capture."""
+"""The form, the estimate, the live view and the result of a capture."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from ..widgets.formatting import (
 from ..widgets.layout import go
 from ..widgets.results import run_at
 
+PROMPTS_HELP = "A .txt has one prompt per line; a .jsonl one JSON string or object (key prompt) per line."
+
 PROMPT = "once there was a"
 LENGTH = 128
 PRECISIONS = get_args(CaptureSpec.model_fields["precision"].annotation)
@@ -44,7 +46,11 @@ SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSpec:
-    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    """Show the form and return its spec; ``loading``: how the model is loaded.
+
+    Raises:
+        InvalidInput: the settings don't fit each other or the model.
+    """
     prompts = _pick_prompts()
     fields: dict[str, Any] = {}
     if info.chat_template:
@@ -81,7 +87,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
 
 
 def _pick_prompts() -> tuple[str, ...]:
-    """Return one prompt, lines, a ready set, or a file."""
+    """Show the choice of prompts and return them: one prompt, lines, a named set, or a file."""
     source = st.radio(
         "Prompt", list(SOURCES), format_func=SOURCES.get, key="prompt_source", horizontal=True,
         help="Several prompts run as one batch; metrics then get a spread.",
@@ -91,7 +97,7 @@ def _pick_prompts() -> tuple[str, ...]:
         st.caption(" · ".join(plain_error(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
-        path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=str(read_prompts.__doc__))
+        path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=PROMPTS_HELP)
         if not path.strip():
             raise InvalidInput("Name a file with one prompt a line.")
         return read_prompts(path.strip())
@@ -108,7 +114,7 @@ def _pick_prompts() -> tuple[str, ...]:
 
 
 def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
-    """Return what only a diffusion model has."""
+    """Show the options that only a diffusion model has, and return them."""
     names = [name for name in info.samplers if name in SAMPLERS] or ["auto"]
     fields: dict[str, Any] = {
         "sampler": st.selectbox(
@@ -181,7 +187,7 @@ def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
 
 
 def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
-    """Return what the run will take, against what there is; False when it can't fit."""
+    """Show the memory the run needs and the memory available; return False if it does not fit."""
     steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
@@ -211,7 +217,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
 
 
 def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, str]:
-    """Return the time, and the sentence on what it rests on: earlier captures here, or a probe of the processor."""
+    """Return the duration, and a sentence on its source: earlier captures here, or a probe of the processor."""
     asked = {"length": spec.length, "batch": len(spec.prompts), "guidance": spec.guidance > 0}
     flops = step_flops(info, **asked)
     known = results.paces(info.objective, spec.device)
@@ -226,7 +232,7 @@ def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, s
 
 
 def live(status: JobStatus) -> None:
-    """Text and heatmap so far."""
+    """Show text and heatmap so far."""
     data = status.progress.data if status.progress else {}
     if data.get("text"):
         st.text(data["text"])
@@ -245,7 +251,7 @@ def live(status: JobStatus) -> None:
 
 
 def outcome(status: JobStatus) -> None:
-    """The result of an ended capture, and where to go from here."""
+    """Show the result of an ended capture, with links."""
     if status.run_path is None:
         return
     try:

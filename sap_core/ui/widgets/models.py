@@ -1,4 +1,4 @@
-"""Choosing a model: a demo, a folder or a Hub id; and what is known of it before it is loaded."""
+"""The choice of a model: a demo, a folder or a Hub id; and its description before it is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoreg
 def pick_model(
     key: str = "model", *, container: Any = None, loading: dict[str, Any] | None = None
 ) -> tuple[str, ModelInfo | None]:
-    """Return a model's name and what its config says; None, with the reason shown, when it can't be used."""
+    """Show the choice of a model; return its name and description, or None, with the reason shown."""
     place = container or st
     options = list(DEMOS)
     held, named = f"choice_{key}", st.query_params.get(key)
@@ -54,7 +54,7 @@ def pick_model(
 
 
 def describe(info: ModelInfo) -> None:
-    """One line on the model."""
+    """Show one line on the model."""
     parts = [
         info.title,
         OBJECTIVES.get(info.objective, info.objective),
@@ -67,7 +67,7 @@ def describe(info: ModelInfo) -> None:
 
 
 def loading_options() -> dict[str, Any]:
-    """Return how a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
+    """Show the folded loading options and return them; they are the same on every page that loads a model."""
     with st.expander("How the model is loaded", icon=":material/settings:"):
         left, right = st.columns(2)
         dtype = left.selectbox(
