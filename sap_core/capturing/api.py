@@ -1,4 +1,4 @@
-"""The capture verb: from a prompt to a run whose trajectory holds every step, layer and head."""
+"""`capture`: from a prompt to a run whose trajectory holds every step, layer and head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampler, check_sampling
+from ..samplers.check import check_canvas, check_sampler, check_sampling
 from ..specs import CaptureSpec, asked_spec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
@@ -37,13 +37,16 @@ def capture(
     progress: ProgressCallback | None = None,
     **fields: Any,
 ) -> Run:
-    """Generate from one prompt or several (a batch) and record attention; the finished run.
+    """Generate from one prompt or several (a batch), record attention, and return the finished run.
 
     Args:
-        model: a loaded model, or what `load_model` takes.
-        spec: in the place of prompts and fields.
-        out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
-        fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
+        model: A loaded model, or what `load_model` takes.
+        prompt: One prompt.
+        prompts: Several prompts, as one batch.
+        spec: In place of prompts and fields.
+        out: The run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
+        progress: Called after every step.
+        **fields: The other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
 
     Raises:
@@ -62,6 +65,7 @@ def capture(
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
+    check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
     try:
         recording_plan(model)
@@ -82,7 +86,7 @@ def capture(
 
 
 def check_capture(spec: CaptureSpec) -> None:
-    """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
+    """Raise InvalidInput if the model's config shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, **spec.inspecting)
     check_sampler(info, spec)
     _check_stride(info, spec)

@@ -1,4 +1,4 @@
-"""Capturing a masked diffusion model: one recorded forward per denoising step, written as it comes."""
+"""Capture a masked diffusion model: one recorded forward per denoising step, written as it is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .trajectory_output import (
 
 
 class DiffusionCapture:
-    """One capture; `run` does it, `result` tells how far it came."""
+    """One capture: `run` carries it out, `result` returns its state so far."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class DiffusionCapture:
         self._sampling = QuerySampling(recording.query_stride) if recording.query_stride > 1 else None
 
     def run(self) -> None:
+        """Generate and record step by step."""
         model, positions = self._model, self._canvas.tokens.shape[1]
         pieces = Pieces(model)
         with ExitStack() as stack:
@@ -64,6 +65,8 @@ class DiffusionCapture:
             for step in sample(model, self._canvas, self._options):
                 stats = recorder.collect()
                 more = self._measured(step.index + 1)
+                if self._options.cache != "none":
+                    more["cache"] = self._options.cache
                 for i, writer in enumerate(writers):
                     arrays = token_arrays(step, i)
                     writer.annotate(pieces=pieces.add(arrays["token"], arrays["next_token"]), **more)
@@ -72,6 +75,7 @@ class DiffusionCapture:
                 self._progress(self._report(step))
 
     def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
         if self._last is None:
             tokens, blank = self._canvas.tokens, ~self._canvas.given
         else:
@@ -81,8 +85,7 @@ class DiffusionCapture:
         return result(written, done, self._steps, self._clock, **self._measured(done))
 
     def _measured(self, next_step: int) -> dict[str, Any]:
-        """Return the error of query sampling so far, if queries are sampled; decides whether the next step is
-        checked."""
+        """Return the error of query sampling so far, if queries are sampled; set whether the next step is checked."""
         if self._sampling is None:
             return {}
         self._sampling.check = next_step % CHECK_EVERY == 0
@@ -99,7 +102,7 @@ class DiffusionCapture:
 
 
 def _blank(step: Step) -> Tensor:
-    """Positions that are not written yet after a step, bool (batch, sequence)."""
+    """Return the positions that are not written yet after a step, bool (batch, sequence)."""
     return step.masked & ~step.accepted
 
 

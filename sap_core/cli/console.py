@@ -1,4 +1,4 @@
-"""What a command shows: one result on standard output, progress on standard error."""
+"""Output of commands: one result on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WIDTH = 28  # of the bar, in characters
 
 @contextlib.contextmanager
 def work(label: str = "") -> Iterator[ProgressCallback]:
-    """A progress callback for long work, inside which nothing else reaches standard output.
+    """Yield a progress callback for long work; nothing else reaches standard output meanwhile.
 
-    Ctrl-C asks the work to stop at its next step, so that what it has is kept; a second Ctrl-C ends it at once.
+    Ctrl-C stops the work at its next step, and what it has is kept; a second Ctrl-C ends it at once.
     """
     bar = Bar(label)
     asked = False
@@ -45,7 +45,7 @@ def work(label: str = "") -> Iterator[ProgressCallback]:
 
 
 class Bar:
-    """One line that is drawn over on a terminal; one line per stage elsewhere."""
+    """A progress bar: one line that is redrawn on a terminal, one line per stage elsewhere."""
 
     def __init__(self, label: str = "", stream: Any = None) -> None:
         self.label = label
@@ -56,6 +56,7 @@ class Bar:
         self.begun = 0.0
 
     def show(self, progress: Progress) -> None:
+        """Draw one progress report."""
         name = progress.message or progress.stage
         if progress.stage != self.stage:
             self.close()
@@ -76,13 +77,14 @@ class Bar:
         self.drawn = True
 
     def close(self) -> None:
+        """End the line of the bar."""
         if self.drawn:
             print(file=self.stream)
             self.drawn = False
 
 
 def emit(document: Any, as_json: bool, show: Callable[[], Iterable[str]]) -> None:
-    """Print the result: as one JSON document, or as the lines that ``show`` makes."""
+    """Print a result as one JSON document, or as the lines that ``show`` returns."""
     if as_json:
         print(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -91,7 +93,10 @@ def emit(document: Any, as_json: bool, show: Callable[[], Iterable[str]]) -> Non
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
-    """Aligned columns; ``columns``: key in the rows -> heading. Numbers go right, text left."""
+    """Return the lines of a table with aligned columns, numbers to the right.
+
+    ``columns``: key in the rows -> heading.
+    """
     cells = [[cell(row.get(key)) for key in columns] for row in rows]
     heads = list(columns.values())
     right = [bool(rows) and all(isinstance(row.get(key), (int, float, type(None))) for row in rows) for key in columns]
@@ -105,7 +110,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list
 
 
 def cell(value: Any) -> str:
-    """Return a value as a table shows it."""
+    """Return a value formatted for a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -132,7 +137,7 @@ def _on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """transformers draws bars of its own while it reads and writes; ours is enough."""
+    """Turn off the progress bars of transformers while the context lasts."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

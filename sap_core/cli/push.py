@@ -13,6 +13,7 @@ from .console import emit, work
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(push)
 
 

@@ -1,4 +1,4 @@
-"""Submitting, watching and cancelling jobs, from a page, a script or a test. No torch here."""
+"""Submit, watch and cancel jobs, from a page, a script or a test. No torch here."""
 
 from __future__ import annotations
 
@@ -38,9 +38,13 @@ _guard = threading.RLock()
 
 
 class JobClient:
-    """The jobs under one root. Cheap to make; any number may be used at once, in one process or in several.
+    """The jobs under one root.
 
-    ``command`` starts the worker; the root is appended.
+    A client is cheap to make; any number may be used at once, in one process or in several.
+
+    Args:
+        root: Folder of the runs.
+        command: Command that starts the worker; the root is appended.
     """
 
     def __init__(self, root: str | os.PathLike | None = None, *, command: Sequence[str] | None = None) -> None:
@@ -49,7 +53,7 @@ class JobClient:
         self._files = JobFolder(self.root)
 
     def submit(self, spec: Spec, *, run_dir: str | os.PathLike | None = None) -> str:
-        """Queue a job, see that a worker lives, and return the job's id at once.
+        """Queue a job, make sure that a worker runs, and return the job's id at once.
 
         Raises:
             InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
@@ -79,7 +83,7 @@ class JobClient:
         return job_id
 
     def status(self, job_id: str) -> JobStatus:
-        """Return the job as it is now: three small files, no matter how many jobs there are.
+        """Return the current state of a job, from three small files however many jobs there are.
 
         A job whose worker died is reported as failed with the reason, and the rest of the queue gets a new worker.
 
@@ -95,7 +99,7 @@ class JobClient:
         return self._status(job_id, state)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop: at once if it waits, else within its next step. What it has so far is kept."""
+        """Ask a job to stop: at once if it waits, else within its next step. Its partial result is kept."""
         folder = self._files.job(job_id)
         if not folder.is_dir():
             raise self._unknown(job_id)
@@ -114,14 +118,14 @@ class JobClient:
         return found
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
-        """Block until the job is over, or ``timeout`` seconds have gone."""
+        """Block until the job has ended, or ``timeout`` seconds have passed, and return its status."""
         end = time.monotonic() + (timeout if timeout is not None else float("inf"))
         while (status := self.status(job_id)).open and time.monotonic() < end:
             time.sleep(0.05)
         return status
 
     def ensure_worker(self) -> None:
-        """Start the worker unless one lives; returns without waiting for it. Calling it early warms it up."""
+        """Start the worker unless one runs, without waiting for it. Calling it early warms the worker up."""
         with _guard:
             self._files.make()
             self._files.register_client()
@@ -143,13 +147,13 @@ class JobClient:
                 )
 
     def worker_state(self) -> str:
-        """off, starting (the engine is being imported: some seconds), or ready."""
+        """Return off, starting (the engine is being imported: some seconds), or ready."""
         if not self._files.worker_alive():
             return "off"
         return "ready" if self._files.worker.exists() else "starting"
 
     def stop(self, patience: float = 10.0) -> None:
-        """End the worker, whoever started it: asked first (the running job keeps its partial result), then killed."""
+        """End the worker, whoever started it: ask first (the running job keeps its partial result), then kill it."""
         pid = (read_job_document(self._files.worker, ProcessDocument) or {}).get("pid")
         with _guard:
             mine = _started.pop(self.root, None)
@@ -190,7 +194,7 @@ class JobClient:
         )
 
     def _after_death(self, job_id: str) -> None:
-        """No worker holds the lock: say why of the job it had, and start another for the jobs that wait."""
+        """Record why the job of a dead worker ended, and start another worker for the waiting jobs."""
         with _guard:
             mine = _started.get(self.root)
             if mine is not None and mine.poll() is None:
@@ -208,12 +212,12 @@ class JobClient:
                 self.ensure_worker()
 
     def _tell_how_it_ended(self, process: subprocess.Popen | None) -> None:
-        """Give the reason to the jobs that a dead worker was at; None: it was another process' worker."""
+        """Record the exit reason in the jobs of a dead worker; None: it was started by another process."""
         for job_id in self._files.taken():
             self._files.set_state(job_id, "failed", ended=time.time(), error=how_it_ended(process, self._files.log))
 
     def _was_ready(self, pid: int) -> bool:
-        """Return whether the worker with this id got as far as serving."""
+        """Return whether the worker with this id had begun to serve."""
         return (read_job_document(self._files.worker, ProcessDocument) or {}).get("pid") == pid
 
     def _unknown(self, job_id: str) -> RunProblem:
@@ -221,7 +225,7 @@ class JobClient:
 
 
 def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
-    """Return one line on why a worker is gone, for the job it was at."""
+    """Return one line on why a worker ended, for the job it was running."""
     code = process.returncode if process is not None else None
     if code is None:
         return GONE
@@ -238,7 +242,7 @@ def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, in which the worker finds the very package that this process runs."""
+    """Return this process's environment, in which the worker imports the same package."""
     here = str(Path(__file__).resolve().parents[2])
     rest = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != here]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *rest])}

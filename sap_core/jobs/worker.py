@@ -1,7 +1,7 @@
-"""The process that does the work: ``python -m sap_core.jobs.worker ROOT``.
+"""The worker process: ``python -m sap_core.jobs.worker ROOT``.
 
-One per root. It runs the queued jobs in order, writes their progress, minds their cancel flags, and ends when asked
-(SIGTERM) or when no process that wanted it lives any more. A job that fails, fails alone.
+There is one per root. It runs the queued jobs in order, writes their progress, watches their cancel flags, and ends
+when asked (SIGTERM) or when no process that needs it runs any more. A job that fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ GRACE = 10.0  # seconds a job gets to reach its next step once the worker must e
 
 
 def serve(root: str | os.PathLike, make_execute: Callable[[], Execute]) -> int:
-    """Be the worker of ``root`` until told to end. ``make_execute`` may take its time (it imports the engine)."""
+    """Run the worker of ``root`` until it is told to end, and return the exit status.
+
+    ``make_execute`` may be slow (it imports the engine).
+    """
     files = JobFolder(root)
     files.make()
     lock = files.hold_lock()
@@ -60,7 +63,7 @@ def serve(root: str | os.PathLike, make_execute: Callable[[], Execute]) -> int:
 
 
 class Worker:
-    """The loop's parts, each usable alone."""
+    """The parts of the worker's loop, each usable alone."""
 
     def __init__(self, files: JobFolder) -> None:
         self.files = files
@@ -71,7 +74,7 @@ class Worker:
         self.stopping = self.stopping or reason
 
     def recover(self) -> None:
-        """What a dead predecessor left: its job is failed, not repeated; old finished jobs are tidied away."""
+        """Mark the job of a dead predecessor as failed, and remove old finished jobs."""
         for job_id in self.files.taken():
             self.files.claim(job_id)
             self.files.set_state(job_id, "failed", ended=time.time(), error=GONE)
@@ -81,7 +84,7 @@ class Worker:
                 shutil.rmtree(self.files.job(job_id), ignore_errors=True)
 
     def watch(self) -> None:
-        """In a thread: end the worker when nobody is left who wants it, by force if a job does not listen."""
+        """Watch, in a thread, for the end of all clients, and end the worker then, by force if a job does not react."""
         while self.files.clients_alive():
             time.sleep(WATCH)
         self.stop("The studio was closed.")
@@ -89,7 +92,7 @@ class Worker:
         os._exit(1)
 
     def run_next(self, execute: Execute) -> bool:
-        """Run the oldest waiting job to its end; False when none waits."""
+        """Run the oldest waiting job to its end; return False if none waits."""
         job_id = next((job for job in self.files.waiting() if self.files.claim(job)), None)
         if job_id is None:
             return False
@@ -115,8 +118,7 @@ class Worker:
         return True
 
     def _reporter(self, folder: Path) -> ProgressCallback:
-        """Return the callback given to the work: passes the report on, and stops the work when somebody asked for
-        it."""
+        """Return the progress callback of a job: it stores the report, and stops the work after a cancel request."""
         begun, first, stage, written = time.monotonic(), 0, "", 0.0
         cancel = folder / "cancel"
 
@@ -152,14 +154,14 @@ class Worker:
 
 
 def describe(error: BaseException) -> str:
-    """Return one line for the person who waits; memory gets its own words."""
+    """Return an error as one line for the user; a lack of memory is named as such."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "Out of memory; try a smaller model, a shorter length, fewer prompts, or a smaller dtype."
     return one_line(error)
 
 
 def _first_to_go() -> None:
-    """When memory runs out, the system should end this process and not the web server."""
+    """Tell the system to end this process rather than the web server if memory runs out."""
     try:
         Path("/proc/self/oom_score_adj").write_text("500")
     except OSError:
@@ -167,13 +169,13 @@ def _first_to_go() -> None:
 
 
 def _log(folder: Path, started: float) -> None:
-    """The traceback for whoever looks into it. On a full disk there is none, and worker.log can't be written either."""
+    """Write the traceback to the job's log; on a full disk, nothing is written."""
     with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(started))} UTC\n{traceback.format_exc()}\n")
 
 
 def _engine() -> Execute:
-    """Import the engine, settle its threads, and bind the models that stay warm."""
+    """Import the engine, set its threads, and bind the cached models."""
     import torch
 
     torch.set_num_threads(thread_count())
@@ -185,7 +187,7 @@ def _engine() -> Execute:
 
 
 def thread_count() -> int:
-    """Threads for the engine: OMP_NUM_THREADS if set, else the usable cores, one left to the server from four on."""
+    """Return the engine's threads: OMP_NUM_THREADS if set, else the usable cores (one less from four cores on)."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)

@@ -1,9 +1,8 @@
-"""The three things said of the sinks of diffusion models, answered for given runs from their own numbers.
+"""Three published claims on the sinks of diffusion models, tested on the numbers of given runs.
 
 The claims are those of *Attention Sinks in Diffusion Language Models* (arXiv 2510.15731) and of Sink-Aware Pruning
-(arXiv 2602.17664): sinks vary in position, are transient, and attention goes from global to local over the steps. The
-first two say how a diffusion model differs from an autoregressive one. None is said of an autoregressive model, so
-such a run is the reference, and is asked nothing.
+(arXiv 2602.17664): sinks vary in position, are transient, and attention changes from global to local over the steps.
+The first two compare a diffusion model with an autoregressive one, which is the reference and is not itself evaluated.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ HOLDS, FAILS, UNDECIDED, NO_REFERENCE = "holds", "doesn't hold", "undecided", "n
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and the measure that answers it. ``rises``: the claim says that it is greater (than in the reference;
-    or than 0)."""
+    """A claim and the measure that answers it.
+
+    ``rises``: the claim says that it is greater (than in the reference; or than 0).
+    """
 
     claim: str
     sentence: str
@@ -30,10 +31,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the numbers say: ``holds`` where the whole 95 % interval lies on the claimed side of 0, ``doesn't hold``
-    where it lies on the other side, ``undecided`` where it reaches 0 or where there is none.
+    """The answer to one claim for one run.
 
-    ``reference``: the autoregressive run that the run was compared with. ``found`` is None where there is no such run.
+    ``holds`` if the whole 95 % interval lies on the claimed side of 0, ``doesn't hold`` if it lies on the other side,
+    ``undecided`` if it includes 0 or there is none. ``reference`` is the autoregressive run that was compared with;
+    ``found`` is None without such a run.
     """
 
     claim: Claim
@@ -55,8 +57,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def answer_claims(found: Comparison) -> list[Answer]:
-    """Return every claim for every diffusion run; an autoregressive run, the first there is, is what they are compared
-    with."""
+    """Return the answer of every claim for every diffusion run; the first autoregressive run is the reference."""
     rows = found.table.set_index("metric")
     answers = []
     for run in range(len(found.names)):

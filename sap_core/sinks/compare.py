@@ -1,4 +1,4 @@
-"""Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+"""Compare two or more runs on one normalised time axis."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MOST = 7  # as many as there are line colours that are told apart
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare_runs`. The first run is the reference of every difference.
+    """The result of `compare_runs`; the first run is the reference of every difference.
 
     Attributes:
         names: what to call the runs.
@@ -86,11 +86,11 @@ class Comparison:
 
     @property
     def difference(self) -> np.ndarray:
-        """(points, P), second run minus first."""
+        """Second run minus first, (points, P)."""
         return self.differences[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as lists and numbers, for JSON."""
+        """Return the comparison as lists and numbers, for JSON."""
         metrics = self.table.to_dict(orient="records")
         return {
             "names": list(self.names),
@@ -150,7 +150,7 @@ def compare_runs(
 
 
 def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """``values`` (step, ...) at normalised times in 0..1, by linear interpolation."""
+    """Return ``values`` (step, ...) at normalised times in 0..1, by linear interpolation: (time, ...)."""
     place = time * (len(values) - 1)
     left = np.floor(place).astype(int)
     right = np.minimum(left + 1, len(values) - 1)
@@ -159,7 +159,7 @@ def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def rebin(received: np.ndarray, size: int) -> np.ndarray:
-    """(..., S) shares on ``size`` equal bins of relative position; sums are kept."""
+    """Return attention (..., S) on ``size`` equal bins of relative position, (..., size); sums are preserved."""
     if received.shape[-1] == size:
         return received
     cumulative = np.concatenate([np.zeros((*received.shape[:-1], 1)), np.cumsum(received, axis=-1)], axis=-1)
@@ -168,7 +168,7 @@ def rebin(received: np.ndarray, size: int) -> np.ndarray:
 
 
 class _Side:
-    """One of the runs. ``metrics`` per name: (prompt, head of any layer)."""
+    """One of the runs. ``metrics`` by name: (prompt, head of any layer)."""
 
     def __init__(self, source: Any, time: np.ndarray, rule: SinkRule) -> None:
         datasets = trajectories_of(source)
@@ -188,7 +188,7 @@ class _Side:
             self.metrics[f"{name}_change"] = np.stack([each[name][-1] - each[name][0] for each in curves])
 
     def mean(self, name: str) -> Interval:
-        """Over prompts; over heads where there is one prompt."""
+        """Return the mean over prompts, or over heads if there is one prompt, with its interval."""
         values = self.metrics[name]
         if len(values) > 1:
             return mean_interval(values.mean(axis=1), "prompts", BOUNDS[name])

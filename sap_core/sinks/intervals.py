@@ -1,8 +1,8 @@
-"""95 % intervals: of means, differences and ratios by Student's t, of shares by Wilson's score, of medians by ranks.
+"""95 % intervals: of means, differences and ratios by Student's t, of fractions by Wilson's score, of medians by ranks.
 
-A quantity that can't leave its bounds has an interval that does not either: its ends are taken on the logarithmic
-scale (one bound) or the logit scale (two), by the delta method, which also holds 95 % where few skewed values would
-not. Fewer than two units give no interval. Coverage of each is tested on simulated data.
+Intervals stay within the bounds of their quantity: the delta method gives their ends on the logarithmic scale (one
+bound) or the logit scale (two), which also improves the coverage for few skewed values. Fewer than two units give no
+interval. tests/sinks/test_coverage.py measures the coverage of each on simulated data.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, or a difference of means, with the interval around it.
+    """A mean, or a difference of means, with its interval.
 
-    ``over`` says which units vary: ``prompts``, or ``heads`` where there is one prompt only. With fewer than two units
+    ``over`` names the units that vary: ``prompts``, or ``heads`` if there is one prompt only. With fewer than two units
     there is no interval: ``low`` and ``high`` are NaN.
     """
 
@@ -32,13 +32,13 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of 0; False without an interval."""
+        """Whether the whole interval lies on one side of 0; False without an interval."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """sum(amount) / sum(per) with its standard error and 95 % interval over units; None each for a single unit."""
+    """The ratio sum(amount) / sum(per), its standard error and 95 % interval over units; None for a single unit."""
 
     value: float
     error: float | None
@@ -53,15 +53,15 @@ class Ratio:
 def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -math.inf) -> Ratio:
     """Return the ratio estimator over units (Cochran, Sampling Techniques, 1977, 6.4), such as nats per token.
 
-    The units (texts) are what was drawn at random: everything in one of them counts as one observation. Error:
+    The units (texts) are the random sample: everything in one of them counts as one observation. Error:
     sqrt(n / (n - 1) * sum e_i^2) / sum(per), e_i = amount_i - value * per_i. Interval: value ± t(n-1) errors, with
-    each e_i divided by 1 - per_i / sum(per): a long text draws the value to itself, and its e_i is small for it (the
-    correction HC3, MacKinnon and White, 1985).
+    each e_i divided by 1 - per_i / sum(per), because long texts pull the value towards themselves (the correction HC3,
+    MacKinnon and White, 1985).
 
     Args:
         amount: [units].
         per: [units], positive.
-        at_least: What the quantity can't be below.
+        at_least: Lower bound of the quantity.
     """
     amount, per = np.asarray(amount, np.float64), np.asarray(per, np.float64)
     value, n = float(amount.sum() / per.sum()), len(amount)
@@ -75,10 +75,11 @@ def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -ma
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return Wilson's interval of a share, within 0 and 1 (Wilson, 1927).
+    """Return Wilson's interval of the fraction hits / n, within 0 and 1 (Wilson, 1927).
 
     Args:
-        hits: How many of ``n``, which is at least 1.
+        hits: Number of successes.
+        n: Number of trials, at least 1.
     """
     z = float(stdtrit(1e9, (1 + LEVEL) / 2))
     share = hits / n
@@ -88,8 +89,9 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return (median, low, high), the interval between two order statistics, whatever the distribution (Conover,
-    Practical Nonparametric Statistics, 1999, 3.2). Fewer than 6 values give none: low and high are NaN.
+    """Return (median, low, high), with the interval between two order statistics, for any distribution.
+
+    From Conover, Practical Nonparametric Statistics, 1999, 3.2. Fewer than 6 values give none: low and high are NaN.
 
     Args:
         values: (n,).
@@ -116,14 +118,15 @@ def pooled_interval(values: np.ndarray, errors: np.ndarray, texts: int, over: st
     """Return the inverse-variance mean of measurements of one quantity on the same texts, with its interval.
 
     value = sum(w v) / sum(w), w = 1 / error^2 (equal where an error is 0). The interval joins two sources in
-    quadrature: the texts, whose error all measurements share and no repetition makes smaller, t(texts - 1) times the
-    weighted mean of the errors; and what differs between the measurements, such as the seed, t(n - 1)
+    quadrature: the texts, which all measurements share, so that repeating does not reduce their error, t(texts - 1)
+    times the weighted mean of the errors; and differences between the measurements, such as the seed, t(n - 1)
     sqrt(sum(w (v - value)^2) / ((n - 1) sum(w))). Measurements on other texts or masks do not belong in one call.
 
     Args:
         values: (n,), at least one.
         errors: (n,), the standard errors over texts.
         texts: How many there are, at least 2.
+        over: Which units vary, in words.
     """
     values, errors = np.asarray(values, np.float64), np.asarray(errors, np.float64)
     weights = 1 / errors**2 if (errors > 0).all() else np.ones(len(errors))
@@ -144,8 +147,10 @@ def difference_interval(
     over: str = "prompts",
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """mean(b) - mean(a) with its interval within ``bounds``: of the pairwise differences when ``paired``, else
-    Welch's."""
+    """Return mean(b) - mean(a) with its interval: of the pairwise differences if ``paired``, else Welch's.
+
+    The interval stays within ``bounds``.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if paired:
         return mean_interval(b - a, over, bounds)
@@ -160,8 +165,11 @@ def difference_interval(
 
 
 def _within(value: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of value ± half on the scale of ``bounds``: as they are without any; by log(value - low) with a
-    lower one; by the logit of the value's place between two. A value on its bound has no other end than that."""
+    """Return the ends of value ± half on the scale of ``bounds``.
+
+    Without bounds: value ± half. With a lower one: by log(value - low). With two: by the logit of the value's place
+    between them. Both ends of a value that is on its bound are the value.
+    """
     low, high = bounds
     if math.isinf(low) or half != half:
         return value - half, value + half
@@ -181,5 +189,5 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def student(freedom: float) -> float:
-    """Return the factor of a standard error in a 95 % interval with so many degrees of freedom; NaN for none."""
+    """Return the 97.5 % quantile of Student's t with ``freedom`` degrees of freedom; NaN for none."""
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) if freedom > 0 else float("nan")

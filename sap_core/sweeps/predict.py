@@ -1,4 +1,4 @@
-"""What a plan will probably cost, from the plans of the same kind that were measured on the same model. No torch."""
+"""Predict the loss of a plan from measured plans of the same kind on the same model. No torch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ CALIBRATED = tuple(CalibrationOptions.model_fields)  # and the texts, where the 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Nats per token above dense, with a 95 % interval. ``high`` is infinite beyond the last measured sparsity;
-    ``points``: how many sparsities the curve was measured at; ``measured``: whether this very sparsity is one of
-    them."""
+    """Predicted loss in nats per token above dense, with a 95 % interval.
+
+    Attributes:
+        high: Infinite beyond the last measured sparsity.
+        points: Number of sparsities at which the curve was measured.
+        measured: Whether this very sparsity is one of them.
+    """
 
     loss: float
     low: float
@@ -76,16 +80,16 @@ class Curve:
 
 
 def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Prediction | None:
-    """Return the loss increase that ``spec`` will probably have; None where nothing of its kind was measured.
+    """Return the predicted loss increase of ``spec``; None if nothing of its kind was measured.
 
     ``sparsity``: another than the spec's own.
 
-    ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is taken to bend
-    upward, which prunings do that first remove what matters least. Then, between two measured sparsities, it lies
-    below their chord and above the neighbouring chords, continued: the interval is between the two, widened on either
-    side by half of the measured point's 95 % interval; ``loss`` is its middle. Beyond the last point only the continued
-    chord is known. What was measured on different texts or masks is never pooled: each gives a curve of its own, and
-    the one with the narrowest interval here counts.
+    ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is assumed to be
+    convex, as it is for prunings that remove the least important weights first. Then, between two measured sparsities,
+    it lies below their chord and above the neighbouring chords, continued: the interval is between the two, widened on
+    either side by half of the 95 % interval of the measured point; ``loss`` is its middle. Beyond the last point only
+    the continued chord is known. Measurements on different texts or masks are never pooled: each protocol gives a
+    curve, and the one with the narrowest interval at this sparsity is used.
     """
     sparsity = _sparsity(spec, sparsity)
     curve = curve_of(plans, spec, sparsity)
@@ -93,9 +97,16 @@ def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None
 
 
 def curve_of(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Curve | None:
-    """Return the curve of the plans that differ from ``spec`` in nothing but sparsity and seed: of all protocols the
-    one that is narrowest at ``sparsity`` (default: the spec's own). None where there are none, and for a search, which
-    has no sparsity. Measurements on a single text have no interval and take no part."""
+    """Return the curve of comparable plans from the protocol that is most precise at ``sparsity``.
+
+    Comparable plans differ from ``spec`` in sparsity and seed only. Measurements on a single text have no interval and
+    are left out. None if there are none, and for a search, which has no sparsity.
+
+    Args:
+        plans: A table of `measured_plans`.
+        spec: The plan in question.
+        sparsity: Where the interval is to be narrowest; default: the spec's own.
+    """
     if not isinstance(spec, SparsityOptions):
         return None
     asked = spec.model_dump(mode="json")

@@ -1,8 +1,8 @@
 """Every measured plan of a model, from applied prunings and from sweeps (finished or running), in one table. No torch.
 
 A plan's loss is its difference to the dense model on the texts and masks it was measured on, so plans measured on
-different texts can stand in one figure; their standard errors say how far that carries. What was measured on the same
-texts and masks has the same ``protocol``; nothing else is ever pooled.
+different texts can be shown in one figure; their standard errors say how comparable they are. Plans measured on
+the same texts and masks have the same ``protocol``; others are never pooled.
 """
 
 from __future__ import annotations
@@ -117,7 +117,10 @@ def _measured_on(
     """Return how many texts, and in words which ones and which masks.
 
     Args:
-        texts: As of `TextSet.describe`; runs of earlier versions do not say.
+        texts: As of `TextSet.describe`; None in runs of earlier versions.
+        likelihood: With the number of texts.
+        draws: Masks per text.
+        seed: Of texts and masks.
     """
     count = int(likelihood["texts"])
     if texts is None:
@@ -136,7 +139,7 @@ def _row(run: RunSummary, cell: str, source: str, label: str, spec: dict[str, An
 
 
 def stamp(model: str, root: str | os.PathLike | None = None) -> tuple[Any, ...]:
-    """Change whenever `measured_plans` would: a run more or less, a cell more."""
+    """Return a value that changes whenever `measured_plans` would: with every new run or cell."""
     found = []
     for run in list_runs(root):
         if run.model == model and run.kind in ("prune", "sweep"):

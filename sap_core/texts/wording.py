@@ -1,4 +1,4 @@
-"""What a table, a card and a page say of the texts beside a number, in the same words."""
+"""One wording, for tables, cards and pages, of the texts a number was measured on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def texts_line(facts: dict[str, Any]) -> str:
-    """Return one sentence on what was measured on.
+    """Return one sentence on the measured texts.
 
     Args:
         facts: As of `sap_core.texts.rows.TextSet.describe`.
@@ -35,6 +35,9 @@ def with_error(
     Args:
         found: {key, error_key}.
         form: Format of the value; the error has two significant digits.
+        key: Of the value.
+        error_key: Of its standard error.
+        key: Key of the value.
     """
     value, error = found[key], found.get(error_key)
     return f"{value:{form}}" if error is None else f"{value:{form}} ± {_two_digits(error)}"
@@ -73,5 +76,5 @@ def speed_cell(found: dict[str, Any]) -> str:
 
 
 def _two_digits(error: float) -> str:
-    """Return an error with two significant digits, zeros among them."""
+    """Return an error with two significant digits, trailing zeros included."""
     return f"{error:#.2g}".rstrip(".")
