@@ -16,6 +16,7 @@ from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
 from ..samplers.check import check_canvas, check_sampler, check_sampling
+from ..samplers.prompts import unknown_prompts
 from ..specs import CaptureSpec, asked_spec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
@@ -64,6 +65,8 @@ def capture(
     if isinstance(model, str):
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
+    warning = unknown_prompts(model, spec.prompts)
+    notes = {} if warning is None else {"warning": warning}
     sampling = check_sampling(model.info, spec, canvas.fill)
     check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
@@ -80,9 +83,9 @@ def capture(
         try:
             work.run()
         except Cancelled:
-            run.finish(work.result(), state="cancelled")
+            run.finish(work.result() | notes, state="cancelled")
             raise
-        return run.finish(work.result())
+        return run.finish(work.result() | notes)
 
 
 def check_capture(spec: CaptureSpec) -> None:

@@ -35,6 +35,10 @@ def capture(
         str | None,
         typer.Option(help="FILE.txt or FILE.jsonl with one prompt per line, as one batch.", show_default=False),
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Prompts FILE.jsonl: the key of the text.", show_default='"prompt", or "text"'),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help=f"A ready set of prompts: {', '.join(PRESETS)}.", show_default=False)
     ] = None,
@@ -61,7 +65,7 @@ def capture(
     """Generate from a prompt and record attention at every step, layer and head."""
     from ..runs.paths import check_new_run, new_run_path
 
-    spec = CaptureSpec.build(**fields, **opt.given(prompts=_prompts(prompt, prompts, preset)))
+    spec = CaptureSpec.build(**fields, **opt.given(prompts=_prompts(prompt, prompts, preset, column)))
     options = opt.given(
         workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
     )
@@ -89,6 +93,9 @@ def capture(
     document = _told(run) | {"sizes": sizes, "result": run.result}
 
     def show() -> Iterator[str]:
+        if run.result.get("warning"):
+            yield f"Warning: {run.result['warning']}"
+            yield ""
         yield run.text
         yield ""
         yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"
@@ -125,10 +132,14 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
         print(chat_text(info, prompt))
 
 
-def _prompts(texts: list[str] | None, file: str | None, name: str | None) -> tuple[str, ...] | None:
+def _prompts(texts: list[str] | None, file: str | None, name: str | None, column: str | None) -> tuple[str, ...] | None:
     """Return the prompts from the one option of three that names them."""
     if sum(place is not None for place in (texts or None, file, name)) > 1:
         raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
     if file is not None:
-        return read_prompts(file)
+        if column is not None and not file.endswith(".jsonl"):
+            raise InvalidInput(f"--column names a key of a FILE.jsonl, but --prompts is '{file}'; leave it out.")
+        return read_prompts(file, column)
+    if column is not None:
+        raise InvalidInput("--column names a key of the FILE.jsonl of --prompts; give that file, or leave it out.")
     return ready(name) if name is not None else tuple(texts) if texts else None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, UnknownOption
 from ..texts.source import COLUMN, TextSource, read_texts
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
 
 MOST = 10_000  # prompts in a file
 
@@ -70,3 +75,26 @@ def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]
     if len(prompts) > MOST:
         raise InvalidInput(f"prompts file '{path}' has {len(prompts)} prompts; at most {MOST} are taken.")
     return prompts
+
+
+def unknown_prompts(model: LoadedModel, prompts: Sequence[str]) -> str | None:
+    """Return a warning that shows what the model reads of a prompt without a known token; None if all have one.
+
+    Args:
+        model: A loaded model; without a tokenizer, or one that knows every byte, there is nothing to warn of.
+        prompts: The texts as they are put to it.
+    """
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    if unknown is None or unknown == model.tokenizer.eos_token_id:
+        return None
+    read = [model.encode(prompt, special=False) for prompt in prompts]
+    lost = [(text, ids) for text, ids in zip(prompts, read, strict=True) if ids and set(ids) == {unknown}]
+    if not lost:
+        return None
+    text, ids = lost[0]
+    words = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
+    which = "the prompt" if len(prompts) == 1 else f"{len(lost)} of {len(prompts)} prompts"
+    return (
+        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {words}. Give a prompt in the "
+        "language and spelling of its training texts, or an empty one."
+    )

@@ -48,7 +48,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
     Raises:
         InvalidInput: the settings don't fit each other or the model.
     """
-    prompts = _pick_prompts()
+    prompts = _pick_prompts(PROMPT if model.startswith("demo:") else "")
     fields: dict[str, Any] = {}
     if info.chat_template:
         fields["chat"] = st.toggle("Chat template", key="chat", help=help_of(CaptureSpec, "chat"))
@@ -83,7 +83,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
     return CaptureSpec.build(model=model, prompts=prompts, length=length, steps=steps, seed=seed, **fields, **loading)
 
 
-def _pick_prompts() -> tuple[str, ...]:
+def _pick_prompts(default: str) -> tuple[str, ...]:
     """Show the choice of prompts and return them: one prompt, lines, a named set, or a file."""
     source = st.radio(
         "Prompt", list(SOURCES), format_func=SOURCES.get, key="prompt_source", horizontal=True,
@@ -98,11 +98,14 @@ def _pick_prompts() -> tuple[str, ...]:
         if not path.strip():
             raise InvalidInput("Name a file with one prompt a line.")
         return read_prompts(path.strip())
+    if not default and st.session_state.get("prompt") == PROMPT:
+        st.session_state["prompt"] = ""  # the demo's own, left over from a demo model
     text = st.text_area(
         "Text" if source == "one" else "One prompt a line",
-        PROMPT,
+        default,
         key="prompt",
         height=80 if source == "one" else 120,
+        placeholder="in the language of the model's training texts, or empty",
         help="May be empty. A diffusion model fills what follows it.",
     )
     if source == "one":
@@ -263,6 +266,8 @@ def outcome(status: JobStatus) -> None:
         return
     with st.container(border=True):
         st.markdown(f"**{plain_error(run.name)}**: {many(steps, 'step')} captured.")
+        if run.result.get("warning"):
+            st.warning(plain_error(run.result["warning"]))
         st.text(run.text)
         left, right, last = st.columns(3)
         with left:
