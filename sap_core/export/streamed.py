@@ -114,6 +114,8 @@ def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: P
     check_method(streamed.model, METHODS[spec.method])
     check_checkpoint_output(output, streamed.model.info.path, 0)
     calibration = calibration_of(streamed.model, spec, spec.seed) if needs_texts(spec) else None
+    progress(Progress("load", 0, 1, "Checking the weights and one pass through them"))
+    streamed.check()
     target, aside = output.target, output.part
     writer = WeightsWriter(streamed.weights, aside / "weights", streamed.dtype)
     needed = disk_needed(streamed, Inputs.of(spec.method, spec), calibration, writer.total) + SPARE_BYTES - _used(aside)

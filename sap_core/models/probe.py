@@ -24,14 +24,29 @@ SEEN = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.flo
 
 
 def check_loaded(model: LoadedModel) -> None:
-    """Check that a loaded model follows its conventions.
+    """Check that a loaded model follows its conventions, and set whether its class leaves padding out.
 
     Raises:
         ModelProblem: its attention does not follow them, or its output is not finite.
     """
-    info = model.info
     if model.offloaded:  # a pass brings every weight in from where it lies
         return
+    alone = check_outputs(model)
+    if alone is not None:
+        tokens, logits = alone
+        model.pads = _leaves_padding_out(model, tokens, logits, float(logits.abs().max()) or 1.0)
+
+
+def check_outputs(model: LoadedModel) -> tuple[Tensor, Tensor] | None:
+    """Check in one forward pass that a model follows its conventions and its output is finite.
+
+    Returns:
+        The tokens [S] and the first row of their logits [V]; None where only whether it runs can be seen.
+
+    Raises:
+        ModelProblem: as `check_loaded`.
+    """
+    info = model.info
     block = info.block_size
     length = LENGTH if block is None else 2 * block
     if info.max_length is not None:
@@ -40,7 +55,7 @@ def check_loaded(model: LoadedModel) -> None:
         # Its first row is predicted by nothing, or there is no room for two blocks: only whether it runs is seen.
         with trial(info):
             check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
-        return
+        return None
     tokens = _tokens(info, length)
     later = _changed(tokens, 1, length, info)
     rows = [tokens, later] if block is None else [tokens, later, _changed(tokens, block, length, info)]
@@ -57,7 +72,6 @@ def check_loaded(model: LoadedModel) -> None:
         ) from error
     _check_finite(logits, info)
     size = float(logits.abs().max()) or 1.0
-    model.pads = _leaves_padding_out(model, tokens, logits[0], size)
     changes = [float((row - logits[0]).abs().max()) / size for row in logits[1:]]
     seen = SEEN.get(model.dtype, 0.1)
     if info.conventions["causal"].value:
@@ -69,6 +83,7 @@ def check_loaded(model: LoadedModel) -> None:
     elif changes[1] > seen or (block > 1 and changes[0] <= UNSEEN):
         what = "sees tokens of later blocks" if changes[1] > seen else "does not see its own block"
         raise ModelProblem(_says(info, f"in blocks of {block}", f"its first row {what}", "another --block-size"))
+    return tokens, logits[0]
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ...models.placement import (
     pick_device,
     placement,
 )
-from ...models.probe import check_numbers, trial
+from ...models.probe import check_numbers, check_outputs, trial
 from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
 from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
@@ -96,6 +96,19 @@ class StreamedModel:
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def check(self) -> None:
+        """Check every weight and the model's conventions, as loading in memory does, in one pass over the files.
+
+        Raises:
+            ModelProblem: a weight or the output is not finite, or attention does not follow the conventions.
+        """
+        inside = {key for block in self.stored for key in block.values()}
+        for key in dict.fromkeys(self.names.values()):
+            for piece in self.weights.pieces(key) if key not in inside else ():
+                check_finite(self.model.info, key, piece)
+        with self.on_demand() as model:
+            check_outputs(model)
 
     def calls(self, tokens: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return (the first block's input [B, S, width], the other arguments of every block) for ``tokens`` [B, S].
