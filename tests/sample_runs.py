@@ -118,7 +118,7 @@ def prune_run(
         dense = {"parameters": 1000, "nonzero_parameters": 1000, "bytes": 4000, "tokens_per_second": 50, "seconds": 2.5}
         pruned = dense | {"nonzero_parameters": 904, "tokens_per_second": 60, "seconds": 2.1, "turns": [2.1, 2.2]}
         result |= {
-            "cost": {"dense": dense, "pruned": pruned, "speedup": 1.2},
+            "cost": {"dense": dense, "pruned": pruned, "speedup": 1.2, "speedup_low": 1.1, "speedup_high": 1.3},
             "denoising": {"steps": 6},
         }
         for sample, kind in enumerate(("fixed", "mixed")):

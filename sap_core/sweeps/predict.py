@@ -12,10 +12,14 @@ from ..choices.methods import METHODS
 from ..sinks.intervals import pooled_interval
 from ..specs import CONVENTIONS, CalibrationOptions, PruneOptions, SparsityOptions, prune_default
 
+LENGTH = "calibration_length"
 # Two plans are points of one curve when they differ in nothing but sparsity and seed.
 CURVE = ("method", "pattern", "compare", "order", "allocation", "allocation_width", "allocation_table", "compensate",
          "heads", "duplicates", "budget", "target_speedup", "preset", "dtype", *CONVENTIONS)  # fmt: skip
-CALIBRATED = tuple(CalibrationOptions.model_fields)  # and the texts, where the method looks at any
+# And the texts, where the method looks at any; how many of them is a matter of precision.
+CALIBRATED = tuple(
+    name for name in CalibrationOptions.model_fields if name.startswith("calibration") and name != LENGTH
+)
 
 
 @dataclass(frozen=True)

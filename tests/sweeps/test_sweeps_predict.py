@@ -109,10 +109,10 @@ def test_what_one_text_measured_has_no_interval_and_takes_no_part():
 
 
 def test_plans_calibrated_on_other_texts_are_of_another_kind():
-    measured = plans((0.5, 0.2, 0.01), samples=16)
+    measured = plans((0.5, 0.2, 0.01), calibration="own.txt")
     assert predict_loss(measured, asked(0.5)) is None
-    assert predict_loss(measured, asked(0.5, samples=16)) is not None
-    magnitude = plans((0.5, 0.2, 0.01), samples=16, method="magnitude")  # looks at no texts
+    assert predict_loss(measured, asked(0.5, calibration="own.txt", samples=16)) is not None
+    magnitude = plans((0.5, 0.2, 0.01), calibration="own.txt", method="magnitude")  # looks at no texts
     assert predict_loss(magnitude, asked(0.5, method="magnitude")) is not None
 
 
