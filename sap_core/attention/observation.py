@@ -160,7 +160,7 @@ class AttentionRecorder:
             return
         window = getattr(self._owner, "window", None)
         if window is not None:
-            inputs = placed(inputs, window.start, window.total)
+            inputs = placed(inputs, window.start, window.total, window.first_key)
         if inputs.query.shape[2] != inputs.key.shape[2]:
             raise OperationFailed(
                 f"{inputs.query.shape[2]} queries met {inputs.key.shape[2]} keys: recording needs whole texts; "

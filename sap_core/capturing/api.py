@@ -15,7 +15,7 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampler, check_sampling
+from ..samplers.check import check_canvas, check_sampler, check_sampling
 from ..specs import CaptureSpec, asked_spec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
@@ -65,6 +65,7 @@ def capture(
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
+    check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
     try:
         recording_plan(model)

@@ -51,6 +51,11 @@ def attention_map(
             f"{model.info.ref} builds each step on the predictions of the one before, which a run does not store; "
             "its maps can't be computed again."
         )
+    if dataset.attrs.get("cache"):
+        raise InvalidInput(
+            f"the run was made with cache {dataset.attrs['cache']}, whose keys and values it does not store; its maps "
+            "can't be computed again."
+        )
     plan = recording_plan(model)
     if (list(plan.layers), plan.heads) != (layer_numbers(dataset), sizes["head"]):
         raise InvalidInput(

@@ -65,6 +65,8 @@ class DiffusionCapture:
             for step in sample(model, self._canvas, self._options):
                 stats = recorder.collect()
                 more = self._measured(step.index + 1)
+                if self._options.cache != "none":
+                    more["cache"] = self._options.cache
                 for i, writer in enumerate(writers):
                     arrays = token_arrays(step, i)
                     writer.annotate(pieces=pieces.add(arrays["token"], arrays["next_token"]), **more)

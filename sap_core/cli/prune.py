@@ -89,7 +89,9 @@ def prune(
         yield from search_lines(pruned.report)
         if quality:
             yield from quality_lines(quality)
-            yield ""
+        else:
+            yield f"Quality not measured: {spec.model} denoises random tokens, of which no likelihood is known here."
+        yield ""
         yield from export_lines(report)
 
     emit(document, as_json, show)

@@ -47,16 +47,18 @@ def quick_compare(
         progress: Called after every unit of work.
 
     Returns:
-        {"prompt", "texts": the measured texts (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
-            same, "difference": pruned minus dense on the same masks, "kl": from dense to pruned on the same masks, both
-            {"nats_per_token", "standard_error", "low", "high"}, "same_tokens": fraction of positions at which both
-            wrote the same token}. A model without tokenizer has no prompt and no text. Results of the dense model are
-            cached.
+        {"prompt", "texts": what was measured on (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
+        same, "difference": pruned minus dense on the same masks, "kl": from dense to pruned on the same masks, both
+        {"nats_per_token", "standard_error", "low", "high"}, "same_tokens": share of positions at which both wrote the
+        same token}. A model without tokenizer has no prompt and no text. What was measured on the dense model is
+        remembered. A model that denoises random tokens has no likelihood here: nothing is measured, {} is returned.
 
     Raises:
         InvalidInput: a prompt longer than the length; texts that can't be read or that the model does not know.
     """
     texts = quality_texts(dense, spec, seed)
+    if texts is None:
+        return {}
     length = min(length, dense.info.max_length or length)
     if prompt is None and dense.tokenizer is not None:
         prompt = _STORY_OPENING if knows_stories(dense) else _opening(dense, texts)
@@ -77,14 +79,16 @@ def quick_compare(
     }
 
 
-def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
-    """Return the texts of a quick comparison; cached.
+def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet | None:
+    """Return the texts of a quick comparison, cached; None for a model that denoises random tokens.
 
-    Called before a pruning, it reports errors in the texts early.
+    No likelihood of such a model is known here. Called before a pruning, it reports errors in the texts early.
 
     Raises:
         InvalidInput: as `pruning_texts`.
     """
+    if dense.is_diffusion and not dense.info.row.has_mask:
+        return None
     return memoize(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
 
 

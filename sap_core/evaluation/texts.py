@@ -113,7 +113,7 @@ def encoder_of(model: LoadedModel) -> Encoder | None:
     Raises:
         ModelProblem: a diffusion model without mask token.
     """
-    mask_id = model.check_masked() if model.is_diffusion else None
+    mask_id = model.check_masked() if model.is_diffusion and model.info.row.has_mask else None
     return None if model.tokenizer is None else Encoder(model.tokenizer, model.is_diffusion, mask_id)
 
 

@@ -26,14 +26,26 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
         logits, name = original_logits(folder, expected["tokens"])
     elif loader == "transformers":
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-            masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
-        auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+            named = (json.load(file).get("architectures") or [""])[0]
+        auto = transformers.AutoModelForCausalLM
+        if named.endswith("ForMaskedLM"):
+            auto = transformers.AutoModelForMaskedLM
+        elif named.endswith("ForBlockDiffusion"):  # no Auto class has it
+            auto = getattr(transformers, named)
         model = auto.from_pretrained(folder, dtype="auto", local_files_only=True, trust_remote_code=trust).eval()
         if any(name.startswith("tokenizer") for name in os.listdir(folder)):
             tokenizer = tokenizer_class(folder).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         name = type(model).__name__
+        tokens = expected["tokens"]
         with torch.no_grad():
-            logits = model(input_ids=expected["tokens"]).logits
+            if named.endswith("ForBlockDiffusion"):
+                # The first token is what its encoder reads, the others are the canvas; nothing predicts the first.
+                where = torch.arange(1, tokens.shape[1])[None]
+                canvas = {"decoder_input_ids": tokens[:, 1:], "decoder_position_ids": where}
+                logits = model(input_ids=tokens[:, :1], **canvas).logits
+                logits = torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
+            else:
+                logits = model(input_ids=tokens).logits
     else:
         from sap_core.models.loading import load_model
 

@@ -152,6 +152,8 @@ def loads_with(info: ModelInfo) -> str:
 def auto_class(info: ModelInfo) -> str:
     """Return the Auto class of transformers that reads an export."""
     architecture = (info.native_config.get("architectures") or [""])[0]
+    if architecture.endswith("ForBlockDiffusion"):  # no Auto class has it
+        return architecture
     return "AutoModelForMaskedLM" if architecture.endswith("ForMaskedLM") else "AutoModelForCausalLM"
 
 

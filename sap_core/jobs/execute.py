@@ -86,7 +86,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
         result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
         models.keep_pruned(run.path, pruned)
         result |= quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
-        if dense.tokenizer is not None:
+        if dense.tokenizer is not None and "prompt" in result:
             result["cost"] = measure_both(dense, pruned.model, progress)
             result["denoising"] = denoise_both(dense, pruned.model, run.path, result["prompt"], spec.seed, progress)
         run.finish(result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +18,14 @@ from .loaded import LoadedModel
 class Window:
     """The queries of a decoder pass among all positions of a text.
 
-    masked: (batch, total) bool, positions that are not written yet; the queries are at ``start`` to ``stop``.
+    masked: (batch, total) bool, positions that are not written yet; the queries stand at ``start`` to ``stop``.
+    first_key: Position of the first key; None where the keys end with the queries.
     """
 
     start: int
     stop: int
     masked: Tensor
+    first_key: int | None = None
 
     @property
     def total(self) -> int:
@@ -32,13 +36,14 @@ class Window:
 class DiffusionGemma(LoadedModel):
     """A `LoadedModel` around DiffusionGemmaForBlockDiffusion.
 
-    Attributes:
-        window: Where the decoder's queries stand while a sampler runs; None outside.
+    Its ``window`` says where the decoder's queries stand while a sampler runs.
     """
+
+    reads_cache = True
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: Any) -> None:
         super().__init__(module, tokenizer, info)
-        self.window: Window | None = None
+        self._start: int | None = None
 
     @property
     def observed_module(self) -> nn.Module:
@@ -52,6 +57,22 @@ class DiffusionGemma(LoadedModel):
         """
         if attention_mask is not None and not bool(attention_mask.all()):
             raise ModelProblem(f"{self.info.ref} denoises texts of one length; padding can't be left out.")
+        if self._start is not None:
+            start = torch.full_like(input_ids[:, :1], self._start)
+            return self._behind(torch.cat([start, input_ids], 1))[:, 1:]
+        return self._behind(input_ids)
+
+    @contextmanager
+    def calibrating(self) -> Iterator[None]:
+        """Make every text a whole canvas behind a start token, which the encoder reads, while open."""
+        before, self._start = self._start, int(getattr(self.module.config.text_config, "bos_token_id", None) or 0)
+        try:
+            yield
+        finally:
+            self._start = before
+
+    def _behind(self, input_ids: Tensor) -> Tensor:
+        """Logits of the tokens behind the first, which the encoder reads; row 0 is zero."""
         canvas = input_ids[:, 1:]
         positions = torch.arange(1, input_ids.shape[1], device=self.device)[None]
         masked = torch.zeros_like(input_ids, dtype=torch.bool)

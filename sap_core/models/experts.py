@@ -6,13 +6,14 @@ that scores, masks and saving treat an expert like any other layer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .layout import EXPERT, Matrix
+from .layout import EXPERT, PACKED, Matrix
 
 
 class Expert(nn.Module):
@@ -66,7 +67,7 @@ class Experts(nn.ModuleList):
 
 
 def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
-    """Replace the packed experts that ``matrices`` name one by one, in place."""
+    """Replace, in place, the packed experts that ``matrices`` name one by one, and those that share their weights."""
     owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
     for owner in owners:
         packed: Any = module.get_submodule(owner)
@@ -74,8 +75,63 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
             continue
         gate_up, down = packed.gate_up_proj.data, packed.down_proj.data
         experts = Experts(Expert(*halves(both), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True))
-        parent, _, name = owner.rpartition(".")
-        setattr(module.get_submodule(parent), name, experts)
+        for name, other in list(module.named_modules()):
+            if getattr(other, "gate_up_proj", None) is packed.gate_up_proj:
+                place, _, last = name.rpartition(".")
+                setattr(module.get_submodule(place), last, experts if other is packed else _sharing(experts))
+
+
+def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """Return a state with the experts in the packed tensors of ``names`` again.
+
+    Those of modules that share them are left out. Where they still lie as they were unpacked, memory is shared.
+    """
+    packed = [match for name in names if (match := PACKED.match(name))]
+    shared: set[int] = set()
+    found = dict(state)
+    for match in packed:
+        kinds = ("gate_proj", "up_proj") if match["name"] == "gate_up_proj" else ("down_proj",)
+        each = []
+        while f"{match['owner']}.{len(each) // len(kinds)}.{kinds[0]}.weight" in state:
+            number = len(each) // len(kinds)
+            each += [state[f"{match['owner']}.{number}.{kind}.weight"] for kind in kinds]
+        shared |= {value.data_ptr() for value in each}
+        found[match[0]] = _joined(each, len(kinds))
+    return {
+        name: value
+        for name, value in found.items()
+        if not EXPERT.match(name.removesuffix(".weight")) or value.data_ptr() not in shared
+    }
+
+
+def _joined(each: list[Tensor], parts: int) -> Tensor:
+    """Join (outputs, inputs) matrices, ``parts`` of every expert, to (experts, parts * outputs, inputs)."""
+    first = each[0]
+    size, start = first.numel(), first.storage_offset()
+    shape = (len(each) // parts, parts * first.shape[0], first.shape[1])
+    memory = first.untyped_storage().data_ptr()
+    if all(
+        value.untyped_storage().data_ptr() == memory
+        and value.is_contiguous()
+        and value.storage_offset() == start + place * size
+        for place, value in enumerate(each)
+    ):
+        return first.as_strided(shape, (parts * size, first.shape[1], 1), start)
+    return torch.stack(each).reshape(shape)
+
+
+def _sharing(experts: Experts) -> Experts:
+    """Return other modules over the same parameters, for a part of the model that is tied to this one."""
+    twins = Experts()
+    every: list[Any] = list(experts)
+    for expert in every:
+        weights = (expert.gate_proj.weight, expert.up_proj.weight, expert.down_proj.weight)
+        twin = Expert(*weights, expert.act_fn)
+        layers: tuple[Any, ...] = (twin.gate_proj, twin.up_proj, twin.down_proj)
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight = weight
+        twins.append(twin)
+    return twins
 
 
 def _linear(weight: Tensor) -> nn.Linear:

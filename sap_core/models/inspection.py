@@ -15,7 +15,7 @@ from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import BLOCK, EXPERT, Matrix, find_matrices, module_key
+from .layout import BLOCK, EXPERT, PACKED_TYPES, Matrix, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
@@ -93,7 +93,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
         conventions=conventions,
         no_pruning=family.no_pruning
         or _quantized(source.config)
-        or _packed_experts(shapes)
+        or _packed_experts(shapes, model_type)
         or _incomplete(matrices, sizes["layers"]),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),
@@ -167,12 +167,14 @@ def _incomplete(matrices: tuple[Matrix, ...], layers: int) -> str:
     return f"layer {missing[0]} holds no linear layer that could be pruned" if missing else ""
 
 
-def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Return why experts that transformers keeps in 3-D tensors can't be pruned; "" if there are none."""
+def _packed_experts(shapes: dict[str, tuple[int, ...]], model_type: str) -> str:
+    """Why experts that transformers keeps in 3-D tensors can't be pruned; "" where there are none."""
     named = [name for name in shapes if re.search(r"\.experts\.\d+\.", name)]
     other = next((name for name in named if not EXPERT.match(name.removesuffix(".weight"))), None)
     if other:
         return f"its experts ({other}) are kept in 3-D tensors by transformers, which no pruning pattern here reads"
+    if model_type in PACKED_TYPES:
+        return ""
     packed = next(
         (
             name

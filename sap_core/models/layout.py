@@ -22,7 +22,6 @@ KINDS = (
             "mlp.0")),
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
-EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
 ROUTERS = (
     "mlp.gate",
@@ -37,6 +36,11 @@ ROUTERS = (
 
 # One matrix of one of several experts that a router chooses among; its number.
 EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.(?P<number>\d+)\.(gate_proj|up_proj|down_proj)$")
+
+# The experts of a layer in two tensors (experts, outputs, inputs): gate and up behind one another, and down.
+PACKED = re.compile(r"^(?P<owner>(?:.*\.)?layers\.(?P<index>\d+)\.(?:.+\.)?experts)\.(?P<name>gate_up_proj|down_proj)$")
+# Types whose checkpoints hold them so, and whose classes compute down(act(gate(x)) * up(x)) with them.
+PACKED_TYPES = ("diffusion_gemma",)
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
@@ -75,6 +79,8 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
     """
     found = []
     for key, shape in shapes.items():
+        if len(shape) == 3 and model_type in PACKED_TYPES and (packed := PACKED.match(key)):
+            found += _packed_matrices(packed, shape)
         match = BLOCK.match(key)
         if not match or len(shape) != 2:
             continue
@@ -87,6 +93,17 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
     order = [kind for kind, _ in KINDS] + ["other"]
     found.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
     return tuple(found)
+
+
+def _packed_matrices(packed: re.Match[str], shape: tuple[int, ...]) -> list[Matrix]:
+    """Return the matrices of every expert in one packed tensor, under the names they have once it is unpacked."""
+    count, rows, cols = shape
+    kinds = ("gate", "up") if packed["name"] == "gate_up_proj" else ("down",)
+    return [
+        Matrix(f"{packed['owner']}.{number}.{kind}_proj", int(packed["index"]), rows // len(kinds), cols, kind)
+        for number in range(count)
+        for kind in kinds
+    ]
 
 
 def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelProblem, OperationFailed
 from ..untrusted import foreign
+from .experts import pack_experts
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
@@ -38,10 +40,12 @@ class LoadedModel:
         answers_at: (batch,) where the prompts end while answers are written; None outside.
         pads: Whether its class leaves padding out of what it computes; found by `sap_core.models.probe`. Where it does
             not, texts of different lengths are run one by one.
+        window: Where the queries of a pass over a part of a text stand (`Window`); None for whole texts.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
     records_through = "interface"
+    reads_cache = False  # its blocks need the cache of keys and values that they are called with
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
         # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
@@ -52,6 +56,7 @@ class LoadedModel:
         self.padding: Tensor | None = None
         self.pads = True
         self.answers_at: Tensor | None = None
+        self.window: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +136,10 @@ class LoadedModel:
         for row, keep, logits in zip(output, valid, rows, strict=True):
             row[keep] = logits
         return output
+
+    def calibrating(self) -> AbstractContextManager:
+        """Return a context in which a forward pass shows every token of a text to the layers that are pruned."""
+        return nullcontext()
 
     def span_logits(
         self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
@@ -272,7 +281,7 @@ class LoadedModel:
         state = self.module.state_dict()
         if self.info.native_config.get("model_type") in TRANSPOSED:
             state.update({f"{m.name}.weight": state[f"{m.name}.weight"].t() for m in self.info.matrices})
-        return state
+        return pack_experts(state, self.info.keys.values())
 
     def save(self, folder: str | Path) -> None:
         """Write the model in its original format: the same tensor names and config, with the current weights.

@@ -40,6 +40,11 @@ class Blocks:
         extra = 0 if self._own is None else sum(self.first_token(canvas.tokens, block) is not None for block in sizes)
         self.total = sum(self.shares.values()) + extra
 
+    def columns(self, block: int) -> tuple[int, int]:
+        """Return the first column of a block and the one behind its last; the same in every text."""
+        inside = ((self.numbers[0] == block) & (self._columns >= self._start)).nonzero()[:, 0]
+        return int(inside[0]), int(inside[-1]) + 1
+
     def window(self, block: int) -> Tensor | None:
         """Return the columns of the model's own block that contains ``block``; None if the whole canvas is computed."""
         if self._own is None or not self._alike:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..choices.samplers import BEFORE_SHIFT, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
+from ..choices.samplers import BEFORE_SHIFT, CACHED, CACHED_CLASSES, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
 from ..errors import InvalidInput, UnknownOption
 from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
     from ..specs import SamplingOptions
+    from .canvas import Canvas
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Sampling:
     edit_threshold: float | None = None
     remasking: float | None = None
     rounded_shares: bool = False
+    cache: str = "none"
 
 
 def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
@@ -85,6 +87,7 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
         ends_given=options.ends != "auto",
         **{name: _or(getattr(options, name), getattr(rule, name)) for name in _SETTINGS},
         rounded_shares=info.row.rounded_shares,
+        cache=options.cache,
     )
 
 
@@ -112,7 +115,35 @@ def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
     if options.ends != "auto" and "ends" not in rule.options:
         raise InvalidInput(f"ends is '{options.ends}', but sampler '{rule.name}' has no end rules; leave it out.")
     _filters(info, rule, options)
+    if options.cache != "none":
+        _check_cache(info, rule, options)
     return rule
+
+
+def check_canvas(canvas: Canvas, sampling: Sampling) -> None:
+    """Raise InvalidInput for a canvas that a cache can't keep: its blocks must be the same columns in every text."""
+    if sampling.cache == "none":
+        return
+    if len(set(canvas.prompt_lengths)) > 1:
+        raise InvalidInput(f"cache {sampling.cache} needs prompts of one length; give them one by one.")
+    if not bool(canvas.given[:, : canvas.prompt_lengths[0]].all()):
+        raise InvalidInput(f"cache {sampling.cache} fills no masks inside a prompt; leave it at none.")
+
+
+def _check_cache(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> None:
+    """Raise InvalidInput where Fast-dLLM's caches do not apply."""
+    kind, fits = info.native_config.get("model_type"), info.row.adapter == "plain" and info.block_size is None
+    if info.objective == AUTOREGRESSIVE or not fits or kind not in CACHED_CLASSES:
+        raise InvalidInput(
+            f"cache is '{options.cache}', but {info.ref} ({info.title}) can't be computed from cached keys and values "
+            f"of a part of its canvas; that works for whole-canvas models in the classes {', '.join(CACHED_CLASSES)}."
+        )
+    if rule.name not in CACHED:
+        raise InvalidInput(
+            f"cache is '{options.cache}', but sampler '{rule.name}' looks beyond its block; use {', '.join(CACHED)}."
+        )
+    if options.guidance:
+        raise InvalidInput(f"cache is '{options.cache}', which has no guidance; leave guidance at 0.")
 
 
 _SETTINGS = ("entropy_limit", "edit_threshold", "remasking")

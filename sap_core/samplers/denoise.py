@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, GUMBEL
 from ..errors import required
+from ..models.block_cache import BlockCache
 from .blocks import Blocks
 from .canvas import Canvas
 from .check import Sampling
@@ -133,6 +134,7 @@ def denoise(
     ends = EndRule(model, canvas, sampling)
     plan = Blocks(model, canvas, sampling)
     forward = Forward(model, canvas, options.guidance)
+    cache = None if sampling.cache == "none" else CachedForward(model, plan, sampling.cache)
     total, index = plan.total, 0
     for block, steps in plan.shares.items():
         inside = plan.numbers == block
@@ -141,15 +143,16 @@ def denoise(
             if step <= 0:
                 start = ((tokens == mask_id) & inside).sum(1)
             masked = tokens == mask_id
-            span = plan.window(block)
+            alone = cache is not None and model.info.shift_logits and step == 0 and steps > 1
+            span = plan.window(block) if cache is None else cache.span(block, step)
             seen = masked & span if span is not None else masked
-            logits = forward(tokens, span)
+            logits = forward(tokens, span) if cache is None else cache(tokens, block, step)
             narrow = seen if span is None else seen[:, span]
             context = StepContext(
                 logits=ends.forbid(forbid(model, logits[narrow])),
                 rows=Rows(narrow.flatten().nonzero()[:, 0], narrow.numel()),
                 masked=seen,
-                allowed=required(first, "the first token") if step < 0 else seen & (plan.numbers <= block),
+                allowed=_allowed(plan, seen, block, step, first, alone),
                 start=start,
                 step=max(step, 0),
                 steps=1 if step < 0 else steps,
@@ -158,7 +161,9 @@ def denoise(
                 generator=generator,
                 ends=ends.last,
             )
-            predicted, score, accepted = take_all(context) if step < 0 else rule(context)
+            predicted, score, accepted = take_all(context) if step < 0 or alone else rule(context)
+            if cache is not None and step == steps - 1:
+                accepted = context.allowed
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
             confidence = context.over_canvas(score.float(), torch.nan)
             yield Step(index, total, tokens, masked, confidence, accepted, following)
@@ -170,10 +175,42 @@ def denoise(
             return
 
 
+def _allowed(plan: Blocks, seen: Tensor, block: int, step: int, first: Tensor | None, alone: bool) -> Tensor:
+    """Return which of the masked positions this step may write; ``alone``: the block's first column only."""
+    if step < 0:
+        return required(first, "the first token")
+    if not alone:
+        return seen & (plan.numbers <= block)
+    columns = torch.arange(seen.shape[1], device=seen.device)
+    return seen & (columns == plan.columns(block)[0])
+
+
 def take_all(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
-    """Return the most probable token of every position that may be written."""
+    """Return the most probable token of every position that may be written; drawn by the settings with a cache."""
+    if context.sampling.cache != "none":
+        predicted, shares = context.draw()
+        return predicted, shares.gather(-1, predicted[:, None])[:, 0], context.allowed
     predicted = context.logits.argmax(-1)
     return predicted, probability(context.logits, predicted), context.allowed
+
+
+class CachedForward:
+    """Logits of a canvas from an approximate cache; see `sap_core.models.block_cache`."""
+
+    def __init__(self, model: LoadedModel, plan: Blocks, kind: str) -> None:
+        self._plan, self._dual, self._cache = plan, kind == "dual", BlockCache(model, kind)
+
+    def __call__(self, tokens: Tensor, block: int, step: int) -> Tensor:
+        """(batch, columns of `span`, vocabulary)."""
+        return self._cache.part(tokens, *self._plan.columns(block)) if step else self._cache.whole(tokens)
+
+    def span(self, block: int, step: int) -> Tensor | None:
+        """Return the columns that are computed, (sequence,) bool; None for all."""
+        if not step:
+            return None
+        start, stop = self._plan.columns(block)
+        columns = torch.arange(self._plan.numbers.shape[1], device=self._plan.numbers.device)
+        return (columns >= start) & (columns < stop) if self._dual else columns >= start
 
 
 class Forward:
@@ -217,45 +254,3 @@ def forbid(model: LoadedModel, logits: Float[Tensor, "*rows vocabulary"]) -> Flo
     if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
-
-
-def share(context: StepContext) -> Int[Tensor, " batch"]:
-    """Return how many tokens of its block this step writes in each text; (batch,)."""
-    if context.sampling.rounded_shares:
-        counts = [rounded_shares(count, context.steps) for count in context.start.tolist()]
-        return torch.tensor([row[context.step] if context.step < len(row) else 0 for row in counts])
-    return even_share(context.start, context.step, context.steps)
-
-
-def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
-    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even part of them.
-
-    floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
-    """
-    return masked // steps + (step < masked % steps).long()
-
-
-def rounded_shares(masked: int, steps: int) -> list[int]:
-    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D).
-
-    At step j of K, with M tokens left: round(M (1 - s / t)), t = (K - j) / K, s = (K - j - 1) / K, ties to even; steps
-    that would write nothing are left out. In float32 as there: the last bit can decide a tie.
-    """
-    found = []
-    for j in range(steps):
-        t, s = (torch.tensor((steps - j - k) / steps, dtype=torch.float32) for k in (0, 1))
-        opens = 1 - ((1 - (1 - s)) / (1 - (1 - t))).item()
-        count = min(int(torch.round(torch.tensor(masked * opens, dtype=torch.float64))), masked)
-        masked -= count
-        found += [count] if count else []
-    return found
-
-
-def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """Return (batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
-    chosen = torch.zeros_like(allowed)
-    ranked = confidence.masked_fill(~allowed, -torch.inf)
-    for row, count in enumerate(counts.tolist()):
-        count = min(count, int(allowed[row].sum()))
-        chosen[row, ranked[row].topk(count).indices] = True
-    return chosen

@@ -9,7 +9,7 @@ import torch
 
 from .autoregressive import autoregressive
 from .canvas import Canvas
-from .check import check_sampling
+from .check import check_canvas, check_sampling
 from .denoise import Sampler
 from .editing import token_editing
 from .llada import confidence_threshold, low_confidence, low_confidence_dynamic, random
@@ -64,5 +64,6 @@ def sample(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> Iter
         InvalidInput: as `check_sampling`, when called, not at the first step.
     """
     sampling = check_sampling(model.info, options, canvas.fill)
+    check_canvas(canvas, sampling)
     generator = torch.Generator().manual_seed(options.seed)
     return RUN[sampling.sampler](model, canvas, options, sampling, generator)

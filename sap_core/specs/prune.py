@@ -46,6 +46,14 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
             raise UnknownOption("method", value, METHODS)
         return value
 
+    @model_validator(mode="after")
+    def _sinks_are_looked_at(self) -> PruneOptions:
+        if self.sink_rule != "code" and METHODS[self.method].sinks == "none":
+            raise InvalidInput(
+                f"sink_rule is '{self.sink_rule}', but method '{self.method}' looks at no sinks; leave it out."
+            )
+        return self
+
 
 class SparsityOptions(PruneOptions):
     """Options of prunings with a given sparsity and pattern."""

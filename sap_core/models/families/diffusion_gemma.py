@@ -19,8 +19,7 @@ FAMILY = Family(
     blocks="model.decoder.layers.",
     block_size=lambda config: config.get("canvas_length") or 256,
     samplers=("entropy_bound",),
-    patterns=(),
-    no_pruning="its experts are stored in 3-D tensors, which no pruning pattern here reads",
+    mixture=True,
     export="native; encoder and decoder share what is stored once",
     adapter="diffusion_gemma",
 )

@@ -142,7 +142,8 @@ def _experts_gone(info: ModelInfo, counts: list[int], share: float) -> list[int]
     If the router has groups, it is as many of each group, or else whole groups.
     """
     config, most = info.native_config, max(counts)
-    groups, active = config.get("n_group") or 1, config.get("num_experts_per_tok") or 1
+    text = config.get("text_config") or config
+    groups, active = config.get("n_group") or 1, text.get("num_experts_per_tok") or text.get("top_k_experts") or 1
     wanted, size = int(most * share + 1e-9), most // groups
     out = wanted // groups * groups
     if (out and whole_groups(info, out)) or not out:

@@ -35,7 +35,7 @@ def dense_statistics(
             return taylor_scores(model, rows, clean, progress)
         if inputs.sinks == "each":
             rows, _ = calibration_rows(model, inputs, calibration)
-            return one_shot(model, rows, statistic, sinks=True, progress=progress)
+            return one_shot(model, rows, statistic, sinks=inputs.phi, progress=progress)
         return one_shot(model, weighted_rows(model, inputs, calibration, progress), statistic, progress=progress)
 
     if score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:

@@ -41,7 +41,7 @@ def taylor_scores(
             weight.requires_grad_(True)
         for done, (part, length) in enumerate(parts):
             tokens, counts, targets = (each[part, :length] for each in (data.tokens, data.weights, clean))
-            where = _predicted(model, tokens, counts > 0)
+            where = _predicted(model, tokens, targets, counts > 0)
             if not where.any():
                 continue  # at a low level of masking a short text can have nothing masked
             with torch.enable_grad():
@@ -56,8 +56,10 @@ def taylor_scores(
     return scores
 
 
-def _predicted(model: LoadedModel, tokens: Tensor, valid: Tensor) -> Tensor:
-    """Return bool [B, S]: the tokens whose loss counts."""
+def _predicted(model: LoadedModel, tokens: Tensor, clean: Tensor, valid: Tensor) -> Tensor:
+    """Return bool [B, S], the tokens whose loss counts."""
+    if model.is_diffusion and not model.info.row.has_mask:
+        return valid & (tokens != clean)
     if model.is_diffusion:
         return valid & (tokens == model.info.mask_token_id)
     where = valid.clone()

@@ -60,7 +60,8 @@ def first_block_inputs(
                 raise _Stop
             names = list(inspect.signature(module.forward).parameters)[1:]
             given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
-            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
+            left_out = ("hidden_states",) if model.reads_cache else ("hidden_states", "past_key_values")
+            seen.append({k: v for k, v in given.items() if k not in left_out})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:

@@ -32,6 +32,16 @@ def noised_inputs(
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
+def random_inputs(
+    tokens: Int[Tensor, "sample token"], vocab_size: int, seed: int, levels: int = LEVELS
+) -> Int[Tensor, "sample level token"]:
+    """Return `noised_inputs` with uniformly drawn tokens in place of masks, for models whose noise is random tokens."""
+    masked = noised_inputs(torch.zeros_like(tokens), 1, seed, levels).bool()
+    generator = torch.Generator().manual_seed(seed + 1)
+    drawn = torch.randint(vocab_size, masked.shape, generator=generator).to(tokens.device)
+    return torch.where(masked, drawn, tokens[:, None, :])
+
+
 def uniform_inputs(
     tokens: Int[Tensor, "sample token"],
     mask_id: int,
@@ -74,6 +84,17 @@ def sink_weights(received: Float[Tensor, "batch layer head position"]) -> Float[
     mass = received.contiguous().sum(dim=(1, 2)) * received.shape[-1]
     threshold = mass.mean(-1, keepdim=True) + DEVIATIONS * mass.std(-1, keepdim=True, correction=0)
     return torch.sigmoid(SHARPNESS * (mass - threshold))
+
+
+def sink_mask(received: Float[Tensor, "batch layer head position"], epsilon: float) -> Float[Tensor, "batch position"]:
+    """Return phi [B, S] as the paper (arXiv 2602.17664) defines it, in place of `sink_weights`: 1 for a sink, else 0.
+
+    phi_j = 1 where m_j > mean of the other m + epsilon. m is the column sum (mean 1 over positions), averaged over
+    layers and heads: the paper gives epsilon no number, and in this unit it is that of rule column_sum.
+    """
+    mass = received.contiguous().mean(dim=(1, 2)) * received.shape[-1]
+    others = (mass.sum(-1, keepdim=True) - mass) / max(mass.shape[-1] - 1, 1)
+    return (mass > others + epsilon).float()
 
 
 def persistence(phi: Float[Tensor, "sample level token"]) -> Float[Tensor, "sample token"]:

@@ -142,6 +142,7 @@ class Moments(RootMeanSquare):
 
 
 Statistic = type[RootMeanSquare]
+Phi = Callable[[Tensor], Tensor]  # received attention [B, L, H, S] -> how much of a sink each position is, [B, S]
 
 
 def one_shot(
@@ -149,7 +150,7 @@ def one_shot(
     data: TokenRows,
     statistic: Statistic,
     *,
-    sinks: bool = False,
+    sinks: Phi | None = None,
     progress: ProgressCallback = silent,
 ) -> dict[str, Tensor]:
     """Return the statistic of every prunable linear layer of the dense model, by name.
@@ -168,8 +169,8 @@ def one_shot(
     total = sum(1 for _ in data.parts(rows))
     for done, (tokens, weights) in enumerate(data.batches(rows)):
         with torch.no_grad(), inputs_of(modules) as inputs:
-            if sinks:
-                weights = weights * (1 - _sink_share(model, tokens))
+            if sinks is not None:
+                weights = weights * (1 - _sink_share(model, tokens, sinks))
             else:
                 model.logits(tokens)
             add_batch(found, inputs, weights)
@@ -217,12 +218,14 @@ def block_by_block(
             progress(Progress("prune", layer + 1, len(model.blocks)))
 
 
-def sink_shares(model: LoadedModel, data: TokenRows, progress: ProgressCallback = silent) -> Float[Tensor, "row token"]:
+def sink_shares(
+    model: LoadedModel, data: TokenRows, phi: Phi = sink_weights, progress: ProgressCallback = silent
+) -> Float[Tensor, "row token"]:
     """Return phi [N, S] of the rows on the dense model; 0 beyond a row's length."""
     parts = list(data.parts(ROWS_AT_ONCE))
     shares = torch.zeros_like(data.weights)
     for done, (part, length) in enumerate(parts):
-        shares[part, :length] = _sink_share(model, data.tokens[part, :length])
+        shares[part, :length] = _sink_share(model, data.tokens[part, :length], phi)
         progress(Progress("sinks", done + 1, len(parts)))
     return shares
 
@@ -240,11 +243,11 @@ def _squared_norms(
     return (weights.square()[:, None, :] @ x.float().square()).squeeze(1)
 
 
-def _sink_share(model: LoadedModel, tokens: Tensor) -> Tensor:
-    """Return phi [B, S] of a forward pass over ``tokens``."""
+def _sink_share(model: LoadedModel, tokens: Tensor, phi: Phi) -> Tensor:
+    """Phi [B, S] of a forward pass over ``tokens``; a start token that a model puts before them is left out."""
     with record_attention(model) as recorder:
         model.logits(tokens)
-        return sink_weights(recorder.collect().received).to(tokens.device)
+        return phi(recorder.collect().received[..., -tokens.shape[1] :]).to(tokens.device)
 
 
 def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weights: Tensor) -> None:

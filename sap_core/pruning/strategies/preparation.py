@@ -77,7 +77,8 @@ def check_method(model: LoadedModel, method: Method) -> None:
     if not method.needs_mask_token:
         return
     if model.is_diffusion:
-        model.check_masked()
+        if model.info.row.has_mask:
+            model.check_masked()
     elif method.name in _NEEDS_NOISE:
         raise InvalidInput(
             f"method '{method.name}' compares levels of masking, which an autoregressive model never sees; "
@@ -126,7 +127,8 @@ def measured_plan(
     if needs == "capture":
         measured = layer_importance.head_stability(head_ranking.ranking(dense, spec.run, spec.seed, progress))
     elif needs == "inputs":
-        measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
+        with dense.calibrating():
+            measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
     elif needs:
         by_loss = needs == "loss"
         measure: Any = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers

@@ -73,6 +73,21 @@ def remove(
     Returns:
         The result, which is another object than ``pruned`` where whole units were removed, and details for the report.
     """
+    with dense.calibrating(), pruned.calibrating():
+        return _remove(dense, pruned, plan, recipe, calibration, progress, ranking, groups, each)
+
+
+def _remove(
+    dense: LoadedModel,
+    pruned: LoadedModel,
+    plan: PruningPlan,
+    recipe: Recipe,
+    calibration: Calibration | None,
+    progress: ProgressCallback,
+    ranking: pd.DataFrame | None,
+    groups: Sequence[Group],
+    each: Callable[[int, dict[str, Tensor]], None] | None,
+) -> tuple[LoadedModel, dict[str, Any]]:
     method, inputs = METHODS[plan.method], recipe.inputs
     if plan.shape is not None:
         return _remove_units(dense, pruned, plan, recipe, calibration, progress, ranking, groups)

@@ -24,6 +24,7 @@ from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
 from ..scoring.module_inputs import inputs_of
 from ..scoring.statistics import (
     ROWS_AT_ONCE,
+    Phi,
     RootMeanSquare,
     Statistic,
     TokenRows,
@@ -161,10 +162,10 @@ def _data(
     model = streamed.model
     if inputs.sinks == "each" and not sequential:
         data, _ = calibration_rows(model, inputs, calibration)
-        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, progress))
+        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, inputs.phi, progress))
 
-    def shares_of(_: Any, seen: TokenRows, progress: ProgressCallback) -> Tensor:
-        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, progress)
+    def shares_of(_: Any, seen: TokenRows, phi: Phi, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, phi, progress)
 
     return weighted_rows(model, inputs, calibration, progress, sink_shares=shares_of)
 

@@ -16,8 +16,7 @@ from ...attention.attention_rows import Attention, Buffers
 from ...attention.hooks import interface_route
 from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
-from ..scoring.sink_weighting import sink_weights
-from ..scoring.statistics import TokenRows
+from ..scoring.statistics import Phi, TokenRows
 from .block_pass import BlockPass
 from .streamed_model import StreamedModel
 from .workspace import Workspace
@@ -27,7 +26,7 @@ STAGE = "sinks"
 
 @torch.no_grad()
 def streamed_sink_shares(
-    streamed: StreamedModel, work: Workspace, data: TokenRows, rows: int, progress: ProgressCallback
+    streamed: StreamedModel, work: Workspace, data: TokenRows, rows: int, phi: Phi, progress: ProgressCallback
 ) -> Tensor:
     """Return phi [N, S] of the rows of ``data`` on the dense model; 0 beyond a row's length.
 
@@ -50,7 +49,7 @@ def streamed_sink_shares(
     shares = torch.zeros_like(data.weights)
     for part, length in data.parts(rows):
         layers = [received.read(layer * count + part.start, layer * count + part.stop) for layer in range(stage.total)]
-        shares[part, :length] = sink_weights(torch.stack(layers, 1)[..., :length]).to(shares.device)
+        shares[part, :length] = phi(torch.stack(layers, 1)[..., :length]).to(shares.device)
     return shares
 
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from ...choices.samplers import SAMPLERS
+from ...choices.samplers import CACHED, END_RULES, SAMPLERS, CacheName, SamplerRule
 from ...errors import InvalidInput, SapError
 from ...jobs.layout import JobStatus
 from ...models.duration import estimate_seconds, step_flops
@@ -33,6 +33,15 @@ PROMPTS_HELP = "A .txt has one prompt per line; a .jsonl one JSON string or obje
 PROMPT = "once there was a"
 LENGTH = 128
 PRECISIONS = get_args(CaptureSpec.model_fields["precision"].annotation)
+# Field of the spec -> label, least, most, step.
+SETTINGS: dict[str, tuple[str, Any, Any, Any]] = {
+    "top_k": ("Top k", 0, 1_000_000, 1),
+    "top_p": ("Top p", 0.01, 1.0, 0.05),
+    "confidence_temperature": ("Confidence temperature", 0.0, 10.0, 0.1),
+    "entropy_limit": ("Entropy limit", 0.0, 100.0, 0.1),
+    "edit_threshold": ("Edit threshold", 0.01, 1.0, 0.05),
+    "remasking": ("Remasking", 0.0, 1.0, 0.01),
+}
 SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file": "a file"}
 
 
@@ -142,10 +151,38 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
             key="guidance",
             help=help_of(CaptureSpec, "guidance"),
         )
+    fields |= _pick_settings(rule)
     fields["query_stride"] = third.number_input(
         "Use every n-th query", 1, 64, 1, key="query_stride",
         help=help_of(CaptureSpec, "query_stride"),
     )  # fmt: skip
+    return fields
+
+
+def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
+    """Return the further settings that the sampler reads, each with the help of its field; empty ones are its own."""
+    read = () if rule is None else rule.options
+    names = [name for name in SETTINGS if name in read]
+    cached = rule is not None and rule.name in CACHED
+    if not names and not cached and "ends" not in read:
+        return {}
+    fields: dict[str, Any] = {}
+    with st.expander("More settings of the sampler", icon=":material/tune:"):
+        columns = st.columns(3)
+        for place, name in enumerate(names):
+            label, least, most, step = SETTINGS[name]
+            fields[name] = columns[place % 3].number_input(
+                label, least, most, None, step, key=f"sampling_{name}", placeholder="its own",
+                help=help_of(CaptureSpec, name),
+            )  # fmt: skip
+        if "ends" in read:
+            fields["ends"] = columns[len(names) % 3].selectbox(
+                "End tokens", ("auto", *END_RULES[1:]), key="sampling_ends", help=help_of(CaptureSpec, "ends")
+            )
+        if cached:
+            fields["cache"] = columns[(len(names) + 1) % 3].selectbox(
+                "Cache (approximate)", get_args(CacheName), key="sampling_cache", help=help_of(CaptureSpec, "cache")
+            )
     return fields
 
 

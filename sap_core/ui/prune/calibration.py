@@ -9,6 +9,7 @@ import streamlit as st
 from ...choices.allocations import looks_at_texts
 from ...choices.methods import Method
 from ...specs import PruneSpec
+from ...specs.calibration import SINK_EPSILON
 from ...specs.options import help_of
 
 #: Calibration texts of a first look: an answer within seconds on the demo models.
@@ -57,4 +58,12 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
         picked["noise_levels"] = st.number_input(
             "Levels of masking", 1, 50, 10, key="noise_levels", help=help_of(PruneSpec, "noise_levels")
         )
+    if row.sinks != "none":
+        picked["sink_rule"] = st.selectbox(
+            "Sinks by", ("code", "paper"), key="sink_rule", help=help_of(PruneSpec, "sink_rule")
+        )
+        if picked["sink_rule"] == "paper":
+            picked["sink_epsilon"] = st.number_input(
+                "Epsilon", 0.0, 1000.0, SINK_EPSILON, 0.5, key="sink_epsilon", help=help_of(PruneSpec, "sink_epsilon")
+            )
     return picked
