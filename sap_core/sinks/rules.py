@@ -19,7 +19,7 @@ def find_sinks(
     *,
     threshold: float | None = None,
     visible: Shaped[np.ndarray, " ..."] | None = None,
-    queries: Shaped[np.ndarray, " ..."] | None = None,
+    queries: Shaped[np.ndarray, " ..."] | int | None = None,
 ) -> Bool[np.ndarray, "*head position"]:
     """Return which positions are sinks, bool (..., S).
 
