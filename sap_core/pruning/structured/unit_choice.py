@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import required
-from ...models.resizing.units import layer_units, whole_groups
+from ...models.resizing.units import FIRST_DIFFERS, layer_units, whole_groups
 from ..planning.redundant_heads import Group, keep_one
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def units_that_go(
     counts = planned_counts(info, plan)
     if plan.pattern == "experts":
         return lowest_experts(info, scores, counts), []
+    if plan.pattern == "layers" and info.native_config.get("model_type") in FIRST_DIFFERS:
+        scores = [torch.full_like(scores[0], torch.inf), *scores[1:]]
     gone = lowest_units(scores, counts, plan.pattern)
     if plan.pattern != "heads" or not groups:
         return gone, []
