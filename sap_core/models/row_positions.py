@@ -1,4 +1,4 @@
-"""Which position a row of logits is about, and which number the model gives a position."""
+"""Positions of tokens, and the token that a row of logits predicts."""
 
 from __future__ import annotations
 
