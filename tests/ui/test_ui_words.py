@@ -41,7 +41,7 @@ def test_moments_and_labels():
 
 
 def test_an_error_is_one_line_without_markdown():
-    assert formatting.plain_error("a\n`b` [c](d) *e*") == "a \\`b\\` \\[c\\](d) \\*e\\*"
+    assert formatting.plain_text("a\n`b` [c](d) *e*") == "a \\`b\\` \\[c\\](d) \\*e\\*"
 
 
 def test_progress_is_told_with_speed_and_time_left():
