@@ -63,8 +63,8 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access visible_text progress memoize "
-    "storage choices trajectory texts stories specs runs "
+    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access visible_text "
+    "progress memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "

@@ -74,13 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
-    streams = (
-        contextlib.redirect_stdout(VisibleStream(sys.stdout)),
-        contextlib.redirect_stderr(VisibleStream(sys.stderr)),
-    )  # type: ignore[type-var]
+    out: Any = VisibleStream(sys.stdout)
+    err: Any = VisibleStream(sys.stderr)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with streams[0], streams[1], warnings.catch_warnings():
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(argv)
 

@@ -56,10 +56,12 @@ class VisibleStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Write a text with its control characters spelled out."""
         self._stream.write(visible(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts as `write` does."""
         for line in lines:
             self.write(line)
 

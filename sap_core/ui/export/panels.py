@@ -101,7 +101,8 @@ def verification(result: dict[str, Any]) -> None:
         return
     if found.get("equal"):
         st.success(
-            f"Verified: loaded in a fresh process ({plain_text(found.get('loader'))}), its outputs equal the pruned model's."
+            f"Verified: loaded in a fresh process ({plain_text(found.get('loader'))}), its outputs equal the pruned "
+            "model's."
         )
     else:
         st.error("The folder loads in a fresh process, but its outputs differ from the pruned model's; do not use it.")

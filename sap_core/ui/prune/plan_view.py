@@ -65,9 +65,8 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
             _tables(plan, layers)
     st.caption(f"**Protected:** {_protected(plan, info)}")
     if plan.shape:
-        st.caption(
-            f"Left: {', '.join(f'{value} {plain_text(name)}' for name, value in plan.shape.items())}. {plain_text(plan.loads)}"
-        )
+        left = ", ".join(f"{value} {name}" for name, value in plan.shape.items())
+        st.caption(plain_text(f"Left: {left}. {plan.loads}"))
 
 
 def predicted(spec: PruneOptions) -> None:

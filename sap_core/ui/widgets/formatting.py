@@ -9,8 +9,8 @@ from ...visible_text import visible
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]{}$<>~:#&|]")
 _LIST_MARK = re.compile(r"^[-+=]")
-# Streamlit looks for these in the text that Markdown leaves, where escapes are gone: addresses become links, ":name:" an
-# emoji or icon, arrows and dashes other signs. It does not find them around an invisible joiner.
+# Streamlit looks for these in the text that Markdown leaves, where escapes are gone: addresses become links, ":name:"
+# an emoji or icon, arrows and dashes other signs. It does not find them around an invisible joiner.
 JOINER = "\u2060"
 _BREAK_AFTER = re.compile(
     r":(?=//|[\w+/-]+:)|\bwww(?=\.)|(?<=[\w.+-])@(?=[\w-]+\.)|^\d+(?=[.)](?:\s|$))", re.IGNORECASE
