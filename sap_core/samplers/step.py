@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -24,8 +25,8 @@ class Step:
 
     index: int
     total: int
-    tokens: Tensor
-    masked: Tensor
-    confidence: Tensor
-    accepted: Tensor
-    next_tokens: Tensor
+    tokens: Int[Tensor, "batch sequence"]
+    masked: Bool[Tensor, "batch sequence"]
+    confidence: Float[Tensor, "batch sequence"]
+    accepted: Bool[Tensor, "batch sequence"]
+    next_tokens: Int[Tensor, "batch sequence"]

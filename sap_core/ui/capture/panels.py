@@ -21,7 +21,7 @@ from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import duration, many, plain_error
+from ..widgets.formatting import duration, many, plain_text
 from ..widgets.layout import go
 from ..widgets.results import run_at
 
@@ -91,7 +91,7 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
     )  # fmt: skip
     if source == "set":
         name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
-        st.caption(" · ".join(plain_error(prompt) for prompt in PRESETS[name]))
+        st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
         path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=PROMPTS_HELP)
@@ -191,7 +191,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
     try:
         steps = default_steps(info, spec, spec.length)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return False
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
@@ -262,12 +262,12 @@ def outcome(status: JobStatus) -> None:
         run = run_at(status.run_path)
         steps = run.trajectory.sizes["step"]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     with st.container(border=True):
-        st.markdown(f"**{plain_error(run.name)}**: {many(steps, 'step')} captured.")
+        st.markdown(f"**{plain_text(run.name)}**: {many(steps, 'step')} captured.")
         if run.result.get("warning"):
-            st.warning(plain_error(run.result["warning"]))
+            st.warning(plain_text(run.result["warning"]))
         st.text(run.text)
         left, right, last = st.columns(3)
         with left:
