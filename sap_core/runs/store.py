@@ -8,12 +8,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InvalidInput, OperationFailed, SapError
+from ..errors import Cancelled, InvalidInput, OperationFailed, RunProblem, SapError
 from ..specs import Spec
 from ..storage import disk_problem, is_full, remote_errors, storage_of
 from .files import json_text, read_json, write_json
 from .listing import remove_run
 from .manifest import (
+    CHECKPOINT,
     MANIFEST,
     SCHEMA,
     SPEC,
@@ -23,12 +24,13 @@ from .manifest import (
 )
 from .paths import check_new_run, new_run_path
 from .reading import Run, open_run
-from .writers import hold_run, this_machine
+from .writers import hold_run, this_machine, writer_alive
 
 if TYPE_CHECKING:
+    from ..storage.locks import Lock
     from ..storage.paths import StoragePath
 
-__all__ = ["Run", "RunWriter", "create_run", "open_run"]
+__all__ = ["Run", "RunWriter", "create_run", "open_run", "reopen_run"]
 
 
 def create_run(
@@ -55,18 +57,55 @@ def create_run(
         raise
 
 
+def reopen_run(run: str | os.PathLike, spec: Spec) -> RunWriter:
+    """Open a run that is not finished to go on with it; use the result as a context manager.
+
+    Its manifest goes, so that from now on it is unfinished until it is closed again; everything else stays.
+
+    Raises:
+        RunProblem: it is finished, or another process writes it.
+        OperationFailed: the disk is full, or the system refuses.
+    """
+    opened = open_run(run, unfinished=True)
+    path = opened.path
+    busy = RunProblem(f"Run {path} is being written by another process; wait for it, or stop it first.")
+    try:
+        lock = hold_run(path, alone=True)
+    except BlockingIOError:
+        raise busy from None
+    try:
+        if lock is None and writer_alive(path):
+            raise busy
+        if opened.state == "finished":
+            raise RunProblem(f"Run {path} is finished; there is nothing to go on with.")
+        with remote_errors(path):
+            try:
+                (path / MANIFEST).unlink(missing_ok=True)
+            except OSError as error:
+                raise disk_problem(error, path) from error
+        return RunWriter(path, opened.kind, spec, lock=lock, continues=opened)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
 class RunWriter:
     """An open run folder. ``path`` is the folder or address, ``id`` its name."""
 
-    def __init__(self, path: StoragePath, kind: str, spec: Spec) -> None:
+    def __init__(
+        self, path: StoragePath, kind: str, spec: Spec, *, lock: Lock | None = None, continues: Run | None = None
+    ) -> None:
         self.path = path
         self.id = path.name
         self.kind = kind
         self.closed = False
-        self.created = datetime.now(UTC).isoformat(timespec="seconds")
-        self._begun = time.monotonic()
-        self._lock = hold_run(path)
-        write_json(path / SPEC, spec)
+        self.created = (continues and continues.created) or datetime.now(UTC).isoformat(timespec="seconds")
+        self._begun = time.monotonic() - ((continues and continues.seconds) or 0.0)
+        self._keep = continues is not None
+        self._lock = lock or hold_run(path)
+        if continues is None:
+            write_json(path / SPEC, spec)
         write_json(
             path / WRITER,
             {
@@ -100,6 +139,8 @@ class RunWriter:
             files = list_files(self.path)
         except OSError as error:
             raise disk_problem(error, self.path) from error
+        if state == "finished" and files.pop(CHECKPOINT, None):
+            (self.path / CHECKPOINT).unlink()
         write_json(
             self.path / MANIFEST,
             {
@@ -126,7 +167,7 @@ class RunWriter:
             return
         if error is None:
             self.finish()
-        elif isinstance(error, InvalidInput):
+        elif isinstance(error, InvalidInput) and not self._keep:
             with contextlib.suppress(SapError):  # the refusal is what counts
                 remove_run(self.path)
         elif isinstance(error, (Cancelled, KeyboardInterrupt)):

@@ -6,7 +6,6 @@ machine that writes. Of a writer on another machine only its traces are seen.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
@@ -31,11 +30,19 @@ def this_machine() -> str:
     return socket.gethostname()
 
 
-def hold_run(path: StoragePath) -> Lock | None:
-    """Lock a run for this process; None where the file system has no locks. Raises BlockingIOError: it is written."""
-    with contextlib.suppress(OSError):
-        target = _locked_path(path, make=True)
-        return Lock(target)
+def hold_run(path: StoragePath, *, alone: bool = False) -> Lock | None:
+    """Lock a run for this process; None where the file system has no locks, or another process has it.
+
+    Raises:
+        BlockingIOError: with ``alone``, where another process has it.
+    """
+    try:
+        return Lock(_locked_path(path, make=True))
+    except BlockingIOError:
+        if alone:
+            raise
+    except OSError:
+        pass
     return None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +21,8 @@ class Step:
             nothing was predicted.
         accepted: Positions written at this step.
         next_tokens: The canvas after the step.
+        memory: What the sampler needs besides the canvas and its random numbers to go on after this step: numbers,
+            lists of them, and tensors.
     """
 
     index: int
@@ -29,3 +32,13 @@ class Step:
     confidence: Tensor
     accepted: Tensor
     next_tokens: Tensor
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """Where a sampler goes on: the number of the next step, the canvas, and the last step's ``memory``."""
+
+    index: int
+    tokens: Tensor
+    memory: dict[str, Any]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
+from ..models.fingerprint import model_files
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import SweepSpec, asked_spec
 from .executors import ProgressBoard, make_executor
-from .folder import SweepFolder, model_files
+from .folder import SweepFolder
 from .grid import Grid, Skipped, make_grid
 from .table import sweep_table, write_table
 from .tasks import Task
