@@ -1,11 +1,12 @@
 """The command line, ``sap``: every page's action as a command.
 
 Results go to standard output (``--json``: one document and nothing else), everything else to standard error.
-Exit status: 0 done, 1 failed or cancelled, 2 wrong use.
+Exit status: 0 done, 1 failed, 2 wrong use, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -33,6 +34,7 @@ from . import (
     sweep,
     tradeoff,
 )
+from .signals import STOP
 
 # What the system says of a path that can't be one, wherever that shows first.
 WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO)
@@ -76,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        return _run(argv)
+        with STOP.listening():
+            return _run(argv)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -92,7 +95,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except InvalidInput as error:
         return _complain(error, 2)
     except (Cancelled, KeyboardInterrupt, typer.Abort) as error:
-        return _complain(str(error) or "Cancelled.", 1)
+        told = str(error) or (f"Stopped by {STOP.name}." if STOP.number else "Cancelled.")
+        return _complain(told, STOP.exit_status if STOP.number else 1)
     except SapError as error:
         return _complain(error, 1)
     except BrokenPipeError:
@@ -130,5 +134,6 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 
 def _complain(message: object, status: int) -> int:
-    print(f"sap: {' '.join(str(message).split())}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(f"sap: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     return status

@@ -121,7 +121,7 @@ def verify(
     as_json: opt.Json = False,
 ) -> None:
     """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
-    with work("verify"):
+    with work("verify", lambda: "nothing was changed"):
         from ..export.verify import verify_checkpoint
 
         found = verify_checkpoint(folder)

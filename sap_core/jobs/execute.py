@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
+from ..runs.manifest import SPEC
 from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
@@ -64,7 +65,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..capturing.api import capture
 
-    return capture(_model(spec, models, progress), spec=spec, out=out, progress=progress).path
+    place = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
+    return capture(_model(spec, models, progress), spec=spec, progress=progress, **place).path
 
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:

@@ -128,6 +128,7 @@ def killed(model, out: Path, at: int, **fields) -> Path:
 def test_a_killed_capture_goes_on(tiny_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sap_core.trajectory.store.FLUSH_SECONDS", 0.0)  # steps lie behind the place that was kept
     monkeypatch.setattr("sap_core.trajectory.store.FLUSH_SHARE", 1e9)
+    monkeypatch.setattr("sap_core.capturing.diffusion.KEEP_SECONDS", 1e9)  # after the first step
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     sap.capture(model, prompts=PROMPTS, out=tmp_path / "whole", **DRAWN)
     out = killed(model, tmp_path / "cut", 9, **DRAWN)

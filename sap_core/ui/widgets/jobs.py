@@ -27,12 +27,15 @@ def _client(root: str) -> JobClient:
     return JobClient(root)
 
 
-def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None) -> str | None:
-    """Queue ``spec`` as this session's job ``slot``; when it can't be, say why and return None."""
+def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None, resume: bool = False) -> str | None:
+    """Queue ``spec`` as this session's job ``slot``; when it can't be, say why and return None.
+
+    ``run_dir``, ``resume``: as `JobClient.submit` takes them.
+    """
     if spec is None:  # the form has said why
         return None
     try:
-        job = client().submit(spec, run_dir=run_dir)
+        job = client().submit(spec, run_dir=run_dir, resume=resume)
     except SapError as error:
         st.error(plain_error(str(error)))
         return None

@@ -72,6 +72,12 @@ def accuracy_line(run: Run, sample: int = 0) -> None:
         st.info(note, icon=":material/straighten:")
 
 
+def partial_line(run: Run) -> None:
+    """Say of a run that is not finished of how many of its steps the numbers are."""
+    if run.partial:
+        st.info(f"This run is {run.state}: everything here is of {run.partial}.", icon=":material/incomplete_circle:")
+
+
 def run_in_view(kind: str = "capture") -> Run | None:
     """Return the run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
     summary = pick_run(
@@ -81,10 +87,11 @@ def run_in_view(kind: str = "capture") -> Run | None:
         nothing_here("No run has been captured yet.", "Run the demo, or capture your own", "start")
         return None
     try:
-        run = run_at(summary.path, unfinished=summary.state == "running")
+        run = run_at(summary.path, unfinished=summary.state in ("running", "unfinished"))
         if run.trajectory.sizes["step"] == 0:
             st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
             return None
+        partial_line(run)
     except SapError as error:
         st.error(plain_error(str(error)))
         return None
