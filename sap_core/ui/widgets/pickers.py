@@ -31,6 +31,7 @@ def pick_run(
     A run that the address names and that lies outside the root is offered too.
     """
     runs = [run for run in list_runs(kind=kind) if run.state in states]
+    runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
         found = _run_named(named)
@@ -81,7 +82,12 @@ def partial_line(run: Run) -> None:
 def run_in_view(kind: str = "capture") -> Run | None:
     """Return the run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
     summary = pick_run(
-        kind, "run", "Run in view", container=st.sidebar, help="Captured runs, newest first. Shared by Sinks and Heads."
+        kind,
+        "run",
+        "Run in view",
+        container=st.sidebar,
+        states=(*VIEWABLE, "unfinished"),
+        help="Captured runs, newest first. Shared by Sinks and Heads.",
     )
     if summary is None:
         nothing_here("No run has been captured yet.", "Run the demo, or capture your own", "start")
@@ -89,7 +95,8 @@ def run_in_view(kind: str = "capture") -> Run | None:
     try:
         run = run_at(summary.path, unfinished=summary.state in ("running", "unfinished"))
         if run.trajectory.sizes["step"] == 0:
-            st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
+            later = "; it is drawn as soon as it has" if summary.state == "running" else ""
+            st.info(f"This run has not recorded a step yet{later}.")
             return None
         partial_line(run)
     except SapError as error:
