@@ -16,23 +16,24 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "resources": "errors",
     "file_locks": "errors",
-    "untrusted": "errors",
+    "untrusted": "errors resources",
     "confined": "errors untrusted",
     "confined_child": "",
     "access": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors file_locks untrusted",
+    "storage": "errors resources file_locks untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version errors untrusted storage trajectory specs",
+    "runs": "_version errors resources untrusted storage trajectory specs",
     "sinks": "errors choices trajectory",
     "plots": "_version errors storage choices trajectory sinks",
-    "models": "errors untrusted confined storage choices",
+    "models": "errors resources untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
@@ -50,9 +51,9 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
-    "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
+    "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version errors resources file_locks access progress storage choices trajectory stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
     "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
@@ -60,7 +61,7 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors file_locks untrusted confined confined_child access progress memoize storage "
+    "_version errors resources file_locks untrusted confined confined_child access progress memoize storage "
     "choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "

@@ -11,14 +11,15 @@ from ..models.family import AUTOREGRESSIVE
 from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
+from ..models.memory import trajectory_bytes
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.manifest import CHECKPOINT
-from ..runs.paths import check_new_run
+from ..runs.paths import check_new_run, runs_root
 from ..runs.store import create_run, reopen_run
 from ..samplers.canvas import build_canvas
 from ..samplers.check import check_sampler, check_sampling
 from ..specs import CaptureSpec, asked_spec
-from ..storage import remote_errors, storage_of
+from ..storage import check_space, remote_errors, storage_of, storage_path
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
 from .resume import Interrupted, interrupted_capture
@@ -82,6 +83,10 @@ def capture(
     except OperationFailed as error:  # found before anything is written
         raise ModelProblem(f"{model.info.ref} can't be captured: {error}") from error
     recording = Recording(spec.query_stride, spec.precision)
+    if before is None or before.kept is None:
+        needed = trajectory_bytes(model.info, len(spec.prompts), canvas.tokens.shape[1], sampling.steps, spec.precision)
+        place = before.path if before is not None else storage_path(out) if out is not None else runs_root()
+        check_space(place, needed, "The trajectory", "choose fewer steps, another --out, or --precision uint8")
 
     def prepare(folder: StoragePath) -> DiffusionCapture | AutoregressiveCapture:
         if not model.is_diffusion:
@@ -105,7 +110,7 @@ def capture(
         try:
             work.run()
         except (Cancelled, KeyboardInterrupt):
-            run.finish(work.result(), state="cancelled")
+            run.stop(work.result())
             raise
         return run.finish(work.result())
 

@@ -59,6 +59,11 @@ class Bar:
         self.begun = 0.0
 
     def show(self, progress: Progress) -> None:
+        """Draw a report; where standard error can't be written, nobody watches, and the work goes on."""
+        with contextlib.suppress(OSError):
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
         name = progress.message or progress.stage
         if progress.stage != self.stage:
             self.close()
@@ -80,7 +85,8 @@ class Bar:
 
     def close(self) -> None:
         if self.drawn:
-            print(file=self.stream)
+            with contextlib.suppress(OSError):
+                print(file=self.stream)
             self.drawn = False
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
+from ..resources import is_out_of_memory
 from ..runs.manifest import SPEC
 from ..runs.publish import made_here
 from ..runs.reading import open_run
@@ -53,11 +54,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
                 KINDS[type(spec)](spec, folder, models, progress)
             return out
         return KINDS[type(spec)](spec, out, models, progress)
-    except MemoryError:
-        models.clear()
-        raise
-    except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":
+    except Exception as error:
+        if is_out_of_memory(error):
             models.clear()
         raise
 

@@ -133,7 +133,7 @@ class Worker:
         except (Cancelled, KeyboardInterrupt) as error:
             outcome = {"state": "cancelled", "error": one_line(error)}
         except BaseException as error:
-            outcome = {"state": "failed", "error": describe(error)}
+            outcome = {"state": "failed", "error": one_line(error)}
             if not isinstance(error, InvalidInput):
                 _log(folder, started)
         try:
@@ -191,13 +191,6 @@ class Worker:
                 return  # a full disk ends the work where its results are written, with a better message
 
         return report
-
-
-def describe(error: BaseException) -> str:
-    """Return one line for the person who waits; memory gets its own words."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "Out of memory; try a smaller model, a shorter length, fewer prompts, or a smaller dtype."
-    return one_line(error)
 
 
 def _first_to_go() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from ..resources import is_out_of_memory
 from .families.remote import CLASSES
 from .info import ModelInfo
 from .loaded import LoadedModel, positions
@@ -39,6 +40,8 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     except ModelProblem:
         raise
     except Exception as error:  # anything can come out of foreign code
+        if is_out_of_memory(error):
+            raise
         import transformers
 
         reason = " ".join(str(error).split())[:200]

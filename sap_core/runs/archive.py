@@ -12,8 +12,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInput, OperationFailed, SapError
-from ..storage import disk_problem, local_folder, storage_of
+from ..errors import InvalidInput, SapError
+from ..storage import check_space, disk_problem, local_folder, storage_of
 from ..storage.output import Output
 from ..storage.renames import rename_new
 from .manifest import MANIFEST
@@ -23,6 +23,8 @@ from .reading import Run, open_run
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
+
+UNPACKED = "The archive, unpacked,"
 
 
 def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
@@ -69,9 +71,9 @@ def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None
             size = sum(info.file_size for info in members.values())
             if storage_of(folder).remote:
                 with tempfile.TemporaryDirectory(prefix="sap-upload-") as near:
-                    _check_space(Path(near), size)
+                    check_space(near, size, UNPACKED)
                     return _upload(_unpack(opened, members, Path(near)), folder)
-            _check_space(folder, size)
+            check_space(folder, size, UNPACKED)
             return _unpack(opened, members, folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, SapError):
@@ -105,15 +107,6 @@ def _check_members(source: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath
     if len(tops) != 1 or PurePosixPath(*tops, MANIFEST) not in members:
         raise InvalidInput(f"{source} is not a run archive: expected one folder with a {MANIFEST} in it.")
     return members
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise OperationFailed(
-            f"The archive unpacks to {needed / 1e6:.0f} MB, {existing} has {free / 1e6:.0f} MB free; free some space."
-        )
 
 
 def _unpack(archive: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipInfo], folder: Path) -> Run:

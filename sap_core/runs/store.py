@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput, OperationFailed, RunProblem, SapError
+from ..resources import is_full, is_out_of_memory, memory_problem
 from ..specs import Spec
-from ..storage import disk_problem, is_full, remote_errors, storage_of
+from ..storage import disk_problem, remote_errors, storage_of
 from .files import json_text, read_json, write_json
 from .listing import remove_run
 from .manifest import (
@@ -133,6 +135,7 @@ class RunWriter:
         """
         if self.closed:
             raise OperationFailed(f"Run {self.path} is closed already; a closed run is not written again.")
+        self._check_there()
         if result is not None:
             self.write_json("result.json", result)
         try:
@@ -159,12 +162,26 @@ class RunWriter:
         self.release()
         return open_run(self.path)
 
+    def _check_there(self, cause: BaseException | None = None) -> None:
+        """Raise OperationFailed where the folder was removed or moved; what was written to its place since goes."""
+        if storage_of(self.path).stamp(self.path / SPEC)[1] and (self._lock is None or self._lock.holds(self.path)):
+            return
+        self.closed = True
+        self.release()
+        if not storage_of(self.path).remote and not (self.path / SPEC).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+        raise OperationFailed(
+            f"Run {self.path} was removed or moved while it was being written; it was not finished. Run it again."
+        ) from cause
+
     def __enter__(self) -> RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if self.closed:
             return
+        if error is not None:
+            self._check_there(error)
         if error is None:
             self.finish()
         elif isinstance(error, InvalidInput) and not self._keep:
@@ -174,17 +191,21 @@ class RunWriter:
             self._close_quietly("cancelled", None)
         else:
             self._close_quietly("failed", {"error": one_line(error)})
-            if isinstance(error, OSError) and is_full(error):
+            if not isinstance(error, SapError) and is_full(error):
                 raise disk_problem(error, self.path) from error
+
+    def stop(self, result: dict[str, Any]) -> None:
+        """Close as cancelled inside a handler: what ended the work is what counts, so this never raises."""
+        self._close_quietly("cancelled", result)
 
     def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:
         """Close after a failure without hiding it: when even this can't be written, the folder stays unfinished."""
-        if result is not None:
-            earlier = read_json(self.path / "result.json")
-            result = {**(earlier if isinstance(earlier, dict) else {}), **result}
         try:
+            if result is not None:
+                earlier = read_json(self.path / "result.json")
+                result = {**(earlier if isinstance(earlier, dict) else {}), **result}
             self.finish(result, state=state)
-        except (OperationFailed, OSError):
+        except Exception:
             self.release()
 
     def release(self) -> None:
@@ -197,7 +218,10 @@ class RunWriter:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an exception on one line; foreign ones with their type's name."""
+    """Return the message of an exception on one line; foreign ones with their type's name, a lack of memory with what
+    helps."""
+    if is_out_of_memory(error):
+        return str(memory_problem(error))
     text = " ".join(str(error).split())
     if type(error).__module__.startswith("sap_core."):
         return text

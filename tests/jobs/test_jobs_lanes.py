@@ -128,6 +128,7 @@ def test_sigterm_ends_a_worker_as_a_cancel_does_and_a_deaf_job_by_force(jobs: Jo
 
 def test_a_worker_in_the_background_ends_when_idle_but_never_past_a_job(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(worker, "IDLE", 0.0)
+    monkeypatch.setattr(worker.Worker, "watch", lambda self: None)  # it ends its process, which is this one
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     JobFolder(tmp_path).register_client()
     files = JobFolder(tmp_path, BACKGROUND)
@@ -169,6 +170,7 @@ def test_an_idle_worker_lets_go_of_its_models_when_asked(tmp_path: Path, monkeyp
         def release(self):
             let_go.append(True)
 
+    monkeypatch.setattr(worker.Worker, "watch", lambda self: None)  # it ends its process, which is this one
     made: list[worker.Worker] = []
     init = worker.Worker.__init__
     monkeypatch.setattr(worker.Worker, "__init__", lambda self, given: (init(self, given), made.append(self))[0])

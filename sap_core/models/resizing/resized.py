@@ -17,7 +17,7 @@ from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import COPIED, belongs
+from ..saving import COPIED, belongs, write_safetensors
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -28,8 +28,6 @@ class ResizedModel(LoadedModel):
 
     def save(self, folder: str | Path) -> None:
         """Write one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
-        from safetensors.torch import save_file
-
         folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
@@ -37,7 +35,7 @@ class ResizedModel(LoadedModel):
         known = set(names.values())
         names |= {native: native for native in state if native not in known and native.endswith(".bias")}
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
-        save_file(content, folder / SINGLE, metadata={"format": "pt"})
+        write_safetensors(content, folder / SINGLE, {"format": "pt"})
         for pattern in COPIED:
             for path in source.glob(pattern):
                 # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
