@@ -22,6 +22,7 @@ ROOMS: dict[str, str] = {
     "confined": "errors untrusted",
     "confined_child": "",
     "access": "",
+    "csv_files": "",
     "progress": "",
     "memoize": "",
     "storage": "errors resources file_locks untrusted",
@@ -31,8 +32,9 @@ ROOMS: dict[str, str] = {
     "texts": "errors untrusted",
     "specs": "errors choices texts",
     "runs": "_version errors resources untrusted storage trajectory specs",
+    "archive_routes": "errors storage runs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors storage choices trajectory sinks",
+    "plots": "_version csv_files errors storage choices trajectory sinks",
     "models": "errors resources untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
@@ -49,20 +51,20 @@ ROOMS: dict[str, str] = {
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
     "export": "errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
-    "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation "
+    "sweeps": "_version csv_files errors progress storage choices specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
     "cli": "_version errors resources file_locks access progress storage choices trajectory stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "ui": "csv_files errors file_locks storage choices trajectory texts specs runs sinks plots models "
     "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors resources file_locks untrusted confined confined_child access progress memoize storage "
-    "choices trajectory texts stories specs runs "
+    "_version archive_routes csv_files errors resources file_locks untrusted confined confined_child access progress "
+    "memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "

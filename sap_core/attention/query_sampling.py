@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .attention_rows import Attention, Buffers
 from .kernel_dispatch import attention_statistics
-from .recorder import Queries
+from .observation import Queries
 from .row_statistics import LayerStatistics
 
 CHECK_EVERY = 16  # steps at which all queries are used as well

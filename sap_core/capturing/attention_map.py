@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..attention.attention_rows import Attention, attention_rows
-from ..attention.recorder import Queries, record_attention, recording_plan
+from ..attention.observation import Queries
+from ..attention.recorder import record_attention, recording_plan
 from ..errors import InvalidInput
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..attention.attention_rows import Attention, Buffers
-from ..attention.recorder import Queries, record_attention
+from ..attention.observation import Queries
+from ..attention.recorder import record_attention
 from ..attention.row_statistics import prefix_statistics
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback

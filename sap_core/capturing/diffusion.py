@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attention.observation import AttentionStats
 from ..attention.query_sampling import CHECK_EVERY, QuerySampling
-from ..attention.recorder import AttentionStats, record_attention
+from ..attention.recorder import record_attention
 from ..models.fingerprint import model_files
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback

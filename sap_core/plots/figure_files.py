@@ -1,7 +1,7 @@
 """Figures as files that state their provenance, and their data as tables.
 
 The provenance (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as
-JSON in HTML, as a first comment line in CSV, and in the metadata of Parquet.
+JSON in HTML, as a column in CSV (see `csv_files`), and in the metadata of Parquet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .._version import __version__
+from ..csv_files import csv_bytes, read_csv
 from ..errors import InvalidInput, OperationFailed
 from ..storage import disk_problem
 from ..storage.output import Output
-from .view import View, printable
+from .view import View
 
 FORMATS = ("html", "png", "svg", "csv", "parquet")
 INK, PAPER, QUIET, GRID = "#18212B", "#FFFFFF", "#4A5563", "#E3E8ED"
@@ -52,7 +53,7 @@ def save_figure(
         kind = output.target.suffix.lstrip(".").lower()
         if kind in ("csv", "parquet"):
             table = table_of(figure, data)
-            content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
+            content = csv_bytes(table, about) if kind == "csv" else parquet_bytes(table, about)
         elif kind == "html":
             content = figure_html(figure, about).encode()
         else:
@@ -165,10 +166,16 @@ def view_table(view: View) -> pd.DataFrame:
     frame["masked"] = view.masked.ravel()
     frame["written_now"] = view.accepted.ravel()
     frame["sink"] = view.sinks.ravel()
-    frame["text"] = [
-        printable(view.piece(step, place)) for step in range(view.steps) for place in range(view.positions)
-    ]
+    frame["text"] = [view.piece(step, place) for step in range(view.steps) for place in range(view.positions)]
     return frame
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Return the data in a CSV or Parquet file of this package; ``.attrs`` is its provenance."""
+    kind = Path(path).suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise InvalidInput(f"Table {path} ends in {kind or 'nothing'}; expected .csv or .parquet.")
+    return read_csv(path) if kind == ".csv" else pd.read_parquet(path)
 
 
 def figure_table(figure: go.Figure) -> pd.DataFrame:
@@ -203,11 +210,6 @@ def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
     page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
     return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
-
-
-def csv_text(table: pd.DataFrame, about: dict[str, Any]) -> str:
-    """CSV behind a first line ``# {provenance}``; read it with ``pandas.read_csv(path, comment="#")``."""
-    return f"# {json.dumps(about, default=str)}\n" + table.to_csv(index=False)
 
 
 def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:

@@ -112,8 +112,9 @@ def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def pieces_of(trajectory: xr.Dataset) -> dict[int, str]:
-    """Token id -> text, for the ids that occur."""
-    return {int(token): text for token, text in json.loads(trajectory.attrs["pieces"]).items()}
+    """Token id -> text, for the ids that occur; half a surrogate pair, which no page or file can hold, is a "?"."""
+    pieces = json.loads(trajectory.attrs["pieces"]).items()
+    return {int(token): text.encode("utf-8", "replace").decode() for token, text in pieces}
 
 
 def selection_label(layer: int | None, head: int | None) -> str:

@@ -124,21 +124,48 @@ def read_document(path: StoragePath, schema: type[Document]) -> dict[str, Any] |
         RunProblem: it can't be read, is no JSON object, or does not fit its schema; the message says which and why.
         OperationFailed: an address that can't be reached.
     """
+    content = read_content(path)
+    return None if content is None else parse_document(content, schema, storage_path(path).name, _owner(path))
+
+
+def read_content(path: StoragePath) -> bytes | None:
+    """Return a document unparsed, or None where there is none. Raises as `read_document`."""
     path = storage_path(path)
     try:
-        content = storage_of(path).read(path, LIMIT)
-        if content is None:
-            return None
-        found = parse_json(content, path.name)
+        return storage_of(path).read(path, LIMIT)
+    except (InvalidInput, OSError) as error:
+        raise _damaged(_owner(path), path.name, first_line(error, 200).rstrip(".")) from None
+
+
+def parse_document(content: bytes, schema: type[Document], name: str, owner: str) -> dict[str, Any]:
+    """Return a document as a plain dict.
+
+    Args:
+        name: of the document, for the error.
+        owner: what it is part of, for the error: "Run runs/x".
+
+    Raises:
+        RunProblem: it is no JSON object, or does not fit its schema.
+    """
+    try:
+        found = parse_json(content, name)
         if not isinstance(found, dict):
-            raise InvalidInput(f"{path.name} holds no JSON object.")
+            raise InvalidInput(f"{name} holds no JSON object.")
         schema.model_validate(found)
     except ValidationError as error:
         item = error.errors()[0]
         where = ".".join(str(part) for part in item["loc"]) or "document"
         reason = f"{where[:80]} does not fit ({first_line(ValueError(item['msg']), 120)})"
-    except (InvalidInput, OSError) as error:
+    except InvalidInput as error:
         reason = first_line(error, 200).rstrip(".")
     else:
         return found
-    raise RunProblem(f"Run {path.parent} is damaged: its {path.name} can't be used: {reason}.")
+    raise _damaged(owner, name, reason)
+
+
+def _owner(path: StoragePath) -> str:
+    return f"Run {storage_path(path).parent}"
+
+
+def _damaged(owner: str, name: str, reason: str) -> RunProblem:
+    return RunProblem(f"{owner} is damaged: its {name} can't be used: {reason}.")

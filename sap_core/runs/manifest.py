@@ -9,10 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..errors import RunProblem
+from ..errors import InvalidInput, RunProblem
 from ..storage import storage_of
-from .documents import ManifestDocument, read_document
-from .files import read_json
+from ..untrusted import parse_json
+from .documents import ManifestDocument, parse_document, read_content
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -48,20 +48,34 @@ def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     Raises:
         RunProblem: it is unreadable, or made by a newer version.
     """
+    content = read_content(folder / MANIFEST)
+    return None if content is None else parse_manifest(content, f"Run {folder}")
+
+
+def parse_manifest(content: bytes, owner: str) -> dict[str, Any]:
+    """Return the manifest in a file's content; ``owner`` and errors as `parse_document`, and `read_manifest`."""
     try:
-        manifest = read_document(folder / MANIFEST, ManifestDocument)
+        manifest = parse_document(content, ManifestDocument, MANIFEST, owner)
     except RunProblem:
-        found = read_json(folder / MANIFEST)
-        newer = found.get("schema") if isinstance(found, dict) else None
-        if not isinstance(newer, int) or not SCHEMA < newer < 1 << 31:
+        newer = _schema_of(content)
+        if newer is None or not SCHEMA < newer < 1 << 31:
             raise
         manifest = {"schema": newer}
-    if manifest is not None and manifest["schema"] > SCHEMA:
+    if manifest["schema"] > SCHEMA:
         raise RunProblem(
-            f"Run {folder} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
+            f"{owner} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
             f"update sap-studio to open it."
         )
     return manifest
+
+
+def _schema_of(content: bytes) -> int | None:
+    try:
+        found = parse_json(content, MANIFEST)
+    except InvalidInput:
+        return None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    return schema if isinstance(schema, int) else None
 
 
 def check_files(folder: StoragePath, files: dict[str, list], *, full: bool = False) -> None:

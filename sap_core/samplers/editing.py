@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ..errors import required
+from .blocks import Blocks
 from .canvas import Canvas
 from .check import Sampling
-from .denoise import Blocks, Forward, forbid, top_positions
+from .denoise import Forward, forbid
 from .draws import Rows, multinomial, restrict
 from .end_rules import EndRule
 from .step import SamplerState, Step
+from .step_counts import top_positions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel

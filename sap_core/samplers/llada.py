@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import required
-from .denoise import StepContext, sampler_of, share, top_positions
+from .denoise import StepContext, sampler_of
+from .step_counts import even_share, rounded_shares, top_positions
 
 
 def keep_surest(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,11 +62,19 @@ def _predicted(context: StepContext) -> tuple[Tensor, Tensor]:
 
 
 def _sure(context: StepContext, score: Tensor, sure: Tensor) -> Tensor:
-    return sure & context.allowed | top_positions(context.over_canvas(score, 0.0), context.allowed, share(context))
+    return sure & context.allowed | top_positions(context.over_canvas(score, 0.0), context.allowed, _share(context))
 
 
 def _keep_share(context: StepContext, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return predicted, score, top_positions(context.over_canvas(score, 0.0), context.allowed, share(context))
+    return predicted, score, top_positions(context.over_canvas(score, 0.0), context.allowed, _share(context))
+
+
+def _share(context: StepContext) -> Tensor:
+    """Return how many tokens of its block this step writes in each text; (batch,)."""
+    if context.sampling.rounded_shares:
+        counts = [rounded_shares(count, context.steps) for count in context.start.tolist()]
+        return torch.tensor([row[context.step] if context.step < len(row) else 0 for row in counts])
+    return even_share(context.start, context.step, context.steps)
 
 
 low_confidence = sampler_of(keep_surest)

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..errors import required
 from .canvas import Canvas
 from .check import Sampling
-from .denoise import Forward, forbid, top_positions
+from .denoise import Forward, forbid
 from .draws import exactly, multinomial, restrict
 from .schedule import MDLM_EPSILON
 from .step import SamplerState, Step
+from .step_counts import top_positions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel

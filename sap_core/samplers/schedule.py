@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import required
-from .denoise import StepContext, sampler_of, top_positions
+from .denoise import StepContext, sampler_of
+from .step_counts import top_positions
 
 EPSILON = 1e-3
 MDLM_EPSILON = 1e-5

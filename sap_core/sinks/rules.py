@@ -62,20 +62,6 @@ def find_sinks(
     return present & (held > mean + limit * deviation + 1e-6 * mean)
 
 
-def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> np.ndarray:
-    """Return how much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
-
-    Source: arXiv 2602.17664, public code. There m is attention SUMMED over layers, heads and queries (see
-    `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram.
-
-    Args:
-        attention: m, (..., S).
-    """
-    attention = np.asarray(attention, dtype=np.float64)
-    limit = attention.mean(axis=-1, keepdims=True) + k * attention.std(axis=-1, keepdims=True)
-    return 0.5 * (1 + np.tanh(0.5 * alpha * (attention - limit)))  # = sigmoid, without overflow
-
-
 def _mean_std(
     held: np.ndarray, present: np.ndarray, total: np.ndarray, number: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

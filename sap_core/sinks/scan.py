@@ -65,12 +65,3 @@ def scan(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> Scan:
         queries=queries,
         visible=visible,
     )
-
-
-def summed_attention(dataset: xr.Dataset) -> np.ndarray:
-    """m (step, position): attention summed over layers, heads and queries, the input of `soft_sinks`."""
-    queries, _ = visibility(dataset)
-    total = np.zeros((dataset.sizes["step"], dataset.sizes["position"]))
-    for _, received in by_layer(dataset):
-        total += received.sum(axis=1, dtype=np.float64)
-    return total * queries[:, None]

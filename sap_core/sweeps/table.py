@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..csv_files import csv_bytes
 from ..errors import RunProblem
 from ..runs.documents import read_document
 from ..sinks.intervals import Ratio, mean_interval, ratio_interval, student
@@ -202,7 +203,7 @@ def _or_nan(error: float | None) -> float:
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False)
+    path.write_bytes(csv_bytes(table))
 
 
 def _parquet(table: pd.DataFrame, path: Path) -> None:

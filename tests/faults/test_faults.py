@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the faults are tried in forked processes")
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the faults are tried in forked processes")
 def test_a_tenth_of_the_faults() -> None:
     command = [sys.executable, str(ROOT / "tests" / "faults" / "run.py"), "--part", "10", "--kills", "20", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3000)

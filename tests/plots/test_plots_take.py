@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sap_core.csv_files import csv_bytes, read_csv
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.plots.figure_files import (
-    csv_text,
     figure_html,
     figure_table,
     parquet_bytes,
@@ -73,9 +73,8 @@ def test_html_csv_parquet_svg_and_png_carry_the_origin(view):
     page = figure_html(trajectory_heatmap(view), ABOUT)
     written = page.split('id="provenance">')[1].split("</script>")[0]
     assert json.loads(written) == ABOUT and "<received>" not in page
-    text = csv_text(view_table(view), ABOUT)
-    assert json.loads(text.splitlines()[0].removeprefix("# ")) == ABOUT
-    assert len(pd.read_csv(io.StringIO(text), comment="#")) == 6 * 12
+    table = read_csv(csv_bytes(view_table(view), ABOUT))
+    assert table.attrs == ABOUT and len(table) == 6 * 12
     assert pd.read_parquet(io.BytesIO(parquet_bytes(view_table(view), ABOUT))).attrs == ABOUT
     root = ET.fromstring(
         svg_with_origin('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><g/></svg>', ABOUT)

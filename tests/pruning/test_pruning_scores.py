@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -72,6 +74,17 @@ def test_one_position_that_takes_all_attention_is_the_sink():
     phi = sink_weights(received)
     assert phi[0, 5] > 0.99 and (phi[0, [i for i in range(16) if i != 5]] < 0.01).all()
     assert (sink_weights(torch.full((1, 2, 2, 16), 1 / 16)) <= 0.5).all()
+
+
+def test_the_weight_is_a_sigmoid_of_the_mass_around_the_limit():
+    # Mass 10 at one of five positions: mean 2, population std 4, limit 10. Twice as much: mass 20, limit 4 + 2 * 8.
+    received = torch.zeros(2, 1, 1, 5)
+    received[0, ..., 0], received[1, ..., 1] = 10 / 5, 2 * 10 / 5
+    phi = sink_weights(received)
+    assert phi[0, 0] == 0.5 and phi[1, 1] == 0.5 and phi[0, 1] < 1e-20
+    # Two layers of two heads count together, each with its 4 queries: masses 8, 0, 0, 0; 5 (8 - (2 + 2 * 3.4641)).
+    four = torch.tensor([0.5, 0.0, 0.0, 0.0]).expand(1, 2, 2, 4)
+    assert sink_weights(four)[0, 0].item() == pytest.approx(1 / (1 + math.exp(-5 * (8 - 2 - 2 * 12**0.5))), rel=1e-4)
 
 
 def test_persistence_of_sinks_that_stay_come_once_and_alternate():

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import streamlit as st
 
 from ...errors import SapError
-from ...runs.archive import export_archive, import_archive
 from ...runs.clean import clean_leftovers, list_leftovers
-from ...runs.listing import RunSummary, delete_run, describe_run, list_runs
+from ...runs.listing import RunSummary, delete_run, describe_run, is_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
 from ...specs import parse_spec
 from ..widgets import jobs, results
 from ..widgets.address import address_choice, write_query_param
+from ..widgets.archives import download_archive, upload_archive
 from ..widgets.formatting import (
     duration,
     format_time,
@@ -215,10 +214,8 @@ def _settings(run: RunSummary) -> None:
 def _archive_and_delete(run: RunSummary) -> None:
     left, middle, right = st.columns([1, 1, 2], vertical_alignment="center")
     with left:
-        st.download_button(
-            "Take it along (zip)", lambda: _archived(run), f"{run.id}.zip", "application/zip", width="stretch",
-            disabled=run.state not in ("finished", "cancelled", "failed"), on_click="ignore",
-        )  # fmt: skip
+        if run.state in ("finished", "cancelled", "failed"):
+            download_archive(run.id)
     with middle.popover("Delete", width="stretch"):
         st.markdown(f"Delete **{plain_error(run.name)}** and its {size(run.bytes)} for good?")
         if st.button("Delete it", type="primary", key=f"delete_{run.id}"):
@@ -256,20 +253,6 @@ def leftovers_panel() -> None:
 def import_panel() -> None:
     """Bring a run back from its archive."""
     with st.expander("Bring in a run from its archive", icon=":material/upload:"):
-        with st.form("import", clear_on_submit=True, border=False):
-            file = st.file_uploader("Archive (zip)", type="zip", help="As made by “Take it along”.")
-            if st.form_submit_button("Bring it in") and file is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    archive = Path(folder) / "run.zip"
-                    archive.write_bytes(file.getbuffer())
-                    try:
-                        run = import_archive(archive, root=runs_root())
-                    except SapError as error:
-                        st.error(plain_error(str(error)))
-                    else:
-                        st.success(f"Here now: {plain_error(describe_run(run.path).name)}")
-
-
-def _archived(run: RunSummary) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return export_archive(run.path, Path(folder) / f"{run.id}.zip").read_bytes()
+        brought = upload_archive(key="import")
+        if brought is not None and is_run(runs_root() / brought):
+            st.success(f"Here now: {plain_error(describe_run(runs_root() / brought).name)}")

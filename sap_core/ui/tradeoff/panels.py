@@ -15,7 +15,7 @@ from ...sweeps.tradeoff import best_plans
 from ..prune.plan_form import PATTERNS, load_plan
 from ..widgets import results
 from ..widgets.address import address_choice, choose, write_query_param
-from ..widgets.figure import draw
+from ..widgets.figure import draw, table_downloads
 from ..widgets.formatting import format_time, many
 from ..widgets.layout import visit
 
@@ -174,13 +174,7 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
     }
     with st.expander("The same as a table"):
         st.dataframe(table, hide_index=True, column_config=columns, height=320, alt="Every measured plan")
-        st.download_button(
-            "Table (CSV)",
-            lambda: points.drop(columns=["spec"]).to_csv(index=False),
-            "measured-plans.csv",
-            "text/csv",
-            on_click="ignore",
-        )
+        table_downloads(points.drop(columns=["spec"]), "measured-plans", ())
     names = dict(zip(shown["id"], zip(shown["label"], shown["source"], shown["loss"], strict=True), strict=True))
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     order = list(names)

@@ -11,9 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from ...csv_files import csv_bytes
 from ...plots.figure_files import (
     WIDTH,
-    csv_text,
     figure_html,
     parquet_bytes,
     print_version,
@@ -88,7 +88,7 @@ def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None
     """A table as CSV and Parquet, with its provenance written in."""
     about = provenance(name, runs, st.query_params.to_dict())
     with st.container(horizontal=True):
-        _download("Table (CSV)", lambda: csv_text(table, about), f"{name}.csv", "text/csv")
+        _download("Table (CSV)", lambda: csv_bytes(table, about), f"{name}.csv", "text/csv")
         _download("Table (Parquet)", lambda: parquet_bytes(table, about), f"{name}.parquet")
 
 
@@ -101,7 +101,7 @@ def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> No
     with st.container(horizontal=True):
         picture_buttons(name, about, of="take_preview")
         _download("HTML", lambda: figure_html(figure, about), f"{name}.html", "text/html")
-        _download("Data as CSV", lambda: csv_text(table_of(figure, data), about), f"{name}.csv", "text/csv")
+        _download("Data as CSV", lambda: csv_bytes(table_of(figure, data), about), f"{name}.csv", "text/csv")
         _download("Data as Parquet", lambda: parquet_bytes(table_of(figure, data), about), f"{name}.parquet")
     with st.container(key="take_preview"):
         st.plotly_chart(
