@@ -14,9 +14,9 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _BYTES = re.compile(
-    r"tried to allocate (\d+) bytes|(?:tried to allocate|unable to allocate) ([\d.]+) ([KMGT]i?B)", re.IGNORECASE
+    r"tried to allocate (\d+) bytes|(?:tried to allocate|unable to allocate) ([\d.]+) ([KMGTPE]i?B)", re.IGNORECASE
 )
-_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 _SYSTEM_ERROR = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
 HELPS = "try a smaller model, a shorter length, fewer prompts or samples, a smaller dtype, or close other programs"
 

@@ -117,7 +117,7 @@ def _kept(run: StoragePath) -> str:
         steps = open_run(run, unfinished=True).partial
     except SapError:
         return "nothing was written; run the same command again"
-    go_on = f"go on with: sap capture --resume {shlex.quote(str(run))}"
+    go_on = f"go on with `sap capture --resume {shlex.quote(str(run))}`"
     return f"{steps} are kept in {run}; {go_on}" if steps else f"no step of {run} was captured yet; {go_on}"
 
 

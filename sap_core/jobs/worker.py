@@ -164,10 +164,13 @@ class Worker:
         cancel = folder / "cancel"
 
         def report(progress: Progress) -> None:
-            nonlocal begun, first, stage, written
             self._check(cancel)
+            note(progress)
             if yields:
                 self._let_pass(cancel)
+
+        def note(progress: Progress) -> None:
+            nonlocal begun, first, stage, written
             now = time.monotonic()
             new = progress.stage != stage
             if new:

@@ -146,4 +146,5 @@ def disk_problem(error: BaseException, path: str | os.PathLike) -> OperationFail
             f"No space left on the disk while writing {path}; free some space (for example `sap runs delete`) "
             f"and run it again. Finished runs are unharmed."
         )
-    return OperationFailed(f"Can't write {path}: {error.strerror or error}; check the folder and its permissions.")
+    why = getattr(error, "strerror", None) or error
+    return OperationFailed(f"Can't write {path}: {why}; check the folder and its permissions.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -120,16 +120,13 @@ class TrajectoryWriter:
             for name, row in variables.items():
                 array: Any = self._arrays[name]
                 shape = tuple(self.sizes[dim] for dim in row.dims)
-                if (array.shape, array.dtype, array.chunks) != (
-                    shape,
-                    row.dtype,
-                    chunks_of(row, self.sizes, self.chunk),
-                ):
+                expected = shape, row.dtype, chunks_of(row, self.sizes, self.chunk)
+                if (array.shape, array.dtype, array.chunks) != expected:
                     raise ValueError(f"{name} has shape {array.shape}")
-            if int(self._group.attrs["steps_written"]) < self.written:
+            if int(str(self._group.attrs["steps_written"])) < self.written:
                 raise ValueError("steps are missing")
             kept = {
-                name: np.asarray(self._arrays[name][first : self.written])
+                name: np.asarray(cast("zarr.Array", self._arrays[name])[first : self.written])
                 for name, row in variables.items()
                 if row.dims[0] == "step"
             }

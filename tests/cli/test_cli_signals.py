@@ -31,7 +31,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = LoadedModel.logits
 
     def logits(self, *args, **kwargs):
-        time.sleep(0.05)
+        time.sleep(0.25)
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(LoadedModel, "logits", logits)
@@ -107,7 +107,7 @@ def test_a_capture_keeps_its_steps_and_goes_on(
     line = last_line(errors)
     name = signal.Signals(number).name
     assert code == status and line.startswith(f"sap: Stopped by {name}; ")
-    assert line.endswith(f"of 20 steps are kept in {out}; go on with: sap capture --resume {out}")
+    assert line.endswith(f"of 20 steps are kept in {out}; go on with `sap capture --resume {out}`.")
     run = sap.open_run(out)
     steps = run.trajectory.sizes["step"]
     assert run.state == "cancelled" and 2 <= steps < 20 and f"{steps} of 20 steps" in line

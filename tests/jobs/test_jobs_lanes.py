@@ -130,9 +130,9 @@ def test_a_worker_in_the_background_ends_when_idle_but_never_past_a_job(tmp_path
     monkeypatch.setattr(worker, "IDLE", 0.0)
     monkeypatch.setattr(worker.Worker, "watch", lambda self: None)  # it ends its process, which is this one
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
-    JobFolder(tmp_path).register_client()
     files = JobFolder(tmp_path, BACKGROUND)
     files.make()
+    files.register_client()
     ran = []
 
     def execute(spec, out, progress):

@@ -73,7 +73,7 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
             factor = torch.linalg.cholesky(hessian)
         torch.cholesky_inverse(factor, out=factor)
         return torch.linalg.cholesky(factor, upper=True, out=factor)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None
