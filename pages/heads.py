@@ -34,6 +34,7 @@ rule = pick_rule(st.sidebar)
 
 @st.fragment  # a moved weight draws the ranking anew, and nothing else
 def ranked(run: Run, below: Any) -> tuple[int, int, pd.DataFrame]:
+    """Show the ranking and the selected head, and return layer, head and ranking."""
     value = panels.pick_value(st.columns([1, 2])[0])
     weights = panels.pick_weights()
     ranking = results.ranking_of(run.path, rule, weights)

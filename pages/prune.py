@@ -1,4 +1,4 @@
-"""Prune: choose what goes, see the plan at once, apply it, and see what it cost."""
+"""Prune: choose what is removed, see the plan at once, apply it, and see its effect."""
 
 from typing import Any
 
@@ -23,6 +23,7 @@ heading(
 
 @st.fragment  # a moved slider draws the plan anew, and not the results below it
 def plan(doors_below: Any) -> str:
+    """Show the form and its plan, and return the model."""
     form, side = st.columns([2, 3], gap="large")
     with form:
         above = st.container()  # the model comes first to the eye, but is read with the options below it

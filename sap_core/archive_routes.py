@@ -90,7 +90,7 @@ async def _receive(request: Request) -> Response:
 
 @contextmanager
 def _place(size: int) -> Iterator[Path]:
-    """A file beside the runs for an upload, hidden and removed afterwards; a killed server's is listed as a leftover.
+    """Yield a hidden file beside the runs for an upload, removed afterwards; a killed server's is listed as a leftover.
 
     Raises:
         OperationFailed: there is no room for ``size`` bytes.

@@ -1,8 +1,8 @@
-"""Attention rows in pieces: the softmax that a model's attention takes, a few heads and queries at a time.
+"""Attention rows in chunks: the softmax of a model's attention, computed for a few heads and queries at a time.
 
-One piece lives in buffers that are used again for the next piece and the next layer. Fresh memory for every piece would
-cost more than the arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a
-buffer. For the same reason rows are left unnormalised: whoever sums them folds 1 / total into the weights.
+A chunk lives in buffers that are reused for the next chunk and the next layer. Fresh memory for every chunk would cost
+more than the arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a buffer.
+For the same reason rows are left unnormalised: whoever sums them multiplies the weights by 1 / total.
 """
 
 from __future__ import annotations
@@ -45,15 +45,16 @@ class Attention:
 
 
 def of_rows(rows: Tensor) -> Attention:
-    """`Attention` of rows that the model computed itself, (batch, heads, S, S)."""
+    """Return the `Attention` of rows that the model computed itself, (batch, heads, S, S)."""
     nothing = rows.new_empty(*rows.shape[:3], 0)
     return Attention(nothing, nothing, 1.0, rows=rows.detach())
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Softmax rows of n key-value heads (all their query heads) and c queries. The caller may overwrite the arrays, and
-    must not keep them: the next piece is written into the same memory.
+    """Softmax rows of n key-value heads (all their query heads) and c queries.
+
+    The caller may overwrite the arrays, and must not keep them: the next chunk is written into the same memory.
 
     Attributes:
         heads: slice into batch * key-value heads, batch outermost.
@@ -71,14 +72,16 @@ class Piece:
 
 
 class Buffers:
-    """Memory that is used again, by name; one per recorder."""
+    """Reusable memory by name; one per recorder."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Return a float32 tensor of ``shape`` with undefined content; what was taken by this name before is
-        overwritten."""
+        """Return a float32 tensor of ``shape`` with undefined content.
+
+        The earlier tensor of this name is overwritten.
+        """
         numbers = math.prod(shape)
         held = self._held.get((name, device))
         if held is None or held.numel() < numbers:
@@ -87,16 +90,16 @@ class Buffers:
 
 
 def sampled(size: int, stride: int) -> slice:
-    """Return every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
+    """Return a slice of every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
     return slice(min(stride // 2, size - 1), size, stride)
 
 
 def attention_rows(
     inputs: Attention, chunk: int = 128, buffers: Buffers | None = None, stride: int = 1
 ) -> Iterator[Piece]:
-    """All rows of one layer (or those of the `sampled` queries), piece by piece, queries in order; float32.
+    """Yield all rows of one layer (or those of the `sampled` queries) in chunks, queries in order; float32.
 
-    Memory: float32 copies of query and key, and two pieces of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
+    Memory: float32 copies of query and key, and two chunks of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
     it grows with S, not S^2.
     """
     if inputs.rows is not None:
@@ -134,7 +137,7 @@ def attention_rows(
 
 
 def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
-    """The pieces of rows that exist already, one head at a time."""
+    """Yield rows that exist already, one head at a time."""
     batch, heads, size, _ = rows.shape
     places = range(*sampled(size, stride).indices(size))
     for index in range(batch * heads):
@@ -147,7 +150,7 @@ def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
 
 
 def _restrict(logits: Tensor, inputs: Attention, first: int, queries: slice, kv: int) -> None:
-    """Apply soft cap, causality and mask, in place. ``logits``: (n, groups, c, K)."""
+    """Apply soft cap, causality and mask in place. ``logits``: (n, groups, c, K)."""
     if inputs.softcap is not None:
         logits.div_(inputs.softcap).tanh_().mul_(inputs.softcap)
     if inputs.causal:

@@ -1,9 +1,9 @@
 """One layer's statistics on a GPU in one pass over its attention, in Triton: no row is ever in device memory.
 
-A program owns a block of keys and walks over the queries. From a tile of logits s and the rows' log-sum-exp L it has
+A program owns a block of keys and iterates over the queries. From a tile of logits s and the rows' log-sum-exp L it has
 A = exp(s - L), and adds up what each of its keys receives; the entropy is the sum of A * (L - s), so nothing has to be
-normalised or visited twice, and as no two programs write to the same place the result is the same every time. L is what
-the model's own attention kernel computed (`log_sum_exp`), or one pass of the same kind here.
+normalised or visited twice, and as no two programs write to the same address the result is deterministic. L is what the
+model's own attention kernel computed (`log_sum_exp`), or one pass of the same kind here.
 
 Arithmetic: half precision is multiplied as it is and summed in float32, as in the model; float32 is multiplied in
 float32 (no TF32). Logits are in base 2, so that exp2, which the hardware has, needs no factor.
@@ -30,7 +30,7 @@ BLOCKED = tl.constexpr(-1e30)  # base-2 logit of a key that a query can't see; f
 
 
 def fused_statistics(inputs: Attention, valid: Tensor, masked: Tensor, stride: int = 1) -> LayerStatistics:
-    """`layer_statistics` with the same arguments and result, for head dimensions up to 256.
+    """Return the same as `layer_statistics`, whose arguments it has, for head dimensions up to 256.
 
     Memory: beside the result, one number per query and two per block of keys, for each head.
     """
@@ -78,7 +78,7 @@ def fused_statistics(inputs: Attention, valid: Tensor, masked: Tensor, stride: i
 
 
 def block_sizes(width: int, bytes_each: int, masked: bool) -> dict[str, int]:
-    """Tile of keys x queries and how it is run, by head dimension, element size and whether there is a mask.
+    """Return the tile of keys x queries and its launch options, by head dimension, element size and mask.
 
     Chosen by what the compiler reports for compute capability 8.0 to 9.0: registers without (float32: hardly any)
     spilling, two stages of tiles within the 99 KiB of shared memory that the smallest of these GPUs give a program.
@@ -95,7 +95,10 @@ def _tile(
     left, right, query, key, mask, mask_q, mask_k, size, scale, softcap,
     CAUSAL: tl.constexpr, MASK: tl.constexpr, SOFTCAP: tl.constexpr,
 ):  # fmt: skip
-    """Base-2 logits of rows ``left`` and columns ``right``; ``query`` and ``key``: positions, shaped to broadcast."""
+    """Return base-2 logits of rows ``left`` and columns ``right``.
+
+    ``query`` and ``key``: positions, shaped to broadcast.
+    """
     logits = tl.dot(left, tl.trans(right), input_precision="ieee") * scale
     if SOFTCAP:
         small = tl.exp2(tl.abs(logits) * (-2 * LOG2E / softcap))  # tanh |x| = (1 - e) / (1 + e), e = exp(-2 |x|)
@@ -121,7 +124,7 @@ def _rows_kernel(
     CAUSAL: tl.constexpr, MASK: tl.constexpr, SOFTCAP: tl.constexpr,
     WIDTH: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
-    """The log-sum-exp of a block of the queries first, first + step, ... (natural; `BLOCKED` where none is visible)."""
+    """Compute the log-sum-exp of the queries first, first + step, ... (natural; `BLOCKED` where no key is visible)."""
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     rows = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     place = first + rows * step
@@ -160,10 +163,10 @@ def _columns_kernel(
     CAUSAL: tl.constexpr, MASK: tl.constexpr, SOFTCAP: tl.constexpr,
     WIDTH: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
-    """What a block of keys receives from ``count`` queries.
+    """Compute what a block of keys receives from ``count`` queries.
 
     received: (2, batch * heads, size), from all and from masked queries. parts: (2, batch * heads, blocks of keys),
-    this block's share of entropy and distance. even: log2 of size, the log-sum-exp of as many logits of 0.
+    this block's part of entropy and distance. even: log2 of size, the log-sum-exp of as many logits of 0.
     """
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     where = tl.program_id(0) * KEYS + tl.arange(0, KEYS)

@@ -1,4 +1,4 @@
-"""What is kept of one observed forward pass, layer by layer, and what is asked of a pass before it counts."""
+"""The statistics of one observed forward pass, layer by layer, and the checks of its inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .window import placed
 
 @dataclass(frozen=True)
 class AttentionStats:
-    """One forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
+    """Statistics of one forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
 
     received, received_masked: (batch, layer, head, position); entropy, distance: (batch, layer, head). The layers are
     those that attend, see `AttentionRecorder.layers`.
@@ -42,7 +42,7 @@ Reduce = Callable[[int, Attention, Queries], Any]
 
 
 class AttentionRecorder:
-    """What `record_attention` yields: it takes each attention call of a pass and gives back what was kept.
+    """Keeps the statistics of each forward pass; made by `record_attention`.
 
     Attributes:
         masked: bool (batch, S) or None. Set it before a forward to say which positions are masked; when None, they are
@@ -85,7 +85,11 @@ class AttentionRecorder:
         return self._queries is not None
 
     def collect(self) -> AttentionStats:
-        """Return the statistics of the last observed forward. Raises as `results`."""
+        """Return the statistics of the last observed forward.
+
+        Raises:
+            OperationFailed: as `results`.
+        """
         layers: list[LayerStatistics] = self.results()
         names = ("received", "received_masked", "entropy", "distance")
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
@@ -150,12 +154,12 @@ class AttentionRecorder:
         self._complete = True
 
     def record(self, place: Any, inputs: Attention) -> None:
-        """Called by a route for every attention call of a running forward."""
+        """Process one attention call of a running forward; called by a route."""
         if self._queries is None:
             return
         window = getattr(self._owner, "window", None)
         if window is not None:
-            inputs = placed(inputs, window.start, window.total)
+            inputs = placed(inputs, window.start, window.total, window.first_key)
         if inputs.query.shape[2] != inputs.key.shape[2]:
             raise OperationFailed(
                 f"{inputs.query.shape[2]} queries met {inputs.key.shape[2]} keys: recording needs whole texts; "
@@ -174,16 +178,16 @@ class AttentionRecorder:
         self._layers[layer] = self._reduce(layer, inputs, queries)
 
     def enter(self, path: str) -> None:
-        """A numbered block begins to run."""
+        """Note that a numbered block begins to run."""
         self._running.append(path)
 
     def leave(self) -> None:
-        """The last block that began ends."""
+        """Note that the last block that began has ended."""
         if self._running:
             self._running.pop()
 
     def _layer(self) -> int | None:
-        """Return the layer that an attention call of this moment belongs to."""
+        """Return the layer of an attention call made now."""
         if self._plan is None or not self._plan.numbers:  # the trial, or one block that runs as every layer
             order = len(self._layers)
             return order if self._plan is None or order < len(self._plan.layers) else None
@@ -191,13 +195,15 @@ class AttentionRecorder:
 
     @property
     def path(self) -> str:
-        """Of the numbered block that runs; "" outside one."""
+        """Path of the numbered block that runs; "" outside one."""
         return self._running[-1] if self._running else ""
 
 
 def _on_cpu(layers: list[Tensor]) -> Tensor:
-    """(batch, layer, ...) from one tensor per layer. Copies from CUDA devices may still be under way: one wait for all
-    of them costs a fraction of one each."""
+    """Return (batch, layer, ...) from one tensor per layer.
+
+    Copies from CUDA devices may still be in progress: one wait for all costs a fraction of one wait for each.
+    """
     cuda = any(layer.is_cuda for layer in layers)
     whole = torch.empty((len(layers), *layers[0].shape), pin_memory=cuda)
     for to, layer in zip(whole, layers, strict=True):
@@ -206,8 +212,10 @@ def _on_cpu(layers: list[Tensor]) -> Tensor:
 
 
 def _queries_of(window: Any) -> Queries:
-    """Return the queries of a pass over a part of a text: those of its block; see
-    `sap_core.models.diffusion_gemma.Window`."""
+    """Return the queries of a pass over a part of a text: those of its block.
+
+    See `sap_core.models.diffusion_gemma.Window`.
+    """
     valid = torch.zeros_like(window.masked)
     valid[:, window.start : window.stop] = True
     return Queries(valid, window.masked)

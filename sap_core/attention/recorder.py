@@ -1,7 +1,7 @@
-"""Recording attention while a model runs; the model computes exactly what it did before.
+"""Record attention while a model runs; the model computes exactly what it did before.
 
-Beside each attention layer's output, which its own code computes untouched, the same queries and keys are reduced to
-statistics. `hooks` has the two ways of getting hold of them.
+Beside each attention layer's output, which its own code computes unchanged, the same queries and keys are reduced to
+statistics. `hooks` has the two ways to obtain them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def record_attention(
 
 
 def recording_plan(model: Any) -> RecordingPlan:
-    """Return which layers of a model attend and how that is recorded; the first time, it is run on a few tokens.
+    """Return which layers of a model attend and how they are recorded; runs the model once on a few tokens.
 
     Raises:
         OperationFailed: a model that can't be recorded.
@@ -104,7 +104,7 @@ def _check_interface(module: nn.Module) -> None:
 
 @contextmanager
 def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRecorder) -> Iterator[AttentionRecorder]:
-    """Everything that reports to ``recorder`` while open."""
+    """While open, everything of ``route`` reports to ``recorder``."""
     watched = _before_compiling(getattr(model, "observed_module", module))
     if route == FUNCTIONAL:
         open_route: AbstractContextManager[Any] = functional_route(recorder)
@@ -123,11 +123,14 @@ def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRec
 
 
 def _before_compiling(module: nn.Module) -> nn.Module:
-    """Return the module itself, where ``module`` is what torch.compile returned for it."""
+    """Return the module that torch.compile was given, if ``module`` is what it returned."""
     return getattr(module, "_orig_mod", module)
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    """While open, whatever torch.compile made is run by the code it was made from: compiled code doesn't pass through
-    the attention interface. Where the compiler was never imported, nothing is compiled."""
+    """While open, compiled functions run the code they were made from.
+
+    Compiled code does not pass through the attention interface. If the compiler was never imported, nothing is
+    compiled.
+    """
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

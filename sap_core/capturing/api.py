@@ -1,4 +1,4 @@
-"""The capture verb: from a prompt to a run whose trajectory holds every step, layer and head."""
+"""`capture`: from a prompt to a run whose trajectory holds every step, layer and head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..runs.manifest import CHECKPOINT
 from ..runs.paths import check_new_run, runs_root
 from ..runs.store import create_run, reopen_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampler, check_sampling
+from ..samplers.check import check_canvas, check_sampler, check_sampling
 from ..specs import CaptureSpec, asked_spec
 from ..storage import check_space, remote_errors, storage_of, storage_path
 from .autoregressive import AutoregressiveCapture
@@ -42,16 +42,19 @@ def capture(
     progress: ProgressCallback | None = None,
     **fields: Any,
 ) -> Run:
-    """Generate from one prompt or several (a batch) and record attention; the finished run.
+    """Generate from one prompt or several (a batch), record attention, and return the finished run.
 
     Args:
-        model: a loaded model, or what `load_model` takes; with ``resume`` that of the run if left out.
-        spec: in the place of prompts and fields.
-        out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
-        resume: the folder, address or id of a capture that was stopped, to go on with in its place. The result is bit
-            for bit that of an uninterrupted one, on the same machine and versions. Settings that are given must be
-            those it was begun with. Left to right, and with DiffusionGemma, all steps are made again.
-        fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
+        model: A loaded model, or what `load_model` takes; with ``resume`` that of the run if left out.
+        prompt: One prompt.
+        prompts: Several prompts, as one batch.
+        spec: In place of prompts and fields.
+        out: The run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
+        resume: The folder, address or id of a capture that was stopped, to continue in its place. The result is bit for
+            bit that of an uninterrupted one, on the same machine and versions. Settings that are given must be those it
+            was begun with. Left to right, with DiffusionGemma and with a cache, all steps are made again.
+        progress: Called after every step.
+        **fields: The other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
 
     Raises:
@@ -77,6 +80,7 @@ def capture(
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
+    check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
     try:
         recording_plan(model)
@@ -132,7 +136,7 @@ def _tidy(run: StoragePath) -> None:
 
 
 def check_capture(spec: CaptureSpec) -> None:
-    """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
+    """Raise InvalidInput if the model's config shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, **spec.inspecting)
     check_sampler(info, spec)
     _check_stride(info, spec)

@@ -1,4 +1,4 @@
-"""Drill-down: one full attention map, computed again from the tokens that the run stored."""
+"""One full attention map, computed again from the tokens that the run stored."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from ..trajectory.access import layer_index, layer_numbers, trajectories_of, vis
 def attention_map(
     model: LoadedModel | str, run: Any, step: int, layer: int, head: int | None = None, sample: int = 0
 ) -> np.ndarray:
-    """A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
+    """Return A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
 
     Its mean over the valid queries is the stored ``received`` of that step, layer and head. Rows of positions that do
     not exist yet (autoregressive) are zero.
 
     Args:
-        model: the model of the run, loaded or by name.
-        run: a run, or a trajectory.
+        model: The model of the run, loaded or by name.
+        run: A run, or a trajectory.
+        step: Step of the run, from 0.
+        layer: Layer, by the model's number.
         head: None for the mean over the layer's heads.
+        sample: Prompt of the run, from 0.
 
     Raises:
         InvalidInput: a step, layer, head or sample that the run does not have; a model of another shape.
@@ -46,6 +49,11 @@ def attention_map(
         raise InvalidInput(
             f"{model.info.ref} builds each step on the predictions of the one before, which a run does not store; "
             "its maps can't be computed again."
+        )
+    if dataset.attrs.get("cache"):
+        raise InvalidInput(
+            f"the run was made with cache {dataset.attrs['cache']}, whose keys and values it does not store; its maps "
+            "can't be computed again."
         )
     plan = recording_plan(model)
     if (list(plan.layers), plan.heads) != (layer_numbers(dataset), sizes["head"]):

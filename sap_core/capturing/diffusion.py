@@ -1,6 +1,6 @@
-"""Capturing a masked diffusion model: one recorded forward per denoising step, written as it comes.
+"""Capture a masked diffusion model: one recorded forward per denoising step, written as it is made.
 
-Every second or so the place is kept where the capture can go on, and once more when it is stopped.
+Every second or so the place where the capture can continue is written, and once more when it is stopped.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ KEEP_SHARE = 0.05  # ... this share of the time
 
 
 class DiffusionCapture:
-    """One capture; `run` does it, `result` tells how far it came.
+    """One capture: `run` carries it out, `result` returns its state so far.
 
     Args:
-        kept: Where an earlier one was stopped, to go on from there.
+        kept: Where an earlier one was stopped, to continue from there.
 
     Raises:
         RunProblem: ``kept`` is damaged, or not of this canvas.
@@ -81,6 +81,7 @@ class DiffusionCapture:
                 raise damaged(folder.parent) from None
 
     def run(self) -> None:
+        """Generate and record step by step."""
         model, positions = self._model, self._canvas.tokens.shape[1]
         done = 0 if self._kept is None else self._kept.steps
         state = self._kept and SamplerState(done, self._kept.tokens.to(model.device), self._kept.memory)
@@ -101,6 +102,8 @@ class DiffusionCapture:
                 for step in sample(model, self._canvas, self._options, generator=self._generator, state=state):
                     stats = recorder.collect()
                     more = self._measured(step.index + 1)
+                    if self._options.cache != "none":
+                        more["cache"] = self._options.cache
                     for i, writer in enumerate(writers):
                         arrays = token_arrays(step, i)
                         writer.annotate(pieces=self._pieces.add(arrays["token"], arrays["next_token"]), **more)
@@ -116,12 +119,13 @@ class DiffusionCapture:
                 raise
 
     def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
         done, tokens, blank = self._place()
         written = texts(self._model, tokens, blank)
         return result(written, done, self._steps, self._clock, **self._measured(done))
 
     def _place(self) -> tuple[int, Tensor, Tensor]:
-        """Steps so far, the canvas, and where it is not written yet."""
+        """Return the steps so far, the canvas, and where it is not written yet."""
         if self._last is not None:
             return self._last.index + 1, self._last.next_tokens, _blank(self._last)
         if self._kept is not None:
@@ -172,8 +176,7 @@ class DiffusionCapture:
         self._due = ended + max(KEEP_SECONDS, (ended - begun) / KEEP_SHARE)
 
     def _measured(self, next_step: int) -> dict[str, Any]:
-        """Return the error of query sampling so far, if queries are sampled; decides whether the next step is
-        checked."""
+        """Return the error of query sampling so far, if queries are sampled; set whether the next step is checked."""
         if self._sampling is None:
             return {}
         self._sampling.check = next_step % CHECK_EVERY == 0
@@ -190,7 +193,7 @@ class DiffusionCapture:
 
 
 def _blank(step: Step) -> Tensor:
-    """Positions that are not written yet after a step, bool (batch, sequence)."""
+    """Return the positions that are not written yet after a step, bool (batch, sequence)."""
     return step.masked & ~step.accepted
 
 

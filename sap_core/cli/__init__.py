@@ -1,7 +1,7 @@
 """The command line, ``sap``: every page's action as a command.
 
-Results go to standard output (``--json``: one document and nothing else), everything else to standard error.
-Exit status: 0 done, 1 failed, 2 wrong use, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP.
+Results go to standard output (``--json``: one document and nothing else), everything else to standard error. Exit
+status: 0 success, 1 failed, 2 invalid use, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ for room in (studio, models, capture, analyze, figures, prune, elastic, push, ev
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
@@ -154,7 +154,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _wrong_use(error: Any) -> int:
-    """Return one line for a wrong option; the help itself for a command without its subcommand."""
+    """Print one line on a wrong option, or the help of a command without its subcommand; return the exit status."""
     message = error.format_message()
     if "\n" in message:
         print(message, file=sys.stderr)

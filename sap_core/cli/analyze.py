@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ SHOWN_HEADS = 10
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(sinks)
     app.command()(heads)
     app.command()(compare)
@@ -27,7 +29,7 @@ def sinks(
     unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Where the sinks of a run are, which tokens they are, and how they move."""
+    """Show where the sinks of a run are, which tokens they are, and how they move."""
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
 
@@ -37,7 +39,7 @@ def sinks(
     if opened.partial:
         summary |= {"partial": opened.partial}
 
-    def show():
+    def show() -> Iterator[str]:
         rule_ = summary["rule"]
         yield f"{summary['model']}, rule {rule_['title']} (threshold {rule_['threshold']:g} {rule_['unit']})"
         yield from told_partial([opened])
@@ -65,7 +67,7 @@ def heads(
     unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """The heads of a run, the most unstable first."""
+    """List the heads of a run, the most unstable first."""
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
 
@@ -90,7 +92,7 @@ def compare(
     unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+    """Compare two or more runs on one normalised time axis."""
     from ..runs.reading import open_run
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs
@@ -106,7 +108,7 @@ def compare(
     ]
     answers = answers_table(found, answer_claims(found))
 
-    def show():
+    def show() -> Iterator[str]:
         yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
         yield from told_partial(opened)
         yield ""

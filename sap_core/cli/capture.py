@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(capture)
 
 
@@ -130,7 +132,7 @@ def _tell(run: Run, as_json: bool) -> None:
     estimate = sampling_note(run.trajectory)
     document = _told(run) | {"sizes": sizes, "result": run.result}
 
-    def show():
+    def show() -> Iterator[str]:
         yield run.text
         yield ""
         yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"
@@ -142,7 +144,7 @@ def _tell(run: Run, as_json: bool) -> None:
 
 
 def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, Any], as_json: bool) -> None:
-    """Every prompt as a run of its own."""
+    """Capture every prompt as a run of its own."""
     again = "; the same command goes on" if out is not None else ""
     with work("capture", lambda: f"the runs that are finished are kept{again}") as progress:
         from ..sweeps.captures import capture_each
@@ -154,12 +156,12 @@ def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, 
 
 
 def _told(run: Run) -> dict[str, Any]:
-    """Return what --json says of every run."""
+    """Return the --json document of one run."""
     return {"run": str(run.path), "state": run.state, "seconds": run.seconds, "text": run.text}
 
 
 def _show_what_is_sent(spec: CaptureSpec) -> None:
-    """Each prompt inside the model's chat template, on standard error, before the model is loaded."""
+    """Print each prompt inside the model's chat template to standard error, before the model is loaded."""
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
@@ -169,7 +171,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
 
 
 def _prompts(texts: list[str] | None, file: str | None, name: str | None) -> tuple[str, ...] | None:
-    """Return the prompts, from one of the three places they can come from."""
+    """Return the prompts from the one option of three that names them."""
     if sum(place is not None for place in (texts or None, file, name)) > 1:
         raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
     if file is not None:

@@ -1,4 +1,4 @@
-"""What a command shows: one result on standard output, progress on standard error."""
+"""Output of commands: one result on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 28  # of the bar, in characters
 def work(
     label: str = "", kept: Callable[[], str] = lambda: "nothing was written; run the same command again"
 ) -> Iterator[ProgressCallback]:
-    """A progress callback for long work, inside which nothing else reaches standard output.
+    """Yield a progress callback for long work; nothing else reaches standard output meanwhile.
 
     SIGINT (Ctrl-C), SIGTERM and SIGHUP ask the work to stop at its next step, so that what it has is kept; a second
     signal, or a step of more than some seconds, ends it where it is. ``kept`` then says what is kept and how to go on.
@@ -48,7 +48,7 @@ def work(
 
 
 class Bar:
-    """One line that is drawn over on a terminal; one line per stage elsewhere."""
+    """A progress bar: one line that is redrawn on a terminal, one line per stage elsewhere."""
 
     def __init__(self, label: str = "", stream: Any = None) -> None:
         self.label = label
@@ -84,6 +84,7 @@ class Bar:
         self.drawn = True
 
     def close(self) -> None:
+        """End the line of the bar."""
         if self.drawn:
             with contextlib.suppress(OSError):
                 print(file=self.stream)
@@ -91,7 +92,7 @@ class Bar:
 
 
 def emit(document: Any, as_json: bool, show: Callable[[], Iterable[str]]) -> None:
-    """Print the result: as one JSON document, or as the lines that ``show`` makes."""
+    """Print a result as one JSON document, or as the lines that ``show`` returns."""
     if as_json:
         print(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -113,7 +114,10 @@ def warn_partial(runs: Iterable[Run]) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
-    """Aligned columns; ``columns``: key in the rows -> heading. Numbers go right, text left."""
+    """Return the lines of a table with aligned columns, numbers to the right.
+
+    ``columns``: key in the rows -> heading.
+    """
     cells = [[cell(row.get(key)) for key in columns] for row in rows]
     heads = list(columns.values())
     right = [bool(rows) and all(isinstance(row.get(key), (int, float, type(None))) for row in rows) for key in columns]
@@ -127,7 +131,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list
 
 
 def cell(value: Any) -> str:
-    """Return a value as a table shows it."""
+    """Return a value formatted for a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -140,7 +144,7 @@ def cell(value: Any) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 12.3 MB."""
+    """Return a number of bytes in readable units: 12.3 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -150,7 +154,7 @@ def size(count: float) -> str:
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """transformers draws bars of its own while it reads and writes; ours is enough."""
+    """Turn off the progress bars of transformers while the context lasts."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

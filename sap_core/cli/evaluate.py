@@ -19,6 +19,7 @@ from .console import (
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(evaluate)
 
 
@@ -34,7 +35,7 @@ def evaluate(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def lines(document: dict[str, Any]) -> list[str]:
-    """Return one column per model, one row per measure."""
+    """Return the lines of a table with one column per model and one row per measure."""
     sides = {"model": document} | ({"baseline": document["baseline"]} if document.get("baseline") else {})
     rows: list[dict[str, Any]] = [{"measure": "model"} | {side: found["model"] for side, found in sides.items()}]
 

@@ -1,13 +1,13 @@
-"""``sap figure`` and ``sap report``: what the pages draw, as files that say where they come from. No model needed."""
+"""``sap figure`` and ``sap report``: the pages' figures as files that name their runs and settings. No model needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..choices.sink_rules import sink_rule
+from ..choices.sink_rules import SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
 from .console import emit, warn_partial
@@ -20,6 +20,7 @@ Sample = Annotated[int, typer.Option(min=0, help="Which prompt of the run, from 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(figure)
     app.command()(report)
 
@@ -88,8 +89,10 @@ def report(
     emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
 
 
-def _drawn(kind, opened, layer, head, sample, step, rule):
-    """The figure, the data behind it (None: what is drawn), and its title."""
+def _drawn(
+    kind: str, opened: list[Any], layer: int | None, head: int | None, sample: int, step: int | None, rule: SinkRule
+) -> tuple[Any, Any, str]:
+    """Return the figure, the data behind it (None: what is drawn), and its title."""
     from ..plots.compare import difference_heatmap
     from ..plots.heads import head_grid
     from ..plots.heatmap import trajectory_heatmap

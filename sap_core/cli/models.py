@@ -1,7 +1,8 @@
-"""``sap models``: what can be loaded, and what a given model is."""
+"""``sap models``: list the model families, or describe one model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ SHOWN = ("length", "steps", "dtype", "device", "trust_remote_code", *CONVENTIONS
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(models)
 
 
@@ -40,7 +42,7 @@ def models(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
+    """List the model families that can be loaded, or describe one model and its needs without reading its weights."""
     if model is None:
         from ..models.family_registry import families_table
 
@@ -75,13 +77,13 @@ def models(
 
 
 def _check(spec: Any, as_json: bool) -> None:
-    """Measure every combination of conventions and show them, best first."""
+    """Measure every combination of conventions and print them, best first."""
     with work("models", lambda: "nothing was changed") as progress:
         from ..evaluation.conventions import check_conventions
 
         report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
 
-    def show():
+    def show() -> Iterator[str]:
         yield f"Nats per token on {report.windows} windows of {report.texts}:"
         for reading in report.readings:
             number = "-" if reading.nats is None else f"{reading.nats:.3f}"
@@ -94,7 +96,7 @@ def _check(spec: Any, as_json: bool) -> None:
 
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:
-    """Return the estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
+    """Return the memory estimate of a capture by ``spec``, the free memory, and whether it is enough."""
     from ..models.family import MASKED_DIFFUSION
     from ..models.memory import available_memory, estimate_memory
 

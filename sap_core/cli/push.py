@@ -12,6 +12,7 @@ from .console import emit, size, work
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(push)
 
 

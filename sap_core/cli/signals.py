@@ -24,6 +24,7 @@ class StopRequest:
 
     @property
     def name(self) -> str:
+        """The signal's name; "" while none came."""
         return signal.Signals(self.number).name if self.number else ""
 
     @property
@@ -49,6 +50,7 @@ class StopRequest:
             yield
         finally:
             self._no_alarm()
+            self.number = 0
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedu
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(tradeoff)
 
 
@@ -26,7 +28,7 @@ def tradeoff(
     frontier: Annotated[bool, typer.Option("--frontier", help="Only plans that no other beats in both.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Every measured plan of a model, from applied prunings and from sweeps, finished or running: loss against cost."""
+    """List the measured plans of a model, from applied prunings and sweeps (finished or running): loss against cost."""
     from ..sweeps import best_plans, measured_plans
 
     model = fields["model"]
@@ -38,7 +40,7 @@ def tradeoff(
     shown = shown.assign(frontier=shown["id"].isin(best["id"])).sort_values("loss", kind="stable")
     rows = shown.drop(columns="spec").astype(object).where(shown.notna(), None).to_dict(orient="records")
 
-    def lines():
+    def lines() -> Iterable[str]:
         if not rows:
             return [f"No measured plan of {model}; `sap sweep` measures many, Apply on the Prune page one."]
         told = [

@@ -1,4 +1,4 @@
-"""Measure which conventions a model was trained with: causal or not, rows shifted or not, blocks of which size.
+"""Measure which conventions a model was trained with: causal or not, logits shifted or not, and the block size.
 
 Every combination predicts the same tokens of the same texts, a few at the end of each window, with the same tokens
 before them: a causal reading from the rows before, the others in place of mask tokens. The combination the model was
@@ -47,7 +47,7 @@ PLAIN = (
 
 @dataclass(frozen=True)
 class Reading:
-    """One combination of conventions and how well it predicts; ``losses`` per window, None with ``note`` saying why."""
+    """One combination of conventions and its losses per window; None, with a ``note``, if it can't be run."""
 
     causal: bool
     shift_logits: bool
@@ -66,18 +66,25 @@ class Reading:
 
     @property
     def nats(self) -> float | None:
+        """Mean nats per token; None if it can't be run."""
         return None if self.losses is None else float(self.losses.mean())
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the reading, JSON-able."""
         names = ("causal", "shift_logits", "block_size", "options", "note", "in_use")
         return {**{name: getattr(self, name) for name in names}, "nats_per_token": self.nats}
 
 
 @dataclass(frozen=True)
 class ConventionsReport:
-    """``readings``: best first, those that can't be computed last. ``better``: explains the texts far better than what
-    is in use, or is the best where nothing is; None where what is in use is as good. ``alike``: options of readings
-    that can't be told from it."""
+    """The readings of a model, and whether one is better than what is in use.
+
+    Attributes:
+        readings: Best first, those that can't be computed last.
+        better: The reading that explains the texts far better than the one in use, or the best one if none is in use;
+            None if the one in use is as good.
+        alike: Options of readings that can't be told apart from it.
+    """
 
     model: str
     texts: str
@@ -88,7 +95,7 @@ class ConventionsReport:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         used = next((reading for reading in self.readings if reading.in_use), None)
         if self.better is None:
             if used is None:
@@ -102,7 +109,7 @@ class ConventionsReport:
         return f"{found}, far better than what is in use ({used.options}), {against}; load the model with it."
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the report, JSON-able."""
         return {
             "model": self.model,
             "texts": self.texts,
@@ -121,8 +128,9 @@ def check_conventions(
 
     Args:
         model: demo:NAME, a folder, or a Hub id.
-        text: FILE.txt, one text a line; default: stories for the demo models, else a few plain English sentences.
-        loading: As `load_model` takes it; conventions among it are those in use.
+        text: FILE.txt, one text per line; default: stories for the demo models, else a few plain English sentences.
+        progress: Called after every reading.
+        **loading: As `load_model` takes it; conventions among it are those in use.
 
     Raises:
         ModelProblem: a model whose conventions are fixed, without a tokenizer, or none of whose readings can be run.
@@ -163,7 +171,7 @@ def check_conventions(
 
 @dataclass(frozen=True)
 class _Windows:
-    """``tokens`` int64 [n, length]; ``targets`` bool [n, length]; ``source``: what they are, in words."""
+    """Texts as windows: ``tokens`` int64 [n, length]; ``targets`` bool [n, length]; ``source`` in words."""
 
     tokens: Tensor
     targets: Tensor
@@ -171,7 +179,7 @@ class _Windows:
 
 
 def _in_use(model: str, given: dict[str, Any]) -> tuple[bool, bool, int] | None:
-    """(causal, shifted, block size) as the model would be loaded; None where nothing says it."""
+    """Return (causal, shifted, block size) as the model would be loaded; None if nothing declares it."""
     try:
         found = inspect_model(model, **given).conventions
     except SapError:
@@ -234,7 +242,7 @@ def _denoising(model: LoadedModel, windows: _Windows) -> list[Reading]:
 
 
 def _losses(logits: Tensor, windows: _Windows, shifted: bool) -> np.ndarray:
-    """Nats per token of each window; both draws of a window are one number."""
+    """Return the nats per token of each window; both draws of a window are one number."""
     rows = torch.cat([logits[:, :1], logits[:, :-1]], 1) if shifted else logits
     rows = rows.cpu()
     nats = cross_entropy(rows.transpose(1, 2), windows.tokens, reduction="none")
@@ -257,8 +265,7 @@ def _verdict(readings: list[Reading]) -> tuple[Reading | None, tuple[str, ...]]:
 
 
 def _apart(better: Reading, worse: Reading, errors: float, least: float) -> bool:
-    """Return whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the
-    windows."""
+    """Return whether one reading is better by more than ``least`` nats and ``errors`` standard errors over windows."""
     difference = required(worse.losses, "the losses") - required(better.losses, "the losses")
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return bool(difference.mean() > max(least, errors * error))

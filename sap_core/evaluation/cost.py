@@ -1,4 +1,4 @@
-"""What a model costs: its size, and how fast it writes, always beside the model it is compared with."""
+"""The cost of a model: its size, and its speed, always beside the model it is compared with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPEATS = 5
 
 
 def model_size(model: LoadedModel) -> dict[str, int]:
-    """parameters, nonzero_parameters, bytes of the weights in memory; tied weights count once."""
+    """Return parameters, nonzero_parameters and bytes of the weights in memory; tied weights count once."""
     parameters = list(model.module.parameters())
     return {
         "parameters": sum(p.numel() for p in parameters),
@@ -29,7 +29,7 @@ def model_size(model: LoadedModel) -> dict[str, int]:
 
 
 def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
-    """Return per layer {"layer", "weights", "zeros", "sparsity"}: what is really in its prunable matrices, counted."""
+    """Return {"layer", "weights", "zeros", "sparsity"} of each layer's prunable matrices, counted in the weights."""
     rows = []
     for layer in range(len(model.blocks)):
         weights = [linear.weight for linear in model.linears(layer).values()]
@@ -42,13 +42,13 @@ def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
 def generation_speed(
     models: list[LoadedModel], *, repeats: int = _REPEATS, progress: ProgressCallback = silent
 ) -> list[dict[str, Any]]:
-    """tokens_per_second of every model, from runs that take turns so that a busy machine disturbs all alike.
+    """Return tokens_per_second of every model, timed in turns so that a busy machine affects all alike.
 
     Diffusion: a canvas of 128 tokens in 16 denoising steps. Autoregressive: 32 tokens, one after the other. After one
-    turn that does not count, the best of ``repeats``: other work on the machine only ever slows a run (as in Python's
-    timeit), and a page that draws meanwhile can double the time of most turns. Every other turn goes the other way
-    round, so that what disturbs in a rhythm does not meet the same model every time. ``seconds`` is the best whole run,
-    ``turns`` the seconds of each.
+    warm-up turn, the best of ``repeats``: other work on the machine only ever slows a run (as in Python's timeit), and
+    a page that draws meanwhile can double the time of most turns. Every other turn is in reverse order, so that a
+    periodic disturbance does not always affect the same model. ``seconds`` is the best whole run, ``turns`` the seconds
+    of each.
     """
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
@@ -67,7 +67,7 @@ def generation_speed(
 
 
 def speedup(own: dict[str, Any], dense: dict[str, Any]) -> float:
-    """Tokens per second over the dense model's, of two rows of one `generation_speed`."""
+    """Return the tokens per second over the dense model's, of two rows of one `generation_speed`."""
     return own["tokens_per_second"] / dense["tokens_per_second"]
 
 

@@ -1,4 +1,4 @@
-"""Dense and pruned side by side within seconds: the text of both, the likelihood of both on a few texts."""
+"""Dense and pruned side by side within seconds: a text of both, and their likelihood on a few texts."""
 
 from __future__ import annotations
 
@@ -33,26 +33,32 @@ def quick_compare(
     length: int = 128,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
-    """Measure what pruning did on a few texts, 4 masks each, and show one greedy text of both models.
+    """Measure the effect of pruning on a few texts, 4 masks each, and generate one greedy text with both models.
 
     Args:
-        prompt: What both go on with; default: the opening of a demo story for the demo models, else the first tokens
-            of the first text that is measured.
+        dense: The dense model.
+        pruned: The pruned model.
+        prompt: The prompt of both; default: the opening of a demo story for the demo models, else the first tokens of
+            the first text that is measured.
+        seed: Seed of the masks and texts.
         spec: The pruning, which names the texts (`sap_core.evaluation.texts.pruning_texts`): up to 32 that are given or
             that calibration left, else 8. None: demo stories for a demo model, else texts the dense model writes.
         length: Tokens of the text, prompt included, written in at most 64 steps, in blocks of 32 tokens.
+        progress: Called after every unit of work.
 
     Returns:
         {"prompt", "texts": what was measured on (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
         same, "difference": pruned minus dense on the same masks, "kl": from dense to pruned on the same masks, both
         {"nats_per_token", "standard_error", "low", "high"}, "same_tokens": share of positions at which both wrote the
         same token}. A model without tokenizer has no prompt and no text. What was measured on the dense model is
-        remembered.
+        remembered. A model that denoises random tokens has no likelihood here: nothing is measured, {} is returned.
 
     Raises:
         InvalidInput: a prompt longer than the length; texts that can't be read or that the model does not know.
     """
     texts = quality_texts(dense, spec, seed)
+    if texts is None:
+        return {}
     length = min(length, dense.info.max_length or length)
     if prompt is None and dense.tokenizer is not None:
         prompt = _STORY_OPENING if knows_stories(dense) else _opening(dense, texts)
@@ -73,13 +79,16 @@ def quick_compare(
     }
 
 
-def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
-    """Return the texts of a quick comparison. Called before a pruning it says early what is wrong with them; what it
-    found is remembered.
+def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet | None:
+    """Return the texts of a quick comparison, cached; None for a model that denoises random tokens.
+
+    No likelihood of such a model is known here. Called before a pruning, it reports errors in the texts early.
 
     Raises:
         InvalidInput: as `pruning_texts`.
     """
+    if dense.is_diffusion and not dense.info.row.has_mask:
+        return None
     return memoize(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
 
 

@@ -1,4 +1,4 @@
-"""`export_run`: the checkpoint of a prune run, whose folder holds the spec and the plan but not the weights."""
+"""`export_run`: write the checkpoint of a prune run, whose folder holds the spec and the plan but not the weights."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def export_run(
     model: LoadedModel | None = None,
     progress: ProgressCallback = silent,
 ) -> ExportReport:
-    """Write what a finished prune run made as a checkpoint, with the quality that the run measured.
+    """Write the result of a finished prune run as a checkpoint, with the quality that the run measured.
 
-    ``pruned``: the run's result if it is still at hand. Otherwise it is pruned again from the run's spec and plan, on
+    ``pruned``: the run's result if it is still in memory. Otherwise it is pruned again from the run's spec and plan, on
     ``model`` if given, and compared with the run by the hash of its weights.
 
     Raises:
@@ -63,7 +63,11 @@ def _check_room(run: Run, output: Output) -> None:
 
 
 def open_prune_run(run: Run | str | os.PathLike) -> Run:
-    """Return the run, if it is a finished prune run. Raises RunProblem otherwise."""
+    """Open a finished prune run.
+
+    Raises:
+        RunProblem: it is not one.
+    """
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.kind != "prune" or opened.state != "finished":
         raise RunProblem(f"Run {opened.id} is a {opened.state} {opened.kind} run; give a finished prune run.")
@@ -71,8 +75,11 @@ def open_prune_run(run: Run | str | os.PathLike) -> Run:
 
 
 def prune_again(run: Run, model: LoadedModel | None = None, progress: ProgressCallback = silent) -> Pruned:
-    """Return the same pruned weights a second time. Raises OperationFailed when they differ from those the run
-    measured."""
+    """Repeat the pruning of a run and return the same weights.
+
+    Raises:
+        OperationFailed: they differ from those the run measured.
+    """
     from ..pruning.api import prune
     from ..pruning.planning.plan import PruningPlan
 

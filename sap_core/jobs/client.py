@@ -1,4 +1,4 @@
-"""Submitting, watching and cancelling jobs, from a page, a script or a test. No torch here."""
+"""Submit, watch and cancel jobs, from a page, a script or a test. No torch here."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ _guard = threading.RLock()
 
 
 class JobClient:
-    """The jobs under one root. Cheap to make; any number may be used at once, in one process or in several.
+    """The jobs under one root.
 
     There are two lanes, each with a queue and a worker: sweeps and what else takes long without anybody waiting for it
-    run in the background, all other jobs at once. Between two cells a sweep lets interactive jobs end first.
+    run in the background, all other jobs at once. Between two cells a sweep lets interactive jobs end first. A client
+    is cheap to make; any number may be used at once, in one process or in several.
 
-    ``command`` starts a worker; the root is appended, and the lane where it is the background.
+    Args:
+        root: Folder of the runs.
+        command: Command that starts a worker; the root is appended, and the lane if it is the background.
     """
 
     def __init__(self, root: str | os.PathLike | None = None, *, command: Sequence[str] | None = None) -> None:
@@ -51,6 +54,7 @@ class JobClient:
         """Queue a job, see that a worker of its lane lives, and return the job's id at once.
 
         Args:
+            spec: what to do.
             run_dir: the run to make; default: a new one under the root.
             resume: ``run_dir`` is a capture of ``spec`` that was not finished, to go on with.
 
@@ -86,7 +90,7 @@ class JobClient:
         return job_id
 
     def status(self, job_id: str) -> JobStatus:
-        """Return the job as it is now: three small files, no matter how many jobs there are.
+        """Return the current state of a job, from three small files however many jobs there are.
 
         A job whose worker died is reported as failed with the reason, and the rest of the queue gets a new worker.
 
@@ -104,7 +108,7 @@ class JobClient:
         return self._status(job_id, state)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop: at once if it waits, else within its next step. What it has so far is kept."""
+        """Ask a job to stop: at once if it waits, else within its next step. Its partial result is kept."""
         folder = self._files.job(job_id)
         if not folder.is_dir():
             raise self._unknown(job_id)
@@ -145,14 +149,14 @@ class JobClient:
         return found
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
-        """Block until the job is over, or ``timeout`` seconds have gone."""
+        """Block until the job has ended, or ``timeout`` seconds have passed, and return its status."""
         end = time.monotonic() + (timeout if timeout is not None else float("inf"))
         while (status := self.status(job_id)).open and time.monotonic() < end:
             time.sleep(0.05)
         return status
 
     def ensure_worker(self, lane: str = INTERACTIVE) -> None:
-        """Start the worker of a lane unless one lives; returns without waiting for it. Calling it early warms it up."""
+        """Start the worker of a lane unless one runs, without waiting for it. Calling it early warms it up."""
         files = self._lanes[lane]
         with _guard:
             files.make()
@@ -175,7 +179,7 @@ class JobClient:
                 )
 
     def worker_state(self, lane: str = INTERACTIVE) -> str:
-        """off, starting (the engine is being imported: some seconds), or ready."""
+        """Return off, starting (the engine is being imported: some seconds), or ready."""
         files = self._lanes[lane]
         if not files.worker_alive():
             return "off"
@@ -262,7 +266,7 @@ class JobClient:
 
 
 def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
-    """Return one line on why a worker is gone, for the job it was at."""
+    """Return one line on why a worker ended, for the job it was running."""
     code = process.returncode if process is not None else None
     if code is None:
         return GONE
@@ -279,7 +283,7 @@ def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, in which the worker finds the very package that this process runs."""
+    """Return this process's environment, in which the worker imports the same package."""
     here = str(Path(__file__).resolve().parents[2])
     rest = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != here]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *rest])}

@@ -1,5 +1,4 @@
-"""What an applied plan changes, for the eye and in cost: both models write the same prompt while their attention is
-recorded, and both are timed in turns."""
+"""Effects of an applied plan: both models record the same prompt, and both are timed in turns."""
 
 from __future__ import annotations
 
@@ -20,8 +19,12 @@ STEPS = 32
 
 
 def measure_both(dense: LoadedModel, pruned: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
-    """{"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation,
-    turns; "speedup": pruned over dense}."""
+    """Return size and speed of both models, timed in turns.
+
+    Returns:
+        {"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation,
+            turns; "speedup": pruned over dense}.
+    """
     from ..evaluation.cost import generation_speed, model_size, speedup
 
     own, base = generation_speed([pruned, dense], progress=progress)
@@ -52,8 +55,10 @@ def denoise_both(
 
 
 def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
-    """Return one model's trajectory as ``folder``/PLACE.zarr; its steps. A capture always writes sample 0, so it writes
-    beside and is moved."""
+    """Record one model's trajectory as ``folder``/PLACE.zarr and return its number of steps.
+
+    A capture always writes sample 0, so it is written beside and then moved.
+    """
     from ..capturing.autoregressive import AutoregressiveCapture
     from ..capturing.diffusion import DiffusionCapture
     from ..capturing.trajectory_output import Recording

@@ -1,4 +1,4 @@
-"""What a job is on disk, shared by the client and the worker. No torch here."""
+"""The files of a job, shared by the client and the worker. No torch here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GONE = "The worker process ended unexpectedly; run it again."
 
 @dataclass(frozen=True)
 class JobStatus:
-    """One look at a job. Times are seconds since 1970; ``run_path`` is None until the run folder exists."""
+    """State of a job at one moment. Times are seconds since 1970; ``run_path`` is None until the run folder exists."""
 
     id: str
     kind: str
@@ -54,12 +54,12 @@ class JobStatus:
 
     @property
     def open(self) -> bool:
-        """Whether anything can still change."""
+        """Whether the state can still change."""
         return self.state in OPEN
 
     @property
     def seconds(self) -> float:
-        """How long it has run, or ran."""
+        """Seconds that the job has run."""
         if self.started is None:
             return 0.0
         return max(0.0, (self.ended or time.time()) - self.started)
@@ -71,8 +71,11 @@ def lane_of(kind: str) -> str:
 
 
 class JobFolder:
-    """Paths and small documents under ``<root>/.jobs``; for a root at an address, in the user's cache on this machine:
-    a queue needs locks, and its worker is here. Jobs lie side by side; queue and worker are those of one lane."""
+    """Paths and small documents under ``<root>/.jobs``.
+
+    For a root at an address they are in the user's cache on this machine: a queue needs locks, and its worker is here.
+    Jobs lie side by side; queue and worker are those of one lane.
+    """
 
     def __init__(self, root: str | os.PathLike, lane: str = INTERACTIVE) -> None:
         self.root = storage_path(root)
@@ -91,14 +94,16 @@ class JobFolder:
         self.release = place / "release"  # asks the worker to let go of the models that it keeps
 
     def make(self) -> None:
+        """Create the folders."""
         for folder in (self.queue, self.clients):
             folder.mkdir(parents=True, exist_ok=True)
 
     def job(self, job_id: str) -> Path:
+        """Return the folder of a job."""
         return self.path / job_id
 
     def waiting(self) -> list[str]:
-        """Ids in the queue, the next to run first: as they came, unless `move` has changed that."""
+        """Return the ids in the queue, the next to run first: as they came, unless `move` has changed that."""
         try:
             ids = os.listdir(self.queue)
         except FileNotFoundError:
@@ -136,7 +141,7 @@ class JobFolder:
         return bool(self.waiting()) or self.running() is not None
 
     def claim(self, job_id: str) -> bool:
-        """Take a job out of the queue; True for exactly one caller."""
+        """Take a job out of the queue; return True for exactly one caller."""
         try:
             (self.queue / job_id).unlink()
         except FileNotFoundError:
@@ -148,7 +153,7 @@ class JobFolder:
         return sorted((path.parent.name for path in self.path.glob("*/job.json")), reverse=True)
 
     def taken(self) -> list[str]:
-        """Jobs that a worker took and has not ended: where none lives, what the dead one was at."""
+        """Return the jobs that a worker took and has not ended; without a worker, those that a dead one was running."""
         ids = self.ids()  # before the queue is read: a job that comes meanwhile is not among them
         waiting = set(self.waiting())
         states = ((job_id, self.state(job_id)["state"]) for job_id in ids)
@@ -167,7 +172,7 @@ class JobFolder:
         return (*([running] if running else []), *ahead)
 
     def state(self, job_id: str) -> dict[str, Any]:
-        """Return the state; a document that is damaged counts as that of a failed job, a missing one as queued."""
+        """Return the state of a job: failed if the document is damaged, queued if it is missing."""
         path = self.job(job_id) / "state.json"
         try:
             return read_document(path, StateDocument) or {"state": "queued"}
@@ -175,7 +180,7 @@ class JobFolder:
             return {"state": "failed", "error": "Its state can't be read; run it again."}
 
     def set_state(self, job_id: str, state: str, **fields: Any) -> None:
-        """Write a job's state, even on a full disk: there, the old file's own block is written over."""
+        """Write a job's state, even on a full disk: there, the old file's own block is overwritten."""
         path = self.job(job_id) / "state.json"
         document = {**self.state(job_id), "state": state, **fields}
         try:
@@ -186,7 +191,7 @@ class JobFolder:
                 file.truncate()
 
     def worker_alive(self) -> bool:
-        """Return whether a worker holds the lock. The system drops the lock with the process, however that ends."""
+        """Return whether a worker holds the lock, which the system releases when the process ends in any way."""
         try:
             with open(self.lock, "rb") as file:
                 return not try_lock(file, shared=True)
@@ -194,7 +199,7 @@ class JobFolder:
             return False
 
     def hold_lock(self, patience: float = 3.0) -> IO[bytes] | None:
-        """Become the one worker; None when there is another. Waits out the clients' glances at the lock."""
+        """Become the one worker; return None if there is another. Waits while clients test the lock."""
         file = open(self.lock, "ab")
         end = time.monotonic() + patience
         while not try_lock(file):
@@ -205,7 +210,7 @@ class JobFolder:
         return file
 
     def register_client(self) -> None:
-        """Tell the worker that this process wants it alive: by a lock, which goes with the process."""
+        """Register this process as one that needs the worker, by a lock that is released when the process ends."""
         path = self.clients / f"{os.getpid()}.lock"
         if _registered.get(path) is not None and path.exists():
             return
@@ -215,7 +220,7 @@ class JobFolder:
         new.replace(path)
 
     def clients_alive(self) -> bool:
-        """Return whether any registered process lives; the entries of dead ones are removed."""
+        """Return whether any registered process runs, and remove the entries of those that do not."""
         alive = False
         for path in self.clients.glob("*.lock"):
             if is_locked(path):
@@ -227,7 +232,7 @@ class JobFolder:
 
 
 def read_progress(job: Path) -> tuple[Progress | None, float | None]:
-    """Return the last report and the estimated seconds until its stage ends (None before there is a basis for it)."""
+    """Return the last report and the estimated seconds until its stage ends (None while no estimate is possible)."""
     document = read_job_document(job / "progress.json", ProgressDocument)
     if not document:
         return None, None

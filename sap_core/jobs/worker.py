@@ -1,4 +1,4 @@
-"""The process that does the work: ``python -m sap_core.jobs.worker ROOT [LANE]``.
+"""The worker process: ``python -m sap_core.jobs.worker ROOT [LANE]``.
 
 One per root and lane. It runs the lane's jobs in order, writes their progress, minds their cancel flags, and ends when
 asked (SIGTERM) or when no process that wanted it lives any more; the one in the background also when it has nothing to
@@ -41,7 +41,7 @@ OVERTAKEN = 300.0  # seconds that a sweep waits for interactive jobs between two
 
 
 def serve(root: str | os.PathLike, make_execute: Callable[[], Execute], lane: str = INTERACTIVE) -> int:
-    """Be the worker of a lane of ``root`` until told to end.
+    """Run the worker of a lane of ``root`` until it is told to end, and return the exit status.
 
     ``make_execute`` may take its time (it imports the engine). What it returns may have a method ``release``, which
     lets go of memory that is held to be quick.
@@ -79,7 +79,7 @@ def serve(root: str | os.PathLike, make_execute: Callable[[], Execute], lane: st
 
 
 class Worker:
-    """The loop's parts, each usable alone."""
+    """The parts of the worker's loop, each usable alone."""
 
     def __init__(self, files: JobFolder) -> None:
         self.files = files
@@ -91,7 +91,7 @@ class Worker:
         self.stopping = self.stopping or reason
 
     def recover(self) -> None:
-        """What a dead predecessor left: its job is failed, not repeated; old finished jobs are tidied away."""
+        """Mark the job of a dead predecessor as failed, and remove old finished jobs."""
         for job_id in self.files.taken():
             self.files.claim(job_id)
             self.files.set_state(job_id, "failed", ended=time.time(), error=GONE)
@@ -100,8 +100,7 @@ class Worker:
                 shutil.rmtree(self.files.job(job_id), ignore_errors=True)
 
     def watch(self) -> None:
-        """In a thread: end the worker when it is asked to, or nobody is left who wants it; by force if a job does not
-        listen."""
+        """Watch, in a thread, for a request to stop and the end of all clients; end the worker then, or kill it."""
         while not self.stopping and self.files.clients_alive():
             time.sleep(WATCH)
         self.stop("The studio was closed.")
@@ -114,7 +113,7 @@ class Worker:
         os._exit(1)
 
     def run_next(self, execute: Execute) -> bool:
-        """Run the oldest waiting job to its end; False when none waits."""
+        """Run the oldest waiting job to its end; return False if none waits."""
         job_id = next((job for job in self.files.waiting() if self.files.claim(job)), None)
         if job_id is None:
             return False
@@ -158,8 +157,10 @@ class Worker:
             time.sleep(POLL)
 
     def _reporter(self, folder: Path, yields: bool = False) -> ProgressCallback:
-        """Return the callback given to the work: passes the report on, and stops the work when somebody asked for
-        it. ``yields``: between two reports interactive jobs come first."""
+        """Return the progress callback of a job: it stores the report, and stops the work after a cancel request.
+
+        ``yields``: between two reports interactive jobs come first.
+        """
         begun, first, stage, written = time.monotonic(), 0, "", 0.0
         cancel = folder / "cancel"
 
@@ -197,7 +198,7 @@ class Worker:
 
 
 def _first_to_go() -> None:
-    """When memory runs out, the system should end this process and not the web server."""
+    """Tell the system to end this process rather than the web server if memory runs out."""
     try:
         Path("/proc/self/oom_score_adj").write_text("500")
     except OSError:
@@ -205,7 +206,7 @@ def _first_to_go() -> None:
 
 
 def _log(folder: Path, started: float) -> None:
-    """The traceback for whoever looks into it. On a full disk there is none, and worker.log can't be written either."""
+    """Write the traceback to the job's log; on a full disk, nothing is written."""
     with contextlib.suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(started))} UTC\n{traceback.format_exc()}\n")
 
@@ -247,7 +248,7 @@ class _Engine:
 
 
 def thread_count() -> int:
-    """Threads for the engine: OMP_NUM_THREADS if set, else the usable cores, one left to the server from four on."""
+    """Return the engine's threads: OMP_NUM_THREADS if set, else the usable cores (one less from four cores on)."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)

@@ -1,4 +1,4 @@
-"""What a family of models is: one immutable row that says how such a model is recognised, loaded and sampled.
+"""A model family: one immutable row that says how such a model is recognised, loaded and sampled.
 
 A family is data. Where data is not enough, ``adapter`` names a subclass of `sap_core.models.loaded.LoadedModel` as
 "module:Class"; it is imported only when a model is loaded, so that this module needs no torch.

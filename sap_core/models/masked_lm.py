@@ -16,6 +16,7 @@ class MaskedLanguageModel(LoadedModel):
     """A `LoadedModel` around a class of AutoModelForMaskedLM."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the logits (batch, sequence, vocabulary)."""
         options: dict[str, Any] = {}
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
         if attention_mask is not None:

@@ -1,8 +1,8 @@
-"""One small forward pass after loading: whether a model's attention is what its conventions say, and its output finite.
+"""One small forward pass after loading, which tests whether attention follows the conventions and output is finite.
 
-Class names and config fields promise; the output shows. The first row of the logits is computed twice, with all later
-tokens different: a causal model gives the same row, a bidirectional one another, a block-causal one another only where
-its own block changed.
+Class names and config fields only declare; the output shows. The first row of the logits is computed twice, with all
+later tokens different: a causal model gives the same row, a bidirectional one another, a block-causal one another only
+if its own block changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SEEN = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.flo
 
 
 def check_loaded(model: LoadedModel) -> None:
-    """Compare a loaded model with its conventions.
+    """Check that a loaded model follows its conventions.
 
     Raises:
         ModelProblem: its attention does not follow them, or its output is not finite.
@@ -74,7 +74,7 @@ def check_loaded(model: LoadedModel) -> None:
 
 @contextmanager
 def trial(info: ModelInfo) -> Iterator[None]:
-    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
+    """Turn whatever a first forward pass raises into ModelProblem: some values of config.json fail only there."""
     with (
         foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
         torch.no_grad(),
@@ -83,7 +83,7 @@ def trial(info: ModelInfo) -> Iterator[None]:
 
 
 def check_numbers(info: ModelInfo, output: Tensor) -> None:
-    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
+    """Raise ModelProblem if the result of a forward pass has a NaN: weights too large for their precision."""
     if output.isnan().any():
         raise ModelProblem(
             f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
@@ -91,8 +91,11 @@ def check_numbers(info: ModelInfo, output: Tensor) -> None:
 
 
 def _leaves_padding_out(model: LoadedModel, tokens: Tensor, alone: Tensor, size: float) -> bool:
-    """Return whether the first row of a text stays what it is when padding stands beside it: to the right, or to the
-    left of what is written from left to right. Convolutions and recurrences let padding in."""
+    """Return whether padding beside a text leaves its first row unchanged.
+
+    Padding is added to the right, or to the left for a model that writes from left to right. Convolutions and
+    recurrences do not ignore it.
+    """
     padding = torch.zeros_like(tokens)
     diffusion = model.is_diffusion
     both = [tokens, padding] if diffusion else [padding, tokens]
@@ -128,7 +131,7 @@ def _check_finite(logits: Tensor, info: ModelInfo) -> None:
 
 
 def _tokens(info: ModelInfo, length: int) -> Tensor:
-    """Ordinary tokens: spread over the vocabulary, without the mask token."""
+    """Return ordinary tokens: spread over the vocabulary, without the mask token."""
     size = info.vocab_size
     tokens = [(7 + 37 * i) % size for i in range(length)]
     return torch.tensor([_other(token, info) if token == info.mask_token_id else token for token in tokens])

@@ -1,7 +1,7 @@
-"""The small files beside a model's weights: read through one way in, bounded in size, each of the type it should be.
+"""Read the small files beside a model's weights, bounded in size, each of the expected type.
 
-No torch. What transformers reads itself later is checked here before, so that a pipe, a folder or a nested document in
-its place is refused in one line instead of blocking or failing inside the library.
+No torch. What transformers itself reads later is checked here before, so that a pipe, a folder or a nested document is
+refused in one line instead of blocking or failing inside the library.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .headers import INDEX
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 TEMPLATE_LIMIT = MIB
 # Largest sizes that are read; a tokenizer of 260,000 words takes some 35 MB.
 LIMITS = {CONFIG: 16 * MIB, INDEX: 64 * MIB, "tokenizer.json": 256 * MIB}

@@ -1,4 +1,4 @@
-"""Every layer at a glance: the same heatmap, small, on the same scale."""
+"""Small multiples: the heatmap of every layer, on the same scale."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FEW_CELLS, MANY_CELLS = (64, 128), (48, 96)  # of one small heatmap: all of them
 
 
 def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
-    """Return one small step x position heatmap per layer (mean over heads, or one head), with its dominant path;
-    with ``kinds`` step x kind of token, without a path.
+    """Draw one small step x position heatmap per layer (mean over heads, or one head), with its dominant path.
 
-    More than `MOST` layers: evenly spaced ones, first and last included.
+    With ``kinds`` it is step x kind of token, without a path. More than `MOST` layers: evenly spaced ones, first and
+    last included.
     """
     numbers = np.array(layer_numbers(trajectory))
     layers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST)).round().astype(int))]
@@ -84,8 +84,10 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
 
 
 def _grid(titles: list[str], across: str) -> dict[str, Any]:
-    """Layout of the small figures, row by row, all on the same axes. At once: plotly's `make_subplots` and updates of
-    each axis take longer than all the rest of the figure."""
+    """Return the layout of the small figures, row by row, all on the same axes.
+
+    It is set at once: plotly's `make_subplots` and updates of each axis take longer than all the rest of the figure.
+    """
     rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
     beside, between = 0.02, min(0.12, 0.5 / rows)
     wide, tall = (1 - beside * (columns - 1)) / columns, (1 - between * (rows - 1)) / rows
@@ -108,5 +110,5 @@ def _grid(titles: list[str], across: str) -> dict[str, Any]:
 
 
 def _axis(name: str, place: int) -> str:
-    """x, x2, x3 ..: plotly's name of the axis at this place."""
+    """Return plotly's name of the axis with this number: x, x2, x3 .."""
     return name if place == 0 else f"{name}{place + 1}"

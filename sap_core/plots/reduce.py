@@ -1,4 +1,4 @@
-"""Make a large array small enough to send to a browser without hiding what matters."""
+"""Reduce a large array to a size that a browser can show, keeping its maxima."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_COLUMNS = 512
 
 
 def reduce_max(values: np.ndarray, rows: int = MAX_ROWS, columns: int = MAX_COLUMNS) -> tuple[np.ndarray, int, int]:
-    """``values`` [R, C] with blocks of cells replaced by their maximum, and the block's height and width.
+    """Return ``values`` [R, C] with blocks of cells replaced by their maximum, and the block's height and width.
 
     A mean would hide a sink that is one position wide; a maximum keeps it. NaN counts as absent.
     """
@@ -24,8 +24,11 @@ def reduce_max(values: np.ndarray, rows: int = MAX_ROWS, columns: int = MAX_COLU
 
 
 def share_levels(times_even: np.ndarray) -> np.ndarray:
-    """Attention in multiples of an even share [..] -> uint8 on the fixed logarithmic scale: 1 at and below the lower
-    end of `SHARE_RANGE`, 255 at and above the upper, 0 where the value is NaN (the position did not exist yet)."""
+    """Return attention in multiples of an even share [..] as uint8 on the fixed logarithmic scale.
+
+    1 at and below the lower end of `SHARE_RANGE`, 255 at and above the upper, 0 where the value is NaN (the position
+    did not exist yet).
+    """
     low, high = SHARE_RANGE
     with np.errstate(divide="ignore", invalid="ignore"):
         position = (np.log2(times_even) - low) / (high - low)
@@ -34,6 +37,6 @@ def share_levels(times_even: np.ndarray) -> np.ndarray:
 
 
 def level_of(log2_value: float) -> float:
-    """Return where a value of the logarithmic scale falls among the levels of `share_levels`."""
+    """Return the level of `share_levels` of a value on the logarithmic scale."""
     low, high = SHARE_RANGE
     return 1 + 254 * (log2_value - low) / (high - low)

@@ -1,4 +1,4 @@
-"""Text as HTML, each token on the colour of the attention it receives. What comes from a model is escaped."""
+"""Text as HTML, each token on the colour of the attention it receives. Text of a model is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STYLE = "padding:1px 3px;margin:1px;border-radius:2px;display:inline-block;line
 
 
 def shaded_text(view: View, step: int) -> str:
-    """Return the canvas after ``step``; masked places are hatched boxes, tokens written at this step are outlined."""
+    """Return the canvas after ``step``; masked positions are hatched boxes, tokens of this step are outlined."""
     levels = share_levels(view.times_even[step])
     colours = palette()
     parts = []

@@ -19,12 +19,12 @@ from .view import View
 
 
 def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
+    """Return attention per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
 
     Returns:
-        each: mean attention of a token of the kind, in multiples of an even share, NaN where there is none; (T, kinds).
+        each: mean attention of a token of the kind, in multiples of an even share, NaN if there is none; (T, kinds).
         share: what all tokens of the kind receive together; sums to 1 over kinds.
-        count: how many there are.
+        count: number of tokens of the kind.
     """
     before = view.masked | view.accepted  # not written when the step began
     kind_of = {token: TYPES.index(token_type(piece)) for token, piece in view.pieces.items()}
@@ -43,7 +43,7 @@ def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def type_heatmap(view: View, *, step: int | None = None, height: int = 420) -> go.Figure:
-    """Step x kind of token, on the scale of attention received; empty where no token is of the kind."""
+    """Draw step x kind of token, on the scale of attention received; empty where no token is of the kind."""
     each, share, count = by_type(view)
     levels, tall, _ = reduce_max(share_levels(each).astype(np.uint8), columns=len(TYPES))
     shares, _, _ = reduce_max(share.astype(np.float32), columns=len(TYPES))

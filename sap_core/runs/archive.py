@@ -1,4 +1,4 @@
-"""A run as one zip file, to send or to keep, and back."""
+"""Export a run as one zip file, and import it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ PIECE = 1 << 20  # bytes that are in memory at a time
 
 
 def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
-    """Write a closed run as ``out`` (a zip with one folder in it, named after the run). Written aside, then renamed.
+    """Write a closed run as ``out``, a zip with one folder named after the run.
 
-    A run at an address is downloaded once, beside ``out``, which is a file of this machine.
+    It is written aside, then renamed. A run at an address is downloaded once, beside ``out``, which is a file of this
+    machine.
 
     Raises:
         RunProblem: the run can't be opened or is damaged.
@@ -109,7 +110,9 @@ class _Pieces(io.RawIOBase):
 
 
 def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Run:
-    """Unpack an exported run under the root and open it. A taken id gets a number; every hash is checked first.
+    """Unpack an exported run under the root and open it.
+
+    If its id exists, a number is appended; every hash is checked first.
 
     Raises:
         InvalidInput: not a run archive, or one with unsafe paths, with files that its manifest does not list, or with
@@ -167,7 +170,7 @@ def _unpack(archive: zipfile.ZipFile, top: str, members: dict[str, zipfile.ZipIn
 
 
 def _upload(run: Run, folder: StoragePath) -> Run:
-    """Put a checked run under an address; a taken name gets a number."""
+    """Copy a checked run to an address; if its name exists, a number is appended."""
     number, name = 1, run.id
     while True:
         try:
@@ -179,5 +182,5 @@ def _upload(run: Run, folder: StoragePath) -> Run:
 
 
 def _safe_name(name: str) -> str:
-    """``name`` if it can be a folder's name anywhere, else ''."""
+    """Return ``name`` if it can be a folder's name on any system, else ''."""
     return name if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}", name) else ""

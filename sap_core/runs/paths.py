@@ -1,4 +1,4 @@
-"""Where runs live, how a new one is called, and whether it can be made. A path may be an address."""
+"""Paths of runs: the root, new ids, and whether a run can be created there. A path may be an address."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ def runs_root(root: str | os.PathLike | None = None) -> StoragePath:
 
 
 def new_run_path(kind: str, root: str | os.PathLike | None = None) -> StoragePath:
-    """Return a path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``. Nothing is
-    made."""
+    """Return a path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``.
+
+    Nothing is created.
+    """
     return runs_root(root) / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{kind}-{secrets.token_hex(3)}"
 
 
 def resolve_run(run: str | os.PathLike, root: str | os.PathLike | None = None) -> StoragePath:
-    """Return the path meant by a path, by an address, or by a run id under the root."""
+    """Return the path of a run given by a path, an address, or an id under the root."""
     if is_remote(run):
         return storage_path(run)
     path = storage_path(run) if os.path.dirname(run) else Path(run).expanduser()
@@ -44,7 +46,7 @@ def resolve_run(run: str | os.PathLike, root: str | os.PathLike | None = None) -
 
 
 def check_new_run(path: str | os.PathLike) -> StoragePath:
-    """``path`` as an absolute path or address at which a run can be made; nothing is left behind by the check.
+    """Return ``path`` as an absolute path or address, after checking that a run can be created there.
 
     Raises:
         InvalidInput: something is there, or it is not writable.

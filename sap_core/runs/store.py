@@ -1,4 +1,4 @@
-"""Writing a run folder: spec first, artefacts as they come, manifest last."""
+"""Write a run folder: spec first, artefacts as they are made, manifest last."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["Run", "RunWriter", "create_run", "open_run", "reopen_run"]
 def create_run(
     kind: str, spec: Spec, *, out: str | os.PathLike | None = None, root: str | os.PathLike | None = None
 ) -> RunWriter:
-    """Make a run folder and write its spec; use the result as a context manager.
+    """Create a run folder and write its spec; use the result as a context manager.
 
     ``out`` is the folder or address to make; without it the run gets an id of its own under ``root`` (see `runs_root`).
     Validate the input before calling this, so that a refused input writes nothing. Leaving the context closes the run:
@@ -121,17 +121,21 @@ class RunWriter:
         )
 
     def write_json(self, name: str, document: Any) -> StoragePath:
-        """Write one JSON artefact, whole or not at all. Raises OperationFailed when the disk is full."""
+        """Write one JSON artefact, whole or not at all.
+
+        Raises:
+            OperationFailed: the disk is full.
+        """
         target = self.path / name
         storage_of(self.path).make_folder(target.parent)
         write_json(target, document)
         return target
 
     def finish(self, result: dict[str, Any] | None = None, state: str = "finished") -> Run:
-        """Close the run: result.json, then the manifest. ``state``: finished, cancelled or failed.
+        """Close the run: write result.json, then the manifest. ``state``: finished, cancelled or failed.
 
         Raises:
-            OperationFailed: the disk is full; the folder then stays unfinished.
+            OperationFailed: the disk is full; the folder remains unfinished.
         """
         if self.closed:
             raise OperationFailed(f"Run {self.path} is closed already; a closed run is not written again.")
@@ -199,7 +203,7 @@ class RunWriter:
         self._close_quietly("cancelled", result)
 
     def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:
-        """Close after a failure without hiding it: when even this can't be written, the folder stays unfinished."""
+        """Close after a failure without hiding it: if even this can't be written, the folder remains unfinished."""
         try:
             if result is not None:
                 earlier = read_json(self.path / "result.json")
@@ -209,7 +213,7 @@ class RunWriter:
             self.release()
 
     def release(self) -> None:
-        """Stop being the writer; a run that is not closed then stays unfinished. May be called again."""
+        """Release the lock; a run that is not closed remains unfinished. May be called again."""
         with contextlib.suppress(OperationFailed, OSError), remote_errors(self.path):
             (self.path / WRITER).unlink(missing_ok=True)
         if self._lock is not None:
@@ -218,8 +222,10 @@ class RunWriter:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an exception on one line; foreign ones with their type's name, a lack of memory with what
-    helps."""
+    """Return the message of an exception on one line; of other packages' exceptions with the type's name.
+
+    A lack of memory is named as such.
+    """
     if is_out_of_memory(error):
         return str(memory_problem(error))
     text = " ".join(str(error).split())

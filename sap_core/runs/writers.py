@@ -1,7 +1,7 @@
-"""Who writes a run: told by a lock that the system drops with the process, not by times, which a set clock changes.
+"""Detect whether a run is being written: by a lock that the system releases with the process, not by times.
 
-The lock is on the run's folder; for a run at an address, which knows no locks, on a file in the user's cache of the
-machine that writes. Of a writer on another machine only its traces are seen.
+The lock is on the run's folder; for a run at an address, which has no locks, on a file in the user's cache of the
+machine that writes. A writer on another machine is detected by the times of its files only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRACES = (WRITER, "trajectory/0.zarr/zarr.json")  # what a writer touches
 
 
 def this_machine() -> str:
-    """Return the name by which writers on one machine know each other."""
+    """Return the name by which writers on one machine recognise each other."""
     return socket.gethostname()
 
 
@@ -47,9 +47,9 @@ def hold_run(path: StoragePath, *, alone: bool = False) -> Lock | None:
 
 
 def writer_alive(path: StoragePath) -> bool:
-    """Return whether the process that began writing this run still lives.
+    """Return whether the process that began writing this run is still running.
 
-    One on another machine counts as alive for `ALIVE_SECONDS` after it wrote, by the clock of the storage.
+    One on another machine counts as running for `ALIVE_SECONDS` after it wrote, by the clock of the storage.
     """
     try:
         writer = read_document(path / WRITER, WriterDocument)

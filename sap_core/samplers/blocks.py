@@ -1,4 +1,4 @@
-"""The blocks of a canvas: which positions are written in which block, and in how many steps."""
+"""The blocks of a canvas: the block and the number of steps in which each position is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Blocks:
-    """Which positions are written in which block, and in how many steps.
+    """The block in which each position is written, and the steps of each block.
 
     Attributes:
         numbers: (batch, sequence), the block in which a position is written.
@@ -39,18 +39,22 @@ class Blocks:
         extra = 0 if self._own is None else sum(self.first_token(canvas.tokens, block) is not None for block in sizes)
         self.total = sum(self.shares.values()) + extra
 
+    def columns(self, block: int) -> tuple[int, int]:
+        """Return the first column of a block and the one behind its last; the same in every text."""
+        inside = ((self.numbers[0] == block) & (self._columns >= self._start)).nonzero()[:, 0]
+        return int(inside[0]), int(inside[-1]) + 1
+
     def window(self, block: int) -> Tensor | None:
-        """Return the columns of the model's own block that ``block`` lies in; None where the whole canvas is
-        computed."""
+        """Return the columns of the model's own block that contains ``block``; None if the whole canvas is computed."""
         if self._own is None or not self._alike:
             return None
         own = (self._columns - self._start).div(self._own, rounding_mode="floor")
         return own == block // self._ratio
 
     def first_token(self, tokens: Tensor, block: int) -> Tensor | None:
-        """(batch, sequence) bool: the masked first tokens of the model's own block that begins with ``block``.
+        """Return (batch, sequence) bool: the masked first tokens of the model's own block that begins with ``block``.
 
-        None where they need no step of their own: rows predict their own token, or the block begins the text.
+        None if they need no step of their own: rows predict their own token, or the block begins the text.
         """
         if self._own is None or not self._shifted or block % self._ratio or block == 0:
             return None
@@ -59,7 +63,7 @@ class Blocks:
 
 
 def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor:
-    """(batch, sequence): the block in which a position is written.
+    """Return (batch, sequence): the block in which each position is written.
 
     Counted from the end of each prompt, masks inside a prompt being of block 0; ``aligned``: from the first column, as
     block-causal models see them.
@@ -72,6 +76,6 @@ def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor
 
 
 def block_sizes(blocks: Tensor, masked: Tensor) -> dict[int, int]:
-    """Tokens to write in each block that has any, of the canvas that has most, in order."""
+    """Return the number of tokens to write in each block that has any, of the canvas that has most, in order."""
     numbers = blocks[masked].unique().tolist()
     return {number: int((masked & (blocks == number)).sum(1).max()) for number in numbers}

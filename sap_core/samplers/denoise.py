@@ -1,8 +1,8 @@
-"""The denoising loop every masked sampler shares; a sampler is the rule that decides what to write at a step.
+"""The denoising loop that all masked samplers share; a sampler is the rule that chooses what to write at a step.
 
 A canvas is written block by block. In a block, each of its steps runs the model, lets the rule predict and choose, and
-writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked
-(LLaDA, arXiv 2502.09992).
+writes what was chosen. Guidance: l = l_un + (w + 1)(l - l_un), with l_un from the canvas whose prompt is masked (LLaDA,
+arXiv 2502.09992).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, GUMBEL
 from ..errors import required
+from ..models.block_cache import BlockCache
 from .blocks import Blocks
 from .canvas import Canvas
 from .check import Sampling
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a rule sees at one step.
+    """The input of a rule at one step.
 
     Attributes:
         logits: (n, vocabulary) of the ``n`` masked positions, row by row; forbidden tokens at -inf.
@@ -59,15 +60,15 @@ class StepContext:
     ends: tuple[int, ...] = ()
 
     def over_canvas(self, values: Tensor, fill: float) -> Tensor:
-        """(n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
+        """Return (n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
         canvas = torch.full(self.masked.shape, fill, dtype=values.dtype, device=values.device)
         return canvas.masked_scatter(self.masked, values)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Return the predicted tokens (n,) and the shares (n, vocabulary) that their confidence is read from.
+        """Return the predicted tokens (n,) and the probabilities (n, vocabulary) that their confidence is read from.
 
-        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); shares softmax(l), whatever the temperature.
-        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from shares = softmax(restrict(l / T)).
+        - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); probabilities softmax(l), whatever the temperature.
+        - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from softmax(restrict(l / T)).
         - before_shift (RND1): the same, drawn for row i - 1, which predicts token i.
         - dream: the same for the masked rows alone, the nucleus cut before the top k, at T = 0 as well.
         """
@@ -91,7 +92,7 @@ class StepContext:
         return predicted, torch.softmax(self._without_ends(kept), -1) if self.ends else shares
 
     def of(self, rows: Tensor) -> StepContext:
-        """Return the same step seen by some of its rows, (n,) bool."""
+        """Return the same step restricted to some of its rows, (n,) bool."""
         return dataclasses.replace(self, logits=self.logits[rows], rows=exactly(int(rows.sum())))
 
     def _without_ends(self, logits: Tensor) -> Tensor:
@@ -140,6 +141,7 @@ def denoise(
     ends = EndRule(model, canvas, sampling)
     plan = Blocks(model, canvas, sampling)
     forward = Forward(model, canvas, options.guidance)
+    cache = None if sampling.cache == "none" else CachedForward(model, plan, sampling.cache)
     total, index = plan.total, 0 if state is None else state.index
     for block, steps in plan.shares.items():
         inside = plan.numbers == block
@@ -157,15 +159,16 @@ def denoise(
             if step <= 0:
                 start = ((tokens == mask_id) & inside).sum(1)
             masked = tokens == mask_id
-            span = plan.window(block)
+            alone = cache is not None and model.info.shift_logits and step == 0 and steps > 1
+            span = plan.window(block) if cache is None else cache.span(block, step)
             seen = masked & span if span is not None else masked
-            logits = forward(tokens, span)
+            logits = forward(tokens, span) if cache is None else cache(tokens, block, step)
             narrow = seen if span is None else seen[:, span]
             context = StepContext(
                 logits=ends.forbid(forbid(model, logits[narrow])),
                 rows=Rows(narrow.flatten().nonzero()[:, 0], narrow.numel()),
                 masked=seen,
-                allowed=required(first, "the first token") if step < 0 else seen & (plan.numbers <= block),
+                allowed=_allowed(plan, seen, block, step, first, alone),
                 start=start,
                 step=max(step, 0),
                 steps=1 if step < 0 else steps,
@@ -174,7 +177,9 @@ def denoise(
                 generator=generator,
                 ends=ends.last,
             )
-            predicted, score, accepted = take_all(context) if step < 0 else rule(context)
+            predicted, score, accepted = take_all(context) if step < 0 or alone else rule(context)
+            if cache is not None and step == steps - 1:
+                accepted = context.allowed
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
             confidence = context.over_canvas(score.float(), torch.nan)
             memory = {"block": block, "step": step, "start": start.tolist()}
@@ -187,14 +192,46 @@ def denoise(
             return
 
 
+def _allowed(plan: Blocks, seen: Tensor, block: int, step: int, first: Tensor | None, alone: bool) -> Tensor:
+    """Return which of the masked positions this step may write; ``alone``: the block's first column only."""
+    if step < 0:
+        return required(first, "the first token")
+    if not alone:
+        return seen & (plan.numbers <= block)
+    columns = torch.arange(seen.shape[1], device=seen.device)
+    return seen & (columns == plan.columns(block)[0])
+
+
 def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the likeliest token of every position that may be written."""
+    """Return the most probable token of every position that may be written; drawn by the settings with a cache."""
+    if context.sampling.cache != "none":
+        predicted, shares = context.draw()
+        return predicted, shares.gather(-1, predicted[:, None])[:, 0], context.allowed
     predicted = context.logits.argmax(-1)
     return predicted, probability(context.logits, predicted), context.allowed
 
 
+class CachedForward:
+    """Logits of a canvas from an approximate cache; see `sap_core.models.block_cache`."""
+
+    def __init__(self, model: LoadedModel, plan: Blocks, kind: str) -> None:
+        self._plan, self._dual, self._cache = plan, kind == "dual", BlockCache(model, kind)
+
+    def __call__(self, tokens: Tensor, block: int, step: int) -> Tensor:
+        """(batch, columns of `span`, vocabulary)."""
+        return self._cache.part(tokens, *self._plan.columns(block)) if step else self._cache.whole(tokens)
+
+    def span(self, block: int, step: int) -> Tensor | None:
+        """Return the columns that are computed, (sequence,) bool; None for all."""
+        if not step:
+            return None
+        start, stop = self._plan.columns(block)
+        columns = torch.arange(self._plan.numbers.shape[1], device=self._plan.numbers.device)
+        return (columns >= start) & (columns < stop) if self._dual else columns >= start
+
+
 class Forward:
-    """Logits of a canvas, guided if asked; remembers what finished blocks have computed."""
+    """Computes the logits of a canvas, with guidance if asked for; caches what finished blocks have computed."""
 
     def __init__(self, model: LoadedModel, canvas: Canvas, guidance: float) -> None:
         self._model = model
@@ -204,7 +241,10 @@ class Forward:
         self._memories: tuple[dict, dict] = {}, {}
 
     def __call__(self, tokens: Tensor, span: Tensor | None) -> Tensor:
-        """(batch, columns of ``span``, vocabulary); ``span`` is a (sequence,) mask of columns, None for all."""
+        """Return logits (batch, columns of ``span``, vocabulary).
+
+        ``span``: (sequence,) mask of columns, None for all.
+        """
         self._model.answers_at = self._starts
         try:
             return self._guided(tokens, span)
@@ -221,57 +261,13 @@ class Forward:
 
 
 def prompt_positions(canvas: Canvas) -> Tensor:
-    """(batch, sequence) bool: the positions of each prompt."""
+    """Return (batch, sequence) bool: the positions of each prompt."""
     columns = torch.arange(canvas.tokens.shape[1], device=canvas.tokens.device)
     return columns < torch.tensor(canvas.prompt_lengths, device=columns.device)[:, None]
 
 
 def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
-    """Logits in which the mask token can't be predicted, for models that need that."""
+    """Return logits in which the mask token can't be predicted, for models that need that."""
     if not model.info.row.forbid_mask_prediction:
         return logits
     return logits.index_fill(-1, torch.tensor([model.info.mask_token_id], device=logits.device), -torch.inf)
-
-
-def share(context: StepContext) -> Tensor:
-    """Return how many tokens of its block this step writes in each text; (batch,)."""
-    if context.sampling.rounded_shares:
-        counts = [rounded_shares(count, context.steps) for count in context.start.tolist()]
-        return torch.tensor([row[context.step] if context.step < len(row) else 0 for row in counts])
-    return even_share(context.start, context.step, context.steps)
-
-
-def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
-    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even share, one more in the
-    first ones.
-
-    floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
-    """
-    return masked // steps + (step < masked % steps).long()
-
-
-def rounded_shares(masked: int, steps: int) -> list[int]:
-    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D): of what is left, its part,
-    rounded.
-
-    At step j of K, with M tokens left: round(M (1 - s / t)), t = (K - j) / K, s = (K - j - 1) / K, ties to even; steps
-    that would write nothing are left out. In float32 as there: the last bit can decide a tie.
-    """
-    found = []
-    for j in range(steps):
-        t, s = (torch.tensor((steps - j - k) / steps, dtype=torch.float32) for k in (0, 1))
-        opens = 1 - ((1 - (1 - s)) / (1 - (1 - t))).item()
-        count = min(int(torch.round(torch.tensor(masked * opens, dtype=torch.float64))), masked)
-        masked -= count
-        found += [count] if count else []
-    return found
-
-
-def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """(batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
-    chosen = torch.zeros_like(allowed)
-    ranked = confidence.masked_fill(~allowed, -torch.inf)
-    for row, count in enumerate(counts.tolist()):
-        count = min(count, int(allowed[row].sum()))
-        chosen[row, ranked[row].topk(count).indices] = True
-    return chosen

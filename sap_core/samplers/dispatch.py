@@ -9,7 +9,7 @@ import torch
 
 from .autoregressive import autoregressive
 from .canvas import Canvas
-from .check import check_sampling
+from .check import check_canvas, check_sampling
 from .denoise import Sampler
 from .editing import token_editing
 from .llada import confidence_threshold, low_confidence, low_confidence_dynamic, random
@@ -66,11 +66,14 @@ def sample(
     generator: torch.Generator | None = None,
     state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Generate on a canvas, one `Step` after the other.
+    """Yield the steps of one generation on a canvas.
 
     Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
 
     Args:
+        model: The model.
+        canvas: Where generation starts.
+        options: Sampler and settings.
         generator: In the place of one seeded by the options.
         state: Go on from there; ``generator`` must be in the state that it had then. Not for `FROM_START`.
 
@@ -78,6 +81,7 @@ def sample(
         InvalidInput: as `check_sampling`, when called, not at the first step.
     """
     sampling = check_sampling(model.info, options, canvas.fill)
+    check_canvas(canvas, sampling)
     generator = seeded(options) if generator is None else generator
     more = {} if state is None else {"state": state}
     return RUN[sampling.sampler](model, canvas, options, sampling, generator, **more)
@@ -98,5 +102,6 @@ def remembered(sampler: str) -> set[str]:
 
 
 def goes_on(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> bool:
-    """Return whether the sampler that the options name can go on from a `SamplerState`."""
-    return check_sampling(model.info, options, canvas.fill).sampler not in FROM_START
+    """Return whether the sampler that the options name can go on from a `SamplerState`; with a cache it can't."""
+    sampling = check_sampling(model.info, options, canvas.fill)
+    return sampling.sampler not in FROM_START and sampling.cache == "none"

@@ -1,4 +1,4 @@
-"""LLaDA2.1's sampler: it goes on rewriting the tokens of a block after they are written."""
+"""LLaDA2.1's sampler, which continues to rewrite the tokens of a block after they are written."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def token_editing(
     generator: torch.Generator,
     state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Accept and rewrite by two thresholds (LLaDA2.1's generate).
+    """Yield steps that write and rewrite by two thresholds (LLaDA2.1's generate).
 
-    At each pass over a block a token x0 with share p is drawn at every position of it. Masks: those with
-    p > threshold are written, at least the best one. Written tokens that are not of the prompt: those with
-    p > edit_threshold become x0. A block ends when it has no mask and nothing was rewritten, at the latest after 16
-    passes without masks.
+    At each pass over a block a token x0 with probability p is drawn at every position of it. Masks: those with p >
+    threshold are written, at least the best one. Written tokens that are not of the prompt: those with p >
+    edit_threshold become x0. A block ends when it has no mask and nothing was rewritten, at the latest after 16 passes
+    without masks.
     """
     known = {"block": -1, "after": 0, "over": False} if state is None else state.memory
     mask_id, tokens = model.check_masked(), canvas.tokens.clone() if state is None else state.tokens
@@ -81,7 +81,7 @@ def token_editing(
 def _predict(
     model: LoadedModel, logits: Tensor, ends: EndRule, sampling: Sampling, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return a token of every position that was computed, and its share; both (batch, columns)."""
+    """Return a token for every position that was computed, and its probability; both (batch, columns)."""
     heat = sampling.temperature
     logits = ends.forbid(forbid(model, logits))
     shares = torch.softmax(restrict(logits / heat, sampling.top_k, sampling.top_p) if heat else logits, -1)
@@ -92,7 +92,7 @@ def _predict(
 
 
 def _placed(values: Tensor, span: Tensor | None, tokens: Tensor, fill: float) -> Tensor:
-    """(batch, columns of ``span``) among the columns of the canvas."""
+    """Return (batch, columns of ``span``) values at their columns of the canvas, ``fill`` elsewhere."""
     if span is None:
         return values
     canvas = torch.full(tokens.shape, fill, dtype=values.dtype, device=values.device)

@@ -1,4 +1,4 @@
-"""Prompts from a file, and ready sets of them of different lengths. No torch here."""
+"""Prompts from a file, and named sets of prompts of different lengths. No torch here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 def preset(name: str) -> tuple[str, ...]:
-    """Return the prompts of a ready set.
+    """Return the prompts of a named set.
 
     Raises:
         UnknownOption: no such set.
@@ -50,11 +50,14 @@ def preset(name: str) -> tuple[str, ...]:
 
 
 def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]:
-    """Return the prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string
-    or an object, which can hold line breaks.
+    """Return the prompts in a file.
+
+    A .txt has one per line, without blank lines; a .jsonl one per line, as a JSON string or an object, which can
+    contain line breaks.
 
     Args:
-        column: The key of a .jsonl's objects; default "prompt", or "text" where there is none.
+        path: The file.
+        column: The key of a .jsonl's objects; default "prompt", or "text" if there is none.
 
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.

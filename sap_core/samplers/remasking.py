@@ -1,4 +1,4 @@
-"""Samplers that mask written tokens again: ReMDM (arXiv 2503.00307) and P2 (arXiv 2502.03540). The prompt stays."""
+"""Samplers that mask written tokens again: ReMDM (arXiv 2503.00307) and P2 (arXiv 2502.03540). The prompt is kept."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Chances = tuple[float, float, Tensor | float]  # alpha_t, alpha_s and sigma, the
 
 
 class Remdm:
-    """ReMDM: x_s ~ q with alpha = 1 - t, over K - 1 steps of t from 1 to 1e-5; the last takes what is likeliest.
+    """ReMDM: x_s ~ q with alpha = 1 - t, over K - 1 steps of t from 1 to 1e-5; the last takes the most probable tokens.
 
-    A written token is masked again with chance sigma. A masked one becomes a token of p with chance
-    (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t). With eta the strength and m = min(1, (1 - alpha_s) / alpha_t):
+    A written token is masked again with probability sigma. A masked one becomes a token of p with probability (alpha_s
+    - (1 - sigma) alpha_t) / (1 - alpha_t). With eta the strength and m = min(1, (1 - alpha_s) / alpha_t):
 
     - cap: sigma = min(eta, (1 - alpha_s) / alpha_t)
     - rescale: sigma = eta m
@@ -52,6 +52,7 @@ class Remdm:
         generator: torch.Generator,
         state: SamplerState | None = None,
     ) -> Iterator[Step]:
+        """Yield the steps of one generation."""
         state = state or SamplerState(0, canvas.tokens.clone(), {})
         mask_id, tokens = model.check_masked(), state.tokens
         forward = Forward(model, canvas, options.guidance)
@@ -107,7 +108,7 @@ def p2(
     generator: torch.Generator,
     state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
+    """Yield steps of path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
 
     At step i of K a token x0 is drawn at every position. Of the M positions to write, the floor(M (1 - (i + 1) / K))
     with the lowest p[x0] are masked, written ones among them; masks that are not among them take their x0. Ends when no
@@ -136,7 +137,7 @@ def p2(
 
 
 def _shares(model: LoadedModel, logits: Tensor, sampling: Sampling) -> Tensor:
-    """p of every position, the mask token left out."""
+    """Return p of every position, without the mask token."""
     logits = logits.index_fill(-1, torch.tensor([model.check_masked()], device=logits.device), -torch.inf)
     logits = logits / sampling.temperature if sampling.temperature else logits
     return torch.softmax(restrict(logits, sampling.top_k, sampling.top_p), -1)

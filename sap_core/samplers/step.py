@@ -1,4 +1,4 @@
-"""What a sampler yields after every step."""
+"""The result of a sampler after every step."""
 
 from __future__ import annotations
 

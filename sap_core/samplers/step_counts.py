@@ -1,4 +1,4 @@
-"""How many tokens a step writes, and at which positions."""
+"""Number of tokens a step writes, and their positions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from torch import Tensor
 
 
 def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
-    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even share, one more in the
-    first ones.
+    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even part of them.
 
     floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
     """
@@ -16,8 +15,7 @@ def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
 
 
 def rounded_shares(masked: int, steps: int) -> list[int]:
-    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D): of what is left, its part,
-    rounded.
+    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D).
 
     At step j of K, with M tokens left: round(M (1 - s / t)), t = (K - j) / K, s = (K - j - 1) / K, ties to even; steps
     that would write nothing are left out. In float32 as there: the last bit can decide a tie.
@@ -33,7 +31,7 @@ def rounded_shares(masked: int, steps: int) -> list[int]:
 
 
 def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """(batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
+    """Return (batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
     chosen = torch.zeros_like(allowed)
     ranked = confidence.masked_fill(~allowed, -torch.inf)
     for row, count in enumerate(counts.tolist()):

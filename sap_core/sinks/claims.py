@@ -1,7 +1,7 @@
-"""The three things said of the sinks of diffusion models, answered for given runs from their own numbers.
+"""Three published claims on the sinks of diffusion models, tested on the numbers of given runs.
 
 The claims are those of *Attention Sinks in Diffusion Language Models* (arXiv 2510.15731) and of Sink-Aware Pruning
-(arXiv 2602.17664): sinks vary in position, are transient, and attention goes from global to local over the steps.
+(arXiv 2602.17664): sinks vary in position, are transient, and attention changes from global to local over the steps.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one measure says: ``holds`` when the 95 % interval lies on the claimed side of 0, ``doesn't hold`` when it
-    lies on the other side or the value itself does, ``undecided`` when the value fits but the interval reaches 0."""
+    """The result of one measure.
+
+    ``holds`` if the 95 % interval lies on the claimed side of 0, ``doesn't hold`` if it lies on the other side or the
+    value itself does, ``undecided`` if the value fits but the interval includes 0.
+    """
 
     claim: Claim
     run: int
@@ -47,7 +50,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def answer_claims(found: Comparison) -> list[Answer]:
-    """Return every claim for every run; what is said of two runs is said of each one against the first."""
+    """Return the answer of every claim for every run; claims on two runs compare each run with the first."""
     rows = found.table.set_index("metric")
     answers = []
     for claim in CLAIMS:
@@ -59,7 +62,7 @@ def answer_claims(found: Comparison) -> list[Answer]:
 
 
 def answers_table(found: Comparison, answers: list[Answer]) -> list[dict[str, str]]:
-    """Return the answers as rows of text, letters for runs as in the table of the comparison."""
+    """Return the answers as rows of text, with letters for runs as in the table of the comparison."""
     rows = []
     for item in answers:
         part, run = item.found, LETTERS[item.run].upper()

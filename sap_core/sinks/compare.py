@@ -1,4 +1,4 @@
-"""Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+"""Compare two or more runs on one normalised time axis."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST = 7  # as many as there are line colours that are told apart
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare_runs`. The first run is the reference of every difference.
+    """The result of `compare_runs`; the first run is the reference of every difference.
 
     Attributes:
         names: what to call the runs.
@@ -68,11 +68,11 @@ class Comparison:
 
     @property
     def difference(self) -> np.ndarray:
-        """(points, P), second run minus first."""
+        """Second run minus first, (points, P)."""
         return self.differences[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as lists and numbers, for JSON."""
+        """Return the comparison as lists and numbers, for JSON."""
         metrics = self.table.to_dict(orient="records")
         return {
             "names": list(self.names),
@@ -124,7 +124,7 @@ def compare_runs(
 
 
 def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """``values`` (step, ...) at normalised times in 0..1, by linear interpolation."""
+    """Return ``values`` (step, ...) at normalised times in 0..1, by linear interpolation: (time, ...)."""
     place = time * (len(values) - 1)
     left = np.floor(place).astype(int)
     right = np.minimum(left + 1, len(values) - 1)
@@ -133,7 +133,7 @@ def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def rebin(received: np.ndarray, size: int) -> np.ndarray:
-    """(..., S) shares on ``size`` equal bins of relative position; sums are kept."""
+    """Return attention (..., S) on ``size`` equal bins of relative position, (..., size); sums are preserved."""
     if received.shape[-1] == size:
         return received
     cumulative = np.concatenate([np.zeros((*received.shape[:-1], 1)), np.cumsum(received, axis=-1)], axis=-1)
@@ -142,7 +142,7 @@ def rebin(received: np.ndarray, size: int) -> np.ndarray:
 
 
 class _Side:
-    """One of the runs. ``metrics`` per name: (prompt, head of any layer)."""
+    """One of the runs. ``metrics`` by name: (prompt, head of any layer)."""
 
     def __init__(self, source: Any, time: np.ndarray, rule: SinkRule) -> None:
         datasets = trajectories_of(source)
@@ -161,7 +161,7 @@ class _Side:
             self.metrics[f"{name}_change"] = np.stack([each[name][-1] - each[name][0] for each in curves])
 
     def mean(self, name: str) -> Interval:
-        """Over prompts; over heads where there is one prompt."""
+        """Return the mean over prompts, or over heads if there is one prompt, with its interval."""
         values = self.metrics[name]
         return mean_interval(values.mean(axis=1)) if len(values) > 1 else mean_interval(values[0], "heads")
 
@@ -190,7 +190,7 @@ def _difference(first: _Side, second: _Side, name: str) -> Interval:
 
 
 def _band(curves: np.ndarray) -> np.ndarray | None:
-    """Return the interval over prompts of curves (prompt, points), as (2, points)."""
+    """Return the interval over prompts of curves (prompt, points), as (2, points); None for one prompt."""
     if len(curves) < 2:
         return None
     edges = [mean_interval(column) for column in curves.T]

@@ -1,4 +1,4 @@
-"""How unstable each head is: one score in [0, 1] from five visible components, and the ranking by it."""
+"""Instability of each head: one score in [0, 1] from five visible components, and the ranking by it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .rules import find_sinks
 
 @dataclass(frozen=True)
 class Component:
-    """One part of the score, itself in [0, 1]; ``column`` is the table's column that it is made from."""
+    """One component of the score, in [0, 1], made from the table's ``column``."""
 
     name: str
     title: str
@@ -84,7 +84,7 @@ def rank_heads(
 
 
 def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Score and sort a table of components again, without reading the run: what a moved weight needs."""
+    """Score and sort a table of components again with other weights, without reading the run."""
     share = _shares(weights)
     score = np.zeros(len(table))
     for name, part in COMPONENTS.items():
@@ -97,7 +97,7 @@ def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None)
 
 
 def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.DataFrame:
-    """Return the components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
+    """Return the components of every (layer, head) of one trajectory, read one layer at a time."""
     queries, visible = visibility(dataset)
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     numbers = layer_numbers(dataset)

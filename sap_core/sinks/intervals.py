@@ -1,6 +1,6 @@
-"""95 % intervals: of means, differences and ratios by Student's t, of shares by Wilson's score.
+"""95 % intervals: of means, differences and ratios by Student's t, of fractions by Wilson's score.
 
-A quantity that can't leave its bounds has an interval that does not either. Fewer than two units give no interval.
+Intervals stay within the bounds of their quantity. Fewer than two units give no interval.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, or a difference of means, with the interval around it.
+    """A mean, or a difference of means, with its interval.
 
-    ``over`` says which units vary: ``prompts``, or ``heads`` where there is one prompt only. With fewer than two units
+    ``over`` names the units that vary: ``prompts``, or ``heads`` if there is one prompt only. With fewer than two units
     there is no interval: ``low`` and ``high`` are NaN.
     """
 
@@ -30,13 +30,13 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of 0; False without an interval."""
+        """Whether the whole interval lies on one side of 0; False without an interval."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """sum(amount) / sum(per) with its standard error and 95 % interval over units; None each for a single unit."""
+    """The ratio sum(amount) / sum(per), its standard error and 95 % interval over units; None for a single unit."""
 
     value: float
     error: float | None
@@ -51,13 +51,13 @@ class Ratio:
 def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -math.inf) -> Ratio:
     """Return the ratio estimator over units (Cochran, Sampling Techniques, 1977, 6.4), such as nats per token.
 
-    The units (texts) are what was drawn at random: everything in one of them counts as one observation. Error:
-    sqrt(n / (n - 1) * sum (amount_i - value * per_i)^2) / sum(per); interval: value ± t(n-1) errors.
+    The units (texts) are the random sample: everything in one of them counts as one observation. Error: sqrt(n / (n -
+    1) * sum (amount_i - value * per_i)^2) / sum(per); interval: value ± t(n-1) errors.
 
     Args:
         amount: [units].
         per: [units], positive.
-        at_least: What the quantity can't be below; the interval ends there.
+        at_least: Lower bound of the quantity, at which the interval ends.
     """
     amount, per = np.asarray(amount, np.float64), np.asarray(per, np.float64)
     value, n = float(amount.sum() / per.sum()), len(amount)
@@ -70,10 +70,11 @@ def ratio_interval(amount: np.ndarray, per: np.ndarray, *, at_least: float = -ma
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return Wilson's interval of a share, within 0 and 1 (Wilson, 1927).
+    """Return Wilson's interval of the fraction hits / n, within 0 and 1 (Wilson, 1927).
 
     Args:
-        hits: How many of ``n``, which is at least 1.
+        hits: Number of successes.
+        n: Number of trials, at least 1.
     """
     z = float(stdtrit(1e9, (1 + LEVEL) / 2))
     share = hits / n
@@ -93,7 +94,7 @@ def mean_interval(
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, *, paired: bool, over: str = "prompts") -> Interval:
-    """mean(b) - mean(a) with its interval: of the pairwise differences when ``paired``, else Welch's."""
+    """Return mean(b) - mean(a) with its interval: of the pairwise differences if ``paired``, else Welch's."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if paired:
         return mean_interval(b - a, over)
@@ -111,5 +112,5 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def student(freedom: float) -> float:
-    """Return the factor of a standard error in a 95 % interval with so many degrees of freedom; NaN for none."""
+    """Return the 97.5 % quantile of Student's t with ``freedom`` degrees of freedom; NaN for none."""
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) if freedom > 0 else float("nan")

@@ -1,8 +1,8 @@
 """How a sink moves over the steps of one run.
 
-Every function takes ``received`` (step, ..., position), shares that sum to 1 over positions, and returns one value per
-leading index (layer, head, or none). Formulas are the usual ones; each docstring has its own. Degenerate input (one
-step, no sink, a constant row) has a defined value, never NaN; the docstring says which.
+Every function takes ``received`` (step, ..., position), fractions that sum to 1 over positions, and returns one value
+per leading index (layer, head, or none). Each docstring has its formula. Degenerate input (one step, no sink, a
+constant row) has a defined value, which the docstring gives, never NaN.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of the table of what `motion` returns."""
+    """Name, title and unit of one result of `motion`."""
 
     name: str
     title: str
@@ -43,7 +43,10 @@ METRICS: dict[str, Metric] = {
 
 
 def motion(received: np.ndarray, sinks: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every scalar of this file at once, by name. ``sinks`` is bool like ``received``, from `find_sinks`."""
+    """Return every scalar of this file by name.
+
+    ``sinks`` is bool like ``received``, from `find_sinks`.
+    """
     path = dominant_positions(received)
     positions = received.shape[-1]
     variance = temporal_variance(received, sinks)
@@ -63,12 +66,12 @@ def motion(received: np.ndarray, sinks: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def dominant_positions(received: np.ndarray) -> np.ndarray:
-    """p_t = argmax_j r[t, j], int (step, ...). The first of equal positions."""
+    """Return p_t = argmax_j r[t, j], int (step, ...); the first of equal positions."""
     return np.argmax(received, axis=-1)
 
 
 def switch_rate(path: np.ndarray) -> np.ndarray:
-    """Share of the T - 1 transitions with p_t != p_{t-1}. One step: 0."""
+    """Return the fraction of the T - 1 transitions with p_t != p_{t-1}. One step: 0."""
     if len(path) < 2:
         return np.zeros(path.shape[1:])
     return (path[1:] != path[:-1]).mean(axis=0)
@@ -83,12 +86,12 @@ def dwell_times(path: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def persistence(path: np.ndarray) -> np.ndarray:
-    """Mean dwell (run length of p_t) / T = 1 / number of runs, in (0, 1]. One step: 1."""
+    """Return the mean dwell (run length of p_t) / T = 1 / number of runs, in (0, 1]. One step: 1."""
     return 1.0 / (1 + (path[1:] != path[:-1]).sum(axis=0))
 
 
 def longest_dwell(path: np.ndarray) -> np.ndarray:
-    """Longest run of one dominant position, in steps, int (...)."""
+    """Return the longest run of one dominant position in steps, int (...)."""
     longest = current = np.ones(path.shape[1:], int)
     for here, before in zip(path[1:], path[:-1], strict=True):
         current = np.where(here == before, current + 1, 1)
@@ -97,7 +100,7 @@ def longest_dwell(path: np.ndarray) -> np.ndarray:
 
 
 def dominance_frequency(path: np.ndarray, positions: int) -> np.ndarray:
-    """f_j = share of steps with p_t = j, (..., position); sums to 1."""
+    """Return f_j = fraction of steps with p_t = j, (..., position); sums to 1."""
     flat = path.reshape(len(path), -1)
     leading = np.broadcast_to(np.arange(flat.shape[1]), flat.shape)
     counts = np.bincount((leading * positions + flat).ravel(), minlength=flat.shape[1] * positions)
@@ -105,15 +108,15 @@ def dominance_frequency(path: np.ndarray, positions: int) -> np.ndarray:
 
 
 def dominance_entropy(path: np.ndarray, positions: int) -> np.ndarray:
-    """-sum_j f_j ln f_j in nats: 0 when one position dominates throughout, at most ln(min(T, S))."""
+    """Return -sum_j f_j ln f_j in nats: 0 if one position dominates throughout, at most ln(min(T, S))."""
     share = dominance_frequency(path, positions)
     return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1) + 0.0
 
 
 def temporal_variance(received: np.ndarray, sinks: np.ndarray) -> np.ndarray:
-    """Var_t(c_t) in squared positions, c_t = the received-weighted mean position of the sinks of step t.
+    """Return Var_t(c_t) in squared positions, c_t = the received-weighted mean position of the sinks of step t.
 
-    Steps without a sink have no centroid and are left out; fewer than two steps with one: 0. Population variance.
+    Steps without a sink have no centroid and are skipped; fewer than two steps with one: 0. Population variance.
     """
     weight = np.where(sinks, received, 0)
     mass = weight.sum(axis=-1, dtype=np.float64)
@@ -125,15 +128,15 @@ def temporal_variance(received: np.ndarray, sinks: np.ndarray) -> np.ndarray:
 
 
 def spatial_variance(received: np.ndarray) -> np.ndarray:
-    """Var_j(mean_t r[t, j]), population: 0 when attention is spread evenly over positions in the long run."""
+    """Return Var_j(mean_t r[t, j]), population: 0 if the mean attention over steps is equal for all positions."""
     return received.mean(axis=0, dtype=np.float64).var(axis=-1)
 
 
 def autocorrelation(received: np.ndarray, lag: int = 1) -> np.ndarray:
-    """Pearson correlation over j of r[t] and r[t + lag], averaged over t, in [-1, 1].
+    """Return the Pearson correlation over j of r[t] and r[t + lag], averaged over t, in [-1, 1].
 
-    Where a row is constant the correlation is undefined: 1 if both rows are constant (nothing changed), else 0.
-    No pair of steps so far apart: 1.
+    If a row is constant the correlation is undefined: 1 if both rows are constant (nothing changed), else 0. No pair of
+    steps ``lag`` apart: 1.
     """
     if len(received) <= lag:
         return np.ones(received.shape[1:-1])
@@ -150,7 +153,10 @@ def autocorrelation(received: np.ndarray, lag: int = 1) -> np.ndarray:
 
 
 def overlap(sinks: np.ndarray) -> np.ndarray:
-    """Jaccard index of the sink sets of neighbouring steps, averaged, in [0, 1]. Two empty sets, or one step: 1."""
+    """Return the Jaccard index of the sink sets of successive steps, averaged, in [0, 1].
+
+    Two empty sets, or one step: 1.
+    """
     if len(sinks) < 2:
         return np.ones(sinks.shape[1:-1])
     shared = (sinks[1:] & sinks[:-1]).sum(axis=-1)
@@ -159,7 +165,10 @@ def overlap(sinks: np.ndarray) -> np.ndarray:
 
 
 def drift(received: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon distance of neighbouring steps, (step - 1, ...), in [0, 1]: the root of the divergence in bits."""
+    """Return the Jensen-Shannon distance of successive steps, (step - 1, ...), in [0, 1].
+
+    It is the root of the divergence in bits.
+    """
     first, second = received[:-1].astype(np.float64), received[1:].astype(np.float64)
     middle = (first + second) / 2
 

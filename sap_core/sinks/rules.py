@@ -1,6 +1,6 @@
-"""What counts as a sink: the rules by name, and the one function that applies them.
+"""Sink rules by name, and the function that applies them.
 
-Symbols as everywhere: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
+Symbols: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ def find_sinks(
     visible: np.ndarray | None = None,
     queries: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return which positions are sinks.
+    """Return which positions are sinks, bool (..., S).
 
-    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j:
-    ``column_sum``: c_j > mean of the other c + threshold; ``rate``: c_j / v_j > threshold;
-    ``zscore``: r_j > mean + threshold * population std of r. Positions that no query can see (padding, not written
-    yet) are never sinks and count in no mean. Sources: the rows of `SINK_RULES`.
+    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j: ``column_sum``: c_j > mean of the
+    other c + threshold; ``rate``: c_j / v_j > threshold; ``zscore``: r_j > mean + threshold * population std of r.
+    Positions that no query can see (padding, not written yet) are never sinks and are in no mean. Sources: the rows of
+    `SINK_RULES`.
 
     Args:
-        received: (..., S) shares.
-        rule: a rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
-        threshold: default: the rule's own.
+        received: (..., S), fractions.
+        rule: A rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
+        threshold: Default: the rule's own.
         visible: int (..., S), broadcast; how many queries can see each key. Default: all Q.
         queries: int (...), broadcast; Q. Default: S.
-
-    Returns:
-        bool (..., S).
 
     Raises:
         UnknownOption: no such rule.

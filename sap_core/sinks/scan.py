@@ -1,4 +1,4 @@
-"""One pass over a trajectory, a layer at a time: what the summary and the comparison are both made from."""
+"""One pass over a trajectory, a layer at a time, that summary and comparison are made from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .rules import find_sinks
 
 @dataclass(frozen=True)
 class Scan:
-    """T steps, N layers, H heads, S positions.
+    """Results of `scan` for T steps, N layers, H heads, S positions.
 
     Attributes:
         received: (T, S), mean over layers and heads.
@@ -38,7 +38,7 @@ class Scan:
 
 
 def scan(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> Scan:
-    """Everything that needs the full array, with one layer of it in memory at a time."""
+    """Compute everything that needs the full array, with one layer of it in memory at a time."""
     queries, visible = visibility(dataset)
     steps, layers, positions = (dataset.sizes[dim] for dim in ("step", "layer", "position"))
     means = np.empty((layers, steps, positions), np.float32)

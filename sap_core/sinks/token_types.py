@@ -1,4 +1,4 @@
-"""What kind of token stands where: content, punctuation, white space, special, or still masked."""
+"""Kinds of tokens: content, punctuation, white space, special, or still masked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEWLINES = "ĊĉčĠ▁"
 
 
 def token_type(piece: str, masked: bool = False) -> str:
-    """Return the kind of one token by its text: one of `TYPES`. A token without any letter or digit is punctuation."""
+    """Return the kind of one token by its text, one of `TYPES`; a token without a letter or digit is punctuation."""
     if masked:
         return "mask"
     if SPECIAL.fullmatch(piece.strip()) and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece.strip()):
@@ -28,7 +28,7 @@ def token_type(piece: str, masked: bool = False) -> str:
 
 
 def token_types(trajectory: xr.Dataset) -> np.ndarray:
-    """Index into `TYPES` (step, position), of the tokens that the step's attention was computed over."""
+    """Return indices into `TYPES` (step, position) of the tokens that the step's attention was computed over."""
     pieces = json.loads(trajectory.attrs.get("pieces", "{}"))
     tokens = trajectory["token"].values
     mask = trajectory.attrs.get("mask_token_id")

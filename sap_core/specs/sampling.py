@@ -1,10 +1,10 @@
-"""How text is generated: the settings that samplers read."""
+"""Options of samplers."""
 
 from __future__ import annotations
 
 from pydantic import field_validator
 
-from ..choices.samplers import SAMPLERS, EndRuleName
+from ..choices.samplers import SAMPLERS, CacheName, EndRuleName
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, SEED, Spec
 from .options import option
@@ -13,7 +13,7 @@ HOTTEST = 1e4  # beyond, draws are uniform and float32 overflows
 
 
 class SamplingOptions(Spec):
-    """How text is generated; part of every spec that generates."""
+    """Options of samplers; part of every spec that generates."""
 
     length: int = option(128, "Tokens in all, prompt included.", ge=1)
     steps: int | None = option(
@@ -42,6 +42,11 @@ class SamplingOptions(Spec):
     )
     remasking: float | None = option(
         None, "Samplers remdm_...: eta, how much is masked again.", shown="the sampler's own", ge=0.0, le=1.0
+    )
+    cache: CacheName = option(
+        "none",
+        "Fast-dLLM's caches, approximate: they change the tokens. prefix keeps what stands before a block as it was "
+        "when the block began; dual also what stands behind it.",
     )
     seed: int = option(0, SEED)
 

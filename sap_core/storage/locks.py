@@ -1,4 +1,4 @@
-"""Who is at work on a file or folder: a lock that the system drops with the process, however that ends."""
+"""Locks on files and folders that the system releases with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Lock:
     It stays with the file or folder when that is renamed.
 
     Args:
-        path: what to lock.
-        patience: seconds to wait for others that only look, see `is_locked`.
+        path: What to lock.
+        patience: Seconds to wait for others that only test the lock, see `is_locked`.
 
     Raises:
         BlockingIOError: another process holds it.
-        OSError: it is gone, or the file system has no locks.
+        OSError: it was removed, or the file system has no locks.
     """
 
     def __init__(self, path: Path, *, patience: float = 1.0) -> None:
@@ -56,7 +56,7 @@ class Lock:
         return _same(self._handle, path)
 
     def release(self) -> None:
-        """Let go; may be called again."""
+        """Release the lock; may be called again."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -83,7 +83,7 @@ def one_at_a_time(target: Path, patience: float = 10.0) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a living process holds the `Lock` on a file or folder; False where there is none."""
+    """Return whether a running process holds the `Lock` on a file or folder; False if it does not exist."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

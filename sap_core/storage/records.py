@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def record(folder: Path) -> None:
-    """Remember that outputs are written to a folder, so that what a kill leaves there is found."""
+    """Remember that outputs are written to a folder, so that leftovers there are found."""
     with contextlib.suppress(OSError):
         target = _records() / hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -17,7 +17,7 @@ def record(folder: Path) -> None:
 
 
 def recorded() -> list[Path]:
-    """Return the folders of `record` that are still there."""
+    """Return the folders of `record` that still exist."""
     found = []
     with contextlib.suppress(OSError):
         for file in sorted(_records().iterdir()):

@@ -14,6 +14,7 @@ def check_space(place: str | os.PathLike, needed: int, what: str, hint: str = "c
     """Refuse what would not fit the disk of ``place``, which need not exist yet; of an address nothing is known.
 
     Args:
+        place: a folder or an address.
         needed: bytes, an estimate from above.
         what: what needs them, as the message begins.
         hint: what else to do than to free space.

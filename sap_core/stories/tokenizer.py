@@ -6,6 +6,8 @@ encode(decode(ids)) == ids for every text of the corpus.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sap_core.stories.corpus import vocabulary
 
 PAD, BOS, EOS, MASK, UNK = "<pad>", "<bos>", "<eos>", "<mask>", "<unk>"
@@ -14,8 +16,11 @@ SPECIALS = (PAD, BOS, EOS, MASK, UNK)
 CONTEXT = 256
 
 
-def build_tokenizer(add_bos: bool):
-    """A `PreTrainedTokenizerFast`; `add_bos`: every encoding begins with <bos>, as the autoregressive model wants."""
+def build_tokenizer(add_bos: bool) -> Any:
+    """Return a `PreTrainedTokenizerFast`.
+
+    `add_bos`: every encoding begins with <bos>, as the autoregressive model needs.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

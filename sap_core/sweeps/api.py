@@ -1,4 +1,4 @@
-"""`sweep`: prune one model in many ways, measure all alike, resume where it was. No torch in this process."""
+"""`sweep`: prune one model in many ways and measure all of them alike, resuming what is unfinished. No torch here."""
 
 from __future__ import annotations
 
@@ -31,8 +31,13 @@ _TABLE_PACE = 5.0  # seconds between two versions of the table while cells finis
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's folder after a call of `sweep`: its table, ids of the cells this call finished (``ran``), those that
-    failed with their error, and the combinations left out with their reason."""
+    """Result of `sweep`.
+
+    Attributes:
+        ran: Ids of the cells that this call finished.
+        failed: Error of each cell that failed.
+        skipped: The combinations that were left out, with the reason.
+    """
 
     path: Path
     table: pd.DataFrame
@@ -42,6 +47,7 @@ class Sweep:
 
     @property
     def complete(self) -> bool:
+        """Whether every cell is finished."""
         return bool((self.table["state"] == "finished").all())
 
 
@@ -59,15 +65,21 @@ def sweep(
 ) -> Sweep:
     """Run every cell of a sweep that is not finished yet.
 
-    Give a ``spec`` or its fields (model, methods, sparsities, patterns, seeds ...). ``out``: a new folder, or that of
-    the same sweep, which is gone on with; None makes one among the runs. ``executor``: "local" (``workers`` processes
-    on this machine; default one per GPU, or one), "ray" (``address`` of a cluster; ``workers`` actors, by default as
-    many as fit, each reserving ``cpus_per_worker`` and ``gpus_per_worker``), or an object like `LocalExecutor`.
+    Args:
+        spec: The settings; or give its fields instead.
+        out: A new folder, or that of the same sweep, which is continued; None creates one among the runs.
+        executor: "local" (processes on this machine), "ray" (a cluster), or an object like `LocalExecutor`.
+        workers: Number of processes or actors. Default: one per GPU, or one; on Ray as many as fit.
+        address: Of the Ray cluster.
+        gpus_per_worker: GPUs, or fractions of one, that each actor reserves.
+        cpus_per_worker: Processors that each actor reserves.
+        progress: Called after every unit of work.
+        **fields: Fields of `SweepSpec`: model, methods, sparsities, patterns, seeds ...
 
     Raises:
-        InvalidInput: anything that can't be, before any work and with nothing written.
+        InvalidInput: the request can't be carried out; raised before any work, with nothing written.
         OperationFailed: the model does not load in the workers; the disk is full.
-        Cancelled: from ``progress``; finished cells are kept, calling again goes on.
+        Cancelled: from ``progress``; finished cells are kept, and the same call continues.
     """
     spec = asked_spec(SweepSpec.build, None, spec, fields)
     grid, files = check_sweep(spec)
@@ -103,7 +115,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
 
 
 def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progress: ProgressCallback) -> list[str]:
-    """Run what is not finished; ids of what is now."""
+    """Run the cells that are not finished and return the ids of those that now are."""
     finished = folder.finished()
     tasks = [
         Task(cell.id, cell.group, {"id": cell.id, "spec": cell.spec and cell.spec.model_dump(mode="json")})

@@ -1,4 +1,4 @@
-"""What a plan will probably cost, from the plans of the same kind that were measured on the same model. No torch."""
+"""Predict the loss of a plan from measured plans of the same kind on the same model. No torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ CURVE = ("method", "pattern", "compare", "order", "allocation", "allocation_widt
 
 @dataclass(frozen=True)
 class Prediction:
-    """Nats per token above dense. ``high`` is infinite beyond the last measured sparsity; ``points``: how many
-    sparsities the curve was measured at; ``measured``: whether this very sparsity is one of them."""
+    """Predicted loss in nats per token above dense.
+
+    Attributes:
+        high: Infinite beyond the last measured sparsity.
+        points: Number of sparsities at which the curve was measured.
+        measured: Whether this very sparsity is one of them.
+    """
 
     loss: float
     low: float
@@ -27,14 +32,15 @@ class Prediction:
 
 
 def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Prediction | None:
-    """Return the loss increase that ``spec`` will probably have; None where nothing of its kind was measured.
+    """Return the predicted loss increase of ``spec``; None if nothing of its kind was measured.
 
     ``sparsity``: another than the spec's own.
 
-    ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is taken to bend
-    upward, which prunings do that first remove what matters least. Then, between two measured sparsities, it lies
-    below their chord and above the neighbouring chords, continued: the interval is between the two, widened on either
-    side by 1.96 standard errors; ``loss`` is its middle. Beyond the last point only the continued chord is known.
+    ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is assumed to be
+    convex, as it is for prunings that remove the least important weights first. Then, between two measured sparsities,
+    it lies below their chord and above the neighbouring chords, continued: the interval is between the two, widened on
+    either side by 1.96 standard errors; ``loss`` is its middle. Beyond the last point only the continued chord is
+    known.
     """
     curve = curve_of(plans, spec)
     if curve is None:
@@ -62,8 +68,11 @@ def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None
 
 
 def curve_of(plans: pd.DataFrame, spec: PruneOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Sparsity, mean loss over seeds, standard error, of the plans that differ from ``spec`` in nothing but sparsity
-    and seed; ascending, from (0, 0). None where there are none, and for a search, which has no sparsity."""
+    """Return sparsity, mean loss over seeds, and standard error of comparable plans, ascending from (0, 0).
+
+    Comparable plans differ from ``spec`` in sparsity and seed only. None if there are none, and for a search, which has
+    no sparsity.
+    """
     if not isinstance(spec, SparsityOptions):
         return None
     asked = spec.model_dump(mode="json")
@@ -84,5 +93,5 @@ def _value(row: dict, name: str) -> object:
 
 
 def _continued(share: np.ndarray, loss: np.ndarray, a: int, b: int, at: float) -> float:
-    """Return the line through points a and b, at ``at``."""
+    """Return the line through points a and b, evaluated at ``at``."""
     return float(loss[a] + (loss[b] - loss[a]) / (share[b] - share[a]) * (at - share[a]))

@@ -1,7 +1,7 @@
 """Every measured plan of a model, from applied prunings and from sweeps (finished or running), in one table. No torch.
 
 A plan's loss is its difference to the dense model on the texts and masks it was measured on, so plans measured on
-different texts can stand in one figure; their standard errors say how far that carries.
+different texts can be shown in one figure; their standard errors say how comparable they are.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _row(run: RunSummary, cell: str, source: str, label: str, spec: dict[str, An
 
 
 def stamp(model: str, root: str | os.PathLike | None = None) -> tuple[Any, ...]:
-    """Change whenever `measured_plans` would: a run more or less, a cell more."""
+    """Return a value that changes whenever `measured_plans` would: with every new run or cell."""
     found = []
     for run in list_runs(root):
         if run.model == model and run.kind in ("prune", "sweep"):

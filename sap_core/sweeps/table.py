@@ -1,4 +1,4 @@
-"""A sweep as a table, while it runs or afterwards. One row per cell; no torch here."""
+"""A sweep as a table, during or after its run. One row per cell; no torch here."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def write_table(folder: str | os.PathLike) -> pd.DataFrame:
-    """`sweep_table`, also written to table.csv and table.parquet, each in one step."""
+    """Return `sweep_table`, and write it to table.csv and table.parquet, each atomically."""
     table, folder = sweep_table(folder), Path(folder)
     for name, write in (("table.csv", _csv), ("table.parquet", _parquet)):
         temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}"
@@ -114,7 +114,7 @@ def summarise(table: pd.DataFrame, value: str = "difference", error: str | None 
 
 
 def joint_half(errors: pd.Series, texts: pd.Series) -> float:
-    """Return half of the 95 % interval over texts that all seeds share; NaN where one text has no error."""
+    """Return half the 95 % interval over the texts that all seeds share; NaN if one text has no error."""
     return float(errors.astype(float).mean() * student(int(texts.iloc[0]) - 1))
 
 
@@ -125,7 +125,8 @@ def seeds_interval(
 
     Args:
         values: [seeds].
-        texts: Half of the interval over texts, or None where it is not to be counted.
+        texts: Half of the interval over texts, or None if it is not to be included.
+        bounds: The interval is cut to these.
     """
     seeds = mean_interval(values, over="seeds")
     between = seeds.high - seeds.value
@@ -138,7 +139,7 @@ def seeds_interval(
 
 
 def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
-    """Nats per token of record ``a`` minus ``b``, text by text, with its error over texts.
+    """Return the nats per token of record ``a`` minus ``b``, text by text, with the error over texts.
 
     Records are those of `SweepFolder.record`, of cells of one sweep.
     """
@@ -189,7 +190,7 @@ def _task_columns(tasks: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a reader tells cells apart by: the main settings, and every other one that is not at its default."""
+    """Return the fields that tell cells apart: the main settings, and every other one that is not at its default."""
     defaults = {name: field.default for name, field in PruneSpec.model_fields.items()}
     return {
         name: value

@@ -1,4 +1,4 @@
-"""What a table, a card and a page say of the texts beside a number, in the same words."""
+"""One wording, for tables, cards and pages, of the texts a number was measured on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def texts_line(facts: dict[str, Any]) -> str:
-    """Return one sentence on what was measured on.
+    """Return one sentence on the measured texts.
 
     Args:
         facts: As of `sap_core.texts.rows.TextSet.describe`.
@@ -27,16 +27,17 @@ def texts_line(facts: dict[str, Any]) -> str:
 
 
 def with_error(found: dict[str, Any], form: str = ".4g", key: str = "nats_per_token") -> str:
-    """Return "value ± standard error"; the value alone where one text gives no error.
+    """Return "value ± standard error"; the value alone if one text gives no error.
 
     Args:
         found: {key, "standard_error"}.
         form: Format of the value; the error has two significant digits.
+        key: Key of the value.
     """
     value, error = found[key], found.get("standard_error")
     return f"{value:{form}}" if error is None else f"{value:{form}} ± {_two_digits(error)}"
 
 
 def _two_digits(error: float) -> str:
-    """Return an error with two significant digits, zeros among them."""
+    """Return an error with two significant digits, trailing zeros included."""
     return f"{error:#.2g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""Writing one trajectory: a zarr group that is appended step by step and can be read while it grows.
+"""Write one trajectory: a zarr group to which steps are appended and which can be read meanwhile.
 
 Variables, chunks and precisions are in `variables`, the reader in `reading`.
 """
@@ -148,11 +148,13 @@ class TrajectoryWriter:
         self._error.numbers = numbers
 
     def append(self, step: int, **arrays: np.ndarray) -> None:
-        """Add step ``step`` (0-based, in order). Arrays have their variable's dims without ``step``; all are optional.
+        """Append step ``step`` (0-based, in order).
+
+        Arrays have their variable's dims without ``step``; all are optional.
 
         Raises:
             ValueError: a step out of order, an unknown variable, or a wrong shape: errors of the caller, not the user.
-            OperationFailed: the disk is full or went away; the steps before it stay readable.
+            OperationFailed: the disk is full or was removed; the steps before it remain readable.
         """
         if step != self.written or step >= self.sizes["step"]:
             raise ValueError(f"step {step} came; expected step {self.written} of {self.sizes['step']}")
@@ -174,12 +176,12 @@ class TrajectoryWriter:
         self._pending.update(attrs)
 
     def write_all(self, steps: int, **arrays: np.ndarray) -> None:
-        """Put the first ``steps`` steps of some variables at once: arrays have all dims, ``step`` first."""
+        """Write the first ``steps`` steps of some variables at once: arrays have all dims, ``step`` first."""
         for name, value in arrays.items():
             self._put(name, slice(0, steps), np.asarray(value))
 
     def write_layer(self, layer: int, steps: int, **arrays: np.ndarray) -> None:
-        """Put one layer of the first ``steps`` steps: arrays are (step, head[, position]). Layers come in order."""
+        """Write one layer of the first ``steps`` steps: arrays are (step, head[, position]). Layers come in order."""
         if "received" in arrays:
             received = np.asarray(arrays["received"], np.float32)
             self._by_layer[layer] = received.mean(axis=1)
@@ -212,7 +214,7 @@ class TrajectoryWriter:
         self._due = ended + max(FLUSH_SECONDS, (ended - begun) / FLUSH_SHARE)
 
     def close(self, **attrs: Any) -> None:
-        """Flush, and set attributes that are known only now (such as ``pieces``)."""
+        """Flush, and set attributes that are known only at the end (such as ``pieces``)."""
         self.flush()
         if attrs:
             self._update(**attrs)
@@ -249,7 +251,7 @@ class TrajectoryWriter:
         return value
 
     def _coded(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the arrays as they are stored; attention loses its precision here, so that the buffer is small too."""
+        """Return the arrays as they are stored; attention is encoded here, so that the buffer is small too."""
         if self.precision == "float32":
             return arrays
         if self.precision == "float16":
@@ -279,7 +281,7 @@ class TrajectoryWriter:
             raise self._problem(error, "Free some space and run again") from None
 
     def _problem(self, error: Exception, hint: str) -> Exception:
-        """Return the one line for what a disk or a store refused; anything else is an error of the caller and stays."""
+        """Return the one-line error for what a disk or a store refused; any other exception is returned unchanged."""
         if self._storage.remote:
             return self._storage.problem(error, storage_path(self.path)) or error
         if isinstance(error, (OSError, ContainsGroupError)):
@@ -288,7 +290,10 @@ class TrajectoryWriter:
 
 
 def _compressor(row: Variable) -> Any:
-    """Attention hardly compresses, so what counts is that it costs nothing: LZ4 on shuffled bytes; zstd elsewhere."""
+    """Return the codec of a variable: LZ4 on shuffled bytes for attention, zstd for the rest.
+
+    Attention hardly compresses, so its codec must be fast.
+    """
     if row.dtype in ("float32", "float16") and row.dims[-1] == "position":
         return BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=np.dtype(row.dtype).itemsize)
     return "auto"

@@ -1,4 +1,4 @@
-"""Trajectories that a person can work out by hand: goldens for the metrics, something to draw without a model."""
+"""Trajectories whose metrics can be worked out by hand: test data, and examples to draw without a model."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def synthetic_trajectory(
 
 
 def _received(kind: str, exists: np.ndarray) -> np.ndarray:
-    """(step, position) attention of one head; ``exists`` says which positions there are at each step."""
+    """Return the (step, position) attention of one head; ``exists`` says which positions there are at each step."""
     steps, positions = exists.shape
     prefix = exists.sum(axis=1, keepdims=True)
     if kind == "flat":

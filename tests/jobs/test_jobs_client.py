@@ -236,11 +236,3 @@ def test_bad_submissions_leave_nothing(jobs):
     with pytest.raises(RunProblem, match="not known"):
         jobs.cancel("nonsense")
     assert jobs.jobs() == [] and jobs.worker_state() == "off"
-
-
-def test_the_client_needs_no_torch():
-    code = "from sap_core.jobs.client import JobClient, JobStatus; import sys; print('torch' in sys.modules)"
-    assert (
-        subprocess.check_output([sys.executable, "-c", code], text=True, cwd=Path(__file__).parents[2]).strip()
-        == "False"
-    )

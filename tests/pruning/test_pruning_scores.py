@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from sap_core.errors import ModelProblem
 from sap_core.models.loading import load_model
 from sap_core.pruning.scoring.gradients import taylor_scores
 from sap_core.pruning.scoring.scores import score
@@ -21,6 +22,7 @@ from sap_core.pruning.scoring.statistics import (
     RootMeanSquare,
     SumOfNorms,
     TokenRows,
+    add_batch,
 )
 
 WEIGHT = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
@@ -116,3 +118,8 @@ def test_taylor_is_what_the_loss_loses(tiny_causal):
         weight[row, column] = 0
         assert abs(loss() - base) == pytest.approx(float(scores[name][row, column]), rel=0.1, abs=1e-6)
         weight[row, column] = kept
+
+
+def test_inputs_that_are_not_one_row_per_token_are_refused_by_name():
+    with pytest.raises(ModelProblem, match="positions is applied to 3 rows where texts have 8 tokens"):
+        add_batch({"positions": Gram()}, {"positions": torch.zeros(3, 5)}, torch.ones(2, 4))

@@ -9,7 +9,7 @@ from ..family import MASKED_DIFFUSION, Config, Family, model_type_is
 
 
 def native_config(config: Config) -> Config:
-    """iLLaDA's config.json as that of a bidirectional Llama."""
+    """Return iLLaDA's config.json as that of a bidirectional Llama."""
     return {**config, "model_type": "llama", "architectures": ["LlamaForCausalLM"], "is_causal": False}
 
 

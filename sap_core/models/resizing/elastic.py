@@ -22,10 +22,10 @@ UNITS = ("heads", "channels")
 
 
 def cut(model: LoadedModel, keep: float) -> LoadedModel:
-    """``model``, loaded from an elastic checkpoint, with the share ``keep`` of its heads and channels.
+    """Return ``model``, loaded from an elastic checkpoint, with the fraction ``keep`` of its heads and channels.
 
     Raises:
-        InvalidInput: a share outside (0, 1]; a folder without an order, or with that of another model.
+        InvalidInput: a fraction outside (0, 1]; a folder without an order, or with that of another model.
     """
     if not 0 < keep <= 1:
         raise InvalidInput(f"keep is {keep:g}; expected a share in (0, 1], such as 0.7.")
@@ -55,5 +55,5 @@ def _cut(model: LoadedModel, units: dict[str, Any], keep: float) -> LoadedModel:
 
 
 def _order(path: Path) -> Any:
-    """Return the document in ``path``, or None where there is none."""
+    """Return the document in ``path``, or None if there is none."""
     return read_json(path, path.name, limit=64 * MIB, problem=ModelProblem) if is_file(path) else None

@@ -1,10 +1,9 @@
-"""A model from which whole units were taken out: a smaller module that saves and loads in its new shape."""
+"""A model from which whole units were removed: a smaller module that saves and loads in its new shape."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config_check import without_kernels
-from ..headers import INDEX, SINGLE
+from ..headers import SINGLE
 from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import COPIED, belongs, write_safetensors
+from ..saving import copy_beside_weights, write_safetensors
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
 
 
 class ResizedModel(LoadedModel):
-    """What every family's adapter becomes here: ``save`` writes the current shapes instead of the source's."""
+    """The base of every family's adapter after resizing: ``save`` writes the current shapes instead of the source's."""
 
     def save(self, folder: str | Path) -> None:
         """Write one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
@@ -36,11 +35,8 @@ class ResizedModel(LoadedModel):
         names |= {native: native for native in state if native not in known and native.endswith(".bias")}
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
         write_safetensors(content, folder / SINGLE, {"format": "pt"})
-        for pattern in COPIED:
-            for path in source.glob(pattern):
-                # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
-                if path.name not in (INDEX, ELASTIC, CODE) and belongs(path):
-                    shutil.copyfile(path, folder / path.name)
+        # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
+        copy_beside_weights(source, folder, self.info.config, without=(ELASTIC, CODE))
         config = without_kernels(self.info.config)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if self.info.config.get("per_layer_config"):
@@ -48,7 +44,7 @@ class ResizedModel(LoadedModel):
 
 
 def resize(model: LoadedModel, layers: int) -> ResizedModel:
-    """``model``, whose module has been cut and has ``layers`` layers left, with its description brought up to date."""
+    """Return ``model``, whose module has been cut to ``layers`` layers, with an updated description."""
     info = model.info
     linears = {m.name: model.module.get_submodule(m.name) for m in info.matrices if m.layer < layers}
     matrices = tuple(
@@ -78,14 +74,14 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
 
 @cache
 def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
-    """Return the family's own adapter, saved in its current shapes: what it computes must not change with its size."""
+    """Return the family's own adapter, with ``save`` for the current shapes; what it computes is unchanged."""
     if issubclass(adapter, ResizedModel):
         return adapter
     return type(f"Resized{adapter.__name__}", (ResizedModel, adapter), {})
 
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
-    """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
+    """Return (config.json as the family stores it, the same as the native class reads it) for the new shape."""
     sizes: dict[str, Any] = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
     state = module.state_dict()
     sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}

@@ -1,4 +1,4 @@
-"""Whole attention heads: which ones, and how they are taken out of the computation."""
+"""The ranking of whole attention heads by instability, and removing heads by zeroing their outputs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ DEMO_PROMPT = "once there was a"
 
 
 def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
-    """Zero what each (layer, head) sends on: the head's input columns of the layer's output projection."""
+    """Zero the output of each (layer, head): the head's input columns of the layer's output projection."""
     width = model.info.head_dim
     for layer, head in heads:
         model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
 
 
 def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """Return the instability of every head: from a capture ``run``, or (None) from a short generation made here."""
+    """Return the instability of every head, from a capture ``run`` or, if it is None, from a short generation."""
     if run is not None:
         return rank_from_run(run)
     return rank_on_demo_prompt(model, seed, progress)
 
 
 def duplicates(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> list[Group]:
-    """Groups of heads that attend alike, from the same run as the ranking.
+    """Return groups of heads that attend alike, from the same run as `ranking`.
 
     Raises:
         InvalidInput: no run is named and the model has no tokenizer to make one with.
@@ -69,7 +69,11 @@ def rank_from_run(run: str) -> pd.DataFrame:
 
 
 def duplicates_from_run(run: str) -> list[Group]:
-    """Groups of heads that attend alike in a finished capture run. Raises RunProblem as `rank_from_run`."""
+    """Return groups of heads that attend alike in a finished capture run.
+
+    Raises:
+        RunProblem: as `rank_from_run`.
+    """
     from ...sinks.redundant_heads import duplicate_heads
 
     table = duplicate_heads(_capture_run(run))
@@ -79,12 +83,12 @@ def duplicates_from_run(run: str) -> list[Group]:
 
 
 def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """Return the ranking from a short generation made here, kept nowhere."""
+    """Return the ranking from a short generation made for this and not kept."""
     return _on_demo_prompt(model, seed, progress)[0]
 
 
 def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
-    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded."""
+    """Return (ranking, groups of duplicates) of one short generation, cached while the model is loaded."""
     from ...capturing.api import capture
 
     def look() -> tuple[pd.DataFrame, list[Group]]:

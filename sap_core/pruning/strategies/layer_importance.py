@@ -34,13 +34,16 @@ _DRAWS = 4
 
 
 def outlier_shares(model: LoadedModel, calibration: Calibration, progress: ProgressCallback = silent) -> list[float]:
-    """OWL (arXiv 2310.05175): the share of a layer's Wanda scores, on clean inputs, above 5 times their mean."""
+    """Return OWL's value per layer: the fraction of its Wanda scores, on clean inputs, above 5 times their mean.
+
+    arXiv 2310.05175.
+    """
     norms = dense_statistics(model, "wanda", Inputs(), calibration, progress)
     return [outlier_share(model.linears(layer), norms) for layer in range(len(model.blocks))]
 
 
 def outlier_share(linears: dict[str, nn.Linear], norms: dict[str, Tensor]) -> float:
-    """`outlier_shares` of one layer, from its matrices and the norms of their inputs by name."""
+    """Return `outlier_shares` of one layer, from its matrices and the norms of their inputs by name."""
     scores = torch.cat([score("wanda", module.weight.data, norms[name]).flatten() for name, module in linears.items()])
     return float((scores > OUTSTANDING * scores.mean()).float().mean())
 
@@ -53,10 +56,10 @@ def loss_increases(
     ranking: pd.DataFrame | None = None,
     progress: ProgressCallback = silent,
 ) -> list[float]:
-    """Nats per token by which the loss on calibration texts rises when one layer alone is pruned as ``plan`` says.
+    """Return the increase of the loss in nats per token when each layer alone is pruned as ``plan`` says.
 
-    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. Units (heads, channels) are silenced
-    where they are. The model is left as it was.
+    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. Units (heads, channels) are zeroed in
+    place. The model is restored afterwards.
     """
     rows = _text_rows(model, calibration)
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed)
@@ -88,14 +91,14 @@ def counts_across_layers(
     ranking: pd.DataFrame | None = None,
     progress: ProgressCallback = silent,
 ) -> list[int]:
-    """Return how many units each layer loses when those of all layers compete by the scores of the plan's method."""
+    """Return how many units each layer loses when the units of all layers compete by the plan's method."""
     scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     total = sum(units_gone(model.info, plan.pattern, plan.sparsity))
     return unit_choice.counts_across_layers(scores, total, relative=plan.method != "heads")
 
 
 def head_stability(ranking: pd.DataFrame) -> list[float]:
-    """Minus the mean instability of a layer's heads (METRICS section 3), layers in order."""
+    """Return minus the mean instability of each layer's heads (METRICS section 3), in layer order."""
     return (-ranking.groupby("layer")["instability"].mean().sort_index()).tolist()
 
 

@@ -1,10 +1,10 @@
-"""Scores of whole layers by what they do, not by their weights.
+"""Scores of whole layers by their effect, not by their weights.
 
 - similarity: 1 - cos(x, y), x and y a layer's input and output at a token, mean over the tokens of partly masked texts
   of all noise levels: block influence (ShortGPT, arXiv 2403.03853), over denoising instead of clean text.
-- loss: nats per token by which the loss on calibration texts rises when the layer alone is left out.
+- loss: increase of the loss in nats per token on calibration texts when the layer alone is skipped.
 
-Low scores go first.
+The layers with the lowest scores are removed first.
 """
 
 from __future__ import annotations

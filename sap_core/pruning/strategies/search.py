@@ -1,4 +1,4 @@
-"""What a search found, as one pruning: the steps joined into one plan and one report, and made again from the plan."""
+"""The result of a search as one pruning: its steps joined into one plan and one report, and repeated from the plan."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def prune_by_search(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> Pruned:
-    """Return the shape that the spec's preset or target finds; ``plan``: of an earlier search, made again without
-    searching.
+    """Search for the shape that the spec's preset or target asks for, and return the pruned model.
+
+    ``plan``: of an earlier search; its result is made again without searching.
 
     Raises:
         InvalidInput: a model that can't be timed, or that no units can be taken out of.
@@ -64,7 +65,7 @@ def joined(
     tried: list[Candidate],
     seconds: float,
 ) -> Pruned:
-    """Return the steps as one pruning of the dense model, with what was tried in the report under "search"."""
+    """Return the steps as one pruning of the dense model, with all shapes tried in the report under "search"."""
     last = steps[-1]
     plan = _joined_plan(dense, spec, chosen, steps)
     report = report_of(last.model, plan, None, seconds) | {"calibration": last.report["calibration"]}
@@ -78,7 +79,10 @@ def joined(
 
 
 def _joined_plan(dense: LoadedModel, spec: SearchPruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
-    """Heads and channels leave different matrices, so each matrix has the zeros of the step that took from it."""
+    """Return the plans of all steps as one.
+
+    Heads and channels are removed from different matrices, so each matrix has the zeros of the step that changed it.
+    """
     taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
     rows = []
     for m in dense.info.matrices:

@@ -6,7 +6,7 @@ With g_j(x) the router's weight of expert j for a token x it is chosen for, and 
 - reap: mean over those tokens of g_j(x) norm2(f_j(x)) (REAP, arXiv 2510.13999); 0 for an expert that gets none.
 - random: drawn by the seed.
 
-On noised inputs both are also kept per noise level, because experts of early steps (much masked) and of late ones
+On noised inputs both are also kept per noise level, because the experts of early steps (mostly masked) and of late ones
 differ; the score is then over the tokens of all levels together.
 """
 
@@ -39,10 +39,14 @@ def expert_scores(
     calibration: Calibration | None,
     progress: ProgressCallback = silent,
 ) -> tuple[list[Tensor], dict[str, Any]]:
-    """Return per layer the score of every expert, and the same per noise level where inputs are noised.
+    """Return, per layer, the score of every expert, and the same per noise level where inputs are noised.
 
     Args:
+        model: The dense model.
         score: "frequency", "reap" or "random".
+        inputs: Clean or noised rows, and the seed.
+        calibration: The calibration texts; None for "random".
+        progress: Called after every batch.
 
     Returns:
         Scores float32 (experts,) per layer, empty where a layer has none; {"scores": (level, layer) tensors} or {}.
@@ -72,7 +76,7 @@ def expert_scores(
 
 
 class Watch:
-    """While open, adds up what the experts of one mixture are sent and give.
+    """Accumulates, while open, what the experts of one mixture receive and contribute.
 
     Attributes:
         level: Noise level of the running text.
@@ -114,10 +118,10 @@ class Watch:
 
 
 def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo) -> list[dict[str, Any]]:
-    """Return what the noise levels disagree on, one entry per layer that has experts.
+    """Return how the noise levels disagree on the removed experts, one entry per layer that has experts.
 
-    ``early``: experts that would stay by the most masked third of the levels and go by the least masked; ``late``: the
-    other way round; ``agreement``: share of the experts that go by both.
+    ``early``: experts that the most masked third of the levels would keep and the least masked would remove; ``late``:
+    the other way round; ``agreement``: fraction of the removed experts on which both agree.
     """
     scores = levels["scores"]
     third = max(1, len(scores) // 3)

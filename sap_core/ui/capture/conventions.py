@@ -1,4 +1,4 @@
-"""Check of a model's conventions, in one click: what explains a few texts best, and a button that uses it."""
+"""Check a model's conventions in one click, with a button that uses the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOT = "conventions"
 
 
 def conventions_panel(model: str, loading: dict[str, Any]) -> None:
-    """Offer the check for ``model``, show how it goes, and its result."""
+    """Show the check for ``model``, its progress, and its result."""
     if not model:
         return
     status = jobs.job_of(SLOT)
@@ -64,7 +64,7 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _use(reading: dict[str, Any]) -> None:
-    """Set the options of the form; the widgets show it at the next run."""
+    """Set the options of the form; the widgets show them at the next run."""
     st.session_state["causal"] = reading["causal"]
     st.session_state["shift_logits"] = None if reading["causal"] else reading["shift_logits"]
     st.session_state["block_size"] = None if reading["causal"] else reading["block_size"]

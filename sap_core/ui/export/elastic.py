@@ -1,4 +1,4 @@
-"""One checkpoint for several machines: the form of an elastic export, and what it left."""
+"""The form and result of an elastic export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..widgets.models import describe, loading_options, pick_model
 
 
 def elastic_panel() -> None:
-    """A whole model with the order of importance of its heads and channels; loaders then choose how much to keep."""
+    """Show the form of an elastic export: a whole model with the order of importance of its heads and channels."""
     st.subheader("One checkpoint for several machines", anchor=False)
     st.caption(
         "The whole model, with the order in which its heads and channels matter. Any loader reads it whole; "

@@ -1,4 +1,4 @@
-"""The form and the outcome of an export."""
+"""The form and the result of an export."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this 
 
 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
-    """Return where to and how; None while no folder is named."""
+    """Show the form and return its spec; None while no folder is named."""
     near = Path.cwd() if storage_of(runs_root()).remote else runs_root().parent
     out = st.text_input(
         "Folder to write", str(near / "exports" / source.id.replace("prune", "pruned")),
@@ -48,7 +48,7 @@ def pick_spec(source: RunSummary) -> ExportSpec | None:
 
 
 def live(status: JobStatus) -> None:
-    """The steps of an export as they are done."""
+    """Show the steps of an export as they are finished."""
     report = status.progress
     writing = report is not None and report.stage == "export"
     done = report.done if writing and report else -1
@@ -62,8 +62,7 @@ def live(status: JobStatus) -> None:
 
 
 def written(source: RunSummary) -> None:
-    """The newest export of this run: its verification, its path, the download, the code to load it, the way to the
-    Hub."""
+    """Show the newest export of this run: verification, path, download, code to load it, and upload to the Hub."""
     runs = [run for run in results.runs_of("export", states=("finished",)) if _source(run) == str(source.path)]
     if not runs:
         return
@@ -95,7 +94,7 @@ def written(source: RunSummary) -> None:
 
 
 def verification(result: dict[str, Any]) -> None:
-    """What was checked, step by step, and what was found at each."""
+    """Show each verification step with its result."""
     found = result.get("verification")
     if found is None:
         st.caption("Not verified: that was switched off.")
@@ -123,7 +122,7 @@ def verification(result: dict[str, Any]) -> None:
 
 
 def to_the_hub(folder: Path) -> None:
-    """Upload the folder as a model on the Hub. The token stays where it is: in the environment of the worker."""
+    """Show the upload of the folder to the Hub. The token is read in the worker, from its environment."""
     st.subheader("Push to the Hub", anchor=False)
     left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
     repo = left.text_input(
@@ -156,14 +155,14 @@ def to_the_hub(folder: Path) -> None:
 
 
 def has_token() -> bool:
-    """Return whether the Hub's client would find a token, told without reading it."""
+    """Return whether the Hub's client would find a token, without reading it."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
     return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")) or file.is_file()
 
 
 def zipped(folder: Path) -> bytes:
-    """Return the folder as a zip; weights do not compress, so nothing is compressed."""
+    """Return the folder as an uncompressed zip, since weights do not compress."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):

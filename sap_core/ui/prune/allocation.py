@@ -1,4 +1,4 @@
-"""How the sparsity is shared among the layers: by a rule, or by a table the person edits."""
+"""The allocation of the sparsity to layers: by a rule, or by a table that the user edits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..widgets.pickers import pick_run
 
 
 def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
-    """Return the allocation's fields of a `PruneSpec`; uniform unless another rule is chosen."""
+    """Show the choice of allocation and return its fields of a `PruneSpec`; uniform unless another rule is chosen."""
     name = address_choice(
         "Shared among layers",
         list(ALLOCATIONS),
@@ -47,7 +47,7 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
 
 
 def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
-    """Return the table: it starts level, or at a loaded plan's shares, and keeps its edits when the slider moves."""
+    """Show the table of layers and return it: it starts uniform, or as a loaded plan, and keeps edits."""
     state = st.session_state
     if len(state.get("allocation_start", ())) != layers:
         state["allocation_start"] = [sparsity] * layers

@@ -1,4 +1,4 @@
-"""The applied plans of a model beside each other: what goes, what it costs, and a way to open each."""
+"""The applied plans of a model in one table: what each removed, its loss, and a way to open it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..widgets.layout import go
 
 
 def show_candidates(model: str, chosen: str) -> None:
-    """The table; ``chosen`` is the id of the plan shown above."""
+    """Show the table; ``chosen`` is the id of the plan shown above."""
     plans = results.measured_of(model)
     plans = plans[plans["source"] == "applied"]
     if plans.empty:

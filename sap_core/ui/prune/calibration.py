@@ -1,4 +1,4 @@
-"""The texts that a pruning looks at, where its method or what else was chosen looks at any."""
+"""The calibration texts of a pruning, if it reads any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 from ...choices.allocations import looks_at_texts
 from ...choices.methods import Method
 from ...specs import PruneSpec
+from ...specs.calibration import SINK_EPSILON
 from ...specs.options import help_of
 
 #: Calibration texts of a first look: an answer within seconds on the demo models.
@@ -16,7 +17,10 @@ QUICK_SAMPLES = 16
 
 
 def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    """Show the choice of calibration texts, if the method or another choice needs any; return its fields.
+
+    ``fields``: what was chosen so far.
+    """
     if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
@@ -54,4 +58,12 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
         picked["noise_levels"] = st.number_input(
             "Levels of masking", 1, 50, 10, key="noise_levels", help=help_of(PruneSpec, "noise_levels")
         )
+    if row.sinks != "none":
+        picked["sink_rule"] = st.selectbox(
+            "Sinks by", ("code", "paper"), key="sink_rule", help=help_of(PruneSpec, "sink_rule")
+        )
+        if picked["sink_rule"] == "paper":
+            picked["sink_epsilon"] = st.number_input(
+                "Epsilon", 0.0, 1000.0, SINK_EPSILON, 0.5, key="sink_epsilon", help=help_of(PruneSpec, "sink_epsilon")
+            )
     return picked

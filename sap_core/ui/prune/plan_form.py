@@ -1,4 +1,4 @@
-"""The form of the Prune page: every field of a prune spec, and how a known plan is put into it."""
+"""The form of the Prune page: every field of a prune spec, and loading a known plan into it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
-    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    """Show the form and return its spec; ``loading``: how the model is loaded.
+
+    Raises:
+        InvalidInput: the settings don't fit each other or the model.
+    """
     mode = address_choice(
         "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
@@ -98,7 +102,7 @@ def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
-    """Of all patterns those that the mode and the model allow."""
+    """Show the patterns that the mode and the model allow, and return the chosen one."""
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
@@ -123,7 +127,7 @@ def _pick_budget() -> dict[str, Any]:
 
 
 def _pick_goal() -> dict[str, Any]:
-    """Return a preset, or a speed with the loss it may cost."""
+    """Show the choice of a preset, or a speed-up with the allowed loss, and return its fields."""
     goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
     goal = address_choice(
         "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
@@ -179,7 +183,7 @@ def _pick_sparsity(method: str, pattern: str) -> float:
 
 
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
-    """Return which ranking decides, or exactly which heads."""
+    """Show the choice of a ranking, or of single heads, and return its fields."""
     summary = pick_run(
         "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
     )
@@ -199,7 +203,7 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
 
 
 def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
-    """Order, comparison and compensation, where the method and the pattern leave a choice."""
+    """Show order, comparison and compensation, if method and pattern leave a choice; return the fields."""
     parsed, fields = parse_pattern(pattern), {}
     if len(row.orders) > 1 and not parsed.unit:
         fields["order"] = address_choice(
@@ -242,8 +246,10 @@ def _own_order(row: Method) -> str:
 
 
 def load_plan(spec: dict[str, Any]) -> None:
-    """Set the form to a known plan: for callbacks, and before a switch to the page. Fields without a widget are at
-    their defaults in every plan that the studio makes."""
+    """Set the form to a known plan: for callbacks, and before switching to the page.
+
+    Fields without a widget are at their defaults in every plan that the studio makes.
+    """
     state = st.session_state
     known = build_prune_spec(**spec)
     fields = known.model_dump()

@@ -1,4 +1,4 @@
-"""The plan as it stands in the form: totals, per layer, per matrix or head, what stays, and its probable cost."""
+"""The plan of the form: totals, per layer, per matrix or head, what is kept, and its predicted loss."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from ..widgets.figure import draw
 from ..widgets.formatting import count, many
 from ..widgets.layout import go
 
+PREDICTION_HELP = (
+    "Between two measured sparsities the loss is assumed to be convex: it lies below their chord and above the "
+    "continued neighbouring chords. The interval is widened by 1.96 standard errors; the prediction is its middle."
+)
+
 
 def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
-    """Everything that is known before anything is touched."""
+    """Show everything that is known before pruning."""
     totals, layers = plan.totals(), plan.per_layer()
     st.subheader("The plan", anchor=False)
     if plan.pending and not totals["zeros"]:  # a search: there is nothing to draw before it has searched
@@ -64,7 +69,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
 
 
 def predicted(spec: PruneOptions) -> None:
-    """The loss increase this plan will probably have, from what was measured on the model; or that nothing was."""
+    """Show the predicted loss increase of this plan, or that nothing comparable was measured."""
     plans = results.measured_of(spec.model)
     found = predict_loss(plans, spec)
     if found is None:
@@ -78,9 +83,7 @@ def predicted(spec: PruneOptions) -> None:
     else:
         value = f"{found.loss:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
         why = "measured at this very sparsity" if found.measured else "between measured sparsities"
-    st.markdown(
-        f"**Predicted loss increase: {value} nats per token**", help=str(predict_loss.__doc__).split("\n\n")[-1]
-    )
+    st.markdown(f"**Predicted loss increase: {value} nats per token**", help=PREDICTION_HELP)
     where = many(found.points, "sparsity", "sparsities")
     st.caption(f"95 % interval; {why}, from plans of this kind measured at {where}.")
     curve = st.expander("Loss against sparsity, as measured", key="plan_loss", on_change="rerun")
@@ -122,7 +125,7 @@ def _tables(plan: PruningPlan, layers: pd.DataFrame) -> None:
 
 
 def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
-    """Short matrix names and, per name, the share removed in every layer (NaN where a layer lacks it)."""
+    """Return short matrix names and, per name, the fraction removed in every layer (NaN if a layer lacks it)."""
     table = pd.DataFrame(
         [(m.name.rsplit(".", 1)[-1], m.layer, m.sparsity) for m in plan.matrices], columns=["kind", "layer", "share"]
     )
@@ -131,7 +134,7 @@ def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
 
 
 def _protected(plan: PruningPlan, info: ModelInfo) -> str:
-    """Return what no setting of this plan touches."""
+    """Return what this plan never removes."""
     considered = sum(m.rows * m.cols for m in plan.matrices)
     kept = [
         f"embeddings, norms and the output, and every matrix not counted above: {count(info.parameters - considered)} "

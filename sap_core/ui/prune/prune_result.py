@@ -1,4 +1,4 @@
-"""What a pruning did: likelihood, speed and memory; dense and pruned text and denoising side by side."""
+"""The result of a pruning: likelihood, speed and memory; dense and pruned text and denoising side by side."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIDES = ("Dense", "Pruned")
 
 
 def show_outcome(run: Run) -> None:
-    """The result.json of a prune run."""
+    """Show the result.json of a prune run."""
     result = run.result
     dense, pruned = result.get("dense"), result.get("pruned")
     if not (dense and pruned):
@@ -94,7 +94,7 @@ def _quality(result: dict[str, Any]) -> None:
 
 
 def _cost(result: dict[str, Any]) -> None:
-    """Speed, latency, memory and parameters beside the dense model's; nothing for runs that did not measure them."""
+    """Show speed, latency, memory and parameters beside the dense model's, for runs that measured them."""
     cost = result.get("cost")
     if not cost:
         return
@@ -122,13 +122,13 @@ def _cost(result: dict[str, Any]) -> None:
 
 
 def _turns(dense: dict[str, Any], pruned: dict[str, Any]) -> str | None:
-    """Return how far the runs lie apart that the speed is the best of."""
+    """Return the spread of the timed runs, of which the best counts."""
     turns = [seconds for one in (dense, pruned) for seconds in one.get("turns", ())]
     return f"runs of {duration(min(turns))} to {duration(max(turns))}" if turns else None
 
 
 def _denoising(run: Run) -> None:
-    """Both models' steps under one slider, the text as of the step and the whole map."""
+    """Show both models' steps under one slider: the text as of the step and the whole map."""
     found = run.result.get("denoising")
     if not found:
         return
@@ -165,7 +165,7 @@ def _steps(name: str, views: list, last: int) -> None:
 
 
 def _decided(report: dict[str, Any]) -> None:
-    """What a budget decided layer by layer, or what a search tried."""
+    """Show what a budget decided layer by layer, or what a search tried."""
     if report.get("decisions"):
         with st.expander("Every layer's decision"):
             st.dataframe(

@@ -1,4 +1,4 @@
-"""Pruning from file to file on the Prune page: offered where the model and its copy do not fit the memory."""
+"""Streamed pruning on the Prune page, offered if the model and its copy do not fit the memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ KIND = "prune_checkpoint"
 
 
 def offer(spec: PruneOptions, info: ModelInfo) -> PruneOptions | None:
-    """``spec`` itself where the model fits; else a toggle, and with it on the spec that writes files block by block,
-    with it off None.
+    """Return ``spec`` itself if the model fits, else show a toggle for streamed pruning.
+
+    With the toggle on, the spec that writes files block by block is returned; with it off, None.
 
     Raises:
         InvalidInput: what is asked needs the whole model at once; no folder is named.
@@ -46,7 +47,7 @@ def offer(spec: PruneOptions, info: ModelInfo) -> PruneOptions | None:
 
 
 def written(status: JobStatus | None) -> None:
-    """Where the session's finished job of this kind has written, and how to load it."""
+    """Show the folder of the session's finished streamed pruning, and how to load it."""
     if status is None or status.kind != KIND or status.state != "finished" or status.run_path is None:
         return
     try:

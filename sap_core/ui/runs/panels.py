@@ -35,12 +35,12 @@ SORTS = {
 
 
 def listed() -> list[RunSummary] | None:
-    """Return all runs, newest first; None when there are none."""
+    """Return all runs, newest first; None, with instructions, if there are none."""
     return list_runs() or None
 
 
 def search(runs: list[RunSummary]) -> list[RunSummary]:
-    """Return the runs that match the words, kinds and tags chosen, in the order chosen."""
+    """Show search and filters, and return the runs that match, in the chosen order."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     words = (
         left.text_input(
@@ -90,7 +90,7 @@ def _sorted(runs: list[RunSummary], order: str) -> list[RunSummary]:
 
 
 def table(runs: list[RunSummary]) -> RunSummary | None:
-    """Return the list; the chosen row, or the run that the address names."""
+    """Show the list; return the selected row, or the run in the address."""
     if not runs:
         st.info("No run matches. Clear the search or the kinds.")
         return None
@@ -125,7 +125,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
 
 
 def details(run: RunSummary) -> None:
-    """One run: where it leads, what it was asked, what the user wrote on it, and how it is removed."""
+    """Show one run: links, settings, name and notes, and its deletion."""
     with st.container(border=True):
         st.subheader(plain_error(run.name), anchor=False)
         if run.problem:
@@ -230,7 +230,7 @@ def _archive_and_delete(run: RunSummary) -> None:
 
 
 def leftovers_panel() -> None:
-    """What killed commands left behind, and its removal."""
+    """Show leftovers of killed commands, and their removal."""
     found = list_leftovers()
     if not found:
         return
@@ -251,7 +251,7 @@ def leftovers_panel() -> None:
 
 
 def import_panel() -> None:
-    """Bring a run back from its archive."""
+    """Show the import of a run from its archive."""
     with st.expander("Bring in a run from its archive", icon=":material/upload:"):
         brought = upload_archive(key="import")
         if brought is not None and is_run(runs_root() / brought):

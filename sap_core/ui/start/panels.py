@@ -23,7 +23,7 @@ TITLES = {
 
 
 def idea() -> None:
-    """The idea in three short paragraphs."""
+    """Show the idea in three short paragraphs."""
     left, middle, right = st.columns(3, gap="large")
     left.markdown(
         "**Attention sinks.** Language models give a few tokens far more attention than their share. In an "
@@ -50,11 +50,12 @@ def demo_specs() -> list[CaptureSpec]:
 
 
 def slot_of(spec: CaptureSpec) -> str:
+    """Return the job slot of a demo capture."""
     return spec.model.removeprefix("demo:")
 
 
 def run_button(specs: list[CaptureSpec]) -> None:
-    """Start both captures; while they run it is disabled."""
+    """Show the button that starts both captures; disabled while they run."""
     try:
         for spec in specs:
             results.model_info(spec.model)
@@ -73,7 +74,7 @@ def run_button(specs: list[CaptureSpec]) -> None:
 
 
 def live(status: JobStatus) -> None:
-    """The text as far as it is written."""
+    """Show the text written so far."""
     text = status.progress.data.get("text") if status.progress else None
     if text:
         st.text(text)
@@ -85,7 +86,7 @@ def found(spec: CaptureSpec) -> RunSummary | None:
 
 
 def show(specs: list[CaptureSpec]) -> None:
-    """Both runs side by side, and where to go from here; nothing as long as there is none."""
+    """Show both runs side by side, with links; nothing until there are some."""
     runs = [(spec, run) for spec in specs if (run := found(spec)) is not None]
     if not runs:
         return
@@ -122,7 +123,7 @@ def _one(run: RunSummary) -> None:
 
 
 def glossary() -> None:
-    """The words and the scales, once."""
+    """Show definitions of terms and scales."""
     st.markdown(
         """
 - **Attention received** by a position: the mean, over all positions that look (queries), of the attention they give to

@@ -1,4 +1,4 @@
-"""All measured plans of a model as points: choosing the axes, drawing, and taking one plan to the Prune page."""
+"""All measured plans of a model as points: choose the axes, draw, and open a plan on the Prune page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOLLOW_SECONDS = 3.0
 
 
 def leave_if_asked(model: str) -> None:
-    """A plan was clicked: put it into the form of the Prune page, and go there."""
+    """Open a clicked plan in the form of the Prune page."""
     wanted = st.session_state.pop("plan_wanted", None)
     if wanted is None:
         return
@@ -46,7 +46,7 @@ def leave_if_asked(model: str) -> None:
 
 
 def pick_axes(plans: pd.DataFrame) -> tuple[Axis, Axis]:
-    """Return what is gained (across) and what it costs (up)."""
+    """Show the choice of the axes and return gain (horizontal) and quality (vertical)."""
     left, right = st.columns(2)
     tasks = {
         name: Axis(name, f"score of task {name.removeprefix(TASK)}", ".0%", high=True)
@@ -66,7 +66,7 @@ def pick_axes(plans: pd.DataFrame) -> tuple[Axis, Axis]:
 
 
 def chart(model: str, info: ModelInfo, cost: Axis, quality: Axis, running: bool) -> None:
-    """The figure and its table; drawn again every few seconds while a sweep of this model runs."""
+    """Show the figure and its table; redrawn every few seconds while a sweep of this model runs."""
 
     @st.fragment(run_every=FOLLOW_SECONDS if running else None)
     def followed() -> None:
@@ -119,7 +119,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
 
 
 def _current(points: pd.DataFrame) -> str | None:
-    """Return the plan in the form of Prune, else the one that the address names."""
+    """Return the plan in the form of Prune, else the one in the address."""
     known = set(points["id"])
     state = st.session_state
     for name in (state.get("plan_in_form"), state.get("choice_result"), st.query_params.get("plan")):
@@ -137,7 +137,7 @@ def _clicked() -> None:
 
 
 def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
-    """The same points as numbers, and a way to take one that needs no mouse."""
+    """Show the points as a table, where a plan can be selected without a mouse."""
     shown = points.sort_values(["loss"], kind="stable")
     tasks = [name for name in shown.columns if name.startswith(TASK) and shown[name].notna().any()]
     table = pd.DataFrame(

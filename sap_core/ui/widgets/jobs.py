@@ -1,4 +1,4 @@
-"""Long work seen from a page: submit, watch, cancel. The work itself runs in the worker process."""
+"""Jobs on a page: submit, watch, cancel. The work itself runs in the worker process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.7
 
 
 def client() -> JobClient:
-    """Return the one client of this server process."""
+    """Return the job client of this server process."""
     return _client(str(runs_root()))
 
 
@@ -30,7 +30,7 @@ def _client(root: str) -> JobClient:
 
 
 def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None, resume: bool = False) -> str | None:
-    """Queue ``spec`` as this session's job ``slot``; when it can't be, say why and return None.
+    """Queue ``spec`` as this session's job ``slot``; if that fails, show the reason and return None.
 
     ``run_dir``, ``resume``: as `JobClient.submit` takes them.
     """
@@ -46,7 +46,7 @@ def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None, resume: 
 
 
 def job_of(slot: str) -> JobStatus | None:
-    """This session's job of a slot; None when there is none, or it was tidied away."""
+    """Return this session's job of a slot; None if there is none, or it was cleaned up."""
     job = st.session_state.get(f"job_{slot}")
     if job is None:
         return None
@@ -58,15 +58,15 @@ def job_of(slot: str) -> JobStatus | None:
 
 
 def forget(slot: str) -> None:
-    """Leave the slot empty; the job itself goes on."""
+    """Empty the slot; the job itself continues."""
     st.session_state.pop(f"job_{slot}", None)
 
 
 def watch(slot: str, live: Callable[[JobStatus], None] | None = None) -> JobStatus | None:
-    """Show the slot's job while it runs, and return how it stands.
+    """Show the slot's job while it runs, and return its status.
 
-    While it runs only this part of the page is drawn again, a little more than once a second; when it ends the whole
-    page is. ``live`` draws below the bar, from the job's last report. A failed job is shown as one line.
+    While it runs only this part of the page is redrawn, a little more than once a second; when it ends the whole page
+    is. ``live`` draws below the bar, from the job's last report. A failed job is shown as one line.
     """
     status = job_of(slot)
     if status is None:
@@ -103,18 +103,18 @@ def _running(slot: str, live: Callable[[JobStatus], None] | None) -> None:
 
 
 def progress_bar(status: JobStatus) -> None:
-    """Stage, unit count, speed and time left of a job."""
+    """Show stage, unit count, speed and remaining time of a job."""
     st.progress(progress_share(status), text=progress_text(status))
 
 
 def progress_share(status: JobStatus) -> float:
-    """Done share of the present stage, 0 to 1."""
+    """Return the finished fraction of the current stage, 0 to 1."""
     report = status.progress
     return min(1.0, report.done / report.total) if report and report.total else 0.0
 
 
 def progress_text(status: JobStatus) -> str:
-    """'Denoising: step 12 of 64 · 8.1 per second · 6 s left'."""
+    """Return the progress as text: 'Denoising: step 12 of 64 · 8.1 per second · 6 s left'."""
     report = status.progress
     if status.state == "queued":
         if not status.ahead:
@@ -135,7 +135,7 @@ def progress_text(status: JobStatus) -> str:
 
 
 def title(status: JobStatus) -> str:
-    """What a job is, in a line: its kind, and the name that its run will have."""
+    """Return what a job is: its kind, and the name that its run will have."""
     return plain_error(f"{status.kind.replace('_', ' ').capitalize()}: {default_name(status.spec)}"[:90])
 
 
@@ -153,5 +153,5 @@ def move(job_id: str, to: int) -> None:
 
 
 def open_jobs() -> list[JobStatus]:
-    """Jobs of anybody that run or wait, in the order in which they run, lane by lane."""
+    """Return the jobs of all sessions that run or wait, in the order in which they run, lane by lane."""
     return client().open_jobs()

@@ -1,4 +1,4 @@
-"""The choices that several pages share: which run, which layer and head, which rule."""
+"""Choices that several pages share: run, layer and head, sink rule."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def pick_run(
     kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
     help: str | None = None,
 ) -> RunSummary | None:  # fmt: skip
-    """Return the one run picker: a run of ``kind``, named in the address as ``key``. None when there is none.
+    """Show the choice of a run of ``kind``, which is in the address as ``key``, and return it; None if there is none.
 
-    A run that the address names and that lies outside the root is offered too.
+    A run in the address that is outside the root is offered too.
     """
     runs = [run for run in list_runs(kind=kind) if run.state in states]
     runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
@@ -58,7 +58,7 @@ def pick_run(
 
 
 def _run_named(named: str) -> RunSummary | None:
-    """Return the run that an address names by a path; None where there is none, or the path is none."""
+    """Return the run that an address names by a path; None if there is none."""
     try:
         path = resolve_run(named)
         return describe_run(path) if path.is_dir() else None
@@ -67,7 +67,7 @@ def _run_named(named: str) -> RunSummary | None:
 
 
 def accuracy_line(run: Run, sample: int = 0) -> None:
-    """Say of a run with sampled queries that its attention is an estimate, and how good one."""
+    """Show, for a run with sampled queries, that its attention is an estimate, and its error."""
     note = sampling_note(run.trajectories[sample])
     if note:
         st.info(note, icon=":material/straighten:")
@@ -80,7 +80,7 @@ def partial_line(run: Run) -> None:
 
 
 def run_in_view(kind: str = "capture") -> Run | None:
-    """Return the run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
+    """Show, in the sidebar, the choice of the run for Sinks and Heads, and return it; None without runs."""
     summary = pick_run(
         kind,
         "run",
@@ -107,7 +107,7 @@ def run_in_view(kind: str = "capture") -> Run | None:
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a run is looked at; None means the mean."""
+    """The part of a run in view; None means the mean."""
 
     sample: int
     layer: int | None
@@ -116,7 +116,7 @@ class Selection:
 
 
 def pick_selection(run: Run) -> Selection:
-    """Sample, layer, head, rule and threshold in one row; all in the address."""
+    """Show sample, layer, head, rule and threshold in one row, all in the address, and return them."""
     trajectory = run.trajectory
     samples = len(run.trajectories)
     widths = ([1] if samples > 1 else []) + [1.3, 1.3, 1.3, 1.9]
@@ -157,7 +157,7 @@ def pick_selection(run: Run) -> Selection:
 
 
 def pick_rule(container: Any = None) -> SinkRule:
-    """Return which rule says what a sink is, with its own threshold."""
+    """Show the choice of the sink rule and its threshold, and return it."""
     name = address_choice(
         "Sink rule",
         list(SINK_RULES),
@@ -170,5 +170,5 @@ def pick_rule(container: Any = None) -> SinkRule:
 
 
 def _address(run: RunSummary, named: str | None) -> str:
-    """Run under the root go by their id, others by their path."""
+    """Return how the address names a run: by its id under the root, by its path elsewhere."""
     return named if named and "/" in named and address_text(run.path) == str(resolve_run(named)) else run.id

@@ -13,12 +13,12 @@ _HERE = Path(__file__).parent
 
 
 def download_archive(run: str) -> None:
-    """A link that saves a run of the root as a zip file."""
+    """Show a link that saves a run of the root as a zip file."""
     _component("download")(key=f"archive_{run}", data={"address": f"archives/{quote(run, safe='')}.zip"})
 
 
 def upload_archive(*, key: str) -> str | None:
-    """A field for an archive and a button that brings its run in; the id of the run that has just come, else None."""
+    """Show a field for an archive and a button that imports its run; return the id of the imported run, else None."""
     result = _component("upload")(key=key, data={}, on_brought_change=_ignore)
     brought: Any = result.get("brought")
     return brought if isinstance(brought, str) and brought == PurePath(brought).name else None
@@ -32,4 +32,4 @@ def _component(name: str) -> Any:
 
 
 def _ignore() -> None:
-    """A trigger is only sent when it has a callback."""
+    """Do nothing: a trigger is only sent if it has a callback."""
