@@ -116,8 +116,10 @@ def read_checkpoint(run: StoragePath) -> Checkpoint | None:
         arrays = {name: _array(found[name]) for name in ("tokens", "blank", "generator")}
     except (ValueError, TypeError):
         raise damaged(run) from None
-    known = {name: found[name] for name in Checkpoint.__dataclass_fields__ if name not in arrays}
-    return Checkpoint(**known | arrays | {"memory": memory})
+    known: dict[str, Any] = {name: found[name] for name in Checkpoint.__dataclass_fields__ if name not in arrays}
+    known |= arrays
+    known["memory"] = memory
+    return Checkpoint(**known)
 
 
 def damaged(run: StoragePath) -> RunProblem:

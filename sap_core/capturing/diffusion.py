@@ -95,9 +95,10 @@ class DiffusionCapture:
                 for i in range(len(self._canvas.tokens))
             ]
             if self._kept is not None:
-                for writer, numbers in zip(writers, self._kept.code_errors, strict=True):
-                    writer.code_error = numbers
+                for writer, measured in zip(writers, self._kept.code_errors, strict=True):
+                    writer.code_error = measured
             recorder = stack.enter_context(record_attention(model, reduce=self._sampling))
+            numbers = self._generator.get_state()
             try:
                 for step in sample(model, self._canvas, self._options, generator=self._generator, state=state):
                     stats = recorder.collect()

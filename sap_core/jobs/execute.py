@@ -63,7 +63,7 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..capturing.api import capture
 
-    place = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
+    place: dict[str, Any] = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
     return capture(_model(spec, models, progress), spec=spec, progress=progress, **place).path
 
 
