@@ -35,6 +35,7 @@ from . import (
     sweep,
     tradeoff,
 )
+from .console import VisibleStream
 from .signals import STOP
 
 # What the system says of a path that can't be one, wherever that shows first.
@@ -76,9 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
+    out: Any = VisibleStream(sys.stdout)
+    err: Any = VisibleStream(sys.stderr)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with warnings.catch_warnings():
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         with STOP.listening():
             return _flushed(_run(argv))

@@ -33,7 +33,7 @@ from .families import (
     rnd1,
     sdar,
 )
-from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, LAYERED, RESIZABLE, Config, Family
 
 ENTRY_POINTS = "sap_core.families"
 FAMILIES: dict[str, Family] = {
@@ -132,7 +132,10 @@ def _pruning(family: Family) -> str:
         return words + experts
     resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
     of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
-    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})") + experts
+    more = [name for name in family.natives if name in LAYERED and name not in RESIZABLE]
+    layers = f"; whole layers of {', '.join(more)}" if more and "layers" in family.units else ""
+    units = f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+    return units + layers + experts
 
 
 def _conventions(family: Family) -> str:

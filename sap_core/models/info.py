@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ModelProblem
 from .conventions import Convention
-from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, HEAD_SIZED, Config, Family
 from .layout import Matrix, expert_counts
 
 
@@ -66,10 +66,20 @@ class ModelInfo:
         """The pruning patterns that work on this model; none if pruning is refused."""
         if self.no_pruning:
             return ()
-        units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
+        units = self.units
         if any(expert_counts(self.matrices, self.layers)) and not self.row.remote_code:
             units = (*units, "experts")
         return (*self.row.patterns, *units)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units, experts aside, that the family's format can lose: heads only if it has a head size of its own."""
+        kind = str(self.native_config.get("model_type"))
+        units = self.row.units_of(kind)
+        own = self.config.get("model_type") != self.native_config.get("model_type")
+        if own and not ("head_dim" in self.config and kind in HEAD_SIZED):
+            return tuple(unit for unit in units if unit != "heads")
+        return units
 
     @property
     def attention_layers(self) -> tuple[int, ...]:

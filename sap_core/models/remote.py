@@ -20,7 +20,8 @@ from .block_causal import additive
 from .families.remote import CLASSES
 from .info import ModelInfo
 from .inspection import describe
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 from .source import Source, read_folder
 
 

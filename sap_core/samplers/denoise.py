@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, GUMBEL
@@ -47,11 +48,11 @@ class StepContext:
         ends: Tokens whose confidence counts as nothing (``confidence_eos_eot_inf``); none for other end rules.
     """
 
-    logits: Tensor
+    logits: Float[Tensor, "n vocabulary"]
     rows: Rows
-    masked: Tensor
-    allowed: Tensor
-    start: Tensor
+    masked: Bool[Tensor, "batch sequence"]
+    allowed: Bool[Tensor, "batch sequence"]
+    start: Int[Tensor, " batch"]
     step: int
     steps: int
     mask_id: int
@@ -59,12 +60,12 @@ class StepContext:
     generator: torch.Generator
     ends: tuple[int, ...] = ()
 
-    def over_canvas(self, values: Tensor, fill: float) -> Tensor:
+    def over_canvas(self, values: Float[Tensor, " n"], fill: float) -> Float[Tensor, "batch sequence"]:
         """Return (n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
         canvas = torch.full(self.masked.shape, fill, dtype=values.dtype, device=values.device)
         return canvas.masked_scatter(self.masked, values)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self) -> tuple[Int[Tensor, " n"], Float[Tensor, "n vocabulary"]]:
         """Return the predicted tokens (n,) and the probabilities (n, vocabulary) that their confidence is read from.
 
         - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); probabilities softmax(l), whatever the temperature.
@@ -202,7 +203,7 @@ def _allowed(plan: Blocks, seen: Tensor, block: int, step: int, first: Tensor | 
     return seen & (columns == plan.columns(block)[0])
 
 
-def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def take_all(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the most probable token of every position that may be written; drawn by the settings with a cache."""
     if context.sampling.cache != "none":
         predicted, shares = context.draw()
@@ -260,13 +261,13 @@ class Forward:
         return unconditional + (self._guidance + 1) * (logits - unconditional)
 
 
-def prompt_positions(canvas: Canvas) -> Tensor:
+def prompt_positions(canvas: Canvas) -> Bool[Tensor, "batch sequence"]:
     """Return (batch, sequence) bool: the positions of each prompt."""
     columns = torch.arange(canvas.tokens.shape[1], device=canvas.tokens.device)
     return columns < torch.tensor(canvas.prompt_lengths, device=columns.device)[:, None]
 
 
-def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
+def forbid(model: LoadedModel, logits: Float[Tensor, "*rows vocabulary"]) -> Float[Tensor, "*rows vocabulary"]:
     """Return logits in which the mask token can't be predicted, for models that need that."""
     if not model.info.row.forbid_mask_prediction:
         return logits

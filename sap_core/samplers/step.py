@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -27,18 +28,18 @@ class Step:
 
     index: int
     total: int
-    tokens: Tensor
-    masked: Tensor
-    confidence: Tensor
-    accepted: Tensor
-    next_tokens: Tensor
+    tokens: Int[Tensor, "batch sequence"]
+    masked: Bool[Tensor, "batch sequence"]
+    confidence: Float[Tensor, "batch sequence"]
+    accepted: Bool[Tensor, "batch sequence"]
+    next_tokens: Int[Tensor, "batch sequence"]
     memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SamplerState:
-    """Where a sampler goes on: the number of the next step, the canvas, and the last step's ``memory``."""
+    """Where a sampler continues: the number of the next step, the canvas, and the last step's ``memory``."""
 
     index: int
-    tokens: Tensor
+    tokens: Int[Tensor, "batch sequence"]
     memory: dict[str, Any]

@@ -38,7 +38,7 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         samplers=samplers,
         rounded_shares=True,
         answer_starts_block=True,
-        units=("channels", "layers"),
+        units=("heads", "channels", "layers"),
         export="original names and config",
         adapter=adapter,
     )

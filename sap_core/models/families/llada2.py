@@ -52,6 +52,7 @@ FAMILY = Family(
     draws="categorical",
     threshold=0.95,
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold", "token_editing"),
+    units=("layers",),
     mixture=True,
     export="original names and config",
     adapter="block_causal",

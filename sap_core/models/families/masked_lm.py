@@ -22,5 +22,6 @@ FAMILY = Family(
     forbid_mask_prediction=True,
     closes_canvas=True,
     samplers=("low_confidence", "mdlm", "random", "confidence_threshold"),
+    units=("layers",),
     adapter="masked_lm",
 )

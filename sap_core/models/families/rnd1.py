@@ -26,6 +26,7 @@ FAMILY = Family(
     reserves_end=True,
     draws="before_shift",
     samplers=("entropy_linear", "entropy_bounded", "entropy", "maskgit_plus", "confidence_threshold", "p2"),
+    units=("layers",),
     mixture=True,
     export="original names and config",
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .experts import remove_experts
+from .layers import remove_layers
 from .resized import ResizedModel, resize
 from .units import Shape, layer_units
 
@@ -27,8 +28,7 @@ def remove_units(
     read the units, by name; if given, W * mean of what is removed becomes their bias (FLAP, arXiv 2312.11983).
     """
     if unit == "layers":
-        _drop_layers(model, gone[0])
-        return resize(model, shape.layers)
+        return remove_layers(model, gone[0])
     if unit == "experts":
         return remove_experts(model, gone, shape.experts)
     info = model.info
@@ -94,16 +94,3 @@ def _fill_biases(model: LoadedModel, unit: str) -> None:
         linear = model.module.get_submodule(matrix.name)
         if matrix.kind in kinds and linear.bias is None:
             linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features), requires_grad=False)
-
-
-def _drop_layers(model: LoadedModel, gone: list[int]) -> None:
-    name = model.info.matrices[0].name.partition(".0.")[0]
-    holder, _, attribute = name.rpartition(".")
-    blocks = model.module.get_submodule(name)
-    left = nn.ModuleList([block for index, block in enumerate(blocks) if index not in set(gone)])
-    for index, block in enumerate(left):
-        parts: list[Any] = list(block.modules())
-        for part in parts:
-            if hasattr(part, "layer_idx"):
-                part.layer_idx = index
-    setattr(model.module.get_submodule(holder), attribute, left)

@@ -32,7 +32,13 @@ class ResizedModel(LoadedModel):
         state = self.native_state()
         names = {stored: native for stored, native in self.info.keys.items() if native in state}
         known = set(names.values())
-        names |= {native: native for native in state if native not in known and native.endswith(".bias")}
+        written = {state[native].data_ptr() for native in known}
+        # Biases that make up for what was removed are new; those that are another one's by a tie are not.
+        names |= {
+            native: native
+            for native, value in state.items()
+            if native not in known and native.endswith(".bias") and value.data_ptr() not in written
+        }
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
         write_safetensors(content, folder / SINGLE, {"format": "pt"})
         # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
@@ -117,6 +123,6 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
     renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
-    told = ("intermediate_size", "num_hidden_layers", "layer_types")
+    told = ("intermediate_size", "num_hidden_layers", "layer_types", "num_attention_heads", "num_key_value_heads")
     own = {renamed.get(key, key): value for key, value in changed.items() if key in told}
     return {**info.config, **own}, native

@@ -15,7 +15,6 @@ import numpy as np
 
 from ...choices.methods import UNITS
 from ...errors import InvalidInput
-from ..family import RESIZABLE
 from ..layout import EXPERT, expert_counts
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ ELASTIC = "sap_elastic.json"  # the order of importance of a checkpoint's units,
 PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
 EXPERTS = "experts"
 EXPERT_FIELDS = ("num_experts", "num_local_experts")  # what config.json calls the number of experts
+
+FIRST_DIFFERS = ("modernbert",)  # classes that build their first layer without a norm: no other can take its place
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,8 @@ def supported_units(info: ModelInfo) -> tuple[str, ...]:
     The table of families says which; a family's own code may support a smaller feed-forward, but no other head size.
     """
     experts = (EXPERTS,) if any(layer_units(info, EXPERTS)) and not info.row.remote_code else ()
-    if info.native_config.get("model_type") not in RESIZABLE:
-        return experts
     kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
-    parts = tuple(unit for unit in info.row.units if all(set(PARTS[unit]) <= kind for kind in kinds))
+    parts = tuple(unit for unit in info.units if all(set(PARTS[unit]) <= kind for kind in kinds))
     return (*(unit for unit in UNITS if unit in parts), *experts)
 
 
@@ -112,9 +111,10 @@ def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
     """
     known = supported_units(info)
     if unit not in known:
+        reason = _why_no_heads(info) if unit == "heads" else ""
         raise InvalidInput(
             f"pattern {unit} is not supported for {info.title} ({info.native_config.get('model_type')}); "
-            f"it supports: {', '.join(('unstructured', 'N:M', *known))}."
+            f"it supports: {', '.join(('unstructured', 'N:M', *known))}.{reason}"
         )
     counts = [info.layers] if unit == "layers" else layer_units(info, unit)
     if unit == EXPERTS:
@@ -125,6 +125,16 @@ def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
         most = max(counts)
         raise InvalidInput(f"sparsity {share:g} of {most} {name} is less than one; give at least {1 / most:.3g}.")
     return gone
+
+
+def _why_no_heads(info: ModelInfo) -> str:
+    """Return why a model's format can't say fewer heads; "" where it is another reason."""
+    if info.config.get("model_type") == info.native_config.get("model_type") or "head_dim" in info.config:
+        return ""
+    return (
+        f" {info.title}'s config.json has no head_dim: its own code takes the width over the number of heads for the "
+        "size of a head, so with fewer heads every head would have another size than its weights."
+    )
 
 
 def whole_groups(info: ModelInfo, out: int) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import required
-from ...models.resizing.units import layer_units, whole_groups
+from ...models.resizing.units import FIRST_DIFFERS, layer_units, whole_groups
 from ..planning.redundant_heads import Group, keep_one
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def units_that_go(
     counts = planned_counts(info, plan)
     if plan.pattern == "experts":
         return lowest_experts(info, scores, counts), []
+    if plan.pattern == "layers" and info.native_config.get("model_type") in FIRST_DIFFERS:
+        scores = [torch.full_like(scores[0], torch.inf), *scores[1:]]
     gone = lowest_units(scores, counts, plan.pattern)
     if plan.pattern != "heads" or not groups:
         return gone, []
@@ -46,7 +49,7 @@ def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
 
 
-def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[list[int]]:
+def lowest_units(scores: list[Float[Tensor, " _"]], counts: list[int], unit: str) -> list[list[int]]:
     """Return the units to remove: the ``counts`` lowest of each layer; for layers the counts[0] lowest, in [0]."""
     if unit == "layers":
         return [torch.cat(scores).argsort(stable=True)[: counts[0]].sort().values.tolist()]
@@ -76,7 +79,7 @@ def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> 
     return gone
 
 
-def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
+def counts_across_layers(scores: list[Float[Tensor, " _"]], total: int, *, relative: bool) -> list[int]:
     """Return how many units each layer loses if all compete: the ``total`` lowest, at least one kept in every layer.
 
     ``relative``: scores count as fractions of their layer's mean, since weight scores grow with a layer's activations.

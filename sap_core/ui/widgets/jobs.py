@@ -14,7 +14,7 @@ from ...jobs.layout import JobStatus
 from ...runs.paths import runs_root
 from ...runs.reading import default_name
 from ...specs import Spec
-from .formatting import duration, plain_error
+from .formatting import duration, plain_text
 
 POLL_SECONDS = 0.7
 
@@ -39,7 +39,7 @@ def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None, resume: 
     try:
         job = client().submit(spec, run_dir=run_dir, resume=resume)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     st.session_state[f"job_{slot}"] = job
     return job
@@ -74,7 +74,7 @@ def watch(slot: str, live: Callable[[JobStatus], None] | None = None) -> JobStat
     if status.open:
         _running(slot, live)
     elif status.state == "failed":
-        st.error(f"The {status.kind} did not succeed. {plain_error(status.error)}")
+        st.error(f"The {status.kind} did not succeed. {plain_text(status.error)}")
     elif status.state == "cancelled":
         kept = "What was done until then is kept." if status.run_path else "Nothing had been written yet."
         st.warning(f"Cancelled. {kept}")
@@ -124,7 +124,7 @@ def progress_text(status: JobStatus) -> str:
         return f"Waiting, {status.ahead} before it: {', '.join(names)}{more}"
     if report is None:
         return "Loading the model"
-    stage = plain_error(report.message or report.stage)
+    stage = plain_text(report.message or report.stage)
     parts = [f"{stage}: {report.done} of {report.total}"]
     pace: Any = report.data.get("step_seconds")
     if pace:
@@ -136,7 +136,7 @@ def progress_text(status: JobStatus) -> str:
 
 def title(status: JobStatus) -> str:
     """Return what a job is: its kind, and the name that its run will have."""
-    return plain_error(f"{status.kind.replace('_', ' ').capitalize()}: {default_name(status.spec)}"[:90])
+    return plain_text(f"{status.kind.replace('_', ' ').capitalize()}: {default_name(status.spec)}"[:90])
 
 
 def _kind(job_id: str) -> str:
