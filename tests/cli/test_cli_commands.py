@@ -127,6 +127,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(sap, tiny_diffusion, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_prune_evaluate_and_verify(sap, tiny_diffusion, tmp_path):
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(3, 96, (4, 16)))
     words = ["prune", "--model", tiny_diffusion, "--method", "wanda", "--pattern", "2:4", "--calibration", "ids.npy"]

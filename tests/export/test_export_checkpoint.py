@@ -15,6 +15,8 @@ from sap_core.export.verify import verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pruned(tiny_diffusion):

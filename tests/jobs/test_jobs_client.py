@@ -23,6 +23,8 @@ from sap_core.runs.listing import list_runs
 from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 LONG = 10_000  # steps; nobody waits for their end
 
