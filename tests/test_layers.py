@@ -17,8 +17,9 @@ ROOMS: dict[str, str] = {
     "_version": "",
     "byte_size": "",
     "errors": "",
+    "resources": "errors",
     "file_locks": "errors",
-    "untrusted": "byte_size errors",
+    "untrusted": "byte_size errors resources",
     "confined": "byte_size errors untrusted",
     "confined_child": "",
     "access": "",
@@ -26,17 +27,17 @@ ROOMS: dict[str, str] = {
     "csv_files": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors file_locks untrusted",
+    "storage": "errors resources file_locks untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version byte_size errors untrusted storage trajectory specs",
+    "runs": "_version byte_size errors resources untrusted storage trajectory specs",
     "archive_routes": "byte_size errors storage runs",
     "sinks": "errors choices trajectory",
     "plots": "_version csv_files errors storage choices trajectory sinks",
-    "models": "errors untrusted confined storage choices",
+    "models": "errors resources untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
@@ -54,9 +55,10 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
-    "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
+    "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version byte_size visible_text errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version byte_size visible_text errors resources file_locks access progress storage choices trajectory "
+    "stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
     "ui": "byte_size csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots "
@@ -65,7 +67,7 @@ ROOMS: dict[str, str] = {
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version archive_routes byte_size csv_files errors file_locks untrusted confined confined_child access "
+    "_version archive_routes byte_size csv_files errors resources file_locks untrusted confined confined_child access "
     "visible_text progress memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "

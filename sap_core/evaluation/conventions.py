@@ -112,7 +112,7 @@ class ConventionsReport:
         """Return the report, JSON-able."""
         return {
             "model": self.model,
-            "texts": self.texts,
+            "measured_on": self.texts,
             "windows": self.windows,
             "readings": [reading.to_dict() for reading in self.readings],
             "better": None if self.better is None else self.better.to_dict(),

@@ -163,7 +163,7 @@ def test_a_place_that_can_not_be_written_is_said_before_any_work(pruned, tmp_pat
     with pytest.raises(InvalidInput, match="can't be written"):
         export_checkpoint(pruned, tmp_path / "file" / "out")
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage)
-    with pytest.raises(InvalidInput, match=r"B free but the export needs .*B;"):
+    with pytest.raises(InvalidInput, match=r"B free"):
         export_checkpoint(pruned, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from page_text import words
 from sample_runs import capture_run
 
@@ -104,15 +102,6 @@ def test_the_prompt_of_the_demo_is_not_put_before_other_models(page, jobs, tiny_
     assert at.text_area(key="prompt").value == ""
 
 
-def test_a_prompt_without_a_known_token_is_warned_of(page, jobs, root, tiny_diffusion):
-    path = capture_run(root, steps=12)
-    result = json.loads((path / "result.json").read_text())
-    (path / "result.json").write_text(json.dumps(result | {"warning": "the prompt holds no token that it knows"}))
-    job = jobs.put(CaptureSpec(model=str(tiny_diffusion)), "finished", run_path=path)
-    at = page("capture", state={"job_capture": job}, model=tiny_diffusion)
-    assert "holds no token" in at.warning[0].value
-
-
 def button(at, label):
     return next(one for one in at.button if one.label == label)
 
@@ -133,7 +122,7 @@ def test_conventions_are_checked_in_one_click_and_the_best_are_used_in_another(p
         "nats_per_token": 2.0,
     }
     report = {
-        "model": str(tiny_diffusion), "texts": "plain English", "windows": 8, "alike": [],
+        "model": str(tiny_diffusion), "measured_on": "plain English", "windows": 8, "alike": [],
         "readings": [better, in_use | {"in_use": True, "nats_per_token": 7.5}], "better": better,
         "verdict": "--causal explains the texts far better",
     }  # fmt: skip

@@ -57,8 +57,8 @@ def test_the_key_of_a_file_of_prompts_is_an_option(tmp_path, capsys):
     assert "FILE.jsonl of --prompts" in capsys.readouterr().err
 
 
-def test_a_prompt_of_unknown_tokens_shows_what_the_model_reads(tiny_diffusion):
-    model = load_model(str(tiny_diffusion))
-    assert unknown_prompts(model, ["w1 w2"]) is None and unknown_prompts(model, [""]) is None
-    found = unknown_prompts(model, ["w1", "foreign words"])
-    assert "1 of 2 prompts" in found and "'foreign words' as " in found
+def test_a_prompt_of_unknown_tokens_shows_what_the_model_reads():
+    model = load_model(str(Path(__file__).parents[1] / "own_model" / "bert"))
+    assert unknown_prompts(model, ["import sys"]) is None and unknown_prompts(model, [""]) is None
+    found = unknown_prompts(model, ["import", "Ένα"])
+    assert "1 of 2 prompts" in found and "'Ένα' as [UNK]" in found

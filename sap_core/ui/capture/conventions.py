@@ -60,7 +60,7 @@ def _show(report: dict[str, Any]) -> None:
         for reading in report["readings"]
     ]
     st.dataframe(rows, hide_index=True, column_config={"nats per token": st.column_config.NumberColumn(format="%.3f")})
-    st.caption(f"{report['windows']} windows of {plain_text(report['texts'])}; lower is better.")
+    st.caption(f"{report['windows']} windows of {plain_text(report['measured_on'])}; lower is better.")
     if better:
         st.button("Use the best", on_click=_use, args=(better,), icon=":material/check:")
 
