@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import ModelProblem
 from .layout import EXPERT, PACKED, Matrix
 
 
@@ -70,7 +71,13 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
     """Replace, in place, the packed experts that ``matrices`` name one by one, and those that share their weights."""
     owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
     for owner in owners:
-        packed: Any = module.get_submodule(owner)
+        try:
+            packed: Any = module.get_submodule(owner)
+        except AttributeError:
+            raise ModelProblem(
+                f"config.json and the weights name experts at {owner}, which {type(module).__name__} does not have; "
+                "a model of this layout can't be read."
+            ) from None
         if not hasattr(packed, "gate_up_proj"):
             continue
         gate_up, down = packed.gate_up_proj.data, packed.down_proj.data
