@@ -63,6 +63,11 @@ def weights_text(weights: dict[str, float] | None) -> str:
     return "" if weights is None else f", weights={weights!r}"
 
 
+def weights_option(weights: dict[str, float] | None) -> str | None:
+    """Return the weights as the value of ``sap heads --weights``."""
+    return None if weights is None else ",".join(f"{name}={value:g}" for name, value in weights.items())
+
+
 def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     """Return the head in the address, or the most unstable one."""
     found = []

@@ -9,8 +9,8 @@ import streamlit as st
 from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
 from ...specs import PruneSpec
-from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
+from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 
 
@@ -40,9 +40,12 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
         if run is not None:
             fields["run"] = str(run.path)
     fields["allocation_width"] = st.slider(
-        "At most this far from the mean", 0.01, 0.5, 0.08, 0.01, key="width", bind="query-params", format="percent",
-        help=help_of(PruneSpec, "allocation_width"),
-    )  # fmt: skip
+        "At most this far from the mean",
+        key="width",
+        bind="query-params",
+        format="percent",
+        **number_of(PruneSpec, "allocation_width", most=0.5, step=0.01),
+    )
     return fields
 
 
