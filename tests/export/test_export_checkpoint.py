@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import sap_core as sap
-from sap_core.errors import InvalidInput, OperationFailed, RunProblem
+from sap_core.errors import Cancelled, InvalidInput, OperationFailed, RunProblem
 from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.from_run import export_run
 from sap_core.export.verify import verify_checkpoint

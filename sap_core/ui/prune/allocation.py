@@ -55,7 +55,7 @@ def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
     if len(state.get("allocation_start", ())) != layers:
         state["allocation_start"] = [sparsity] * layers
     edited = st.data_editor(
-        [{"layer": layer, "share": share} for layer, share in enumerate(state["allocation_start"])],
+        [{"layer": layer, "share": fraction} for layer, fraction in enumerate(state["allocation_start"])],
         key=f"allocation_table_{layers}_{state.get('allocation_loaded', 0)}",
         hide_index=True,
         disabled=["layer"],
@@ -79,5 +79,5 @@ def load_allocation(spec: dict[str, Any]) -> None:
     choose("allocation", spec.get("allocation") or "uniform")
     state["width"] = float(spec.get("allocation_width") or 0.08)
     if spec.get("allocation_table"):
-        state["allocation_start"] = [float(share) for share in spec["allocation_table"]]
+        state["allocation_start"] = [float(fraction) for fraction in spec["allocation_table"]]
         state["allocation_loaded"] = state.get("allocation_loaded", 0) + 1

@@ -153,22 +153,22 @@ def _pick_goal() -> dict[str, Any]:
 def _pick_sparsity(method: str, pattern: str) -> float:
     parsed = parse_pattern(pattern)
     if parsed.structured:
-        share = parsed.n / parsed.m
+        fraction = parsed.n / parsed.m
         st.slider(
             "Sparsity",
             0.0,
             0.95,
-            share,
+            fraction,
             key="fixed_sparsity",
             disabled=True,
             format="percent",
             help=f"{pattern} fixes it.",
         )
-        return share
+        return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
     if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
         st.session_state["sparsity"] = 0.5
-    share = st.slider(
+    fraction = st.slider(
         "Sparsity",
         min_value=0.0,
         max_value=0.95,
@@ -178,7 +178,7 @@ def _pick_sparsity(method: str, pattern: str) -> float:
         format="percent",
         help=f"Share of the {what} that goes.",
     )
-    return round(float(share), 4)
+    return round(float(fraction), 4)
 
 
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
