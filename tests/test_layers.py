@@ -21,6 +21,7 @@ ROOMS: dict[str, str] = {
     "confined": "errors untrusted",
     "confined_child": "",
     "access": "",
+    "visible_text": "",
     "csv_files": "",
     "progress": "",
     "memoize": "",
@@ -54,16 +55,16 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning",
     "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version visible_text errors file_locks access progress storage choices trajectory stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "ui": "csv_files errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "ui": "csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots models "
     "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access progress memoize "
-    "storage choices trajectory texts stories specs runs "
+    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access visible_text "
+    "progress memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "

@@ -6,6 +6,7 @@ status: 0 success, 1 failed or cancelled, 2 invalid use.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -33,6 +34,7 @@ from . import (
     sweep,
     tradeoff,
 )
+from .console import VisibleStream
 
 # What the system says of a path that can't be one, wherever that shows first.
 WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO)
@@ -72,9 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't show a character shows '?'
+    out: Any = VisibleStream(sys.stdout)
+    err: Any = VisibleStream(sys.stderr)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with warnings.catch_warnings():
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(argv)
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import Cancelled
 from ..progress import Progress, ProgressCallback
 from ..runs.files import plain
+from ..visible_text import visible, visible_json
 
 WIDTH = 28  # of the bar, in characters
 
@@ -44,6 +45,34 @@ def work(label: str = "") -> Iterator[ProgressCallback]:
             bar.close()
 
 
+class VisibleStream:
+    """A standard stream on which no text of a file, a model or a library can control the terminal.
+
+    All that a command prints goes through here, whoever prints it; only `Bar` draws with control characters, by
+    ``control``.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text with its control characters spelled out."""
+        self._stream.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts as `write` does."""
+        for line in lines:
+            self.write(line)
+
+    def control(self, text: str) -> None:
+        """Write a text with control characters of this program's own."""
+        self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Bar:
     """A progress bar: one line that is redrawn on a terminal, one line per stage elsewhere."""
 
@@ -73,7 +102,8 @@ class Bar:
         spent = time.monotonic() - self.begun
         if 0 < progress.done < progress.total and spent > 1:
             line += f", {spent / progress.done * (progress.total - progress.done):.0f} s left"
-        print(f"\r\x1b[K{line[:110]}", end="", file=self.stream, flush=True)
+        getattr(self.stream, "control", self.stream.write)(f"\r\x1b[K{visible(line)[:110]}")
+        self.stream.flush()
         self.drawn = True
 
     def close(self) -> None:
@@ -86,7 +116,7 @@ class Bar:
 def emit(document: Any, as_json: bool, show: Callable[[], Iterable[str]]) -> None:
     """Print a result as one JSON document, or as the lines that ``show`` returns."""
     if as_json:
-        print(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False))
+        print(visible_json(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False)))
     else:
         for line in show():
             print(line)

@@ -12,7 +12,7 @@ from ...jobs.client import JobClient
 from ...jobs.layout import JobStatus
 from ...runs.paths import runs_root
 from ...specs import Spec
-from .formatting import duration, plain_error
+from .formatting import duration, plain_text
 
 POLL_SECONDS = 0.7
 
@@ -34,7 +34,7 @@ def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None) -> str |
     try:
         job = client().submit(spec, run_dir=run_dir)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     st.session_state[f"job_{slot}"] = job
     return job
@@ -69,7 +69,7 @@ def watch(slot: str, live: Callable[[JobStatus], None] | None = None) -> JobStat
     if status.open:
         _running(slot, live)
     elif status.state == "failed":
-        st.error(f"The {status.kind} did not succeed. {plain_error(status.error)}")
+        st.error(f"The {status.kind} did not succeed. {plain_text(status.error)}")
     elif status.state == "cancelled":
         kept = "What was done until then is kept." if status.run_path else "Nothing had been written yet."
         st.warning(f"Cancelled. {kept}")
@@ -115,7 +115,7 @@ def progress_text(status: JobStatus) -> str:
         return f"Waiting, {status.ahead} before it" if status.ahead else "Waiting for the worker to start"
     if report is None:
         return "Loading the model"
-    stage = plain_error(report.message or report.stage)
+    stage = plain_text(report.message or report.stage)
     parts = [f"{stage}: {report.done} of {report.total}"]
     pace: Any = report.data.get("step_seconds")
     if pace:

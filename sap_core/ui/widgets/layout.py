@@ -11,6 +11,7 @@ from streamlit.errors import StreamlitAPIException
 
 from ...errors import SapError
 from ...file_locks import check_platform
+from .formatting import plain_text
 from .jobs import (
     POLL_SECONDS,
     client,
@@ -47,7 +48,7 @@ def navigation(folder: str = "pages") -> Any:
     try:
         check_platform()
     except SapError as error:
-        st.error(str(error))
+        st.error(plain_text(str(error)))
         st.stop()
     return st.navigation(
         {

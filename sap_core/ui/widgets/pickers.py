@@ -15,7 +15,7 @@ from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
-from .formatting import plain_error, run_label
+from .formatting import plain_text, run_label
 from .layout import nothing_here
 from .results import run_at
 
@@ -39,7 +39,7 @@ def pick_run(
         elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
             st.session_state[f"missing_{key}"] = named
             st.warning(
-                f"The address names run {plain_error(named)}, which is not among the {kind} runs here; showing another."
+                f"The address names run {plain_text(named)}, which is not among the {kind} runs here; showing another."
             )
     if not runs:
         return None
@@ -69,7 +69,7 @@ def accuracy_line(run: Run, sample: int = 0) -> None:
     """Show, for a run with sampled queries, that its attention is an estimate, and its error."""
     note = sampling_note(run.trajectories[sample])
     if note:
-        st.info(note, icon=":material/straighten:")
+        st.info(plain_text(note), icon=":material/straighten:")
 
 
 def run_in_view(kind: str = "capture") -> Run | None:
@@ -86,7 +86,7 @@ def run_in_view(kind: str = "capture") -> Run | None:
             st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
             return None
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     return run
 
