@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from ..resources import is_out_of_memory
 from .block_causal import additive
 from .families.remote import CLASSES
 from .info import ModelInfo
@@ -43,6 +44,8 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     except ModelProblem:
         raise
     except Exception as error:  # anything can come out of foreign code
+        if is_out_of_memory(error):
+            raise
         raise _broken(info, error) from None
     return module
 

@@ -24,7 +24,7 @@ from .canvas import Canvas
 from .check import Sampling
 from .draws import Rows, exactly, multinomial, predict, probability, restrict
 from .end_rules import EndRule
-from .step import Step
+from .step import SamplerState, Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -109,9 +109,14 @@ def sampler_of(rule: Rule) -> Sampler:
     """Return the sampler that writes what ``rule`` chooses."""
 
     def run(
-        model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+        model: LoadedModel,
+        canvas: Canvas,
+        options: SamplingOptions,
+        sampling: Sampling,
+        generator: torch.Generator,
+        state: SamplerState | None = None,
     ) -> Iterator[Step]:
-        return denoise(model, canvas, options, sampling, generator, rule)
+        return denoise(model, canvas, options, sampling, generator, rule, state)
 
     return run
 
@@ -123,23 +128,35 @@ def denoise(
     sampling: Sampling,
     generator: torch.Generator,
     rule: Rule,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Yield the steps of one generation. A rule may finish a block, and so the canvas, in fewer steps than planned.
+    """Yield the steps of one generation, or from ``state`` on those that are left.
+
+    A rule may finish a block, and so the canvas, in fewer steps than planned.
 
     Of a block-causal model whose rows predict the next token (Fast-dLLM v2), a block's first token is given by the last
     row of the block before it; it is written in a step of its own, as the published code writes it before all others.
     """
     mask_id = model.check_masked()
-    tokens = canvas.tokens.clone()
+    tokens = canvas.tokens.clone() if state is None else state.tokens
     ends = EndRule(model, canvas, sampling)
     plan = Blocks(model, canvas, sampling)
     forward = Forward(model, canvas, options.guidance)
     cache = None if sampling.cache == "none" else CachedForward(model, plan, sampling.cache)
-    total, index = plan.total, 0
+    total, index = plan.total, 0 if state is None else state.index
     for block, steps in plan.shares.items():
         inside = plan.numbers == block
-        first = plan.first_token(tokens, block)
-        for step in range(-1 if first is not None else 0, steps):
+        if state is not None and block <= state.memory["block"]:  # finished, or to be gone on with
+            first, begin = None, state.memory["step"] + 1
+            start = torch.tensor(state.memory["start"], device=tokens.device)
+            if block < state.memory["block"]:
+                continue
+            if not ((tokens == mask_id) & inside).any():
+                begin = steps
+        else:
+            first = plan.first_token(tokens, block)
+            begin = -1 if first is not None else 0
+        for step in range(begin, steps):
             if step <= 0:
                 start = ((tokens == mask_id) & inside).sum(1)
             masked = tokens == mask_id
@@ -166,7 +183,8 @@ def denoise(
                 accepted = context.allowed
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
             confidence = context.over_canvas(score.float(), torch.nan)
-            yield Step(index, total, tokens, masked, confidence, accepted, following)
+            memory = {"block": block, "step": step, "start": start.tolist()}
+            yield Step(index, total, tokens, masked, confidence, accepted, following, memory)
             tokens = following
             index += 1
             if not ((tokens == mask_id) & inside).any():

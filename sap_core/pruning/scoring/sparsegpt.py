@@ -76,7 +76,7 @@ def _inverse_factor(hessian: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
             factor = torch.linalg.cholesky(hessian)
         torch.cholesky_inverse(factor, out=factor)
         return torch.linalg.cholesky(factor, upper=True, out=factor)
-    except RuntimeError:  # torch.linalg.LinAlgError
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None

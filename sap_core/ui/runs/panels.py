@@ -11,7 +11,8 @@ from ...runs.clean import clean_leftovers, list_leftovers
 from ...runs.listing import RunSummary, delete_run, describe_run, is_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
-from ..widgets import results
+from ...specs import parse_spec
+from ..widgets import jobs, results
 from ..widgets.address import address_choice, write_query_param
 from ..widgets.archives import download_archive, upload_archive
 from ..widgets.formatting import (
@@ -131,6 +132,7 @@ def details(run: RunSummary) -> None:
             st.error(plain_text(run.problem))
         st.caption(plain_text(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}"))
         _links(run)
+        _unfinished(run)
         left, right = st.columns(2, gap="large")
         with left:
             _notes(run)
@@ -141,7 +143,7 @@ def details(run: RunSummary) -> None:
 
 def _links(run: RunSummary) -> None:
     first, second, third, _ = st.columns(4)
-    if run.kind == "capture" and run.state in ("finished", "cancelled", "running"):
+    if run.kind == "capture" and run.state in ("finished", "cancelled", "running", "unfinished"):
         with first:
             go("Open on Sinks", "sinks", run=run.id)
         with second:
@@ -159,6 +161,23 @@ def _links(run: RunSummary) -> None:
             go("Open on Prune", "prune", model=run.model, result=run.id)
         with second:
             go("Export", "export", prune=run.id)
+
+
+def _unfinished(run: RunSummary) -> None:
+    """How far an interrupted capture came, and going on with it."""
+    if run.kind != "capture" or run.state not in ("unfinished", "cancelled", "failed"):
+        return
+    try:
+        opened = results.run_at(run.path, unfinished=True)
+        spec = parse_spec(opened.spec)
+    except SapError as error:
+        st.error(plain_text(str(error)))
+        return
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.info(f"This capture was not finished: {opened.partial or 'no step'} recorded. It can be looked at as it is.")
+    if right.button("Go on with it", key=f"resume_{run.id}", width="stretch"):
+        if jobs.submit(spec, "capture", run_dir=str(run.path), resume=True):
+            st.toast("It goes on; the sidebar shows how far it is.")
 
 
 def _notes(run: RunSummary) -> None:
