@@ -11,7 +11,7 @@ from ...runs.listing import RunSummary
 from ...specs import CaptureSpec
 from ..widgets import jobs, results
 from ..widgets.figure import draw
-from ..widgets.formatting import plain_error
+from ..widgets.formatting import plain_text
 from ..widgets.layout import go
 
 PROMPT = "once there was a"
@@ -60,7 +60,7 @@ def run_button(specs: list[CaptureSpec]) -> None:
         for spec in specs:
             results.model_info(spec.model)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     busy = any((job := jobs.job_of(slot_of(spec))) is not None and job.open for spec in specs)
     label = "Run the demo again" if all(found(spec) for spec in specs) else "Run the demo"
@@ -96,7 +96,7 @@ def show(specs: list[CaptureSpec]) -> None:
             try:
                 _one(run)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
     links = st.columns(4)
     with links[0]:
         go("Watch it unfold", "sinks", run=runs[0][1].id)
