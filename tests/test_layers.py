@@ -51,7 +51,7 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning "
     "pruning.scoring pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "byte_size errors untrusted progress storage choices texts specs runs models evaluation "
+    "export": "errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
