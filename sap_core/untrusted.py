@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import InvalidInput, SapError
+from .resources import is_out_of_memory
 
 KIB, MIB = 1 << 10, 1 << 20
 # Nesting of JSON beyond which a document is refused; no config, index or tokenizer comes near it.
@@ -169,7 +170,7 @@ def foreign(prefix: str, hint: str = "", *, problem: type[InvalidInput] = Invali
         raise
     except BaseException as error:
         kind = type(error).__name__
-        if kind == "OutOfMemoryError" or not (isinstance(error, Exception) or kind == "PanicException"):
+        if is_out_of_memory(error) or not (isinstance(error, Exception) or kind == "PanicException"):
             raise
         raise problem(f"{prefix} ({kind}: {first_line(error)}){hint}.") from error
 

@@ -7,7 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+from shape_checks import CHECKED
 from tiny_models import GOLDEN, save_tiny_llama
+
+# Before anything of the package is imported: from here on, calls with arrays of another shape or dtype than the
+# signatures of these modules say raise an error.
+install_import_hook(CHECKED, "shape_checks.checked")
 
 _CACHE = tempfile.TemporaryDirectory(prefix="sap-tests-")  # one a worker; what a test leaves is no user's
 for _name in [name for name in os.environ if name.startswith("SAP_")]:

@@ -16,25 +16,27 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "resources": "errors",
     "file_locks": "errors",
-    "untrusted": "errors",
+    "untrusted": "errors resources",
     "confined": "errors untrusted",
     "confined_child": "",
     "access": "",
+    "visible_text": "",
     "csv_files": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors file_locks untrusted",
+    "storage": "errors resources file_locks untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version errors untrusted storage trajectory specs",
+    "runs": "_version errors resources untrusted storage trajectory specs",
     "archive_routes": "errors storage runs",
     "sinks": "errors choices trajectory",
     "plots": "_version csv_files errors storage choices trajectory sinks",
-    "models": "errors untrusted confined storage choices",
+    "models": "errors resources untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
@@ -52,18 +54,18 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "sweeps": "_version csv_files errors progress storage choices specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
-    "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
+    "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version visible_text errors resources file_locks access progress storage choices trajectory stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "ui": "csv_files errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "ui": "csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots models "
     "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version archive_routes csv_files errors file_locks untrusted confined confined_child access progress memoize "
-    "storage choices trajectory texts stories specs runs "
+    "_version archive_routes csv_files errors resources file_locks untrusted confined confined_child access "
+    "visible_text progress memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 BLOCKED = -1e30  # logit of a key that a query can't see: exp gives exactly 0, and 0 * BLOCKED is not NaN
@@ -34,17 +35,17 @@ class Attention:
         rows: (batch, heads, S, S), the rows themselves, where the model computed them; query and key are then empty.
     """
 
-    query: Tensor
-    key: Tensor
+    query: Float[Tensor, "batch heads queries width"]
+    key: Float[Tensor, "batch kv_heads keys width"]
     scale: float
-    mask: Tensor | None = None
+    mask: Shaped[Tensor, " ..."] | None = None
     causal: bool = False
     softcap: float | None = None
-    lse: Tensor | None = None
-    rows: Tensor | None = None
+    lse: Float[Tensor, "batch heads queries"] | None = None
+    rows: Float[Tensor, "batch heads queries keys"] | None = None
 
 
-def of_rows(rows: Tensor) -> Attention:
+def of_rows(rows: Float[Tensor, "batch heads queries keys"]) -> Attention:
     """Return the `Attention` of rows that the model computed itself, (batch, heads, S, S)."""
     nothing = rows.new_empty(*rows.shape[:3], 0)
     return Attention(nothing, nothing, 1.0, rows=rows.detach())
@@ -66,9 +67,9 @@ class Piece:
 
     heads: slice
     queries: slice
-    shifted: Tensor
-    exponentials: Tensor
-    totals: Tensor
+    shifted: Float[Tensor, "kv_heads groups queries keys"]
+    exponentials: Float[Tensor, "kv_heads groups queries keys"]
+    totals: Float[Tensor, "kv_heads groups queries"]
 
 
 class Buffers:

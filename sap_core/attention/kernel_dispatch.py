@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .attention_rows import Attention, Buffers
@@ -20,8 +21,8 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 def attention_statistics(
     inputs: Attention,
-    valid: Tensor,
-    masked: Tensor,
+    valid: Bool[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch position"],
     chunk: int = 128,
     buffers: Buffers | None = None,
     stride: int = 1,
@@ -37,7 +38,7 @@ def attention_statistics(
     return layer_statistics(inputs, valid, masked, chunk, buffers, stride)
 
 
-def fusable(query: Tensor, key: Tensor) -> bool:
+def fusable(query: Float[Tensor, "batch heads queries width"], key: Float[Tensor, "batch kv_heads keys width"]) -> bool:
     """Return whether the fused kernel can reduce this attention; query (batch, heads, S, head_dim) and its keys.
 
     It can on a GPU with Triton, in half or single precision and up to `WIDEST`, if a trial on this device gives what

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import OperationFailed
@@ -24,18 +25,18 @@ class AttentionStats:
     those that attend, see `AttentionRecorder.layers`.
     """
 
-    received: Tensor
-    received_masked: Tensor
-    entropy: Tensor
-    distance: Tensor
+    received: Float[Tensor, "batch layer head position"]
+    received_masked: Float[Tensor, "batch layer head position"]
+    entropy: Float[Tensor, "batch layer head"]
+    distance: Float[Tensor, "batch layer head"]
 
 
 @dataclass(frozen=True)
 class Queries:
     """Which queries of the running forward count, and which are masked: bool (batch, S)."""
 
-    valid: Tensor
-    masked: Tensor
+    valid: Bool[Tensor, "batch position"]
+    masked: Bool[Tensor, "batch position"]
 
 
 Reduce = Callable[[int, Attention, Queries], Any]

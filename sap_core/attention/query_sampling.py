@@ -57,6 +57,22 @@ class QuerySampling:
             "dominant_agreement": _mean(self._agree),
         }
 
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, JSON-able."""
+        names = ("_largest", "_displaced", "_agree")
+        return {name[1:]: getattr(self, name) for name in names} | {"steps": self._steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another one was.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is no such state.
+        """
+        self._largest, self._displaced, self._agree = (
+            [float(value) for value in state[name]] for name in ("largest", "displaced", "agree")
+        )
+        self._steps = int(state["steps"])
+
     def _compare(self, estimate: Tensor, exact: Tensor) -> None:
         apart = (estimate - exact).abs()
         self._largest.append(float(apart.max()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .attention_rows import (
@@ -26,16 +27,16 @@ class LayerStatistics:
         distance: (batch, H) positions; mean over queries of sum_j A[i, j] |i - j|.
     """
 
-    received: Tensor
-    received_masked: Tensor
-    entropy: Tensor
-    distance: Tensor
+    received: Float[Tensor, "batch head position"]
+    received_masked: Float[Tensor, "batch head position"]
+    entropy: Float[Tensor, "batch head"]
+    distance: Float[Tensor, "batch head"]
 
 
 def layer_statistics(
     inputs: Attention,
-    valid: Tensor,
-    masked: Tensor,
+    valid: Bool[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch position"],
     chunk: int = 128,
     buffers: Buffers | None = None,
     stride: int = 1,
@@ -96,9 +97,9 @@ class PrefixStatistics:
     received: (batch, T, H, S); entropy and distance: (batch, T, H). float32, on the CPU.
     """
 
-    received: Tensor
-    entropy: Tensor
-    distance: Tensor
+    received: Float[Tensor, "batch prefix head position"]
+    entropy: Float[Tensor, "batch prefix head"]
+    distance: Float[Tensor, "batch prefix head"]
 
 
 def prefix_statistics(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ..attention.attention_rows import Attention, attention_rows
 from ..attention.observation import Queries
@@ -18,7 +19,7 @@ from ..trajectory.access import layer_index, layer_numbers, trajectories_of, vis
 
 def attention_map(
     model: LoadedModel | str, run: Any, step: int, layer: int, head: int | None = None, sample: int = 0
-) -> np.ndarray:
+) -> Float[np.ndarray, "query key"]:
     """Return A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
 
     Its mean over the valid queries is the stored ``received`` of that step, layer and head. Rows of positions that do

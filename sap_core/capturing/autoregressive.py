@@ -6,6 +6,7 @@ Padding is not included: each sample's text is passed alone, and position 0 is t
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ class AutoregressiveCapture:
             for step in sample(self._model, self._canvas, self._options):
                 self._steps.append(step)
                 self._progress(self._report(step))
-        finally:
+        except BaseException:
             if self._steps:
-                self._record()
+                with contextlib.suppress(Exception):  # what ended the work is what counts
+                    self._record()
+            raise
+        self._record()
 
     def result(self) -> dict[str, Any]:
         """Return the content of result.json."""

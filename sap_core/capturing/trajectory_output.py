@@ -24,23 +24,24 @@ BLANK = "▢"  # stands for a masked position in a text
 class Pieces:
     """The texts of the token ids that occur, as the JSON attribute ``pieces`` of a trajectory."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, known: dict[str, str] | None = None) -> None:
         self._model = model
-        self._known: dict[str, str] = {}
+        self.known = dict(known or {})
 
     def add(self, *arrays: np.ndarray) -> str:
         """Add the tokens of some arrays, and return the JSON of all so far."""
         for token in np.unique(np.concatenate([array.ravel() for array in arrays])).tolist():
-            if str(token) not in self._known:
-                self._known[str(token)] = self._model.piece(token)
-        return json.dumps(self._known, ensure_ascii=False)
+            if str(token) not in self.known:
+                self.known[str(token)] = self._model.piece(token)
+        return json.dumps(self.known, ensure_ascii=False)
 
 
 class Clock:
     """Seconds per step, smoothed for a live view."""
 
-    def __init__(self) -> None:
-        self.begun = self._last = time.monotonic()
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._last = time.monotonic()
+        self.begun = self._last - seconds
         self.step_seconds = 0.0
 
     def tick(self) -> float:
@@ -65,9 +66,19 @@ class Recording:
 
 
 def new_trajectory(
-    folder: Path, sample: int, model: LoadedModel, precision: str, canvas: Canvas, steps: int, positions: int
+    folder: Path,
+    sample: int,
+    model: LoadedModel,
+    precision: str,
+    canvas: Canvas,
+    steps: int,
+    positions: int,
+    written: int = 0,
 ) -> TrajectoryWriter:
-    """Create the writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
+    """Create the writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0.
+
+    ``written``: steps that are there already.
+    """
     plan = recording_plan(model)
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
     if model.is_diffusion:
@@ -90,6 +101,7 @@ def new_trajectory(
             "pieces": "{}",
         },
         prompt=prompt,
+        written=written,
     )
 
 

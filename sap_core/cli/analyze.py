@@ -9,7 +9,7 @@ import typer
 
 from ..choices.sink_rules import sink_rule
 from . import options as opt
-from .console import cell, emit, table
+from .console import cell, emit, table, told_partial, warn_partial
 
 SHOWN_HEADS = 10
 
@@ -26,6 +26,7 @@ def sinks(
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
     sample: Annotated[int, typer.Option(help="Which prompt of the run, from 0.")] = 0,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
     """Show where the sinks of a run are, which tokens they are, and how they move."""
@@ -33,11 +34,15 @@ def sinks(
     from ..sinks.summary import sink_summary
 
     asked = sink_rule(rule, threshold)
-    summary = sink_summary(open_run(run), asked, sample=sample)
+    opened = open_run(run, unfinished=unfinished)
+    summary = sink_summary(opened, asked, sample=sample)
+    if opened.partial:
+        summary |= {"partial": opened.partial}
 
     def show() -> Iterator[str]:
         rule_ = summary["rule"]
         yield f"{summary['model']}, rule {rule_['title']} (threshold {rule_['threshold']:g} {rule_['unit']})"
+        yield from told_partial([opened])
         yield ""
         yield from table(
             list(summary["metrics"].values()),
@@ -59,6 +64,7 @@ def heads(
     ] = None,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
     """List the heads of a run, the most unstable first."""
@@ -66,11 +72,14 @@ def heads(
     from ..sinks.instability import rank_heads
 
     asked = sink_rule(rule, threshold)
-    ranking = rank_heads(open_run(run), rule=asked)
+    opened = open_run(run, unfinished=unfinished)
+    ranking = rank_heads(opened, rule=asked)
     rows = ranking.to_dict(orient="records")
     rows = [{"rank": row["rank"], **row} for row in rows][:top]
     names = {name: name.replace("_", " ") for name in rows[0]} if rows else {}
-    emit(rows, as_json, lambda: table(rows[: top or SHOWN_HEADS], names))
+    if as_json:
+        warn_partial([opened])  # the document is the list of heads
+    emit(rows, as_json, lambda: [*told_partial([opened]), *table(rows[: top or SHOWN_HEADS], names)])
 
 
 def compare(
@@ -80,6 +89,7 @@ def compare(
     points: Annotated[int, typer.Option(min=2, help="Points of the common time axis.")] = 50,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
     """Compare two or more runs on one normalised time axis."""
@@ -88,7 +98,8 @@ def compare(
     from ..sinks.compare import LETTERS, compare_runs
 
     asked = sink_rule(rule, threshold)
-    found = compare_runs(*(open_run(run) for run in runs), points=points, rule=asked)
+    opened = [open_run(run, unfinished=unfinished) for run in runs]
+    found = compare_runs(*opened, points=points, rule=asked)
     letters = LETTERS[: len(runs)]
     rows = [
         {"metric": row["title"], "unit": row["unit"], "difference": row["difference"]}
@@ -99,10 +110,14 @@ def compare(
 
     def show() -> Iterator[str]:
         yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
+        yield from told_partial(opened)
         yield ""
         means = {letter: f"{letter} ± SD" for letter in letters}
         yield from table(rows, {"metric": "metric", **means, "difference": "b - a", "unit": "unit"})
         yield ""
         yield from table(answers, {name: name for name in answers[0]})
 
-    emit({"runs": runs, **found.to_dict(), "claims": answers}, as_json, show)
+    partial = {run.id: run.partial for run in opened if run.partial}
+    emit(
+        {"runs": runs, **found.to_dict(), "claims": answers} | ({"partial": partial} if partial else {}), as_json, show
+    )

@@ -78,7 +78,7 @@ def models(
 
 def _check(spec: Any, as_json: bool) -> None:
     """Measure every combination of conventions and print them, best first."""
-    with work("models") as progress:
+    with work("models", lambda: "nothing was changed") as progress:
         from ..evaluation.conventions import check_conventions
 
         report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)

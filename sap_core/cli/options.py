@@ -28,6 +28,10 @@ from ..specs.options import (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[str, typer.Argument(help="A run's folder, or its id.", show_default=False)]
+Unfinished = Annotated[
+    bool,
+    typer.Option("--unfinished", help="Also a run that was interrupted or is being written: its steps so far."),
+]
 Rule = Annotated[str, typer.Option(help="What counts as a sink: column_sum, rate or zscore.")]
 Threshold = Annotated[
     float | None, typer.Option(help="The rule's threshold, in its own unit.", show_default="the rule's own")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..choices.methods import METHODS
+from ..choices.allocations import looks_at_texts
 from ..errors import InvalidInput
 from ..specs import ExportSpec, ProgressivePruneSpec, PruneSpec, SearchPruneSpec
 from ..specs.base import OVERWRITE, VERIFY
@@ -52,7 +52,7 @@ def prune(
     spec = prune_spec_of()(**fields)
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
-    check_token_file(spec)
+    check_calibration(spec)
     if streamed:
         from .streamed import prune_streamed
 
@@ -132,7 +132,7 @@ def verify(
     as_json: opt.Json = False,
 ) -> None:
     """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
-    with work("verify"):
+    with work("verify", lambda: "nothing was changed"):
         from ..export.verify import verify_checkpoint
 
         found = verify_checkpoint(folder, original_code=original_code, trust_remote_code=trust_remote_code)
@@ -142,16 +142,24 @@ def verify(
         raise typer.Exit(1)
 
 
-def check_token_file(spec: Any) -> None:
-    """Check a calibration file of token ids against the model's headers, even in a dry run.
+def check_calibration(spec: Any) -> None:
+    """Check the calibration texts, and token ids against the model's headers, in a dry run too.
 
     Raises:
-        InvalidInput: empty, of the wrong dtype or shape, ids outside the vocabulary, rows beyond the model's positions.
+        InvalidInput: missing, empty or unreadable; of token ids: of the wrong dtype or shape, ids outside the
+            vocabulary, rows beyond the model's positions.
     """
-    if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
+    from ..texts.source import read_ids, read_texts
+
+    if not looks_at_texts(spec.method, getattr(spec, "allocation", "uniform"), getattr(spec, "compensate", "none")):
+        return
+    source = spec.calibration_source
+    source.check()
+    if not source.is_ids:
+        if not source.is_demo and not source.is_dataset:
+            read_texts(source)
         return
     from ..models.inspection import inspect_model
-    from ..texts.source import read_ids
 
     info = inspect_model(spec.model, **spec.inspecting)
-    read_ids(spec.calibration_source, info.vocab_size, info.max_length)
+    read_ids(source, info.vocab_size, info.max_length)

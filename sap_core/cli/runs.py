@@ -134,7 +134,7 @@ def check(
     from ..runs.check import check_run, check_runs
     from .console import work
 
-    with work("check") as progress:
+    with work("check", lambda: "nothing was changed") as progress:
         if run:
             found = [check_run(item) for item in run]
         else:

@@ -16,7 +16,7 @@ def prune_streamed(
     spec: PruneOptions, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Prune as ``spec`` says, or with ``dry_run`` only print what is known beforehand."""
-    with work("prune") as progress:
+    with work("prune", lambda: "finished blocks are kept beside --out; the same command goes on") as progress:
         from ..pruning.planning.memory_check import check_streamed
         from ..specs import PruneCheckpointSpec
 

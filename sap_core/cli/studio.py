@@ -66,7 +66,7 @@ def train(
     as_json: opt.Json = False,
 ) -> None:
     """Train both demo models from scratch (under two hours on two cores); continues where it was stopped."""
-    with work("train") as progress:
+    with work("train", lambda: "what is trained is kept; the same command goes on") as progress:
         folders = _training_tool()(out or demo_home(), seed=seed or 0, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}
     emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])

@@ -39,8 +39,11 @@ def sweep(
 
     The same command continues where an earlier one was stopped or killed; finished combinations are never run again.
     """
+    from ..runs.paths import new_run_path
+
     spec = SweepSpec.build(**fields)
-    with work("sweep") as progress:
+    out = out if out is not None else str(new_run_path("sweep"))
+    with work("sweep", lambda: f"what is finished is kept; the same command goes on, with --out {out}") as progress:
         from ..sweeps import sweep as run
 
         done = run(

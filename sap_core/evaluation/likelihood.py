@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
@@ -141,7 +142,9 @@ def text_likelihood(
     return Losses(nats, counted, "exact" if mask_id is None else "bound", None if reference is None else kl)
 
 
-def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
+def draw_masks(
+    scored: Bool[np.ndarray, " position"], draws: int, seed: int, index: int
+) -> Bool[Tensor, "draw position"]:
     """Return bool [draws, S]: for draw d, k = floor((d + u) / draws * n) + 1 of the n scored positions; u uniform.
 
     It depends only on the seed and the text's index, and is therefore equal for all models.
@@ -156,8 +159,13 @@ def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
 
 
 def _bound(
-    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, masked: Tensor, scored: Tensor, mask_id: int
-) -> tuple[np.ndarray, np.ndarray]:
+    model: LoadedModel,
+    reference: LoadedModel | None,
+    tokens: Int[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch draw position"],
+    scored: Bool[Tensor, "batch position"],
+    mask_id: int,
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
     """Return (nats, KL) of each text: n times the mean over draws of the mean over the masked tokens.
 
     ``masked``: bool [B, D, S].
@@ -185,8 +193,11 @@ def _bound(
 
 
 def _exact(
-    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, scored: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
+    model: LoadedModel,
+    reference: LoadedModel | None,
+    tokens: Int[Tensor, "batch position"],
+    scored: Bool[Tensor, "batch position"],
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
     """Return (nats, KL) of each text: row i of the logits predicts token i + 1."""
     logits = model.logits(tokens.to(model.device))[:, :-1]
     targets = tokens[:, 1:].to(logits.device)
@@ -198,7 +209,9 @@ def _exact(
     return nats, kl
 
 
-def _each(logits: Tensor, targets: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+def _each(
+    logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"], other: Float[Tensor, "n vocabulary"] | None
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Return (-ln q(target), KL from ``other``'s distribution p, zero without one) of each row, float64 on the CPU."""
     nats = cross_entropy(logits, targets, reduction="none").double().cpu()
     if other is None:

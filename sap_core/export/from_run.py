@@ -43,9 +43,23 @@ def export_run(
     with checkpoint_output(out, overwrite=overwrite) as output:
         run = open_prune_run(run)
         if pruned is None:
+            _check_room(run, output)
             pruned = prune_again(run, model, progress)
         quality = {key: value for key, value in run.result.items() if key not in ("plan", "report")}
         return export_checkpoint(pruned, output, verify=verify, quality=quality or None, progress=progress)
+
+
+def _check_room(run: Run, output: Output) -> None:
+    """Raise InvalidInput where the weights would not fit the disk, before the model is pruned again."""
+    from ..models.inspection import inspect_model
+    from .checkpoint import SPARE_BYTES
+    from .target import check_checkpoint_output
+
+    spec: Any = parse_spec(run.spec)
+    info = inspect_model(spec.model, **spec.inspecting)
+    kept = (run.result.get("report") or {}).get("parameters")
+    share = kept / info.parameters if isinstance(kept, int | float) else 1.0
+    check_checkpoint_output(output, info.path, int(share * info.bytes) + SPARE_BYTES)
 
 
 def open_prune_run(run: Run | str | os.PathLike) -> Run:

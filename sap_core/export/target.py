@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import InvalidInput
+from ..storage import check_space
 from ..storage.output import Output
 
 # What belongs to a checkpoint on disk; a folder with anything else in it is not replaced.
@@ -53,12 +53,7 @@ def check_checkpoint_output(output: Output, source: str | None, needed: int) -> 
     """
     if source and Path(source).resolve() == output.target.resolve():
         raise InvalidInput(f"{output.target} is the folder the model was loaded from; choose another.")
-    free = shutil.disk_usage(output.target.parent).free
-    if free < needed:
-        raise InvalidInput(
-            f"{output.target.parent} has {free / 2**30:.1f} GiB free but the export needs {needed / 2**30:.1f}; "
-            "free some space or choose another folder."
-        )
+    check_space(output.target.parent, needed, "The export")
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -171,7 +171,8 @@ def loader_of(folder: Path) -> str:
 def write_expected(model: LoadedModel, folder: Path) -> None:
     """Write fixed random tokens and the model's logits on them, from which a copy of the folder can be checked."""
     import torch
-    from safetensors.torch import save_file
+
+    from ..models.saving import write_safetensors
 
     length = min(_TOKENS, model.info.max_length or _TOKENS)
     generator = torch.Generator().manual_seed(_SEED)
@@ -179,8 +180,8 @@ def write_expected(model: LoadedModel, folder: Path) -> None:
     with torch.no_grad():
         logits = model.forward(tokens.to(model.device), None).float().cpu()
     kept = max(1, min(length, _LARGEST // logits.shape[-1]))
-    save_file(
+    write_safetensors(
         {"tokens": tokens, "logits": logits[:, :kept].contiguous()},
         folder / EXPECTED,
-        metadata={"loader": loads_with(model.info), "format": "pt"},
+        {"loader": loads_with(model.info), "format": "pt"},
     )

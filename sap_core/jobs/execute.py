@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
+from ..resources import is_out_of_memory
+from ..runs.manifest import SPEC
 from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
@@ -52,11 +54,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
                 KINDS[type(spec)](spec, folder, models, progress)
             return out
         return KINDS[type(spec)](spec, out, models, progress)
-    except MemoryError:
-        models.clear()
-        raise
-    except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":
+    except Exception as error:
+        if is_out_of_memory(error):
             models.clear()
         raise
 
@@ -64,7 +63,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..capturing.api import capture
 
-    return capture(_model(spec, models, progress), spec=spec, out=out, progress=progress).path
+    place: dict[str, Any] = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
+    return capture(_model(spec, models, progress), spec=spec, progress=progress, **place).path
 
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:

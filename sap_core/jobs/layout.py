@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,16 @@ from ..runs.documents import read_document
 from ..runs.files import plain, write_json
 from ..storage import storage_of, storage_path
 from ..storage.locks import Lock, is_locked
-from .documents import ProgressDocument, StateDocument, read_job_document
+from .documents import JobDocument, ProgressDocument, StateDocument, read_job_document
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
 
 _registered: dict[Path, Lock] = {}  # of this process, by the file that says so
 OPEN = ("queued", "running")
+#: Two queues with a worker process each, so that what somebody waits for at the screen never waits for a sweep.
+INTERACTIVE, BACKGROUND = LANES = ("interactive", "background")
+IN_BACKGROUND = ("sweep", "prune_checkpoint", "elastic", "push")  # kinds of jobs
 #: What is said of a job whose worker is gone, where nobody can know how it ended.
 GONE = "The worker process ended unexpectedly; run it again."
 
@@ -43,7 +47,9 @@ class JobStatus:
     submitted: float
     started: float | None
     ended: float | None
-    ahead: int = 0  # jobs before this one, the running one among them
+    ahead: int = 0  # jobs before this one in its lane, the running one among them
+    lane: str = INTERACTIVE
+    before: tuple[str, ...] = ()  # their ids, the next to run first
     remaining: float | None = None  # estimated seconds until the present stage ends
 
     @property
@@ -59,23 +65,33 @@ class JobStatus:
         return max(0.0, (self.ended or time.time()) - self.started)
 
 
+def lane_of(kind: str) -> str:
+    """Return the lane in which jobs of a kind run."""
+    return BACKGROUND if kind in IN_BACKGROUND else INTERACTIVE
+
+
 class JobFolder:
     """Paths and small documents under ``<root>/.jobs``.
 
     For a root at an address they are in the user's cache on this machine: a queue needs locks, and its worker is here.
+    Jobs lie side by side; queue and worker are those of one lane.
     """
 
-    def __init__(self, root: str | os.PathLike) -> None:
+    def __init__(self, root: str | os.PathLike, lane: str = INTERACTIVE) -> None:
         self.root = storage_path(root)
+        self.lane = lane
         self.path = self.root / ".jobs"
         if storage_of(self.root).remote:
             cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
             self.path = cache / "sap-studio" / "jobs" / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
-        self.queue = self.path / "queue"
+        place = self.path if lane == INTERACTIVE else self.path / lane
+        self.queue = place / "queue"
         self.clients = self.path / "clients"
-        self.lock = self.path / "worker.lock"
-        self.worker = self.path / "worker.json"
-        self.log = self.path / "worker.log"
+        self.lock = place / "worker.lock"
+        self.worker = place / "worker.json"
+        self.log = place / "worker.log"
+        self.current = place / "current"  # the job at work
+        self.release = place / "release"  # asks the worker to let go of the models that it keeps
 
     def make(self) -> None:
         """Create the folders."""
@@ -87,11 +103,42 @@ class JobFolder:
         return self.path / job_id
 
     def waiting(self) -> list[str]:
-        """Return the ids in the queue, oldest first."""
+        """Return the ids in the queue, the next to run first: as they came, unless `move` has changed that."""
         try:
-            return sorted(os.listdir(self.queue))
+            ids = os.listdir(self.queue)
         except FileNotFoundError:
             return []
+        return sorted(ids, key=lambda job_id: (self._place(job_id), job_id))
+
+    def move(self, job_id: str, to: int) -> bool:
+        """Put a waiting job at place ``to`` of the queue, 0 being the next to run; False where it waits no more."""
+        order = self.waiting()
+        if job_id not in order:
+            return False
+        order.remove(job_id)
+        order.insert(max(0, to), job_id)
+        for place, other in enumerate(order):
+            with contextlib.suppress(FileNotFoundError), open(self.queue / other, "r+", encoding="utf-8") as file:
+                file.write(f"{place:<9}")  # never makes the file: a job that was taken just now stays taken
+        return True
+
+    def _place(self, job_id: str) -> float:
+        try:
+            return float((self.queue / job_id).read_text(encoding="utf-8") or "inf")
+        except (OSError, ValueError):
+            return float("inf")
+
+    def running(self) -> str | None:
+        """Return the job at work; None where there is none."""
+        try:
+            job_id = self.current.read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return job_id if re.fullmatch(r"[\w-]+", job_id) and self.state(job_id)["state"] == "running" else None
+
+    def busy(self) -> bool:
+        """Return whether a job is at work or waits."""
+        return bool(self.waiting()) or self.running() is not None
 
     def claim(self, job_id: str) -> bool:
         """Take a job out of the queue; return True for exactly one caller."""
@@ -110,21 +157,19 @@ class JobFolder:
         ids = self.ids()  # before the queue is read: a job that comes meanwhile is not among them
         waiting = set(self.waiting())
         states = ((job_id, self.state(job_id)["state"]) for job_id in ids)
-        return [job for job, state in states if state == "running" or (state == "queued" and job not in waiting)]
+        found = [job for job, state in states if state == "running" or (state == "queued" and job not in waiting)]
+        return [job for job in found if self.lane_of(job) == self.lane]
 
-    def ahead(self, job_id: str) -> int:
-        """Return how many jobs run or wait before this one.
+    def lane_of(self, job_id: str) -> str:
+        """Return the lane that a job was given to."""
+        job = read_job_document(self.job(job_id) / "job.json", JobDocument)
+        return INTERACTIVE if job is None else lane_of(job["spec"]["kind"])
 
-        Jobs begin in order, so none older than the newest finished one has to be read.
-        """
-        waiting = self.waiting()
-        for other in self.ids():
-            if other >= job_id or other in waiting:
-                continue
-            state = self.state(other)["state"]
-            if state in ("running", "finished", "failed"):
-                return sum(job < job_id for job in waiting) + (state == "running")
-        return sum(job < job_id for job in waiting)
+    def before(self, job_id: str) -> tuple[str, ...]:
+        """Return the jobs before a waiting one, the running one first."""
+        waiting, running = self.waiting(), self.running()
+        ahead = waiting[: waiting.index(job_id)] if job_id in waiting else []
+        return (*([running] if running else []), *ahead)
 
     def state(self, job_id: str) -> dict[str, Any]:
         """Return the state of a job: failed if the document is damaged, queued if it is missing."""

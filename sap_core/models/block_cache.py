@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .diffusion_gemma import Window
-from .loaded import shift_back
+from .row_positions import shift_back
 
 if TYPE_CHECKING:
     from .loaded import LoadedModel

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import required
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 
 
 class BlockCausalModel(LoadedModel):

@@ -18,6 +18,7 @@ from .experts import pack_experts
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
+from .row_positions import positions, shift_back
 from .saving import save_checkpoint
 from .sizes import first_position
 from .tokens import encode
@@ -294,16 +295,3 @@ class LoadedModel:
                 f"Some weights of {self.info.ref} are out of reach; load it on one device to save it."
             )
         save_checkpoint(self.info, self.module, self.native_state(), Path(folder))
-
-
-def shift_back(logits: Tensor) -> Tensor:
-    """Return logits (batch, sequence, vocabulary) whose row i predicts token i, from logits that predict token i + 1.
-
-    Row 0 is unchanged, as in Dream's own code.
-    """
-    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
-
-
-def positions(attention_mask: Tensor) -> Tensor:
-    """Return position ids that count valid tokens only, so that padding shifts nothing; int64, same shape."""
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 from .sizes import first_position
 
 

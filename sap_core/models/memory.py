@@ -36,7 +36,7 @@ def estimate_memory(
     activations = tokens * (2 * info.hidden + widest) * each
     activations += tokens * info.vocab_size * (each + 2 * 8)
     activations += batch * info.heads * min(CAPTURE_CHUNK, length) * length * 4 * 2
-    step = batch * info.layers * info.heads * (2 * length + 2) * 4 + tokens * 14
+    step = trajectory_bytes(info, batch, length, 1)
     smaller = sum(m.rows * m.cols for m in info.matrices) if dtype in QUANTIZED_BYTES else 0
     weights = int((info.parameters - smaller) * each + smaller * QUANTIZED_BYTES.get(dtype, 0))
     return {
@@ -45,6 +45,16 @@ def estimate_memory(
         "trajectory": int(step * steps),
         "total": int(weights + activations + step),
     }
+
+
+def trajectory_bytes(info: ModelInfo, batch: int, length: int, steps: int, precision: str = "float32") -> int:
+    """Bytes on disk of a capture's trajectories, before compression.
+
+    Received attention twice and two scalars per step, layer and head; 14 bytes per step and position of token state.
+    """
+    each = {"float16": 2, "uint8": 1}.get(precision, 4)
+    heads = info.layers * info.heads * (2 * length * each + 2 * 4)
+    return steps * batch * (heads + 14 * length)
 
 
 def fits(estimate: dict[str, int], device: str = "cpu") -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelProblem
+from ..resources import is_out_of_memory
 from ..untrusted import foreign
 from .info import ModelInfo
 from .loaded import LoadedModel
@@ -47,9 +48,9 @@ def check_loaded(model: LoadedModel) -> None:
     try:
         with torch.no_grad():
             logits = model.forward(torch.stack(rows).to(model.device), None)[:, 0].double().cpu()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a config that its class takes and can't compute fails in any way
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise ModelProblem(
             f"{info.ref} can't be run: {type(model.module).__name__} fails on {length} ordinary tokens "

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from ..resources import is_out_of_memory
 from .block_causal import additive
 from .families.remote import CLASSES
 from .info import ModelInfo
 from .inspection import describe
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 from .source import Source, read_folder
 
 
@@ -42,6 +44,8 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     except ModelProblem:
         raise
     except Exception as error:  # anything can come out of foreign code
+        if is_out_of_memory(error):
+            raise
         raise _broken(info, error) from None
     return module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import OperationFailed
+from ..resources import system_error
 from .code_files import code_files
 from .config_check import without_kernels
 from .conventions import GIVEN
@@ -61,6 +63,28 @@ def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.T
         write_index(folder, stored, total)
 
 
+def write_safetensors(content: dict[str, torch.Tensor], target: Path, metadata: dict[str, str]) -> None:
+    """Write tensors to one file, which may be read by whom any other new file may.
+
+    Raises:
+        OSError: the system refuses, for example because the disk is full; safetensors' own error hides that.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    target.unlink(missing_ok=True)
+    target.touch()
+    mode = target.stat().st_mode & 0o777  # as the umask has it; safetensors makes files for their owner alone
+    try:
+        save_file(content, target, metadata=metadata)
+    except SafetensorError as error:
+        number = system_error(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(target)) from error
+    target.chmod(mode)
+
+
 def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> None:
     """Write model.safetensors.index.json of a sharded checkpoint; ``total``: bytes of all its tensors."""
     names = {tensor.key: tensor.file for tensor in stored}
@@ -73,7 +97,6 @@ def _write_file(
 ) -> int:
     """Write one weights file and return the bytes of its tensors."""
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     content = {}
     with safe_open(source, framework="pt") as original:
@@ -83,7 +106,7 @@ def _write_file(
             value = state.get(name, state.get(tensor.key))
             # A clone, because tied weights share memory and safetensors refuses that.
             content[tensor.key] = original.get_tensor(tensor.key) if value is None else value.cpu().contiguous().clone()
-    save_file(content, target, metadata=metadata)
+    write_safetensors(content, target, metadata)
     return sum(value.numel() * value.element_size() for value in content.values())
 
 

@@ -102,6 +102,7 @@ def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = No
                 "name": run.name,
                 "settings": run.spec,
                 "versions": (run.manifest or {}).get("versions", {}),
+                **({"partial": run.partial} if run.partial else {}),
             }
             for run in runs
         ],
@@ -112,7 +113,7 @@ def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = No
 
 def origin_line(about: dict[str, Any]) -> str:
     """Return the provenance in one line, for the bottom of a picture."""
-    runs = ", ".join(run["id"] for run in about["runs"])
+    runs = ", ".join(f"{run['id']} ({run['partial']})" if "partial" in run else run["id"] for run in about["runs"])
     view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed, SapError, required
-from ..storage import disk_problem, local_folder, storage_of
+from ..storage import check_space, disk_problem, local_folder, storage_of
 from ..storage.output import Output
 from ..storage.renames import rename_new
 from ..untrusted import check_path, first_line
@@ -28,6 +28,8 @@ from .reading import Run, open_run
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
+
+UNPACKED = "The archive, unpacked,"
 
 
 PIECE = 1 << 20  # bytes that are in memory at a time
@@ -130,9 +132,9 @@ def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None
             size = sum(info.file_size for info in members.values())
             if storage_of(folder).remote:
                 with tempfile.TemporaryDirectory(prefix="sap-upload-") as near:
-                    _check_space(Path(near), size)
+                    check_space(near, size, UNPACKED)
                     return _upload(_unpack(opened, top, members, Path(near)), folder)
-            _check_space(folder, size)
+            check_space(folder, size, UNPACKED)
             return _unpack(opened, top, members, folder)
     except (zipfile.BadZipFile, EOFError, zlib.error, struct.error, RuntimeError, ValueError) as error:
         if isinstance(error, SapError):
@@ -142,15 +144,6 @@ def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None
         ) from None
     except OSError as error:
         raise InvalidInput(f"Archive {archive} can't be read ({error.strerror or error}).") from None
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise OperationFailed(
-            f"The archive unpacks to {needed / 1e6:.0f} MB, {existing} has {free / 1e6:.0f} MB free; free some space."
-        )
 
 
 def _unpack(archive: zipfile.ZipFile, top: str, members: dict[str, zipfile.ZipInfo], folder: Path) -> Run:

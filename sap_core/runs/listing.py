@@ -63,8 +63,14 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
 
 
 def recorded_runs() -> list[RunSummary]:
-    """Return the captures that come with the package, with their names as ids. Raises RunProblem: one is missing."""
-    return [describe_run(recorded_path(name)) for name in RECORDED]
+    """Return the captures that come with the package, with their names as ids; an incomplete package has none."""
+    found = []
+    for name in RECORDED:
+        try:
+            found.append(describe_run(recorded_path(name)))
+        except RunProblem:
+            continue
+    return found
 
 
 def _if_run(path: StoragePath) -> RunSummary | None:

@@ -23,6 +23,7 @@ RESULT = "result.json"
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"
+CHECKPOINT = "resume.json"  # where a capture goes on that was not finished
 OUTSIDE = {MANIFEST, META, WRITER}  # files that the list does not cover
 
 CHANGED = "has changed since"

@@ -67,8 +67,12 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
         check_files(path, manifest["files"])
     elif not unfinished:
         alive = writer_alive(path)
-        why = "it is still being written; wait for it" if alive else "its work was interrupted; run it again"
-        raise RunProblem(f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished.")
+        again = f"go on with it (sap capture --resume {path.name})" if spec["kind"] == "capture" else "run it again"
+        why = "it is still being written; wait for it" if alive else f"its work was interrupted; {again}"
+        raise RunProblem(
+            f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished (--unfinished, in Python "
+            "unfinished=True)."
+        )
     return Run(path, spec, manifest)
 
 
@@ -120,6 +124,21 @@ class Run:
     def name(self) -> str:
         """Name given by the user, else one made from the spec."""
         return self.meta["name"] or default_name(self.spec)
+
+    @property
+    def partial(self) -> str:
+        """How far an unfinished capture came, such as "12 of 64 steps".
+
+        "" for a finished one, and where no step was recorded.
+        """
+        if self.state == "finished":
+            return ""
+        try:
+            trajectory = self.trajectory
+        except RunProblem:
+            return ""
+        planned = self.result.get("steps_planned") or trajectory.attrs.get("steps_total")
+        return f"{trajectory.sizes['step']} of {planned} steps"
 
     @property
     def result(self) -> dict[str, Any]:

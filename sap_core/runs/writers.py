@@ -6,7 +6,6 @@ machine that writes. A writer on another machine is detected by the times of its
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
@@ -31,15 +30,19 @@ def this_machine() -> str:
     return socket.gethostname()
 
 
-def hold_run(path: StoragePath) -> Lock | None:
-    """Lock a run for this process; return None if the file system has no locks.
+def hold_run(path: StoragePath, *, alone: bool = False) -> Lock | None:
+    """Lock a run for this process; None where the file system has no locks, or another process has it.
 
     Raises:
-        BlockingIOError: another process writes it.
+        BlockingIOError: with ``alone``, where another process has it.
     """
-    with contextlib.suppress(OSError):
-        target = _locked_path(path, make=True)
-        return Lock(target)
+    try:
+        return Lock(_locked_path(path, make=True))
+    except BlockingIOError:
+        if alone:
+            raise
+    except OSError:
+        pass
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from .canvas import Canvas
@@ -62,7 +63,7 @@ class Blocks:
         return first if first.any() else None
 
 
-def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor:
+def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Int[Tensor, "batch sequence"]:
     """Return (batch, sequence): the block in which each position is written.
 
     Counted from the end of each prompt, masks inside a prompt being of block 0; ``aligned``: from the first column, as
@@ -75,7 +76,7 @@ def block_numbers(canvas: Canvas, block_length: int, *, aligned: bool) -> Tensor
     return (columns - lengths).clamp(min=0) // block_length
 
 
-def block_sizes(blocks: Tensor, masked: Tensor) -> dict[int, int]:
+def block_sizes(blocks: Int[Tensor, "batch sequence"], masked: Bool[Tensor, "batch sequence"]) -> dict[int, int]:
     """Return the number of tokens to write in each block that has any, of the canvas that has most, in order."""
     numbers = blocks[masked].unique().tolist()
     return {number: int((masked & (blocks == number)).sum(1).max()) for number in numbers}

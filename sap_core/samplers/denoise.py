@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, GUMBEL
@@ -23,7 +24,7 @@ from .canvas import Canvas
 from .check import Sampling
 from .draws import Rows, exactly, multinomial, predict, probability, restrict
 from .end_rules import EndRule
-from .step import Step
+from .step import SamplerState, Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -47,11 +48,11 @@ class StepContext:
         ends: Tokens whose confidence counts as nothing (``confidence_eos_eot_inf``); none for other end rules.
     """
 
-    logits: Tensor
+    logits: Float[Tensor, "n vocabulary"]
     rows: Rows
-    masked: Tensor
-    allowed: Tensor
-    start: Tensor
+    masked: Bool[Tensor, "batch sequence"]
+    allowed: Bool[Tensor, "batch sequence"]
+    start: Int[Tensor, " batch"]
     step: int
     steps: int
     mask_id: int
@@ -59,12 +60,12 @@ class StepContext:
     generator: torch.Generator
     ends: tuple[int, ...] = ()
 
-    def over_canvas(self, values: Tensor, fill: float) -> Tensor:
+    def over_canvas(self, values: Float[Tensor, " n"], fill: float) -> Float[Tensor, "batch sequence"]:
         """Return (n,) values at their masked positions of a (batch, sequence) canvas, ``fill`` elsewhere."""
         canvas = torch.full(self.masked.shape, fill, dtype=values.dtype, device=values.device)
         return canvas.masked_scatter(self.masked, values)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self) -> tuple[Int[Tensor, " n"], Float[Tensor, "n vocabulary"]]:
         """Return the predicted tokens (n,) and the probabilities (n, vocabulary) that their confidence is read from.
 
         - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); probabilities softmax(l), whatever the temperature.
@@ -108,9 +109,14 @@ def sampler_of(rule: Rule) -> Sampler:
     """Return the sampler that writes what ``rule`` chooses."""
 
     def run(
-        model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+        model: LoadedModel,
+        canvas: Canvas,
+        options: SamplingOptions,
+        sampling: Sampling,
+        generator: torch.Generator,
+        state: SamplerState | None = None,
     ) -> Iterator[Step]:
-        return denoise(model, canvas, options, sampling, generator, rule)
+        return denoise(model, canvas, options, sampling, generator, rule, state)
 
     return run
 
@@ -122,23 +128,35 @@ def denoise(
     sampling: Sampling,
     generator: torch.Generator,
     rule: Rule,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Yield the steps of one generation. A rule may finish a block, and so the canvas, in fewer steps than planned.
+    """Yield the steps of one generation, or from ``state`` on those that are left.
+
+    A rule may finish a block, and so the canvas, in fewer steps than planned.
 
     Of a block-causal model whose rows predict the next token (Fast-dLLM v2), a block's first token is given by the last
     row of the block before it; it is written in a step of its own, as the published code writes it before all others.
     """
     mask_id = model.check_masked()
-    tokens = canvas.tokens.clone()
+    tokens = canvas.tokens.clone() if state is None else state.tokens
     ends = EndRule(model, canvas, sampling)
     plan = Blocks(model, canvas, sampling)
     forward = Forward(model, canvas, options.guidance)
     cache = None if sampling.cache == "none" else CachedForward(model, plan, sampling.cache)
-    total, index = plan.total, 0
+    total, index = plan.total, 0 if state is None else state.index
     for block, steps in plan.shares.items():
         inside = plan.numbers == block
-        first = plan.first_token(tokens, block)
-        for step in range(-1 if first is not None else 0, steps):
+        if state is not None and block <= state.memory["block"]:  # finished, or to be gone on with
+            first, begin = None, state.memory["step"] + 1
+            start = torch.tensor(state.memory["start"], device=tokens.device)
+            if block < state.memory["block"]:
+                continue
+            if not ((tokens == mask_id) & inside).any():
+                begin = steps
+        else:
+            first = plan.first_token(tokens, block)
+            begin = -1 if first is not None else 0
+        for step in range(begin, steps):
             if step <= 0:
                 start = ((tokens == mask_id) & inside).sum(1)
             masked = tokens == mask_id
@@ -165,7 +183,8 @@ def denoise(
                 accepted = context.allowed
             following = torch.where(accepted, tokens.masked_scatter(seen, predicted), tokens)
             confidence = context.over_canvas(score.float(), torch.nan)
-            yield Step(index, total, tokens, masked, confidence, accepted, following)
+            memory = {"block": block, "step": step, "start": start.tolist()}
+            yield Step(index, total, tokens, masked, confidence, accepted, following, memory)
             tokens = following
             index += 1
             if not ((tokens == mask_id) & inside).any():
@@ -184,7 +203,7 @@ def _allowed(plan: Blocks, seen: Tensor, block: int, step: int, first: Tensor | 
     return seen & (columns == plan.columns(block)[0])
 
 
-def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def take_all(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the most probable token of every position that may be written; drawn by the settings with a cache."""
     if context.sampling.cache != "none":
         predicted, shares = context.draw()
@@ -242,13 +261,13 @@ class Forward:
         return unconditional + (self._guidance + 1) * (logits - unconditional)
 
 
-def prompt_positions(canvas: Canvas) -> Tensor:
+def prompt_positions(canvas: Canvas) -> Bool[Tensor, "batch sequence"]:
     """Return (batch, sequence) bool: the positions of each prompt."""
     columns = torch.arange(canvas.tokens.shape[1], device=canvas.tokens.device)
     return columns < torch.tensor(canvas.prompt_lengths, device=columns.device)[:, None]
 
 
-def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
+def forbid(model: LoadedModel, logits: Float[Tensor, "*rows vocabulary"]) -> Float[Tensor, "*rows vocabulary"]:
     """Return logits in which the mask token can't be predicted, for models that need that."""
     if not model.info.row.forbid_mask_prediction:
         return logits

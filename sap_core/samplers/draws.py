@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -25,7 +26,7 @@ class Rows:
     number: Tensor | None
     total: int
 
-    def of(self, noise: Tensor) -> Tensor:
+    def of(self, noise: Float[Tensor, " total *vocabulary"]) -> Float[Tensor, " n *vocabulary"]:
         """Return the given rows of ``noise``, which has one row for each of the published code's."""
         return noise if self.number is None else noise[self.number.cpu()]
 
@@ -35,7 +36,9 @@ def exactly(count: int) -> Rows:
     return Rows(None, count)
 
 
-def restrict(logits: Tensor, top_k: int | None, top_p: float | None, nucleus_first: bool = False) -> Tensor:
+def restrict(
+    logits: Float[Tensor, "*rows vocabulary"], top_k: int | None, top_p: float | None, nucleus_first: bool = False
+) -> Float[Tensor, "*rows vocabulary"]:
     """Return logits with -inf outside the ``top_k`` highest and outside the nucleus of ``top_p``.
 
     top_k: l < the k-th highest is removed (ties are kept). top_p: sorted by probability, a token is removed if the sum
@@ -48,7 +51,9 @@ def restrict(logits: Tensor, top_k: int | None, top_p: float | None, nucleus_fir
     return logits
 
 
-def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
+def predict(
+    logits: Float[Tensor, "n vocabulary"], temperature: float, generator: torch.Generator, rows: Rows | None = None
+) -> Int[Tensor, " n"]:
     """Return one token per row of ``logits`` (n, V): argmax(exp(l) / (-ln u)^T) in float64, u uniform; (n,).
 
     That is a draw from softmax(l / T), in the form in which LLaDA does it. T = 0 is the plain argmax.
@@ -64,7 +69,9 @@ def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows
     return (exact - temperature * chance).argmax(-1).to(logits.device)
 
 
-def multinomial(shares: Tensor, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
+def multinomial(
+    shares: Float[Tensor, "n vocabulary"], generator: torch.Generator, rows: Rows | None = None
+) -> Int[Tensor, " n"]:
     """Return one token per row of the probabilities ``shares`` (n, V): argmax(p / e), e exponential; (n,).
 
     torch.multinomial computes the same.
@@ -75,7 +82,7 @@ def multinomial(shares: Tensor, generator: torch.Generator, rows: Rows | None = 
     return (shares / rows.of(noise).to(shares.device)).argmax(-1)
 
 
-def probability(logits: Tensor, predicted: Tensor) -> Tensor:
+def probability(logits: Float[Tensor, "n vocabulary"], predicted: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Return softmax(l)[x0]; (n,)."""
     return torch.softmax(logits, -1).gather(-1, predicted[:, None])[:, 0]
 

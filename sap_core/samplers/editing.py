@@ -15,7 +15,7 @@ from .check import Sampling
 from .denoise import Forward, forbid
 from .draws import Rows, multinomial, restrict
 from .end_rules import EndRule
-from .step import Step
+from .step import SamplerState, Step
 from .step_counts import top_positions
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ MOST_PASSES = 16  # over a full block (max_post_steps)
 
 
 def token_editing(
-    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel,
+    canvas: Canvas,
+    options: SamplingOptions,
+    sampling: Sampling,
+    generator: torch.Generator,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
     """Yield steps that write and rewrite by two thresholds (LLaDA2.1's generate).
 
@@ -35,7 +40,8 @@ def token_editing(
     edit_threshold become x0. A block ends when it has no mask and nothing was rewritten, at the latest after 16 passes
     without masks.
     """
-    mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+    known = {"block": -1, "after": 0, "over": False} if state is None else state.memory
+    mask_id, tokens = model.check_masked(), canvas.tokens.clone() if state is None else state.tokens
     threshold = required(sampling.threshold, "threshold")
     edit_threshold = required(sampling.edit_threshold, "edit_threshold")
     forward, plan, ends = (
@@ -43,10 +49,13 @@ def token_editing(
         Blocks(model, canvas, sampling),
         EndRule(model, canvas, sampling),
     )
-    total, index = canvas.fill + MOST_PASSES * len(plan.shares), 0
+    total, index = canvas.fill + MOST_PASSES * len(plan.shares), 0 if state is None else state.index
     for block in plan.shares:
-        inside, span, after = plan.numbers == block, plan.window(block), 0
-        while True:
+        if block < known["block"]:
+            continue
+        inside, span = plan.numbers == block, plan.window(block)
+        after, over = (known["after"], known["over"]) if block == known["block"] else (0, False)
+        while not over:
             masked = (tokens == mask_id) & inside
             after += not masked.any()
             if after > MOST_PASSES:
@@ -60,11 +69,11 @@ def token_editing(
             following = torch.where(accepted | edited, predicted, tokens)
             still = tokens == mask_id
             shown = torch.where(still & inside | edited, confidence, torch.nan)
-            yield Step(index, total, tokens, still, shown, accepted | edited, following)
+            over = not masked.any() and not edited.any()
+            memory = {"block": block, "after": after, "over": over}
+            yield Step(index, total, tokens, still, shown, accepted | edited, following, memory)
             tokens = following
             index += 1
-            if not masked.any() and not edited.any():
-                break
         if ends.reached(tokens, plan.numbers <= block):
             return
 

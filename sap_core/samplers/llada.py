@@ -7,6 +7,7 @@ keeps that many predictions: those with the highest probability p[x0] (`StepCont
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import required
@@ -14,13 +15,13 @@ from .denoise import StepContext, sampler_of
 from .step_counts import even_share, rounded_shares, top_positions
 
 
-def keep_surest(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def keep_surest(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the predictions with the highest probability."""
     predicted, score = _predicted(context)
     return _keep_share(context, predicted, score)
 
 
-def keep_random(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def keep_random(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return predictions at random; the confidence is the uniform random number that ranked them.
 
     It is drawn for every row.
@@ -30,7 +31,9 @@ def keep_random(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return _keep_share(context, predicted, score)
 
 
-def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def keep_above_threshold(
+    context: StepContext,
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return every prediction with at least the threshold's probability, and at least one per step.
 
     Fast-dLLM's rule (arXiv 2505.22618), for LLaDA and, on Dream's probabilities, for Dream: of the predictions sorted
@@ -45,7 +48,7 @@ def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def keep_dynamic(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def keep_dynamic(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return every prediction above the threshold, or an even part of the block's tokens if that is more.
 
     SDAR's low_confidence_dynamic (arXiv 2510.06303), LLaDA2's generate (threshold 0.95), and, with one step for each

@@ -14,7 +14,7 @@ from .check import Sampling
 from .denoise import Forward, forbid
 from .draws import exactly, multinomial, restrict
 from .schedule import MDLM_EPSILON
-from .step import Step
+from .step import SamplerState, Step
 from .step_counts import top_positions
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ class Remdm:
         options: SamplingOptions,
         sampling: Sampling,
         generator: torch.Generator,
+        state: SamplerState | None = None,
     ) -> Iterator[Step]:
         """Yield the steps of one generation."""
-        mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+        state = state or SamplerState(0, canvas.tokens.clone(), {})
+        mask_id, tokens = model.check_masked(), state.tokens
         forward = Forward(model, canvas, options.guidance)
         doubt = torch.full(tokens.shape, -torch.inf, device=tokens.device)
+        if state.memory:
+            doubt = state.memory["doubt"].to(tokens.device)
         line = torch.linspace(1, MDLM_EPSILON, sampling.steps)
-        for index in range(sampling.steps):
+        for index in range(state.index, sampling.steps):
             last = index == sampling.steps - 1
             masked = tokens == mask_id
             shares = _shares(model, forward(tokens, None), sampling)
@@ -75,7 +79,7 @@ class Remdm:
             opened = masked & (following != mask_id)
             doubt = torch.where(opened, -score, doubt).masked_fill(following == mask_id, -torch.inf)
             confidence = torch.where(masked, score, torch.nan)
-            yield Step(index, sampling.steps, tokens, masked, confidence, opened, following)
+            yield Step(index, sampling.steps, tokens, masked, confidence, opened, following, {"doubt": doubt})
             tokens = following
 
     def _chances(self, t: float, step: float, doubt: Tensor, masked: Tensor, sampling: Sampling) -> Chances:
@@ -97,7 +101,12 @@ class Remdm:
 
 
 def p2(
-    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel,
+    canvas: Canvas,
+    options: SamplingOptions,
+    sampling: Sampling,
+    generator: torch.Generator,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
     """Yield steps of path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
 
@@ -105,10 +114,11 @@ def p2(
     with the lowest p[x0] are masked, written ones among them; masks that are not among them take their x0. Ends when no
     mask is left.
     """
-    mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+    state = state or SamplerState(0, canvas.tokens.clone(), {})
+    mask_id, tokens = model.check_masked(), state.tokens
     forward = Forward(model, canvas, options.guidance)
     open_ = ~canvas.given
-    for index in range(sampling.steps):
+    for index in range(state.index, sampling.steps):
         masked = tokens == mask_id
         if not masked.any():
             return

@@ -8,6 +8,7 @@ Probabilities p are softmax(restrict(l / T)), at T = 0 of l itself (`StepContext
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import required
@@ -18,7 +19,7 @@ EPSILON = 1e-3
 MDLM_EPSILON = 1e-5
 
 
-def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def origin(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Unmask every mask with probability 1 - s / t (Dream, ``origin``), and draw tokens for those positions."""
     opens = (torch.rand(len(context.logits), generator=context.generator) < opening(context)).to(context.logits.device)
     predicted = context.logits.argmax(-1)
@@ -30,26 +31,28 @@ def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, context.over_canvas(opens.float(), 0.0).bool() & context.allowed
 
 
-def maskgit_plus(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def maskgit_plus(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the predictions of highest p[x0] (Dream, ``maskgit_plus``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, shares.gather(-1, predicted[:, None])[:, 0])
 
 
-def topk_margin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def topk_margin(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the predictions with the largest difference of p to the second best (Dream, ``topk_margin``)."""
     predicted, shares = context.draw()
     best = shares.topk(2, -1).values
     return _keep_scheduled(context, predicted, best[:, 0] - best[:, 1])
 
 
-def entropy(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def entropy(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the predictions with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, (shares * torch.log(shares + 1e-10)).sum(-1))
 
 
-def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def entropy_linear(
+    context: StepContext,
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return all but the predictions of highest entropy, whose number falls linearly (RND1, sampling.py).
 
     After step k of K, int(M (K - k) / K) of the M masks are left: those of highest entropy H = -sum p ln p. The
@@ -62,7 +65,9 @@ def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, context.allowed & ~stays
 
 
-def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def entropy_bounded(
+    context: StepContext,
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return as many predictions as the entropy bound allows (EB-Sampler, arXiv 2505.24857; RND1's ``eb_gamma``).
 
     Sorted by p[x0], highest first, the longest prefix U with sum of H over U - max of H over U <= gamma; at least one.
@@ -80,7 +85,7 @@ def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, torch.zeros_like(fits).scatter_(1, order, fits) & context.allowed
 
 
-def mdlm(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def mdlm(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Sample ancestrally (MDLM, arXiv 2406.07524): a draw from q = p(x0) (t - s), q[mask] = s.
 
     t runs along linspace(1, 1e-5, K) for K steps, of which the last takes the most probable token of every mask that is
@@ -103,7 +108,7 @@ def mdlm(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return drawn, shares.gather(-1, drawn[:, None])[:, 0], accepted
 
 
-def categorical(q: Tensor, context: StepContext) -> Tensor:
+def categorical(q: Float[Tensor, "n vocabulary"], context: StepContext) -> Int[Tensor, " n"]:
     """Return argmax(q / (1e-10 - ln(u + 1e-10))) of each row (n, V), as MDLM and ReMDM draw; (n,)."""
     noise = torch.rand((context.rows.total, q.shape[-1]), generator=context.generator, dtype=q.dtype)
     return (q / (1e-10 - (context.rows.of(noise).to(q.device) + 1e-10).log())).argmax(-1)
@@ -116,7 +121,7 @@ def mdlm_times(context: StepContext) -> tuple[float, float]:
     return float(before), float(before - (1 - MDLM_EPSILON) / (context.steps - 1))
 
 
-def entropies(shares: Tensor) -> Tensor:
+def entropies(shares: Float[Tensor, "n vocabulary"]) -> Float[Tensor, " n"]:
     """Return -sum p ln p of each row, 0 ln 0 being 0; (n,)."""
     return torch.special.entr(shares).sum(-1)
 

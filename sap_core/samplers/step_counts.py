@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
+def even_share(masked: Int[Tensor, " batch"], step: int, steps: int) -> Int[Tensor, " batch"]:
     """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even part of them.
 
     floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
@@ -30,7 +31,9 @@ def rounded_shares(masked: int, steps: int) -> list[int]:
     return found
 
 
-def top_positions(confidence: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
+def top_positions(
+    confidence: Float[Tensor, "batch sequence"], allowed: Bool[Tensor, "batch sequence"], counts: Int[Tensor, " batch"]
+) -> Bool[Tensor, "batch sequence"]:
     """Return (batch, sequence) bool: in each row the ``counts`` allowed positions of highest confidence."""
     chosen = torch.zeros_like(allowed)
     ranked = confidence.masked_fill(~allowed, -torch.inf)

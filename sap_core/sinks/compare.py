@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float, Shaped
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
@@ -123,7 +124,9 @@ def compare_runs(
     )
 
 
-def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
+def resample(
+    values: Shaped[np.ndarray, " step *head"], time: Shaped[np.ndarray, " time"]
+) -> Float[np.ndarray, " time *head"]:
     """Return ``values`` (step, ...) at normalised times in 0..1, by linear interpolation: (time, ...)."""
     place = time * (len(values) - 1)
     left = np.floor(place).astype(int)
@@ -132,7 +135,7 @@ def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
     return values[left] * (1 - share) + values[right] * share
 
 
-def rebin(received: np.ndarray, size: int) -> np.ndarray:
+def rebin(received: Float[np.ndarray, "*time position"], size: int) -> Float[np.ndarray, "*time bin"]:
     """Return attention (..., S) on ``size`` equal bins of relative position, (..., size); sums are preserved."""
     if received.shape[-1] == size:
         return received

@@ -8,8 +8,16 @@ constant row) has a defined value, which the docstring gives, never NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+if TYPE_CHECKING:
+    PerHead = np.ndarray
+else:
+    #: one value per head; numpy reduces a single path to a scalar, which has an array's methods
+    PerHead = Shaped[np.ndarray, " *head"] | float | np.integer
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def motion(received: np.ndarray, sinks: np.ndarray) -> dict[str, np.ndarray]:
+def motion(
+    received: Float[np.ndarray, "step *head position"], sinks: Bool[np.ndarray, "step *head position"]
+) -> dict[str, PerHead]:
     """Return every scalar of this file by name.
 
     ``sinks`` is bool like ``received``, from `find_sinks`.
@@ -65,12 +75,12 @@ def motion(received: np.ndarray, sinks: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def dominant_positions(received: np.ndarray) -> np.ndarray:
+def dominant_positions(received: Float[np.ndarray, "step *head position"]) -> Int[np.ndarray, " step *head"]:
     """Return p_t = argmax_j r[t, j], int (step, ...); the first of equal positions."""
     return np.argmax(received, axis=-1)
 
 
-def switch_rate(path: np.ndarray) -> np.ndarray:
+def switch_rate(path: Int[np.ndarray, " step *head"]) -> PerHead:
     """Return the fraction of the T - 1 transitions with p_t != p_{t-1}. One step: 0."""
     if len(path) < 2:
         return np.zeros(path.shape[1:])
@@ -85,12 +95,12 @@ def dwell_times(path: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(path[start]), int(start), int(length)) for start, length in zip(starts, lengths, strict=True)]
 
 
-def persistence(path: np.ndarray) -> np.ndarray:
+def persistence(path: Int[np.ndarray, " step *head"]) -> PerHead:
     """Return the mean dwell (run length of p_t) / T = 1 / number of runs, in (0, 1]. One step: 1."""
     return 1.0 / (1 + (path[1:] != path[:-1]).sum(axis=0))
 
 
-def longest_dwell(path: np.ndarray) -> np.ndarray:
+def longest_dwell(path: Int[np.ndarray, " step *head"]) -> PerHead:
     """Return the longest run of one dominant position in steps, int (...)."""
     longest = current = np.ones(path.shape[1:], int)
     for here, before in zip(path[1:], path[:-1], strict=True):
@@ -99,7 +109,7 @@ def longest_dwell(path: np.ndarray) -> np.ndarray:
     return longest
 
 
-def dominance_frequency(path: np.ndarray, positions: int) -> np.ndarray:
+def dominance_frequency(path: Int[np.ndarray, " step *head"], positions: int) -> Float[np.ndarray, "*head position"]:
     """Return f_j = fraction of steps with p_t = j, (..., position); sums to 1."""
     flat = path.reshape(len(path), -1)
     leading = np.broadcast_to(np.arange(flat.shape[1]), flat.shape)
@@ -107,13 +117,15 @@ def dominance_frequency(path: np.ndarray, positions: int) -> np.ndarray:
     return counts.reshape(*path.shape[1:], positions) / len(path)
 
 
-def dominance_entropy(path: np.ndarray, positions: int) -> np.ndarray:
+def dominance_entropy(path: Int[np.ndarray, " step *head"], positions: int) -> PerHead:
     """Return -sum_j f_j ln f_j in nats: 0 if one position dominates throughout, at most ln(min(T, S))."""
     share = dominance_frequency(path, positions)
     return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1) + 0.0
 
 
-def temporal_variance(received: np.ndarray, sinks: np.ndarray) -> np.ndarray:
+def temporal_variance(
+    received: Float[np.ndarray, "step *head position"], sinks: Bool[np.ndarray, "step *head position"]
+) -> PerHead:
     """Return Var_t(c_t) in squared positions, c_t = the received-weighted mean position of the sinks of step t.
 
     Steps without a sink have no centroid and are skipped; fewer than two steps with one: 0. Population variance.
@@ -127,12 +139,12 @@ def temporal_variance(received: np.ndarray, sinks: np.ndarray) -> np.ndarray:
     return np.where(has, (centroid - mean) ** 2, 0).sum(axis=0) / number
 
 
-def spatial_variance(received: np.ndarray) -> np.ndarray:
+def spatial_variance(received: Float[np.ndarray, "step *head position"]) -> PerHead:
     """Return Var_j(mean_t r[t, j]), population: 0 if the mean attention over steps is equal for all positions."""
     return received.mean(axis=0, dtype=np.float64).var(axis=-1)
 
 
-def autocorrelation(received: np.ndarray, lag: int = 1) -> np.ndarray:
+def autocorrelation(received: Float[np.ndarray, "step *head position"], lag: int = 1) -> PerHead:
     """Return the Pearson correlation over j of r[t] and r[t + lag], averaged over t, in [-1, 1].
 
     If a row is constant the correlation is undefined: 1 if both rows are constant (nothing changed), else 0. No pair of
@@ -152,7 +164,7 @@ def autocorrelation(received: np.ndarray, lag: int = 1) -> np.ndarray:
     return np.clip(value, -1, 1).mean(axis=0)
 
 
-def overlap(sinks: np.ndarray) -> np.ndarray:
+def overlap(sinks: Bool[np.ndarray, "step *head position"]) -> PerHead:
     """Return the Jaccard index of the sink sets of successive steps, averaged, in [0, 1].
 
     Two empty sets, or one step: 1.
@@ -164,7 +176,7 @@ def overlap(sinks: np.ndarray) -> np.ndarray:
     return np.where(either > 0, shared / np.maximum(either, 1), 1.0).mean(axis=0)
 
 
-def drift(received: np.ndarray) -> np.ndarray:
+def drift(received: Float[np.ndarray, "step *head position"]) -> Float[np.ndarray, " transition *head"]:
     """Return the Jensen-Shannon distance of successive steps, (step - 1, ...), in [0, 1].
 
     It is the root of the divergence in bits.

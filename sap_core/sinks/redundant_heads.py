@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float
 
 from ..errors import InvalidInput
 from ..trajectory.access import layer_numbers, trajectories_of
@@ -40,7 +41,7 @@ def duplicate_heads(source: Any, *, threshold: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "layer", "head", "similarity"])
 
 
-def similarity(datasets: list[xr.Dataset]) -> np.ndarray:
+def similarity(datasets: list[xr.Dataset]) -> Float[np.ndarray, "heads heads"]:
     """Return the correlations of all heads, (layers * heads, layers * heads).
 
     A head that is always 1 / S everywhere has correlation 0 with all others and 1 with itself.

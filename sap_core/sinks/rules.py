@@ -6,6 +6,7 @@ Symbols: r_j = received attention of key j, mean over the Q valid queries (sums 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Shaped
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 
@@ -13,13 +14,13 @@ MIN_VISIBLE = 8  # `rate` does not judge a causal key that fewer queries see: th
 
 
 def find_sinks(
-    received: np.ndarray,
+    received: Float[np.ndarray, "*head position"],
     rule: SinkRule | str = DEFAULT_RULE,
     *,
     threshold: float | None = None,
-    visible: np.ndarray | None = None,
-    queries: np.ndarray | None = None,
-) -> np.ndarray:
+    visible: Shaped[np.ndarray, " ..."] | None = None,
+    queries: Shaped[np.ndarray, " ..."] | int | None = None,
+) -> Bool[np.ndarray, "*head position"]:
     """Return which positions are sinks, bool (..., S).
 
     With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j: ``column_sum``: c_j > mean of the

@@ -120,7 +120,7 @@ def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any
     total = max(sum(counts.values()), 1)
     mask = datasets[0].attrs.get("mask_token_id")
     return [
-        {"token": token, "piece": piece, "type": token_type(piece, token == mask), "share": n / total}
+        {"token": token, "piece": piece, "type": token_type(piece, bool(token == mask)), "share": n / total}
         for (token, piece), n in counts.most_common(TOP)
     ]
 

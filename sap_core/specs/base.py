@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -30,12 +31,14 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        """Check that text can be a path and be in a JSON document, and that integers fit into 64 bits."""
+        """Check that text can be a path and be in JSON, that numbers are finite, and integers fit into 64 bits."""
         for name in type(self).model_fields:
             value = getattr(self, name)
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, str):
                     _check_text(name, part)
+                elif isinstance(part, float) and not math.isfinite(part):
+                    raise InvalidInput(f"{name} is {part}; expected a finite number.")
                 elif type(part) is int and abs(part) > LARGEST:
                     raise InvalidInput(f"{name} is {str(part)[:40]}; expected at most {LARGEST}.")
                 elif type(part) is int and part < 0 and "seed" in name:

@@ -16,17 +16,18 @@ import os
 from typing import TYPE_CHECKING
 
 from .base import Storage
-from .local import LocalStorage, disk_problem, is_full
+from .local import LocalStorage, disk_problem
 from .paths import is_remote, local_folder, storage_path
 from .remote import RemoteStorage, remote_errors
+from .space import check_space
 
 if TYPE_CHECKING:
     from upath import UPath
 
 __all__ = [
     "Storage",
+    "check_space",
     "disk_problem",
-    "is_full",
     "is_remote",
     "local_folder",
     "remote_errors",

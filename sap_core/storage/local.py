@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import os
 import shutil
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, OperationFailed, SapError
+from ..resources import is_full
 from ..untrusted import read_bytes
 from .base import Storage
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class LocalStorage(Storage):
@@ -44,7 +43,8 @@ class LocalStorage(Storage):
             temporary.write_bytes(content)
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise disk_problem(error, path) from error
 
     def check_new(self, path: Path) -> None:
@@ -153,16 +153,12 @@ def _check_writable(path: Path) -> None:
         ) from None
 
 
-def is_full(error: BaseException) -> bool:
-    """Return whether the system refused a write because a disk, a quota or a file size limit is exhausted."""
-    return isinstance(error, OSError) and error.errno in FULL
-
-
-def disk_problem(error: OSError, path: str | os.PathLike) -> OperationFailed:
+def disk_problem(error: BaseException, path: str | os.PathLike) -> OperationFailed:
     """Return the one-line error for a write that the system refused."""
     if is_full(error):
         return OperationFailed(
             f"No space left on the disk while writing {path}; free some space (for example `sap runs delete`) "
             f"and run it again. Finished runs are unharmed."
         )
-    return OperationFailed(f"Can't write {path}: {error.strerror or error}; check the folder and its permissions.")
+    why = getattr(error, "strerror", None) or error
+    return OperationFailed(f"Can't write {path}: {why}; check the folder and its permissions.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import required
@@ -46,11 +49,37 @@ class Lock:
     def __del__(self) -> None:
         self.release()
 
+    def holds(self, path: Path) -> bool:
+        """Return whether what is locked is what lies at ``path`` now; True where that is an address, or unknown."""
+        if self._handle is None or not isinstance(path, Path):
+            return True
+        return _same(self._handle, path)
+
     def release(self) -> None:
         """Release the lock; may be called again."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+@contextlib.contextmanager
+def one_at_a_time(target: Path, patience: float = 10.0) -> Iterator[None]:
+    """Keep other processes of this user from doing the same with ``target``, by a lock in the user's cache.
+
+    Where there is no cache, or another holds it for longer than ``patience`` seconds, it goes on without.
+    """
+    lock = None
+    with contextlib.suppress(OSError):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sap-studio" / "publishing"
+        cache.mkdir(parents=True, exist_ok=True)
+        file = cache / hashlib.sha256(os.fsencode(target)).hexdigest()[:2]  # few files serve all targets
+        file.touch()
+        lock = Lock(file, patience=patience)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def is_locked(path: Path) -> bool:

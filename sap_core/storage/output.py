@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import InvalidInput, OperationFailed
 from .local import disk_problem
-from .locks import Lock, is_locked
+from .locks import Lock, is_locked, one_at_a_time
 from .paths import local_folder
 from .records import record
 from .renames import rename_new, swap
@@ -100,10 +100,8 @@ class Output:
         """
         source = source or self.part
         try:
-            if self._seen is None:
-                published = self._as_new(source)
-            else:
-                published = self._replacing(source)
+            with one_at_a_time(self.target):
+                published = self._as_new(source) if self._seen is None else self._replacing(source)
         except OSError as error:
             raise disk_problem(error, self.target) from error
         if not published:
@@ -185,7 +183,8 @@ class Output:
         try:
             swapped = swap(old, self.target)
         except OSError:
-            old.rename(source)
+            with contextlib.suppress(OSError):
+                old.rename(source)
             raise
         if not swapped:
             new = old.rename(hidden(self.target, NEW, token))  # a kill from here on is completed by `recover`
@@ -193,7 +192,10 @@ class Output:
             rename_new(new, self.target)
         if content(old) != self._seen:  # it changed in the last moment
             self.target.rename(source)
-            rename_new(old, self.target)
+            try:
+                rename_new(old, self.target)
+            except FileExistsError:  # and once more: nobody's result is lost
+                old.rename(self._free_name())
             return False
         remove_quietly(old)
         return True

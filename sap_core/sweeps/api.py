@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
+from ..models.fingerprint import model_files
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import SweepSpec, asked_spec
+from ..storage import check_space
 from .executors import ProgressBoard, make_executor
-from .folder import SweepFolder, model_files
+from .folder import SweepFolder
 from .grid import Grid, Skipped, make_grid
 from .table import sweep_table, write_table
 from .tasks import Task
@@ -22,6 +24,7 @@ from .tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+CELL_BYTES = 256 << 10  # of a cell's record and its rows of the table, generously
 RUNNER = "sap_core.sweeps.cell:CellRunner"
 _TABLE_PACE = 5.0  # seconds between two versions of the table while cells finish
 
@@ -82,6 +85,7 @@ def sweep(
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
+    check_space(folder.path, CELL_BYTES * len(grid.cells), "The sweep's records", "give another --out")
     pool = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
@@ -137,7 +141,8 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progres
                     written = time.monotonic()
                 board.show(event)
     except BaseException:
-        write_table(folder.path)
+        with contextlib.suppress(Exception):  # what ended the sweep is what counts
+            write_table(folder.path)
         raise
     return ran
 

@@ -14,10 +14,8 @@ Only the driver writes here; workers send their results to it, so a folder need 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
@@ -33,7 +31,6 @@ from .grid import Grid
 
 SCHEMA = 1
 LOCK = "driver.lock"
-_ENDS = 1 << 20  # bytes read at either end of a weight file for its fingerprint
 
 
 class SweepFolder:
@@ -154,23 +151,3 @@ class SweepFolder:
         paths = sorted((self.path / "failed").glob("[!.]*.json"))
         documents = (usable_document(path, FailedDocument) for path in paths)
         return {document["id"]: document["error"] for document in documents if document}
-
-
-def model_files(path: str | None) -> dict[str, str]:
-    """Return name -> fingerprint of a model's weight files and config: length, first and last MiB of each.
-
-    Empty for a model that is not on this machine.
-    """
-    if path is None:
-        return {}
-    found = {}
-    for file in sorted(Path(path).iterdir()):
-        if file.suffix == ".safetensors" or file.name == "config.json":
-            size = file.stat().st_size
-            seen = hashlib.sha256(str(size).encode())
-            with open(file, "rb") as stream:
-                seen.update(stream.read(_ENDS))
-                stream.seek(max(0, size - _ENDS))
-                seen.update(stream.read(_ENDS))
-            found[file.name] = seen.hexdigest()[:16]
-    return found

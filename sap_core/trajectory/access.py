@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
 from ..errors import InvalidInput
 
@@ -70,7 +71,7 @@ def trajectories_of(source: Any) -> list[xr.Dataset]:
     return found
 
 
-def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def visibility(trajectory: xr.Dataset) -> tuple[Int[np.ndarray, " step"], Int[np.ndarray, "step position"]]:
     """Return the number of queries at each step, and of those that can see each key.
 
     Bidirectional: all Q valid positions see all valid positions. Causal: key j is seen by itself and the queries after
@@ -89,7 +90,9 @@ def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return queries, np.where(exists, queries[:, None] - before, 0)
 
 
-def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | None = None) -> np.ndarray:
+def received_by(
+    trajectory: xr.Dataset, layer: int | None = None, head: int | None = None
+) -> Float[np.ndarray, "step position"]:
     """Return the attention received, float32 (step, position), of one layer (by the model's number) and head.
 
     None means the mean over all layers or heads. Means are read where the writer stored them (see `MEANS` in
@@ -128,7 +131,9 @@ def by_layer(
             yield first + offset, block[:, offset]
 
 
-def layers_of(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> np.ndarray:
+def layers_of(
+    trajectory: xr.Dataset, layers: Int[np.ndarray, " layer"], head: int | None = None
+) -> Float[np.ndarray, "layer step position"]:
     """Return the attention received, float32 (layer, step, position), of some layers.
 
     Of one head, or the mean over heads.

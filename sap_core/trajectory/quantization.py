@@ -14,6 +14,7 @@ step is h = ln(1 + MU) / 508 of the logarithm, and the worst case is exp(h) - 1 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Shaped, UInt8
 
 MU = 65536.0
 LEVELS = 254  # codes 0..254 carry u; 255 marks the maximum
@@ -23,7 +24,7 @@ PART_BOUND = 0.5 / PART_LEVELS  # of the whole, 0.002
 SMALLEST_NORMAL = np.float32(2.0**-14)  # of float16; below it a half is a whole number of 2^-24
 
 
-def to_half(values: np.ndarray) -> np.ndarray:
+def to_half(values: Float[np.ndarray, "*row position"]) -> Float[np.ndarray, "*row position"]:
     """Return ``values.astype(float16)`` of non-negative float32, bit for bit, but faster.
 
     numpy takes 30 times as long for a number that becomes a subnormal half, as most attention of a long text does.
@@ -35,12 +36,14 @@ def to_half(values: np.ndarray) -> np.ndarray:
     )
 
 
-def from_half(halves: np.ndarray) -> np.ndarray:
+def from_half(halves: Float[np.ndarray, "*row position"]) -> Float[np.ndarray, "*row position"]:
     """Return ``halves.astype(float32)``, bit for bit, from a table of all 65,536 values, which is twice as fast."""
     return _OF_HALF[halves.view(np.uint16)]
 
 
-def encode_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def encode_rows(
+    values: Float[np.ndarray, "*row position"],
+) -> tuple[UInt8[np.ndarray, "*row position"], Shaped[np.ndarray, " *row"]]:
     """Encode non-negative float32 (..., S) as codes uint8 (..., S) and the rows' maxima float32 (...).
 
     A row that holds a NaN is stored as all NaN.
@@ -56,12 +59,16 @@ def encode_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, top
 
 
-def decode_rows(codes: np.ndarray, top: np.ndarray) -> np.ndarray:
+def decode_rows(
+    codes: UInt8[np.ndarray, "*row position"], top: Shaped[np.ndarray, " *row"]
+) -> Float[np.ndarray, "*row position"]:
     """Return the attention float32 (..., S) of codes (..., S) and maxima (...)."""
     return _TABLE[codes] * np.asarray(top, np.float32)[..., None]
 
 
-def encode_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def encode_part(
+    part: Float[np.ndarray, "*row position"], whole: Float[np.ndarray, "*row position"]
+) -> UInt8[np.ndarray, "*row position"]:
     """Encode ``part`` of ``whole``, 0 <= part <= whole, as uint8: 255 part / whole, rounded; 0 where the whole is 0.
 
     Decoded against the true whole, the error is at most PART_BOUND of the whole; a part that is 0 or the whole is
@@ -72,7 +79,9 @@ def encode_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return np.rint(np.clip(share, 0, 1) * PART_LEVELS).astype(np.uint8)
 
 
-def decode_part(codes: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def decode_part(
+    codes: UInt8[np.ndarray, "*row position"], whole: Float[np.ndarray, "*row position"]
+) -> Float[np.ndarray, "*row position"]:
     """Return the part, float32, of a decoded whole."""
     return whole * (codes.astype(np.float32) / PART_LEVELS)
 

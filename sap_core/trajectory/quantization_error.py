@@ -26,6 +26,16 @@ class CodeError:
         self._squares += float(np.vdot(error, error))
         self._count += error.size
 
+    @property
+    def numbers(self) -> list[float]:
+        """Everything it knows, to go on elsewhere."""
+        return [self._largest, self._sum, self._squares, float(self._count)]
+
+    @numbers.setter
+    def numbers(self, numbers: list[float]) -> None:
+        self._largest, self._sum, self._squares, count = numbers
+        self._count = int(count)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the errors, JSON-able; empty if nothing was encoded."""
         if not self._count:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 SECONDS, MEGABYTES = 2.0, 1024  # beyond the start of the interpreter; memory with the interpreter and its libraries
+WORK = 30.0  # seconds for a command that took its input and did all the work asked
 AGAIN = 3  # how often a case is tried that is late by the clock alone
 PATIENCE = 120.0
+WORKING = ("capture", "prune", "elastic", "evaluate")
 RAN = "code-ran"  # the file that code of a hostile file would make
 
 
@@ -92,11 +94,12 @@ def _judge_once(case: Case, home: Path) -> tuple[list[str], list[str]]:
         wrong.append(f"left behind: {', '.join(sorted(after - before)[:3])}")
     if ended.code == 0 and "out" in after and not {"out/manifest.json", "out/sap_manifest.json"} & after:
         wrong.append("half a result")
-    if ended.computed > SECONDS:
+    limit = WORK if ended.code == 0 and not callable(words) and words[0] in WORKING else SECONDS
+    if ended.computed > limit:
         wrong.append(f"{ended.computed:.1f} seconds of computing")
     if ended.megabytes > MEGABYTES:
         wrong.append(f"{ended.megabytes} MB")
-    late = [f"{ended.seconds:.1f} seconds"] if ended.seconds > SECONDS else []
+    late = [f"{ended.seconds:.1f} seconds"] if ended.seconds > limit else []
     told = " ".join(lines)[:300]
     return [f"{what}: {told}" for what in wrong], [f"{what}: {told}" for what in late]
 

@@ -24,7 +24,7 @@ class FakeClient:
         self.statuses: dict[str, JobStatus] = {}
         self.cancelled: list[str] = []
 
-    def submit(self, spec, *, run_dir=None) -> str:
+    def submit(self, spec, *, run_dir=None, resume=False) -> str:
         self.submitted.append(spec)
         return self.put(spec)
 

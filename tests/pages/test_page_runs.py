@@ -5,6 +5,7 @@ from __future__ import annotations
 from page_text import words
 from sample_runs import capture_run, prune_run
 
+from sap_core.runs.clean import list_leftovers
 from sap_core.runs.listing import describe_run
 from sap_core.runs.meta import update_run
 
@@ -77,3 +78,28 @@ def test_a_finished_run_opens_without_its_model(page, root):
     run = capture_run(root, model="nobody/has-this")
     for name in ("sinks", "heads"):
         assert not page(name, run=run.name).error
+
+
+def test_what_killed_work_left_is_listed_and_removed(page, root, monkeypatch):
+    monkeypatch.setattr("sap_core.storage.leftovers.recorded", list)  # only this root's, not the user's own
+    kept = capture_run(root, name="kept")
+    half = root / ".pruned.sap-part"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(bytes(2048))
+    (root / ".upload-1.zip.0123abcd.sap-part").write_bytes(bytes(1024))
+    streamed = root / ".pruned.streamed"
+    streamed.mkdir()
+    (streamed / "job.json").write_text("{}")
+    assert len(list_leftovers()) == 3
+    at = page("runs")
+    (panel,) = [one for one in at.expander if one.label.startswith("Left behind by interrupted work")]
+    table = panel.dataframe[0].value
+    assert set(table["path"]) == {str(half), str(root / ".upload-1.zip.0123abcd.sap-part"), str(streamed)}
+    assert table["what"].str.contains("streamed").sum() == 1 and all(size[0] != "0" for size in table["size"])
+    at.button(key="clean_leftovers").click().run()
+    assert not at.exception and not half.exists() and kept.exists() and streamed.exists()  # it could be continued
+    (panel,) = [one for one in at.expander if one.label.startswith("Left behind")]
+    panel.checkbox[0].check().run()
+    at.button(key="clean_leftovers").click().run()
+    assert not streamed.exists() and kept.exists()
+    assert not [one for one in at.expander if one.label.startswith("Left behind")]

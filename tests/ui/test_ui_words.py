@@ -41,7 +41,24 @@ def test_moments_and_labels():
 
 
 def test_an_error_is_one_line_without_markdown():
-    assert formatting.plain_error("a\n`b` [c](d) *e*") == "a \\`b\\` \\[c\\](d) \\*e\\*"
+    assert formatting.plain_text("a\n`b` [c](d) *e*") == "a \\`b\\` \\[c\\](d) \\*e\\*"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://x.org www.x.org me@x.org", r"https\:J//x.org wwwJ.x.org me@Jx.org"),
+        (":smile: :material/home: :red[a]", r"\:Jsmile\: \:Jmaterial/home\: \:red\[a\]"),
+        ("a -> b -- c <-> d", r"a -J\> b -J- c \<J-\> d"),
+        ("1. x", "1J. x"),
+        ("- x", r"\- x"),
+        ("&lt; | {a}", r"\&lt; \| \{a\}"),
+        ("a\x1bb\u202e", r"a\\x1bb\\u202e"),
+        ("demo:stories-ar, 50% of 3.5", r"demo\:stories-ar, 50% of 3.5"),
+    ],
+)
+def test_what_streamlit_looks_for_after_markdown_is_not_found(text, shown):
+    assert formatting.plain_text(text) == shown.replace("J", formatting.JOINER)
 
 
 def test_progress_is_told_with_speed_and_time_left():

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from demo_training.batches import Batch, token_ids
-from sap_core.models.loaded import shift_back
+from sap_core.models.row_positions import shift_back
 from sap_core.stories.templates import WORD_CLASS
 
 ANSWER_WEIGHT = 4.0

@@ -16,7 +16,7 @@ from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import copy_beside_weights
+from ..saving import copy_beside_weights, write_safetensors
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -27,8 +27,6 @@ class ResizedModel(LoadedModel):
 
     def save(self, folder: str | Path) -> None:
         """Write one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
-        from safetensors.torch import save_file
-
         folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
@@ -42,7 +40,7 @@ class ResizedModel(LoadedModel):
             if native not in known and native.endswith(".bias") and value.data_ptr() not in written
         }
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
-        save_file(content, folder / SINGLE, metadata={"format": "pt"})
+        write_safetensors(content, folder / SINGLE, {"format": "pt"})
         # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
         copy_beside_weights(source, folder, self.info.config, without=(ELASTIC, CODE))
         config = without_kernels(self.info.config)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...models.loaded import shift_back
+from ...models.row_positions import shift_back
 from ...progress import Progress, ProgressCallback, silent
 from .statistics import TokenRows, rows_at_once
 

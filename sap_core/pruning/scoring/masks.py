@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...choices.patterns import Pattern
 
 
-def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
+def lowest(score: Float[Tensor, "out in"], zeros: int, pattern: Pattern, compare: str) -> Bool[Tensor, "out in"]:
     """Return the mask of the removed weights, bool [out, in].
 
     Args:
@@ -26,7 +27,7 @@ def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
     return lowest_of_rows(score, *divmod(zeros, len(score)))
 
 
-def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
+def lowest_of_rows(score: Float[Tensor, "out in"], count: int, more: int = 0) -> Bool[Tensor, "out in"]:
     """Return the mask of the ``count`` lowest of each row, plus one in the ``more`` rows where the next one is lowest.
 
     Among equals the first are removed (stable), as in Wanda's code.
@@ -56,7 +57,7 @@ def _up_to_rank(score: Tensor, count: int) -> Tensor:
     return mask
 
 
-def lowest_of_matrix(score: Tensor, count: int) -> Tensor:
+def lowest_of_matrix(score: Float[Tensor, "out in"], count: int) -> Bool[Tensor, "out in"]:
     """Return the mask of everything up to and including the score at rank ``count``.
 
     Equal scores are removed together, as in the published code, so a few more than ``count`` can be removed.
@@ -64,7 +65,7 @@ def lowest_of_matrix(score: Tensor, count: int) -> Tensor:
     return score <= torch.kthvalue(score.flatten(), count).values
 
 
-def lowest_of_groups(score: Tensor, n: int, m: int) -> Tensor:
+def lowest_of_groups(score: Float[Tensor, "out in"], n: int, m: int) -> Bool[Tensor, "out in"]:
     """Return the mask of the ``n`` lowest of every ``m`` consecutive inputs; among equals the first are removed.
 
     All groups are handled at once: a score's rank is the number of its group's scores before it, counted by m * (m - 1)

@@ -9,6 +9,7 @@ row each), so that masks can be compared bit for bit.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TOTAL = 50
@@ -19,7 +20,9 @@ DEVIATIONS = 2.0  # k of phi
 IS_SINK = 0.5  # phi above which a token counts as a sink
 
 
-def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS) -> Tensor:
+def noised_inputs(
+    tokens: Int[Tensor, "sample token"], mask_id: int, seed: int, levels: int = LEVELS
+) -> Int[Tensor, "sample level token"]:
     """Return ``tokens`` [N, S] masked at every level: [N, levels, S], with ``mask_id`` in the masked positions."""
     samples, length = tokens.shape
     generator = torch.Generator().manual_seed(seed)
@@ -29,8 +32,10 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS)
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
-def random_inputs(tokens: Tensor, vocab_size: int, seed: int, levels: int = LEVELS) -> Tensor:
-    """`noised_inputs` for models whose noise is random tokens: at the masked places, tokens drawn uniformly."""
+def random_inputs(
+    tokens: Int[Tensor, "sample token"], vocab_size: int, seed: int, levels: int = LEVELS
+) -> Int[Tensor, "sample level token"]:
+    """Return `noised_inputs` with uniformly drawn tokens in place of masks, for models whose noise is random tokens."""
     masked = noised_inputs(torch.zeros_like(tokens), 1, seed, levels).bool()
     generator = torch.Generator().manual_seed(seed + 1)
     drawn = torch.randint(vocab_size, masked.shape, generator=generator).to(tokens.device)
@@ -38,8 +43,12 @@ def random_inputs(tokens: Tensor, vocab_size: int, seed: int, levels: int = LEVE
 
 
 def uniform_inputs(
-    tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS, maskable: Tensor | None = None
-) -> Tensor:
+    tokens: Int[Tensor, "sample token"],
+    mask_id: int,
+    seed: int,
+    passes: int = LEVELS,
+    maskable: Bool[Tensor, "sample token"] | None = None,
+) -> Int[Tensor, "sample pass token"]:
     """Return ``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S].
 
     Every pass draws a level t uniform in [0, 1) of its own, then masks with probability (1 - 0.001) t + 0.001; the
@@ -65,7 +74,7 @@ def level_steps(levels: int) -> list[float]:
     return [TOTAL * place / levels for place in range(1, levels + 1)]
 
 
-def sink_weights(received: Tensor) -> Tensor:
+def sink_weights(received: Float[Tensor, "batch layer head position"]) -> Float[Tensor, "batch position"]:
     """Return phi [B, S], how much of a sink each position is (0 not, 1 fully), from ``received`` [B, L, H, S].
 
     phi_j = sigmoid(5 * (m_j - (mean + 2 * std))) over positions, population std; m is the attention a position gets,
@@ -77,8 +86,8 @@ def sink_weights(received: Tensor) -> Tensor:
     return torch.sigmoid(SHARPNESS * (mass - threshold))
 
 
-def sink_mask(received: Tensor, epsilon: float) -> Tensor:
-    """Phi [B, S] as the paper (arXiv 2602.17664) writes it, where its code has `sink_weights`: 1 for a sink, else 0.
+def sink_mask(received: Float[Tensor, "batch layer head position"], epsilon: float) -> Float[Tensor, "batch position"]:
+    """Return phi [B, S] as the paper (arXiv 2602.17664) defines it, in place of `sink_weights`: 1 for a sink, else 0.
 
     phi_j = 1 where m_j > mean of the other m + epsilon. m is the column sum (mean 1 over positions), averaged over
     layers and heads: the paper gives epsilon no number, and in this unit it is that of rule column_sum.
@@ -88,7 +97,7 @@ def sink_mask(received: Tensor, epsilon: float) -> Tensor:
     return (mass > others + epsilon).float()
 
 
-def persistence(phi: Tensor) -> Tensor:
+def persistence(phi: Float[Tensor, "sample level token"]) -> Float[Tensor, "sample token"]:
     """Return how long each position remains a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S].
 
     METRICS section 3 for one position: the mean length of its runs of consecutive levels with phi > 0.5, over the

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...choices.methods import BLOCK
@@ -16,7 +17,9 @@ from .masks import lowest_of_groups, lowest_of_matrix
 DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
 
 
-def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
+def solve(
+    weight: Float[Tensor, "out in"], hessian: Float[Tensor, "in in"], sparsity: float, pattern: Pattern
+) -> Float[Tensor, "out in"]:
     """Return the pruned and updated weight, float32 [out, in].
 
     ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
@@ -62,7 +65,7 @@ def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
     return lowest_of_matrix(saliency, int(saliency.numel() * sparsity) + 1)
 
 
-def _inverse_factor(hessian: Tensor) -> Tensor:
+def _inverse_factor(hessian: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
     """Return U with U^T U = (H + damping)^-1, upper triangular.
 
     Each of these matrices is as large as the square of the widest input, so each is computed in place of the one
@@ -73,14 +76,14 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
             factor = torch.linalg.cholesky(hessian)
         torch.cholesky_inverse(factor, out=factor)
         return torch.linalg.cholesky(factor, upper=True, out=factor)
-    except RuntimeError:  # torch.linalg.LinAlgError
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None
 
 
 @contextmanager
-def damped(hessian: Tensor) -> Iterator[Tensor]:
+def damped(hessian: Float[Tensor, "in in"]) -> Iterator[Tensor]:
     """Yield ``hessian`` itself, damped in place and restored when the context ends.
 
     Inputs that are never active get 1 on the diagonal; `DAMPING` of the diagonal's mean is added to all. float32 [in,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
@@ -40,8 +41,8 @@ class TokenRows:
             rows of one length, cut to it, so that no model sees padding.
     """
 
-    tokens: Tensor
-    weights: Tensor
+    tokens: Int[Tensor, "row token"]
+    weights: Float[Tensor, "row token"]
     lengths: Sequence[int] = ()
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class TokenRows:
         """Yield (tokens, weights) of every batch."""
         return ((self.tokens[part, :length], self.weights[part, :length]) for part, length in self.parts(rows))
 
-    def weighted(self, factor: Tensor) -> TokenRows:
+    def weighted(self, factor: Float[Tensor, "row token"]) -> TokenRows:
         """Return the rows with each token's weight multiplied by ``factor`` [N, S]."""
         return replace(self, weights=self.weights * factor)
 
@@ -74,7 +75,9 @@ class RootMeanSquare:
         self.rows = 0
 
     @staticmethod
-    def measure(x: Tensor, weights: Tensor) -> Tensor:
+    def measure(
+        x: Float[Tensor, "batch token input"], weights: Float[Tensor, "batch token"]
+    ) -> Float[Tensor, " input"]:
         """Return the statistic of one batch, x [B, S, in] and weights [B, S]; layers with the same input share it."""
         return _squared_norms(x, weights).sum(0)
 
@@ -84,7 +87,7 @@ class RootMeanSquare:
         self.total = measured.clone() if self.total is None else self.total.add_(measured)
         self.rows += rows
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, " ..."]:
         """Return the statistic over all rows added so far."""
         return (required(self.total, "the statistic") / self.rows).sqrt()
 
@@ -93,7 +96,9 @@ class SumOfNorms(RootMeanSquare):
     """Sum over rows of ||w * X_j||, [in]: the statistic of the sink-aware paper's code."""
 
     @staticmethod
-    def measure(x: Tensor, weights: Tensor) -> Tensor:
+    def measure(
+        x: Float[Tensor, "batch token input"], weights: Float[Tensor, "batch token"]
+    ) -> Float[Tensor, " input"]:
         """Return the sum of ||w * X_j|| over the rows of a batch, [in]."""
         return _squared_norms(x, weights).sqrt().sum(0)
 
@@ -106,7 +111,9 @@ class Gram(RootMeanSquare):
     """H = (2 / N) * sum over rows of (w X)^T (w X), [in, in]: SparseGPT's Hessian of the layer's squared error."""
 
     @staticmethod
-    def measure(x: Tensor, weights: Tensor) -> Tensor:
+    def measure(
+        x: Float[Tensor, "batch token input"], weights: Float[Tensor, "batch token"]
+    ) -> Float[Tensor, "input input"]:
         """Return the sum of (w X)^T (w X) over the rows of a batch, [in, in]."""
         flat = (x.float() * weights[..., None]).flatten(0, 1)
         return flat.T @ flat
@@ -120,12 +127,14 @@ class Moments(RootMeanSquare):
     """Mean and variance of each input column over all tokens that count, [2, in]."""
 
     @staticmethod
-    def measure(x: Tensor, weights: Tensor) -> Tensor:
+    def measure(
+        x: Float[Tensor, "batch token input"], weights: Float[Tensor, "batch token"]
+    ) -> Float[Tensor, "3 input"]:
         """Return the sums that mean and variance are made of, for one batch."""
         flat, w = x.float().flatten(0, 1), weights.flatten()[:, None]
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, "2 input"]:
         """Return mean and variance, [2, in]."""
         total = required(self.total, "the statistic")
         mean, square = total[0] / total[2], total[1] / total[2]
@@ -211,7 +220,7 @@ def block_by_block(
 
 def sink_shares(
     model: LoadedModel, data: TokenRows, phi: Phi = sink_weights, progress: ProgressCallback = silent
-) -> Tensor:
+) -> Float[Tensor, "row token"]:
     """Return phi [N, S] of the rows on the dense model; 0 beyond a row's length."""
     parts = list(data.parts(ROWS_AT_ONCE))
     shares = torch.zeros_like(data.weights)
@@ -227,7 +236,9 @@ def rows_at_once(length: int, modules: Iterable[nn.Linear]) -> int:
     return max(1, min(ROWS_AT_ONCE, _HELD_VALUES // (length * width)))
 
 
-def _squared_norms(x: Tensor, weights: Tensor) -> Tensor:
+def _squared_norms(
+    x: Float[Tensor, "batch token input"], weights: Float[Tensor, "batch token"]
+) -> Float[Tensor, "batch input"]:
     """Return ||w * X_j||^2 of every row of the batch, [B, in]."""
     return (weights.square()[:, None, :] @ x.float().square()).squeeze(1)
 

@@ -47,7 +47,7 @@ def least_squares_update(
                 inside = hessian[stays][:, stays]
             try:
                 moved = torch.cholesky_solve(right.T, torch.linalg.cholesky(inside)).T
-            except RuntimeError:  # torch.linalg.LinAlgError
+            except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
                 raise OperationFailed(
                     f"The inputs of {name} do not determine its weights; use more calibration samples, or another "
                     "compensation."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import required
@@ -48,7 +49,7 @@ def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
 
 
-def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[list[int]]:
+def lowest_units(scores: list[Float[Tensor, " _"]], counts: list[int], unit: str) -> list[list[int]]:
     """Return the units to remove: the ``counts`` lowest of each layer; for layers the counts[0] lowest, in [0]."""
     if unit == "layers":
         return [torch.cat(scores).argsort(stable=True)[: counts[0]].sort().values.tolist()]
@@ -78,7 +79,7 @@ def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> 
     return gone
 
 
-def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
+def counts_across_layers(scores: list[Float[Tensor, " _"]], total: int, *, relative: bool) -> list[int]:
     """Return how many units each layer loses if all compete: the ``total`` lowest, at least one kept in every layer.
 
     ``relative``: scores count as fractions of their layer's mean, since weight scores grow with a layer's activations.

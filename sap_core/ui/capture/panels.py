@@ -22,7 +22,7 @@ from ..widgets.figure import draw
 from ..widgets.formatting import (
     duration,
     many,
-    plain_error,
+    plain_text,
     size,
 )
 from ..widgets.layout import go
@@ -94,7 +94,7 @@ def _pick_prompts() -> tuple[str, ...]:
     )  # fmt: skip
     if source == "set":
         name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
-        st.caption(" · ".join(plain_error(prompt) for prompt in PRESETS[name]))
+        st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
         path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=PROMPTS_HELP)
@@ -258,10 +258,10 @@ def outcome(status: JobStatus) -> None:
         run = run_at(status.run_path)
         steps = run.trajectory.sizes["step"]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     with st.container(border=True):
-        st.markdown(f"**{plain_error(run.name)}**: {many(steps, 'step')} captured.")
+        st.markdown(f"**{plain_text(run.name)}**: {many(steps, 'step')} captured.")
         st.text(run.text)
         left, right, last = st.columns(3)
         with left:

@@ -27,7 +27,7 @@ from ...sinks.intervals import Interval
 from ..widgets import results
 from ..widgets.address import address_many
 from ..widgets.figure import draw, table_downloads
-from ..widgets.formatting import plain_error, run_label
+from ..widgets.formatting import plain_text, run_label
 from ..widgets.layout import nothing_here
 from ..widgets.pickers import pick_run
 
@@ -61,7 +61,7 @@ def pick_runs() -> list[Run] | None:
     try:
         return [results.run_at(run.path) for run in (a, b, *(others[name] for name in more))]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
 
 
@@ -101,7 +101,7 @@ def heatmaps(runs: list[Run], rule: SinkRule) -> None:
             run, letter = runs[place], LETTERS[place].upper()
             view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule)
             with column:
-                st.subheader(f"{letter}: {run.name}", anchor=False)
+                st.subheader(f"{letter}: {plain_text(run.name)}", anchor=False)
                 figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False)
                 draw(figure, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}", data=view)
 

@@ -11,7 +11,7 @@ from ...errors import SapError
 from ...runs.paths import runs_root
 from ...specs import ElasticSpec
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text, size
 from ..widgets.layout import show_snippets
 from ..widgets.models import describe, loading_options, pick_model
 
@@ -65,5 +65,5 @@ def _pick(model: str, loading: dict[str, Any], masks: bool) -> ElasticSpec | Non
     try:
         return ElasticSpec.build(model=model, method=method, out=out.strip(), **loading)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None

@@ -17,7 +17,7 @@ from ...runs.paths import runs_root
 from ...specs import ExportSpec, PushSpec
 from ...storage import storage_of
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text, size
 from ..widgets.layout import show_snippets
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
@@ -69,7 +69,7 @@ def written(source: RunSummary) -> None:
     try:
         result = results.run_at(runs[0].path).result
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     folder = Path(result["folder"])
     with st.container(border=True):
@@ -101,7 +101,8 @@ def verification(result: dict[str, Any]) -> None:
         return
     if found.get("equal"):
         st.success(
-            f"Verified: loaded in a fresh process ({found.get('loader')}), its outputs equal the pruned model's."
+            f"Verified: loaded in a fresh process ({plain_text(found.get('loader'))}), its outputs equal the pruned "
+            "model's."
         )
     else:
         st.error("The folder loads in a fresh process, but its outputs differ from the pruned model's; do not use it.")
@@ -118,7 +119,7 @@ def verification(result: dict[str, Any]) -> None:
     ]  # fmt: skip
     for good, what, value in steps:
         icon = "check_circle" if good else "do_not_disturb_on"
-        st.markdown(f":material/{icon}: **{what}**: {plain_error(value)}")
+        st.markdown(f":material/{icon}: **{what}**: {plain_text(value)}")
 
 
 def to_the_hub(folder: Path) -> None:
@@ -140,7 +141,7 @@ def to_the_hub(folder: Path) -> None:
         try:
             spec = PushSpec.build(folder=str(folder), repo=repo, private=private, revision=revision.strip() or None)
         except SapError as error:
-            st.error(plain_error(str(error)))
+            st.error(plain_text(str(error)))
     busy = (status := jobs.job_of("push")) is not None and status.open
     if st.button("Push", disabled=spec is None or busy or not has_token(), icon=":material/cloud_upload:"):
         if jobs.submit(spec, "push"):
@@ -148,8 +149,8 @@ def to_the_hub(folder: Path) -> None:
     status = jobs.watch("push")
     if status is not None and status.state == "finished" and status.run_path is not None:
         result = results.run_at(status.run_path).result
-        st.success(f"On the Hub: {len(result['files'])} files, commit {result['commit'][:10]}.")
-        st.markdown(result["url"])
+        st.success(f"On the Hub: {len(result['files'])} files, commit {plain_text(result['commit'][:10])}.")
+        st.code(result["url"], language=None)
     if spec is not None:
         show_snippets(*snippets.snippets_of(spec))
 

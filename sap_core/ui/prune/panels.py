@@ -16,7 +16,7 @@ from ...runs.reading import Run
 from ...specs import PruneOptions, PruneSpec
 from ..widgets import results
 from ..widgets.address import address_choice, choose
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text, size
 from ..widgets.layout import go
 from .applied_plans import show_candidates
 from .plan_form import load_plan
@@ -72,7 +72,7 @@ def candidates(model: str) -> None:
         try:
             run = results.run_at(known[chosen].path)
         except SapError as error:
-            st.error(plain_error(str(error)))
+            st.error(plain_text(str(error)))
             return
         _actions(run, runs)
         show_outcome(run)
@@ -97,7 +97,7 @@ def _actions(run: Run, runs: list[RunSummary]) -> None:
         args=(earlier,),
         icon=":material/undo:",
         width="stretch",
-        help=f"Back to {f'the plan before, {plain_error(earlier.name)}' if earlier else 'the dense model'}: the form "
+        help=f"Back to {f'the plan before, {plain_text(earlier.name)}' if earlier else 'the dense model'}: the form "
         "and the result. The plan stays in the list, and on Runs until it is deleted there.",
     )
 

@@ -16,7 +16,7 @@ from ...specs import PruneOptions
 from ...sweeps.predict import curve_of, predict_loss
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import count, many
+from ..widgets.formatting import count, many, plain_text
 from ..widgets.layout import go
 
 PREDICTION_HELP = (
@@ -30,7 +30,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
     totals, layers = plan.totals(), plan.per_layer()
     st.subheader("The plan", anchor=False)
     if plan.pending and not totals["zeros"]:  # a search: there is nothing to draw before it has searched
-        st.info(f"Decided when it starts: {plan.pending}.")
+        st.info(f"Decided when it starts: {plain_text(plan.pending)}.")
         st.caption(f"**Protected:** {_protected(plan, info)}")
         return
     first, second, third = st.columns(3)
@@ -46,7 +46,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         help="Embeddings, norms and the output stay.",
     )
     if plan.pending:
-        st.info(f"Decided when it starts: {plan.pending}.")
+        st.info(f"Decided when it starts: {plain_text(plan.pending)}.")
     predicted(spec)
     draw(
         plan_bars(layers["layer"].tolist(), layers["weights"].tolist(), layers["zeros"].tolist(), height=260),
@@ -65,7 +65,8 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
             _tables(plan, layers)
     st.caption(f"**Protected:** {_protected(plan, info)}")
     if plan.shape:
-        st.caption(f"Left: {', '.join(f'{value} {name}' for name, value in plan.shape.items())}. {plan.loads}")
+        left = ", ".join(f"{value} {name}" for name, value in plan.shape.items())
+        st.caption(plain_text(f"Left: {left}. {plan.loads}"))
 
 
 def predicted(spec: PruneOptions) -> None:

@@ -18,7 +18,7 @@ from ..widgets.formatting import (
     count,
     duration,
     format_time,
-    plain_error,
+    plain_text,
     size,
 )
 
@@ -43,7 +43,7 @@ def show_outcome(run: Run) -> None:
     _counts(result)
     st.caption(
         f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {format_time(run.created)} UTC. "
-        f"Run {run.id}."
+        f"Run {plain_text(run.id)}."
     )
 
 
@@ -52,7 +52,7 @@ def _texts_written(result: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="large")
     marked_dense, marked_pruned = differing_words(dense["text"], pruned["text"])
     with left:
-        st.markdown(f"**Dense** writes, after “{_plain(result.get('prompt', ''))}”")
+        st.markdown(f"**Dense** writes, after “{plain_text(result.get('prompt', ''))}”")
         st.html(marked_dense)
     with right:
         st.markdown("**Pruned** writes (words that differ are marked)")
@@ -90,7 +90,7 @@ def _quality(result: dict[str, Any]) -> None:
     if not texts:
         return
     moved = f" KL from dense to pruned: {with_error(result['kl'])} nats per token." if result.get("kl") else ""
-    st.caption(f"Nats per token ({kind}). {_plain(texts_line(texts))}{moved}")
+    st.caption(f"Nats per token ({kind}). {plain_text(texts_line(texts))}{moved}")
 
 
 def _cost(result: dict[str, Any]) -> None:
@@ -133,13 +133,13 @@ def _denoising(run: Run) -> None:
     if not found:
         return
     if "error" in found:
-        st.caption(f"The two could not be recorded side by side: {plain_error(found['error'])}")
+        st.caption(f"The two could not be recorded side by side: {plain_text(found['error'])}")
         return
     try:
         stamp = results.stamp(run.path)
         views = [results.view_of(str(run.path), stamp, sample) for sample in (0, 1)]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     st.markdown("**The two while they write**: text shaded by attention received, mean over layers and heads")
     last = max(view.steps for view in views) - 1
@@ -208,7 +208,3 @@ def _counts(result: dict[str, Any]) -> None:
 
 def _nats(likelihood: dict[str, Any]) -> str:
     return with_error(likelihood, ".3f")
-
-
-def _plain(text: str) -> str:
-    return "".join("\\" + letter if letter in "\\`*_[]<>$" else letter for letter in text)

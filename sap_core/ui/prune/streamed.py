@@ -11,7 +11,7 @@ from ...pruning.planning.memory_check import check_room, check_streamed
 from ...runs.paths import runs_root
 from ...specs import PruneCheckpointSpec, PruneOptions
 from ..widgets import results
-from ..widgets.formatting import plain_error, size
+from ..widgets.formatting import plain_text, size
 
 KIND = "prune_checkpoint"
 
@@ -28,7 +28,7 @@ def offer(spec: PruneOptions, info: ModelInfo) -> PruneOptions | None:
         check_room(info, spec.dtype, spec.device)
         return spec
     except InvalidInput as error:
-        st.warning(plain_error(str(error)))
+        st.warning(plain_text(str(error)))
     on = st.toggle(
         "From file to file, one block in memory at a time", key="streamed",
         help="Slower. The result is written to a folder; interrupted, the same settings go on after the last block.",
@@ -53,7 +53,7 @@ def written(status: JobStatus | None) -> None:
     try:
         result = results.run_at(status.run_path).result
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     export = result["export"]
     checked = "verified in a fresh process" if export["verification"] else "too large to be verified here"

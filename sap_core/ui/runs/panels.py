@@ -11,13 +11,14 @@ from ...runs.clean import clean_leftovers, list_leftovers
 from ...runs.listing import RunSummary, delete_run, describe_run, is_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
-from ..widgets import results
+from ...specs import parse_spec
+from ..widgets import jobs, results
 from ..widgets.address import address_choice, write_query_param
 from ..widgets.archives import download_archive, upload_archive
 from ..widgets.formatting import (
     duration,
     format_time,
-    plain_error,
+    plain_text,
     size,
 )
 from ..widgets.layout import go
@@ -66,7 +67,7 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         format_func=lambda kind: kind.replace("_", " ").capitalize(),
     )
     labels = sorted({tag for run in runs for tag in run.tags}, key=str.lower)
-    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen") if labels else []
+    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen", format_func=plain_text) if labels else []
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
@@ -126,11 +127,12 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
 def details(run: RunSummary) -> None:
     """Show one run: links, settings, name and notes, and its deletion."""
     with st.container(border=True):
-        st.subheader(plain_error(run.name), anchor=False)
+        st.subheader(plain_text(run.name), anchor=False)
         if run.problem:
-            st.error(plain_error(run.problem))
-        st.caption(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}")
+            st.error(plain_text(run.problem))
+        st.caption(plain_text(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}"))
         _links(run)
+        _unfinished(run)
         left, right = st.columns(2, gap="large")
         with left:
             _notes(run)
@@ -141,7 +143,7 @@ def details(run: RunSummary) -> None:
 
 def _links(run: RunSummary) -> None:
     first, second, third, _ = st.columns(4)
-    if run.kind == "capture" and run.state in ("finished", "cancelled", "running"):
+    if run.kind == "capture" and run.state in ("finished", "cancelled", "running", "unfinished"):
         with first:
             go("Open on Sinks", "sinks", run=run.id)
         with second:
@@ -161,6 +163,23 @@ def _links(run: RunSummary) -> None:
             go("Export", "export", prune=run.id)
 
 
+def _unfinished(run: RunSummary) -> None:
+    """How far an interrupted capture came, and going on with it."""
+    if run.kind != "capture" or run.state not in ("unfinished", "cancelled", "failed"):
+        return
+    try:
+        opened = results.run_at(run.path, unfinished=True)
+        spec = parse_spec(opened.spec)
+    except SapError as error:
+        st.error(plain_text(str(error)))
+        return
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.info(f"This capture was not finished: {opened.partial or 'no step'} recorded. It can be looked at as it is.")
+    if right.button("Go on with it", key=f"resume_{run.id}", width="stretch"):
+        if jobs.submit(spec, "capture", run_dir=str(run.path), resume=True):
+            st.toast("It goes on; the sidebar shows how far it is.")
+
+
 def _notes(run: RunSummary) -> None:
     with st.form(f"meta_{run.id}", border=False):
         name = st.text_input("Name", run.name, help="Shown in every list.")
@@ -173,7 +192,7 @@ def _notes(run: RunSummary) -> None:
                 update_run(run.path, name=name, tags=tags.split(","), notes=notes)
                 st.rerun()
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
 
 
 def _settings(run: RunSummary) -> None:
@@ -189,7 +208,7 @@ def _settings(run: RunSummary) -> None:
     ]
     st.dataframe(rows, hide_index=True, height=240, alt="Settings of the run")
     if run.state == "failed":
-        st.error(plain_error(opened.result.get("error", "It failed without a message.")))
+        st.error(plain_text(opened.result.get("error", "It failed without a message.")))
 
 
 def _archive_and_delete(run: RunSummary) -> None:
@@ -198,16 +217,16 @@ def _archive_and_delete(run: RunSummary) -> None:
         if run.state in ("finished", "cancelled", "failed"):
             download_archive(run.id)
     with middle.popover("Delete", width="stretch"):
-        st.markdown(f"Delete **{plain_error(run.name)}** and its {size(run.bytes)} for good?")
+        st.markdown(f"Delete **{plain_text(run.name)}** and its {size(run.bytes)} for good?")
         if st.button("Delete it", type="primary", key=f"delete_{run.id}"):
             try:
                 delete_run(run.path)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
             else:
-                st.toast(f"Deleted {run.id}.")
+                st.toast(f"Deleted {plain_text(run.id)}.")
                 st.rerun()
-    right.caption(f"`{run.path}`")
+    right.caption(plain_text(run.path))
 
 
 def leftovers_panel() -> None:
@@ -236,4 +255,4 @@ def import_panel() -> None:
     with st.expander("Bring in a run from its archive", icon=":material/upload:"):
         brought = upload_archive(key="import")
         if brought is not None and is_run(runs_root() / brought):
-            st.success(f"Here now: {plain_error(describe_run(runs_root() / brought).name)}")
+            st.success(f"Here now: {plain_text(describe_run(runs_root() / brought).name)}")

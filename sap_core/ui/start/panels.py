@@ -12,7 +12,7 @@ from ...specs import CaptureSpec
 from ...specs.demo import PROMPT, demo_specs
 from ..widgets import jobs, results
 from ..widgets.figure import draw
-from ..widgets.formatting import plain_error
+from ..widgets.formatting import plain_text
 from ..widgets.layout import go
 
 SPECS = demo_specs()
@@ -50,7 +50,7 @@ def run_button(specs: list[CaptureSpec]) -> None:
         for spec in specs:
             results.model_info(spec.model)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     busy = any((job := jobs.job_of(slot_of(spec))) is not None and job.open for spec in specs)
     if st.button("Run the demo", type="primary", icon=":material/play_arrow:", disabled=busy):
@@ -97,7 +97,7 @@ def show(specs: list[CaptureSpec]) -> None:
             try:
                 _one(run)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
     links = st.columns(4)
     with links[0]:
         go("Watch the sinks move", "sinks", run=runs[0][1].id)
@@ -111,6 +111,7 @@ def show(specs: list[CaptureSpec]) -> None:
 
 
 def _one(run: RunSummary) -> None:
+    st.markdown(f"“{plain_text(results.run_at(run.path).text)}”")
     stamp = results.stamp(run.path)
     view = results.view_of(str(run.path), stamp, 0)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)

@@ -18,7 +18,7 @@ from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
-from ..widgets.formatting import duration, format_time, plain_error
+from ..widgets.formatting import duration, format_time, plain_text
 
 GRID, ABLATION = "grid", "ablation"
 KINDS = {GRID: "Methods × patterns × sparsities", ABLATION: "Ablation: what each part of sink-aware pruning adds"}
@@ -63,7 +63,7 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
         )
         grid = make_grid(spec, info)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     seconds = _seconds_per_cell(model)
     known = f", about {duration(seconds * len(grid.cells))} by the pace of earlier sweeps" if seconds else ""
@@ -166,7 +166,7 @@ def unfinished(model: str) -> None:
         done = int((table["state"] == "finished").sum())
         left, right = st.columns([4, 1], vertical_alignment="center")
         left.markdown(
-            f"**{plain_error(run.name)}** of {format_time(run.created)} UTC stopped after {done} of {len(table)} cells."
+            f"**{plain_text(run.name)}** of {format_time(run.created)} UTC stopped after {done} of {len(table)} cells."
         )
         if right.button("Go on", key=f"resume_{run.id}", width="stretch", help="Finished cells are not run again."):
             spec = parse_spec(results.run_at(run.path, unfinished=True).spec)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+from ...visible_text import visible
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]{}$<>~:#&|]")
+_LIST_MARK = re.compile(r"^[-+=]")
+# Streamlit looks for these in the text that Markdown leaves, where escapes are gone: addresses become links, ":name:"
+# an emoji or icon, arrows and dashes other signs. It does not find them around an invisible joiner.
+JOINER = "\u2060"
+_BREAK_AFTER = re.compile(
+    r":(?=//|[\w+/-]+:)|\bwww(?=\.)|(?<=[\w.+-])@(?=[\w-]+\.)|^\d+(?=[.)](?:\s|$))", re.IGNORECASE
+)
+_BREAK_INSIDE = re.compile(r"(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S)")
 
 
 def count(number: float) -> str:
@@ -55,9 +68,13 @@ def run_label(name: str, created: str, state: str) -> str:
     return f"{name} · {format_time(created)}{tail}"
 
 
-def plain_error(text: str) -> str:
-    """Return an error as one line with Markdown escaped."""
-    line = " ".join(str(text).split())
-    for letter in "\\`*_[]$<>~:#":
-        line = line.replace(letter, "\\" + letter)
-    return line
+def plain_text(text: object) -> str:
+    """Return any text as one line that a page shows as it is: no Markdown, link, picture, colour, formula or icon.
+
+    Everything from outside (names, tags, prompts, models, paths, errors) that becomes part of a text or label of
+    Streamlit goes through here; `st.text`, `st.code` and tables take it as it is.
+    """
+    line = visible(" ".join(str(text).split()))
+    line = _BREAK_INSIDE.sub(lambda found: found[0][0] + JOINER + found[0][1:], line)
+    line = _BREAK_AFTER.sub(lambda found: found[0] + JOINER, line)
+    return _LIST_MARK.sub(r"\\\g<0>", _MARKDOWN.sub(r"\\\g<0>", line))

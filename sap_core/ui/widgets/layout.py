@@ -11,12 +11,15 @@ from streamlit.errors import StreamlitAPIException
 
 from ...errors import SapError
 from ...file_locks import check_platform
+from .formatting import plain_text
 from .jobs import (
     POLL_SECONDS,
     client,
+    move,
     open_jobs,
     progress_share,
     progress_text,
+    title,
 )
 from .streamlit_internals import page_runs_without_app
 
@@ -47,7 +50,7 @@ def navigation(folder: str = "pages") -> Any:
     try:
         check_platform()
     except SapError as error:
-        st.error(str(error))
+        st.error(plain_text(str(error)))
         st.stop()
     return st.navigation(
         {
@@ -153,14 +156,28 @@ def _work_list() -> None:
     if not jobs:
         st.caption("All done.")
         return
-    for job in jobs[:5]:
-        st.progress(progress_share(job), text=f"{job.kind.replace('_', ' ').capitalize()} · {progress_text(job)}")
-        st.button(
-            f"Cancel this {job.kind.replace('_', ' ')}",
-            key=f"panel_{job.id}",
-            on_click=client().cancel,
-            args=(job.id,),
-            type="tertiary",
-        )
-    if len(jobs) > 5:
-        st.caption(f"and {len(jobs) - 5} more waiting")
+    for lane, heading_ in (("interactive", ""), ("background", "In the background")):
+        waiting = 0
+        for number, job in enumerate(job for job in jobs if job.lane == lane):
+            if heading_ and not number:
+                st.caption(heading_)
+            st.progress(progress_share(job), text=f"{title(job)} · {progress_text(job)}")
+            with st.container(horizontal=True, gap="small"):
+                st.button(
+                    f"Cancel this {job.kind.replace('_', ' ')}",
+                    key=f"panel_{job.id}",
+                    on_click=client().cancel,
+                    args=(job.id,),
+                    type="tertiary",
+                )
+                if job.state == "queued":
+                    if waiting:
+                        st.button(
+                            "Earlier",
+                            key=f"earlier_{job.id}",
+                            on_click=move,
+                            args=(job.id, waiting - 1),
+                            type="tertiary",
+                            help="Change places with the job before it.",
+                        )
+                    waiting += 1

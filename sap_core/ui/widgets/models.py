@@ -10,7 +10,7 @@ from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
 from ...specs.options import absolute, help_of
-from .formatting import count, plain_error, size
+from .formatting import count, plain_text, size
 from .results import model_info
 
 DEMOS = {
@@ -49,7 +49,7 @@ def pick_model(
     try:
         return model, model_info(model, **{name: (loading or {}).get(name) for name in CONVENTIONS})
     except SapError as error:
-        place.error(plain_error(str(error)))
+        place.error(plain_text(str(error)))
         return model, None
 
 
@@ -63,7 +63,7 @@ def describe(info: ModelInfo) -> None:
     ]
     if info.max_length:
         parts.append(f"up to {info.max_length} tokens")
-    st.caption(" · ".join(parts))
+    st.caption(plain_text(" · ".join(parts)))
 
 
 def loading_options() -> dict[str, Any]:

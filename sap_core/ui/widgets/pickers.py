@@ -15,7 +15,7 @@ from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
-from .formatting import plain_error, run_label
+from .formatting import plain_text, run_label
 from .layout import nothing_here
 from .results import run_at, runs_of
 
@@ -24,13 +24,15 @@ VIEWABLE = ("finished", "cancelled", "running")
 
 def pick_run(
     kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
-    help: str | None = None,
+    help: str | None = None, model: str | None = None,
 ) -> RunSummary | None:  # fmt: skip
     """Show the choice of a run of ``kind``, which is in the address as ``key``, and return it; None if there is none.
 
-    A run in the address that is outside the root is offered too.
+    A run in the address that is outside the root is offered too. Of the recorded runs of the package only those of
+    ``model`` are offered, if it is given.
     """
-    runs = runs_of(kind, states=states)
+    runs = runs_of(kind, states=states, model=model)
+    runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
         found = _run_named(named)
@@ -39,7 +41,7 @@ def pick_run(
         elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
             st.session_state[f"missing_{key}"] = named
             st.warning(
-                f"The address names run {plain_error(named)}, which is not among the {kind} runs here; showing another."
+                f"The address names run {plain_text(named)}, which is not among the {kind} runs here; showing another."
             )
     if not runs:
         return None
@@ -69,24 +71,37 @@ def accuracy_line(run: Run, sample: int = 0) -> None:
     """Show, for a run with sampled queries, that its attention is an estimate, and its error."""
     note = sampling_note(run.trajectories[sample])
     if note:
-        st.info(note, icon=":material/straighten:")
+        st.info(plain_text(note), icon=":material/straighten:")
+
+
+def partial_line(run: Run) -> None:
+    """Say of a run that is not finished of how many of its steps the numbers are."""
+    if run.partial:
+        st.info(f"This run is {run.state}: everything here is of {run.partial}.", icon=":material/incomplete_circle:")
 
 
 def run_in_view(kind: str = "capture") -> Run | None:
     """Show, in the sidebar, the choice of the run for Sinks and Heads, and return it; None without runs."""
     summary = pick_run(
-        kind, "run", "Run in view", container=st.sidebar, help="Captured runs, newest first. Shared by Sinks and Heads."
+        kind,
+        "run",
+        "Run in view",
+        container=st.sidebar,
+        states=(*VIEWABLE, "unfinished"),
+        help="Captured runs, newest first. Shared by Sinks and Heads.",
     )
     if summary is None:
         nothing_here("No run has been captured yet.", "Run the demo, or capture your own", "start")
         return None
     try:
-        run = run_at(summary.path, unfinished=summary.state == "running")
+        run = run_at(summary.path, unfinished=summary.state in ("running", "unfinished"))
         if run.trajectory.sizes["step"] == 0:
-            st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
+            later = "; it is drawn as soon as it has" if summary.state == "running" else ""
+            st.info(f"This run has not recorded a step yet{later}.")
             return None
+        partial_line(run)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     return run
 

@@ -41,11 +41,16 @@ def stamp(path: str | Path) -> Stamp:
     return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
 
-def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
+def runs_of(
+    kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled"), model: str | None = None
+) -> list[RunSummary]:
     """Return the runs of a kind in one of the states, newest first; behind them the captures that come with the
-    package, so that there is something to look at before the first run."""
-    own = [run for run in list_runs(kind=kind) if run.state in states]
-    return own + recorded_runs() if kind == "capture" else own
+    package (those of ``model`` if given), so that there is something to look at before the first run.
+    """
+    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    if kind == "capture":
+        runs += [run for run in recorded_runs() if model in (None, run.model)]
+    return runs
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
