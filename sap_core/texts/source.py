@@ -170,7 +170,7 @@ def _of_json(line: str, source: TextSource, number: int) -> str:
     where = f"{source.use} file '{source.name}', line {number}"
     record = parse_json(line, where)
     if isinstance(record, str):
-        return record
+        return _whole(record, where)
     known = [name for name in source.columns if isinstance(record, dict) and name in record]
     if not known:
         keys = f"the keys {', '.join(map(str, record))}" if isinstance(record, dict) else type(record).__name__
@@ -178,4 +178,13 @@ def _of_json(line: str, source: TextSource, number: int) -> str:
     if not isinstance(record[known[0]], str):
         kind = type(record[known[0]]).__name__
         raise InvalidInput(f"{where}: '{known[0]}' holds {kind}; expected text.")
-    return record[known[0]]
+    return _whole(record[known[0]], where)
+
+
+def _whole(text: str, where: str) -> str:
+    """Return a text, refusing half a surrogate pair: JSON can spell it, and no tokenizer, page or file can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{where}: holds {text[:40]!a}, which is no Unicode text; write it again.") from None
+    return text
