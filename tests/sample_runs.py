@@ -37,7 +37,8 @@ def capture_run(
     told: dict | None = None,
     spec: CaptureSpec | None = None,
 ) -> Path:
-    """A capture run of ``spec`` (or of a made-up prompt) under ``root`` whose trajectory is `synthetic_trajectory` of ``kind``, with the attributes ``told``
+    """A capture run of ``spec`` (or of a made-up prompt) under ``root`` whose trajectory is
+    `synthetic_trajectory` of ``kind``, with the attributes ``told``
     beside its own; the folder."""
     prompts = tuple(f"once upon a time {index}" for index in range(samples))
     spec = spec or CaptureSpec.build(model=model, prompts=prompts, length=positions, name=name)

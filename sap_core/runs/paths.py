@@ -73,10 +73,10 @@ def recorded_path(name: str) -> Path:
 
 def recorded_name(path: os.PathLike) -> str | None:
     """Return the name of the recorded run in a folder; None for any other folder."""
-    path = Path(path) if not is_remote(path) else None
-    if path is None or path.parent not in (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs"):
+    folder = Path(path)
+    if is_remote(path) or folder.parent not in (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs"):
         return None
-    return f"demo:{path.name}"
+    return f"demo:{folder.name}"
 
 
 def check_new_run(path: str | os.PathLike) -> StoragePath:

@@ -44,8 +44,10 @@ def stamp(path: str | Path) -> Stamp:
 def runs_of(
     kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled"), model: str | None = None
 ) -> list[RunSummary]:
-    """Return the runs of a kind in one of the states, newest first; behind them the captures that come with the
-    package (those of ``model`` if given), so that there is something to look at before the first run.
+    """Return the runs of a kind in one of the states, newest first.
+
+    Behind them stand the captures that come with the package (those of ``model`` if given), so that there is something
+    to look at before the first run.
     """
     runs = [run for run in list_runs(kind=kind) if run.state in states]
     if kind == "capture":
