@@ -53,7 +53,7 @@ def ranked(run: Run, below: Any) -> tuple[int, int, pd.DataFrame]:
                 "heads",
                 str(run.path),
                 f"sap.rank_heads(run, rule={rule.name!r}{panels.weights_text(weights)})",
-                options={"rule": rule.name, "top": 10},
+                options={"rule": rule.name, "top": 10, "weights": panels.weights_option(weights)},
             )
         )
     return layer, head, ranking

@@ -143,18 +143,18 @@ class Gate:
         if name in self._access.hosts:
             return True
         try:
-            found = ipaddress.ip_address(name)
+            result = ipaddress.ip_address(name)
         except ValueError:
             return False
-        return self._access.addresses or found.is_loopback
+        return self._access.addresses or result.is_loopback
 
     def _known(self, scope: Scope, headers: Mapping[str, Sequence[str]]) -> bool:
         for line in headers.get("cookie", []):
             try:
-                found = SimpleCookie(line).get(_cookie(scope))
+                result = SimpleCookie(line).get(_cookie(scope))
             except CookieError:
                 continue
-            if found is not None and self._right(found.value):
+            if result is not None and self._right(result.value):
                 return True
         return False
 
@@ -165,9 +165,9 @@ class Gate:
         """Return the headers that redirect to the address without the token and set the cookie that replaces it."""
         rest = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
         path = "/" + scope["path"].lstrip("/")  # "//name" would lead to another site
-        place = f"{path}?{rest}" if rest else path
+        target = f"{path}?{rest}" if rest else path
         cookie = f"{_cookie(scope)}={self._access.token}; Path=/; Max-Age={_DAYS * 86400}; HttpOnly; SameSite=Strict"
-        return [(b"location", place.encode("ascii", "xmlcharrefreplace")), (b"set-cookie", cookie.encode())]
+        return [(b"location", target.encode("ascii", "xmlcharrefreplace")), (b"set-cookie", cookie.encode())]
 
 
 def _cookie(scope: Scope) -> str:
@@ -180,10 +180,10 @@ def _query(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name, value in scope.get("headers", []):
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found
+        result.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return result
 
 
 def _with_headers(send: Send) -> Send:

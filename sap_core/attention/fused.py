@@ -127,9 +127,9 @@ def _rows_kernel(
     """Compute the log-sum-exp of the queries first, first + step, ... (natural; `BLOCKED` where no key is visible)."""
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     rows = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
-    place = first + rows * step
+    position = first + rows * step
     inner = tl.arange(0, WIDTH)
-    own = q + batch * q_b + head * q_h + place[:, None].to(tl.int64) * q_s + inner[None, :] * q_d
+    own = q + batch * q_b + head * q_h + position[:, None].to(tl.int64) * q_s + inner[None, :] * q_d
     queries = tl.load(own, mask=(rows < count)[:, None] & (inner < width)[None, :], other=0)
     k += batch * k_b + (head // groups) * k_h
     mask += batch * mask_b + head * mask_h
@@ -143,15 +143,15 @@ def _rows_kernel(
         theirs = k + where[:, None].to(tl.int64) * k_s + inner[None, :] * k_d
         keys = tl.load(theirs, mask=(where < size)[:, None] & (inner < width)[None, :], other=0)
         logits = _tile(
-            queries, keys, place[:, None], where[None, :], mask, mask_q, mask_k, size, scale, softcap,
+            queries, keys, position[:, None], where[None, :], mask, mask_q, mask_k, size, scale, softcap,
             CAUSAL, MASK, SOFTCAP,
         )  # fmt: skip
         logits = tl.where((where < size)[None, :], logits, float("-inf"))
         larger = tl.maximum(largest, tl.max(logits, 1))
         total = total * tl.exp2(largest - larger) + tl.sum(tl.exp2(logits - larger[:, None]), 1)
         largest = larger
-    found = tl.where(largest > 0.5 * BLOCKED, (largest + tl.log2(total)) * LN2, BLOCKED)
-    tl.store(lse + batch * lse_b + head * lse_h + rows * lse_s, found, mask=rows < count)
+    result = tl.where(largest > 0.5 * BLOCKED, (largest + tl.log2(total)) * LN2, BLOCKED)
+    tl.store(lse + batch * lse_b + head * lse_h + rows * lse_s, result, mask=rows < count)
 
 
 @triton.jit
@@ -187,19 +187,19 @@ def _columns_kernel(
     if CAUSAL:  # queries before the first of these keys see none of them; they only count
         begin = tl.maximum(tl.program_id(0) * KEYS - first, 0) // step // QUERIES * QUERIES
         for start in range(0, begin, QUERIES):
-            place = first + (start + tl.arange(0, QUERIES)) * step
-            counted += tl.load(valid + place * valid_s).to(tl.float32)
+            position = first + (start + tl.arange(0, QUERIES)) * step
+            counted += tl.load(valid + position * valid_s).to(tl.float32)
     for start in range(begin, count, QUERIES):
         rows = start + tl.arange(0, QUERIES)
         there = rows < count
-        place = first + rows * step
-        own = q + place[:, None].to(tl.int64) * q_s + inner[None, :] * q_d
+        position = first + rows * step
+        own = q + position[:, None].to(tl.int64) * q_s + inner[None, :] * q_d
         queries = tl.load(own, mask=there[:, None] & (inner < width)[None, :], other=0)
-        counts = tl.load(valid + place * valid_s, mask=there, other=0).to(tl.float32)
-        blank = tl.load(masked + place * masked_s, mask=there, other=0).to(tl.float32)
+        counts = tl.load(valid + position * valid_s, mask=there, other=0).to(tl.float32)
+        blank = tl.load(masked + position * masked_s, mask=there, other=0).to(tl.float32)
         whole = tl.load(lse + rows * lse_s, mask=there, other=0) * LOG2E
         logits = _tile(
-            keys, queries, place[None, :], where[:, None], mask, mask_q, mask_k, size, scale, softcap,
+            keys, queries, position[None, :], where[:, None], mask, mask_q, mask_k, size, scale, softcap,
             CAUSAL, MASK, SOFTCAP,
         )  # fmt: skip
         if MASK != "none":  # a query that sees nothing attends to everything alike, as softmax has it
@@ -208,11 +208,11 @@ def _columns_kernel(
             whole = tl.where(lost, even, whole)
         whole = tl.where(counts > 0, whole, -BLOCKED)
         log = logits - whole[None, :]
-        share = tl.exp2(log)
-        from_all += tl.sum(share, 1)
-        from_masked += tl.sum(share * blank[None, :], 1)
-        entropy -= tl.sum(share * log, 1)
-        distance += tl.sum(share * tl.abs(place[None, :] - where[:, None]).to(tl.float32), 1)
+        fraction = tl.exp2(log)
+        from_all += tl.sum(fraction, 1)
+        from_masked += tl.sum(fraction * blank[None, :], 1)
+        entropy -= tl.sum(fraction * log, 1)
+        distance += tl.sum(fraction * tl.abs(position[None, :] - where[:, None]).to(tl.float32), 1)
         counted += counts
     mean = 1 / tl.maximum(tl.sum(counted, 0), 1.0)
     inside = where < size

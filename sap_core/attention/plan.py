@@ -112,9 +112,9 @@ def number_layers(paths: list[str], count: int | None, name: str) -> tuple[tuple
     Raises:
         OperationFailed: blocks that attend more than once a pass, and not once for each layer.
     """
-    found = [[int(number) for number in re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)] for path in paths]
-    for place in range(min(map(len, found))):
-        numbers = [each[place] for each in found]
+    result = [[int(number) for number in re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)] for path in paths]
+    for index in range(min(map(len, result))):
+        numbers = [each[index] for each in result]
         if len(set(numbers)) == len(numbers):
             order = sorted(numbers)
             return tuple(order), dict(zip(paths, numbers, strict=True))
@@ -190,7 +190,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
     base = getattr(getattr(module, "config", None), "_attn_implementation", None)
     if base is None:
         return None
-    found: list[Tensor] = []
+    result: list[Tensor] = []
     switched: Any = module  # a transformers model, whose attention can be switched
 
     def keep(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -198,7 +198,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
 
     def take(_: nn.Module, args: Any, output: Any) -> None:
         maps = getattr(output, "attentions", None) or getattr(output, "decoder_attentions", None) or ()
-        found.extend(each for each in maps if isinstance(each, Tensor))
+        result.extend(each for each in maps if isinstance(each, Tensor))
 
     watched = getattr(model, "observed_module", module)
     hooks = [watched.register_forward_pre_hook(keep, with_kwargs=True), watched.register_forward_hook(take)]
@@ -215,8 +215,8 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
             hook.remove()
         switched.set_attn_implementation(base)
         switched.config._attn_implementation = base
-    square = [each for each in found if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
-    return square if square and len(square) == len(found) else None
+    square = [each for each in result if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
+    return square if square and len(square) == len(result) else None
 
 
 @torch.no_grad()

@@ -81,8 +81,8 @@ def recording_plan(model: Any) -> RecordingPlan:
         calls: list[Call] = []
 
         def reduce(layer: int, inputs: Attention, queries: Queries) -> None:
-            found = attention_statistics(inputs, queries.valid, queries.masked)
-            calls.append(Call(recorder.path, found.received[0].cpu()))
+            result = attention_statistics(inputs, queries.valid, queries.masked)
+            calls.append(Call(recorder.path, result.received[0].cpu()))
 
         if route == INTERFACE:
             _check_interface(module)

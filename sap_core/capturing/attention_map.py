@@ -14,11 +14,21 @@ from ..attention.recorder import record_attention, recording_plan
 from ..errors import InvalidInput
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
+from ..runs.reading import open_run
+from ..specs.attention_map import AttentionMapSpec
+from ..specs.base import asked_spec
 from ..trajectory.access import layer_index, layer_numbers, trajectories_of, visibility
 
 
 def attention_map(
-    model: LoadedModel | str, run: Any, step: int, layer: int, head: int | None = None, sample: int = 0
+    model: LoadedModel | str,
+    run: Any = None,
+    step: int | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    sample: int | None = None,
+    *,
+    spec: AttentionMapSpec | None = None,
 ) -> Float[np.ndarray, "query key"]:
     """Return A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
 
@@ -31,11 +41,21 @@ def attention_map(
         step: Step of the run, from 0.
         layer: Layer, by the model's number.
         head: None for the mean over the layer's heads.
-        sample: Prompt of the run, from 0.
+        sample: Prompt of the run, from 0, which is the default.
+        spec: In place of run, step, layer, head and sample.
 
     Raises:
-        InvalidInput: a step, layer, head or sample that the run does not have; a model of another shape.
+        InvalidInput: a spec together with other arguments; a step, layer, head or sample that the run does not have; a
+            model of another shape.
     """
+    fields = {"run": run, "step": step, "layer": layer, "head": head, "sample": sample}
+    if spec is not None:
+        asked_spec(AttentionMapSpec.build, None, spec, fields)
+        run = open_run(spec.run, unfinished=True)
+        step, layer, head, sample = spec.step, spec.layer, spec.head, spec.sample
+    elif run is None or step is None or layer is None:
+        raise InvalidInput("attention_map needs run, step and layer, or a spec.")
+    sample = sample or 0
     datasets = trajectories_of(run)
     _check("sample", sample, len(datasets))
     dataset = datasets[sample]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..choices.sink_rules import sink_rule
+from ..errors import InvalidInput
 from . import options as opt
 from .console import cell, emit, table, told_partial, warn_partial
 
@@ -62,6 +63,14 @@ def heads(
     top: Annotated[
         int | None, typer.Option(min=1, help="Only so many.", show_default=f"{SHOWN_HEADS}; with --json all")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=NUMBER,...",
+            help="Weights of the score's components, such as switch_rate=2,overlap=1; others count 0.",
+            show_default="all equal",
+        ),
+    ] = None,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
     unfinished: opt.Unfinished = False,
@@ -73,13 +82,31 @@ def heads(
 
     asked = sink_rule(rule, threshold)
     opened = open_run(run, unfinished=unfinished)
-    ranking = rank_heads(opened, rule=asked)
+    ranking = rank_heads(opened, rule=asked, weights=_weights(weights))
     rows = ranking.to_dict(orient="records")
     rows = [{"rank": row["rank"], **row} for row in rows][:top]
     names = {name: name.replace("_", " ") for name in rows[0]} if rows else {}
     if as_json:
         warn_partial([opened])  # the document is the list of heads
     emit(rows, as_json, lambda: [*told_partial([opened]), *table(rows[: top or SHOWN_HEADS], names)])
+
+
+def _weights(text: str | None) -> dict[str, float] | None:
+    """Return the weights of "NAME=NUMBER,..."; None without any."""
+    if text is None:
+        return None
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        name = name.strip()
+        try:
+            value = float(number)
+        except ValueError:
+            raise InvalidInput(f"weights hold {part.strip()!r}; expected NAME=NUMBER, such as switch_rate=2.") from None
+        if name in weights:
+            raise InvalidInput(f"weights name {name} twice; give each component once.")
+        weights[name] = value
+    return weights
 
 
 def compare(

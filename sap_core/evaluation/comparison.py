@@ -24,7 +24,7 @@ def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]
     length = max(longest + 1, min(_LENGTH, model.info.max_length or _LENGTH))
     steps = min(_STEPS, length - longest) if model.is_diffusion else None
     written = generate(model, prompts, length=length, steps=steps)
-    return [written.row(place, end) for place in range(len(prompts))]
+    return [written.row(index, end) for index in range(len(prompts))]
 
 
 def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -32,11 +32,11 @@ def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
 
     {"texts", "tokens", "distinct_1", "distinct_2", "distinct_3"}; None if there is no n-gram.
     """
-    found: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
+    result: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
     for n in _GRAMS:
         grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
-        found[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
-    return found
+        result[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
+    return result
 
 
 def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -102,11 +102,11 @@ class ConventionsReport:
                 return "No combination predicts these texts clearly better than the others: give texts of its training."
             return f"What is in use ({used.options}) explains these texts as well as any other: {used.nats:.2f} nats."
         also = f" ({len(self.alike)} more can't be told from it)" if self.alike else ""
-        found = f"{self.better.options}{also} explains these texts best, {self.better.nats:.2f} nats per token"
+        result = f"{self.better.options}{also} explains these texts best, {self.better.nats:.2f} nats per token"
         if used is None:
-            return f"{found}; load the model with it."
+            return f"{result}; load the model with it."
         against = "which can't be computed" if used.nats is None else f"{used.nats:.2f}"
-        return f"{found}, far better than what is in use ({used.options}), {against}; load the model with it."
+        return f"{result}, far better than what is in use ({used.options}), {against}; load the model with it."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, JSON-able."""
@@ -181,10 +181,10 @@ class _Windows:
 def _in_use(model: str, given: dict[str, Any]) -> tuple[bool, bool, int] | None:
     """Return (causal, shifted, block size) as the model would be loaded; None if nothing declares it."""
     try:
-        found = inspect_model(model, **given).conventions
+        result = inspect_model(model, **given).conventions
     except SapError:
         return None
-    return bool(found["causal"].value), bool(found["shift_logits"].value), found["block_size"].value or 0
+    return bool(result["causal"].value), bool(result["shift_logits"].value), result["block_size"].value or 0
 
 
 def _windows(model: LoadedModel, text: str | None) -> _Windows:
@@ -198,15 +198,15 @@ def _windows(model: LoadedModel, text: str | None) -> _Windows:
             source = "16 held-out stories"
     rows = [model.encode(each, special=False) for each in texts]
     unknown = getattr(model.tokenizer, "unk_token_id", None)
-    share = sum(row.count(unknown) for row in rows) / max(sum(map(len, rows)), 1) if unknown is not None else 0.0
-    if share > MOST_UNKNOWN:
+    fraction = sum(row.count(unknown) for row in rows) / max(sum(map(len, rows)), 1) if unknown is not None else 0.0
+    if fraction > MOST_UNKNOWN:
         raise InvalidInput(
-            f"{share:.0%} of the tokens of {source} are unknown to the tokenizer of {model.info.ref}, so they say "
+            f"{fraction:.0%} of the tokens of {source} are unknown to the tokenizer of {model.info.ref}, so they say "
             "nothing of it; give texts of the kind it was trained on (--text FILE, one a line)."
         )
     joined = [token for row in rows for token in row]  # for short texts: windows of all of them in a row
     ways = [(given, length) for given in (rows, [joined]) for length in LENGTHS]
-    pieces = next((found for given, length in ways if len(found := _pieces(given, length)) >= 4), [])
+    pieces = next((result for given, length in ways if len(result := _pieces(given, length)) >= 4), [])
     if not pieces:
         raise InvalidInput(f"{source} have {len(joined)} tokens; at least {4 * LENGTHS[-1]} are needed.")
     chosen = np.random.default_rng(0).permutation(len(pieces))[:WINDOWS]
@@ -228,7 +228,7 @@ def _causal(model: LoadedModel, windows: _Windows) -> list[Reading]:
 
 def _denoising(model: LoadedModel, windows: _Windows) -> list[Reading]:
     masked = windows.tokens.masked_fill(windows.targets, model.check_masked()).to(model.device)
-    found = []
+    result = []
     blocks = type(model) is LoadedModel
     sizes = [0, *(size for size in BLOCKS if blocks and size < masked.shape[1])]
     for size in sizes:
@@ -237,8 +237,8 @@ def _denoising(model: LoadedModel, windows: _Windows) -> list[Reading]:
             reader = BlockCausalModel(model.module, model.tokenizer, replace(model.info, block_size=size))
         with torch.no_grad():
             logits = reader.forward(masked, None).float()
-        found += [Reading(False, shift, size, _losses(logits, windows, shift)) for shift in (False, True)]
-    return found
+        result += [Reading(False, shift, size, _losses(logits, windows, shift)) for shift in (False, True)]
+    return result
 
 
 def _losses(logits: Tensor, windows: _Windows, shifted: bool) -> np.ndarray:

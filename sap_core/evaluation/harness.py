@@ -132,10 +132,10 @@ class StudioLM(TemplateLM):
         measured = (
             self._bound(windows, disable_tqdm)
             if self.model.is_diffusion
-            else [found for found, _ in self._exact(windows, disable_tqdm)]
+            else [result for result, _ in self._exact(windows, disable_tqdm)]
         )
-        for owner, found in zip(owners, measured, strict=True):
-            totals[owner] += found
+        for owner, result in zip(owners, measured, strict=True):
+            totals[owner] += result
         for request, total in zip(requests, totals, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
@@ -166,12 +166,12 @@ class StudioLM(TemplateLM):
             room = self.max_length - len(scored) + (not self.model.is_diffusion)
             pairs.append((before[max(0, len(before) - room) :], scored))
         if self.model.is_diffusion:
-            found = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
+            result = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
         else:
-            found = self._exact(pairs, disable_tqdm)
-        for (texts, *_tokens), answer in zip(requests, found, strict=True):
+            result = self._exact(pairs, disable_tqdm)
+        for (texts, *_tokens), answer in zip(requests, result, strict=True):
             self.cache_hook.add_partial("loglikelihood", texts, answer)
-        return found
+        return result
 
     # ---- text ------------------------------------------------------------------------------------------------------
 
@@ -207,8 +207,8 @@ class StudioLM(TemplateLM):
         """Return the bound of ln p(second | first) of every pair; diffusion models."""
         rows = []
         for before, scored in pairs:
-            place = np.arange(len(before) + len(scored))
-            rows.append(TextRow(np.array(before + scored, np.int64), place >= len(before), len(scored)))
+            position = np.arange(len(before) + len(scored))
+            rows.append(TextRow(np.array(before + scored, np.int64), position >= len(before), len(scored)))
         with tqdm(total=len(rows), disable=quiet, desc="log-likelihood") as bar:
 
             def show(progress: Progress) -> None:
@@ -233,14 +233,14 @@ class StudioLM(TemplateLM):
     @torch.no_grad()
     def _exact(self, pairs: list[Pair], quiet: bool) -> list[tuple[float, bool]]:
         """Return ln p(second | first) of every pair and whether each token is the most probable; causal models."""
-        found: dict[int, tuple[float, bool]] = {}
+        result: dict[int, tuple[float, bool]] = {}
         pairs = [(before or [self.prefix_token_id], scored) for before, scored in pairs]
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         with tqdm(total=len(order), disable=quiet, desc="log-likelihood") as bar:
-            while len(found) < len(order):
-                longest = sum(map(len, pairs[order[len(found)]])) - 1
+            while len(result) < len(order):
+                longest = sum(map(len, pairs[order[len(result)]])) - 1
                 rows = max(1, min(self.batch_size, _HELD_LOGITS // (longest * self.model.info.vocab_size)))
-                batch = order[len(found) : len(found) + rows]
+                batch = order[len(result) : len(result) + rows]
                 tokens = torch.zeros(len(batch), longest, dtype=torch.long)
                 for row, i in zip(tokens, batch, strict=True):
                     ids = (pairs[i][0] + pairs[i][1])[:-1]
@@ -250,9 +250,9 @@ class StudioLM(TemplateLM):
                     here = row[len(before) - 1 : len(before) - 1 + len(scored)]
                     targets = torch.tensor(scored, device=here.device)
                     each = torch.log_softmax(here, -1).gather(-1, targets[:, None])
-                    found[i] = float(each.double().sum()), bool((here.argmax(-1) == targets).all())
+                    result[i] = float(each.double().sum()), bool((here.argmax(-1) == targets).all())
                 bar.update(len(batch))
-        return [found[i] for i in range(len(pairs))]
+        return [result[i] for i in range(len(pairs))]
 
     def _windows(self, tokens: list[int]) -> Iterator[Pair]:
         if self.model.is_diffusion:

@@ -63,10 +63,10 @@ def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 
             some = members[start : start + _ROWS_AT_ONCE]
             texts = (_filled if infill else continued)(model, some, length)
             right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
-    share = right / count
+    fraction = right / count
     low, high = share_interval(right, count)
-    error = math.sqrt(share * (1 - share) / count)
-    return {"score": share, "n": count, "standard_error": error, "low": low, "high": high}
+    error = math.sqrt(fraction * (1 - fraction) / count)
+    return {"score": fraction, "n": count, "standard_error": error, "low": low, "high": high}
 
 
 def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:

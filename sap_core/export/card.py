@@ -115,8 +115,8 @@ def _quality(quality: dict[str, Any] | None) -> str:
     lines = ["## Quality", "", "| | nats per token | perplexity |", "|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            found = side["likelihood"]
-            lines.append(f"| {title} | {with_error(found, '.4f')} | {found['perplexity']:.3f} |")
+            result = side["likelihood"]
+            lines.append(f"| {title} | {with_error(result, '.4f')} | {result['perplexity']:.3f} |")
     if quality.get("difference"):
         lines.append(f"| difference, paired | {with_error(quality['difference'], '+.4f')} | |")
     if quality.get("kl"):
@@ -132,11 +132,11 @@ def _tasks(tasks: dict[str, Any] | None, dense: dict[str, Any] | None) -> list[s
     if not tasks:
         return []
     lines = ["", "| task | this model | original | examples |", "|---|---|---|---|"]
-    for name, found in tasks.items():
-        if "score" not in found:
+    for name, result in tasks.items():
+        if "score" not in result:
             continue
         original = f"{dense[name]['score']:.2f}" if dense else ""
-        lines.append(f"| {name} | {found['score']:.2f} | {original} | {found['n']} |")
+        lines.append(f"| {name} | {result['score']:.2f} | {original} | {result['n']} |")
     return lines
 
 

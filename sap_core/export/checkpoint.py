@@ -137,13 +137,13 @@ def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loa
 
 def verified(folder: Path) -> dict[str, Any]:
     """Return the result of `verify_checkpoint`; raise OperationFailed if the logits differ."""
-    found = verify_checkpoint(folder)
-    if not found["equal"]:
+    result = verify_checkpoint(folder)
+    if not result["equal"]:
         raise OperationFailed(
-            f"the written folder loads with other logits (largest difference {found['max_difference']:.3g}, "
-            f"allowed {found['tolerance']:.3g}); it was removed."
+            f"the written folder loads with other logits (largest difference {result['max_difference']:.3g}, "
+            f"allowed {result['tolerance']:.3g}); it was removed."
         )
-    return found
+    return result
 
 
 def write_manifest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -138,6 +139,7 @@ def _in_fresh_process(folder: Path, loader: str, *, trusted: bool) -> dict[str, 
             raise OperationFailed(f"{folder} did not load within {minutes} minutes in a fresh process.") from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = re.sub(r"^sap_core\.errors\.\w+: ", "", last)
         raise OperationFailed(f"{folder} does not load in a fresh process ({loader}): {last}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -39,12 +39,12 @@ class ModelCache:
         loading = {"keep": None} | loading  # named by all alike, for all share what is warm
         info = inspect_model(model, **{name: loading.get(name) for name in CONVENTIONS})
         key = ("dense", model, *loading.items(), _stamp(info.path), _stamp(loading.get("adapter")))
-        found = self._take(key)
-        if found is None:
+        result = self._take(key)
+        if result is None:
             self._make_room(info.bytes)
-            found = load_model(model, **loading)
-            self._keep(key, found, info.bytes)
-        return found
+            result = load_model(model, **loading)
+            self._keep(key, result, info.bytes)
+        return result
 
     @property
     def held(self) -> int:

@@ -167,7 +167,7 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
 
     source = open_run(spec.run, unfinished=True)
     model = _model(parse_spec(source.spec), models, progress)
-    found = attention_map(model, source, spec.step, spec.layer, spec.head, spec.sample)
+    found = attention_map(model, spec=spec)
     with create_run("attention_map", spec, out=out) as run:
         np.save(run.path / "map.npy", found)
         run.finish({"positions": len(found)})

@@ -108,12 +108,12 @@ def _imported(text: str, beside: PurePosixPath) -> set[str]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
-    found = set()
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             modules = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {file for module in modules if (file := _file_of(module, beside))}
-    return found
+            result |= {file for module in modules if (file := _file_of(module, beside))}
+    return result
 
 
 def _file_of(module: str, beside: PurePosixPath = HERE) -> str | None:

@@ -88,7 +88,7 @@ def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Te
     """
     packed = [match for name in names if (match := PACKED.match(name))]
     shared: set[int] = set()
-    found = dict(state)
+    result = dict(state)
     for match in packed:
         kinds = ("gate_proj", "up_proj") if match["name"] == "gate_up_proj" else ("down_proj",)
         each = []
@@ -96,10 +96,10 @@ def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Te
             number = len(each) // len(kinds)
             each += [state[f"{match['owner']}.{number}.{kind}.weight"] for kind in kinds]
         shared |= {value.data_ptr() for value in each}
-        found[match[0]] = _joined(each, len(kinds))
+        result[match[0]] = _joined(each, len(kinds))
     return {
         name: value
-        for name, value in found.items()
+        for name, value in result.items()
         if not EXPERT.match(name.removesuffix(".weight")) or value.data_ptr() not in shared
     }
 
@@ -113,8 +113,8 @@ def _joined(each: list[Tensor], parts: int) -> Tensor:
     if all(
         value.untyped_storage().data_ptr() == memory
         and value.is_contiguous()
-        and value.storage_offset() == start + place * size
-        for place, value in enumerate(each)
+        and value.storage_offset() == start + owner * size
+        for owner, value in enumerate(each)
     ):
         return first.as_strided(shape, (parts * size, first.shape[1], 1), start)
     return torch.stack(each).reshape(shape)

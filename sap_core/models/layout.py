@@ -77,10 +77,10 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
         shapes: Native tensor name -> shape as stored.
         model_type: As in the native config.
     """
-    found = []
+    result = []
     for key, shape in shapes.items():
         if len(shape) == 3 and model_type in PACKED_TYPES and (packed := PACKED.match(key)):
-            found += _packed_matrices(packed, shape)
+            result += _packed_matrices(packed, shape)
         match = BLOCK.match(key)
         if not match or len(shape) != 2:
             continue
@@ -89,10 +89,10 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
         if kind is None:
             continue
         rows, cols = reversed(shape) if model_type in TRANSPOSED else shape
-        found.append(Matrix(key.removesuffix(".weight"), int(match["index"]), rows, cols, kind))
+        result.append(Matrix(key.removesuffix(".weight"), int(match["index"]), rows, cols, kind))
     order = [kind for kind, _ in KINDS] + ["other"]
-    found.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
-    return tuple(found)
+    result.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
+    return tuple(result)
 
 
 def _packed_matrices(packed: re.Match[str], shape: tuple[int, ...]) -> list[Matrix]:
@@ -108,11 +108,11 @@ def _packed_matrices(packed: re.Match[str], shape: tuple[int, ...]) -> list[Matr
 
 def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
     """Return how many experts each layer has, 0 if it has none."""
-    found: dict[int, set[int]] = {}
+    result: dict[int, set[int]] = {}
     for matrix in matrices:
         if match := EXPERT.match(matrix.name):
-            found.setdefault(matrix.layer, set()).add(int(match["number"]))
-    return [len(found.get(layer, ())) for layer in range(layers)]
+            result.setdefault(matrix.layer, set()).add(int(match["number"]))
+    return [len(result.get(layer, ())) for layer in range(layers)]
 
 
 def kind_of(rest: str) -> str | None:

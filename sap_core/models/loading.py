@@ -124,11 +124,11 @@ def prunable_as_loaded(module: nn.Module, info: ModelInfo) -> ModelInfo:
 
     If one is not, the model still runs and can be captured; pruning is refused with the name of that matrix.
     """
-    found = {matrix: _submodule(module, matrix.name) for matrix in info.matrices}
-    for matrix, layer in found.items():
+    result = {matrix: _submodule(module, matrix.name) for matrix in info.matrices}
+    for matrix, layer in result.items():
         if not isinstance(layer, nn.Linear) or tuple(layer.weight.shape) != (matrix.rows, matrix.cols):
             reason = f"{matrix.name} is no {matrix.rows} x {matrix.cols} linear layer in {type(module).__name__}"
-            there = tuple(matrix for matrix, layer in found.items() if layer is not None)
+            there = tuple(matrix for matrix, layer in result.items() if layer is not None)
             return dataclasses.replace(info, matrices=there, no_pruning=info.no_pruning or reason)
     return info
 

@@ -149,9 +149,9 @@ def native_module(info: ModelInfo, name: str) -> str | None:
     native = str(info.native_config.get("model_type", ""))
     weights = {key.removesuffix(".weight") for key in info.keys.values()} | {"lm_head"}
     for candidate in (name, f"model.{name}"):
-        found = module_key(info.row.native_key(f"{candidate}.weight"), native).removesuffix(".weight")
-        if found in weights:
-            return found
+        result = module_key(info.row.native_key(f"{candidate}.weight"), native).removesuffix(".weight")
+        if result in weights:
+            return result
     return None
 
 
@@ -217,16 +217,16 @@ def _named(folder: Path, key: str) -> tuple[str, str]:
 
 def _check_shapes(adapter: Adapter, name: str, parts: dict[str, StoredTensor], rows: int, cols: int) -> None:
     if "whole" in parts:
-        right, found = parts["whole"].shape == (rows, cols), [parts["whole"].shape]
+        right, result = parts["whole"].shape == (rows, cols), [parts["whole"].shape]
     else:
         pair = [parts[part].shape for part in ("A", "B") if part in parts]
         right = "embedding_A" in parts or (
             len(pair) == 2 and pair[0][1:] == (cols,) and pair[1][:1] == (rows,) and pair[0][0] == pair[1][-1]
         )
-        found = pair
+        result = pair
     if not right:
         raise ModelProblem(
-            f"adapter {adapter.folder}: {shown(name)} has {' and '.join(str(list(shape)) for shape in found)} for a "
+            f"adapter {adapter.folder}: {shown(name)} has {' and '.join(str(list(shape)) for shape in result)} for a "
             f"matrix of {rows} x {cols}; it is of another model{_of(adapter)}."
         )
 

@@ -162,10 +162,10 @@ def loader_class(row: Family) -> Any:
     import transformers
 
     name = row.architecture or "AutoModelForCausalLM"
-    found = getattr(transformers, name, None)
-    if found is None:
+    result = getattr(transformers, name, None)
+    if result is None:
         raise ModelProblem(f"transformers {transformers.__version__} has no {name}; {row.title} needs a newer version.")
-    return found
+    return result
 
 
 def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Module:

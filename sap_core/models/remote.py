@@ -24,6 +24,9 @@ from .loaded import LoadedModel
 from .row_positions import positions
 from .source import Source, read_folder
 
+# What every config of transformers 4 had, and code written for it reads.
+DEFAULTS = {"use_cache": True, "output_attentions": False, "output_hidden_states": False, "use_return_dict": True}
+
 
 def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.Module:
     """Return the model's own class with its weights.
@@ -32,6 +35,7 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
         ModelProblem: its code fails here, or tensors are missing or unknown to it.
     """
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     if set(placing) != {"dtype"}:
         raise ModelProblem(f"{info.ref} runs its own code, which loads whole on one device, not spread or quantized.")
@@ -39,7 +43,12 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     names = (_class_name(offered.get("AutoConfig")), _class_name(next(offered[n] for n in CLASSES if n in offered)))
     try:
         config, model = (get_class_from_dynamic_module(name, str(info.folder), local_files_only=True) for name in names)
-        module = model(config.from_pretrained(info.path)).to(placing["dtype"])
+        ROPE_INIT_FUNCTIONS.setdefault("default", _plain_rotary)
+        settings = config.from_pretrained(info.path)
+        for name, value in DEFAULTS.items():
+            if not hasattr(settings, name):
+                setattr(settings, name, value)
+        module = model(settings).to(placing["dtype"])
         _fill(module, info.folder, source)
     except ModelProblem:
         raise
@@ -48,6 +57,15 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
             raise
         raise _broken(info, error) from None
     return module
+
+
+def _plain_rotary(config: Any, device: Any = None, seq_len: int | None = None, **_: Any) -> tuple[Tensor, float]:
+    """Return the inverse frequencies of plain rotary positions, which code for transformers 4 asks it for by name."""
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    size = int(size * (getattr(config, "partial_rotary_factor", None) or 1.0))
+    base = getattr(config, "rope_theta", None) or config.rope_parameters["rope_theta"]
+    powers = torch.arange(0, size, 2, dtype=torch.int64).to(device=device, dtype=torch.float) / size
+    return 1.0 / base**powers, 1.0
 
 
 def original_logits(folder: str, tokens: Tensor) -> tuple[Tensor, str]:

@@ -47,12 +47,12 @@ def check_small_files(folder: Path) -> None:
         if not os.access(path, os.R_OK):
             raise ModelProblem(f"{path} can't be read; check its permissions.")
         if path.suffix == ".json" and path.name not in ("tokenizer.json", CONFIG):  # those are read for their content
-            found = parse_json(
+            result = parse_json(
                 read_text(path, path.name, limit=limit, encoding="utf-8-sig", problem=ModelProblem),
                 str(path),
                 problem=ModelProblem,
             )
-            if not isinstance(found, dict) and path.name not in _OPEN:
+            if not isinstance(result, dict) and path.name not in _OPEN:
                 raise ModelProblem(f"{path} holds no JSON object; download it again.")
 
 

@@ -100,7 +100,7 @@ def _words(view: View, steps: range, places: range) -> np.ndarray:
     tokens = np.where(view.masked[window], -1, view.tokens[window])
     _, first, which = np.unique(tokens, return_index=True, return_inverse=True)
     at = zip(*np.unravel_index(first, tokens.shape), strict=True)
-    words = [printable(view.piece(steps[step], places[place])) for step, place in at]
+    words = [printable(view.piece(steps[step], places[index])) for step, index in at]
     return np.array(words, object)[which.reshape(tokens.shape)]
 
 

@@ -20,7 +20,7 @@ def plan_bars(
 ) -> go.Figure:
     """Draw the weights kept and removed in every layer, stacked."""
     all_weights, removed = np.asarray(weights, float), np.asarray(zeros, float)
-    share = np.divide(removed, all_weights, out=np.zeros_like(removed), where=all_weights > 0)
+    fraction = np.divide(removed, all_weights, out=np.zeros_like(removed), where=all_weights > 0)
     figure = base_figure(
         height,
         barmode="stack",
@@ -47,9 +47,9 @@ def plan_bars(
                 "color": SERIES[1],
                 "pattern": {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.45)", "size": 7},
             },
-            text=[f"{value:.0%}" for value in share],
+            text=[f"{value:.0%}" for value in fraction],
             textposition="inside",
-            customdata=share,
+            customdata=fraction,
             hovertemplate="%{y:,.0f} removed, %{customdata:.1%}",
         )
     )

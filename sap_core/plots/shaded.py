@@ -16,17 +16,17 @@ def shaded_text(view: View, step: int) -> str:
     levels = share_levels(view.times_even[step])
     colours = palette()
     parts = []
-    for place, level in enumerate(levels):
-        if level == 0 and view.masked[step, place]:
+    for position, level in enumerate(levels):
+        if level == 0 and view.masked[step, position]:
             continue
         background, ink = _paint(colours[level])
-        masked = bool(view.masked[step, place])
-        word = "&nbsp;&nbsp;&nbsp;" if masked else escape(printable(view.piece(step, place)))
-        marks = ";outline:2px solid #FF5A36;outline-offset:-1px" if view.accepted[step, place] else ""
+        masked = bool(view.masked[step, position])
+        word = "&nbsp;&nbsp;&nbsp;" if masked else escape(printable(view.piece(step, position)))
+        marks = ";outline:2px solid #FF5A36;outline-offset:-1px" if view.accepted[step, position] else ""
         marks += (
             ";background-image:repeating-linear-gradient(45deg,transparent 0 3px,#ffffff55 3px 5px)" if masked else ""
         )
-        title = f"position {place}: {view.share[step, place]:.2%} of attention"
+        title = f"position {position}: {view.share[step, position]:.2%} of attention"
         parts.append(
             f'<span title="{title}" style="{_STYLE};background-color:{background};color:{ink}{marks}">{word}</span>'
         )

@@ -73,17 +73,17 @@ def make_view(
         head: None means the mean over all.
         sinks: The rule that says which positions are sinks, or bool (T, S); None for no sinks.
     """
-    share = received_by(trajectory, layer, head)
+    fraction = received_by(trajectory, layer, head)
     queries, visible = visibility(trajectory)
-    times_even, path = _relative(share, visible > 0)
+    times_even, path = _relative(fraction, visible > 0)
     if isinstance(sinks, SinkRule):
-        sinks = find_sinks(share, sinks, visible=visible, queries=queries)
+        sinks = find_sinks(fraction, sinks, visible=visible, queries=queries)
     masked, accepted = trajectory["masked"].values, trajectory["accepted"].values
     return View(
-        share=share,
+        share=fraction,
         times_even=times_even,
         path=path,
-        sinks=np.zeros(share.shape, bool) if sinks is None else sinks,
+        sinks=np.zeros(fraction.shape, bool) if sinks is None else sinks,
         tokens=trajectory["next_token"].values,
         masked=masked & ~accepted,
         accepted=accepted,
@@ -100,11 +100,11 @@ def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = N
     exists = visibility(trajectory)[1] > 0
     text: View | None = None  # what all the layers share
     places = np.array([layer_index(trajectory, layer) for layer in layers.tolist()])
-    for layer, share in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
+    for layer, fraction in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
         if text is None:
             text = make_view(trajectory, layer, head)
-        times_even, path = _relative(share, exists)
-        yield replace(text, share=share, times_even=times_even, path=path, label=selection_label(layer, head))
+        times_even, path = _relative(fraction, exists)
+        yield replace(text, share=fraction, times_even=times_even, path=path, label=selection_label(layer, head))
 
 
 def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,18 +71,18 @@ def check_runs(
 ) -> list[RunCheck]:
     """Check all runs under the root; ``tell`` is called with (done, total, id) before each."""
     runs = list_runs(root)
-    found = []
+    result = []
     for number, run in enumerate(runs):
         tell(number, len(runs), run.id)
-        found.append(check_run(run.path))
-    return found
+        result.append(check_run(run.path))
+    return result
 
 
 def _problems(path: StoragePath, files: dict[str, list]) -> list[str]:
     try:
-        found = [f"{name} {what}" for name, what in damages(path, files, full=True)]
+        result = [f"{name} {what}" for name, what in damages(path, files, full=True)]
         extra = sorted(set(storage_of(path).sizes(path)) - set(files) - OUTSIDE)
-        found += [f"{name} is not in the manifest" for name in extra]
+        result += [f"{name} is not in the manifest" for name in extra]
     except (OSError, SapError) as error:
-        found = [" ".join(str(error).split())]
-    return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])
+        result = [" ".join(str(error).split())]
+    return result[:MOST] + ([f"and {len(result) - MOST} more"] if len(result) > MOST else [])

@@ -154,10 +154,10 @@ def parse_document(content: bytes, schema: type[Document], name: str, owner: str
         RunProblem: it is no JSON object, or does not fit its schema.
     """
     try:
-        found = parse_json(content, name)
-        if not isinstance(found, dict):
+        result = parse_json(content, name)
+        if not isinstance(result, dict):
             raise InvalidInput(f"{name} holds no JSON object.")
-        schema.model_validate(found)
+        schema.model_validate(result)
     except ValidationError as error:
         item = error.errors()[0]
         where = ".".join(str(part) for part in item["loc"]) or "document"
@@ -165,7 +165,7 @@ def parse_document(content: bytes, schema: type[Document], name: str, owner: str
     except InvalidInput as error:
         reason = first_line(error, 200).rstrip(".")
     else:
-        return found
+        return result
     raise _damaged(owner, name, reason)
 
 

@@ -68,10 +68,10 @@ class _Observation:
         thread = threading.Thread(target=self._generate, daemon=True)
         thread.start()
         try:
-            while (found := self._steps.get()) is not None:
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
+            while (result := self._steps.get()) is not None:
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
                 self._go.put(True)
         finally:
             if thread.is_alive():

@@ -85,11 +85,11 @@ def rank_heads(
 
 def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Score and sort a table of components again with other weights, without reading the run."""
-    share = _shares(weights)
+    fraction = _shares(weights)
     score = np.zeros(len(table))
     for name, part in COMPONENTS.items():
         value = table[part.column].to_numpy()
-        score += share[name] * np.clip(value if part.rises else 1 - value, 0, 1)
+        score += fraction[name] * np.clip(value if part.rises else 1 - value, 0, 1)
     columns = ["layer", "head", "instability", *COMPONENTS]
     scored = table.assign(instability=score).sort_values(["layer", "head"])[columns]
     scored = scored.sort_values("instability", ascending=False, kind="stable", ignore_index=True)
@@ -102,14 +102,14 @@ def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.Da
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     numbers = layer_numbers(dataset)
     rows = []
-    for place, received in by_layer(dataset):
+    for index, received in by_layer(dataset):
         sinks = find_sinks(received, rule, visible=visible[:, None], queries=queries[:, None])
         path = dominant_positions(received)
         deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)
         rows.append(
             pd.DataFrame(
                 {
-                    "layer": numbers[place],
+                    "layer": numbers[index],
                     "head": np.arange(heads),
                     "switch_rate": switch_rate(path),
                     "persistence": persistence(path),

@@ -43,10 +43,12 @@ def option(
 
 def fields_of(*specs: type) -> dict[str, FieldInfo]:
     """Return the fields of the specs by name; a field of several specs once."""
-    found: dict[str, FieldInfo] = {}
+    result: dict[str, FieldInfo] = {}
     for spec in specs:
-        found |= {name: field for name, field in spec.model_fields.items() if name not in HIDDEN and name not in found}
-    return found
+        result |= {
+            name: field for name, field in spec.model_fields.items() if name not in HIDDEN and name not in result
+        }
+    return result
 
 
 def help_of(spec: type, name: str) -> str:

@@ -53,14 +53,14 @@ def find_leftovers(folders: Iterable[Path] = ()) -> list[Leftover]:
 
     Replacements that were interrupted are completed first.
     """
-    found = []
+    result = []
     for folder in dict.fromkeys([*(Path(folder).absolute() for folder in folders), *recorded()]):
         with contextlib.suppress(OSError):
             for path in sorted(folder.iterdir()):
                 what = _of_ours(path)
                 if what is not None:
-                    found.append(what)
-    return found
+                    result.append(what)
+    return result
 
 
 def remove_leftover(leftover: Leftover) -> bool:

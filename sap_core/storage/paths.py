@@ -47,8 +47,8 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
         ) from None
     try:
         # Listings are not cached: another machine may be writing there.
-        found = UPath(path.rstrip("/"), use_listings_cache=False)
-        found.fs  # noqa: B018  made here, so that a missing package is reported before any work
+        result = UPath(path.rstrip("/"), use_listings_cache=False)
+        result.fs  # noqa: B018  made here, so that a missing package is reported before any work
     except ImportError as error:
         package = PACKAGES.get(protocol)
         hint = f"pip install {package}" if package else f"install the package it needs ({error})"
@@ -57,7 +57,7 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
         raise InvalidInput(
             f"{path}: '{protocol}' is no file system that fsspec knows; use a folder, s3://, gs://, az:// or another."
         ) from None
-    return cast(Path, found)
+    return cast(Path, result)
 
 
 def local_folder(path: str | os.PathLike, what: str) -> Path:

@@ -18,16 +18,16 @@ def record(folder: Path) -> None:
 
 def recorded() -> list[Path]:
     """Return the folders of `record` that still exist."""
-    found = []
+    result = []
     with contextlib.suppress(OSError):
         for file in sorted(_records().iterdir()):
             with contextlib.suppress(OSError, ValueError):
                 folder = Path(os.fsdecode(file.read_bytes()[:4096]))
                 if folder.is_absolute() and folder.is_dir():
-                    found.append(folder)
+                    result.append(folder)
                 else:
                     file.unlink()
-    return found
+    return result
 
 
 def _records() -> Path:

@@ -123,9 +123,9 @@ class RemoteStorage(Storage):
                 batch.append(waiting.pop(0))
                 total += sizes[batch[-1]]
             with remote_errors(folder):
-                found = folder.fs.cat([f"{folder.path}/{name}" for name in batch])
+                result = folder.fs.cat([f"{folder.path}/{name}" for name in batch])
             for name in batch:
-                yield name, hashlib.sha256(found[f"{folder.path}/{name}"]).hexdigest()
+                yield name, hashlib.sha256(result[f"{folder.path}/{name}"]).hexdigest()
 
     @contextmanager
     def local_copy(self, folder: UPath, near: Path) -> Iterator[Path]:

@@ -116,8 +116,8 @@ def _made(path: StoragePath, spec: CaptureSpec) -> bool:
     with remote_errors(path):
         if not path.exists():
             return False
-        found, manifest = read_json(path / "spec.json"), read_json(path / MANIFEST)
-        if found != spec.model_dump(mode="json"):
+        result, manifest = read_json(path / "spec.json"), read_json(path / MANIFEST)
+        if result != spec.model_dump(mode="json"):
             raise InvalidInput(f"{path} holds something other than this prompt's run; choose another out.")
         if manifest is None and writer_alive(path):
             raise InvalidInput(f"{path} is being written; wait for it, or stop it first.")

@@ -34,8 +34,8 @@ def make_executor(
     if workers is not None and workers < 1:
         raise InvalidInput(f"workers is {workers}; at least 1 is needed.")
     if executor == "local":
-        found = _gpus() if device in ("auto", "cuda") else ()
-        return LocalExecutor(workers or max(1, len(found)), gpus=found)
+        result = _gpus() if device in ("auto", "cuda") else ()
+        return LocalExecutor(workers or max(1, len(result)), gpus=result)
     if executor == "ray":
         return RayExecutor(workers, address=address, gpus=gpus_per_worker, cpus=cpus_per_worker)
     raise UnknownOption("executor", executor, EXECUTORS)

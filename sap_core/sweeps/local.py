@@ -68,8 +68,8 @@ class LocalExecutor:
                     if worker not in workers or task is None:
                         continue
                     yield waiting.requeue(task, worker.exit_reason())
-                    place = workers.index(worker)
-                    workers[place] = worker = _Worker(first, self._environment(place), inbox)
+                    index = workers.index(worker)
+                    workers[index] = worker = _Worker(first, self._environment(index), inbox)
                 elif "unusable" in message:
                     raise OperationFailed(message["unusable"])
                 elif "progress" in message:

@@ -111,8 +111,8 @@ class Encoder:
 
     def encode(self, text: str) -> tuple[list[int], list[bool]]:
         """Return (ids, which of them the tokenizer added around the text)."""
-        found = self.tokenizer(text, return_special_tokens_mask=True)
-        return list(found["input_ids"]), [bool(flag) for flag in found["special_tokens_mask"]]
+        result = self.tokenizer(text, return_special_tokens_mask=True)
+        return list(result["input_ids"]), [bool(flag) for flag in result["special_tokens_mask"]]
 
     def row(self, ids: Sequence[int], special: Sequence[bool]) -> TextRow:
         """Return token ids as a row; ``special``: which of them are not text."""
@@ -195,10 +195,10 @@ def text_rows(
     rows, cut, dropped, foreign = [], 0, 0, None
     for text in texts:
         ids, special = encoder.encode(text)
-        inner = [place for place, flag in enumerate(special) if not flag]
+        inner = [index for index, flag in enumerate(special) if not flag]
         beyond = max(0, len(ids) - length) if length is not None else 0
-        gone = set(inner[len(inner) - beyond :]) if beyond else set()
-        kept = [place for place in range(len(ids)) if place not in gone]
+        removed = set(inner[len(inner) - beyond :]) if beyond else set()
+        kept = [index for index in range(len(ids)) if index not in removed]
         row = encoder.row([ids[i] for i in kept], [special[i] for i in kept])
         if not row.counted:
             dropped += 1
@@ -217,16 +217,16 @@ def text_rows(
 def _drawn(source: TextSource, *, samples: int, seed: int, skip: int) -> tuple[list[str], int | None]:
     """Return (the texts, how many there are in all); None for a data set, which is not counted."""
     if source.is_dataset:
-        found: list[str] = []
-        for place, text in enumerate(iterate_texts(source, seed=seed)):
-            if place >= skip + samples:
+        result: list[str] = []
+        for index, text in enumerate(iterate_texts(source, seed=seed)):
+            if index >= skip + samples:
                 break
-            found.append(text)
-        if not found:
+            result.append(text)
+        if not result:
             raise InvalidInput(
                 f"column '{source.columns[0]}' of data set '{source.name}', split {source.split}, is empty."
             )
-        return found[skip:], None
+        return result[skip:], None
     texts = read_texts(source)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(texts))[skip : skip + samples])
     return [texts[i] for i in chosen], len(texts)
@@ -277,4 +277,4 @@ def _window_rows(
 
 def _leading(flags: Sequence[bool]) -> int:
     """Return how many of the first flags are set."""
-    return next((place for place, flag in enumerate(flags) if not flag), len(flags))
+    return next((index for index, flag in enumerate(flags) if not flag), len(flags))

@@ -36,23 +36,23 @@ def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Data
     if files is not None:
         store = CheckedStore(LocalStore(store, read_only=True) if isinstance(store, str) else store, files, str(path))
     try:
-        found = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
+        result = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
     except SapError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunProblem(
             f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."
         ) from None
-    schema = found.attrs.get("schema")
-    if schema is None or "received" not in found:
+    schema = result.attrs.get("schema")
+    if schema is None or "received" not in result:
         raise RunProblem(f"{path} is not a trajectory, or its first step is not written yet.")
     if schema > SCHEMA:
         raise RunProblem(
             f"{path} has trajectory format {schema}; this version reads up to {SCHEMA}. Update sap-studio."
         )
-    found = _as_float32(found)
-    found = found.assign_coords({dim: np.arange(size) for dim, size in found.sizes.items()})
-    return found.isel(step=slice(0, int(found.attrs["steps_written"])))
+    result = _as_float32(result)
+    result = result.assign_coords({dim: np.arange(size) for dim, size in result.sizes.items()})
+    return result.isel(step=slice(0, int(result.attrs["steps_written"])))
 
 
 def _as_float32(found: xr.Dataset) -> xr.Dataset:

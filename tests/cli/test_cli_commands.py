@@ -109,6 +109,26 @@ def test_heads(sap, runs):
     assert len(sap("heads", runs[0], "--top", 3).out.splitlines()) == 3 + 2
 
 
+def test_heads_by_given_weights(sap, runs):
+    from sap_core import open_run, rank_heads
+
+    weights = {"switch_rate": 2.0, "overlap": 1.0}
+    rows = sap("heads", runs[0], "--weights", "switch_rate=2, overlap=1", "--json").json
+    expected = rank_heads(open_run(runs[0]), weights=weights)
+    assert [row["instability"] for row in rows] == pytest.approx(expected["instability"].tolist())
+    assert [row["instability"] for row in rows] != [row["instability"] for row in sap("heads", runs[0], "--json").json]
+    for text, reason in (
+        ("switch_rate", "expected NAME=NUMBER"),
+        ("switch_rate=x", "expected NAME=NUMBER"),
+        ("switch_rat=1", "Did you mean 'switch_rate'"),
+        ("overlap=1,overlap=2", "twice"),
+        ("overlap=-1", "at least 0"),
+        ("overlap=0", "All weights"),
+    ):
+        refused = sap("heads", runs[0], "--weights", text)
+        assert refused.status == 2 and reason in refused.err
+
+
 def test_compare(sap, runs):
     document = sap("compare", *runs, "--json").json
     assert document["names"] == ["mixed", "fixed"] and len(document["time"]) == 50

@@ -9,11 +9,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import sap_core as sap
-from sap_core.errors import Cancelled, InvalidInput, OperationFailed
+from sap_core.errors import Cancelled, InvalidInput, OperationFailed, RunProblem
 from sap_core.export.checkpoint import export_checkpoint
+from sap_core.export.from_run import export_run
 from sap_core.export.verify import verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
+from sap_core.specs import ExportSpec
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +193,14 @@ def test_a_failed_or_cancelled_export_leaves_nothing(pruned, tmp_path, monkeypat
 def test_a_folder_that_is_no_export_is_not_verified(tiny_diffusion):
     with pytest.raises(InvalidInput, match=r"no sap_verify\.safetensors"):
         verify_checkpoint(tiny_diffusion)
+
+
+def test_a_spec_of_an_export_comes_alone_and_is_followed(tmp_path):
+    spec = ExportSpec(run=str(tmp_path / "no-run"), out=str(tmp_path / "out"))
+    with pytest.raises(InvalidInput, match=r"not both \(overwrite\)"):
+        export_run(spec=spec, overwrite=True)
+    with pytest.raises(InvalidInput, match="needs run and out"):
+        export_run(tmp_path)
+    with pytest.raises(RunProblem, match="no-run"):
+        export_run(spec=spec)
+    assert not (tmp_path / "out").exists()

@@ -28,6 +28,8 @@ from sap_core.specs import (
     parse_spec,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models():

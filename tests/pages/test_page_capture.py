@@ -26,6 +26,21 @@ def test_several_prompts(page, jobs, tiny_diffusion):
     assert jobs.submitted[0].prompts == ("w1", "w2 w3")
 
 
+def test_the_settings_that_a_sampler_reads_are_offered(page, jobs, tiny_diffusion):
+    at = page("capture", state={"sampler": "entropy_bounded"}, model=tiny_diffusion)
+    shown = {box.key for box in at.number_input if str(box.key).startswith("sampling_")}
+    assert shown == {"sampling_top_k", "sampling_top_p", "sampling_entropy_limit"}
+    at.number_input(key="sampling_entropy_limit").set_value(0.3).run()
+    at.selectbox(key="sampling_ends").set_value("logits_eos_inf").run()
+    at.selectbox(key="sampling_cache").set_value("dual").run()
+    next(button for button in at.button if button.label == "Run").click().run()
+    spec = jobs.submitted[0]
+    assert (spec.entropy_limit, spec.ends, spec.cache, spec.top_k) == (0.3, "logits_eos_inf", "dual", None)
+    remasking = page("capture", state={"sampler": "remdm_cap"}, model=tiny_diffusion)
+    assert {box.key for box in remasking.number_input if str(box.key).startswith("sampling_")} == {"sampling_remasking"}
+    assert not [box for box in remasking.selectbox if box.key == "sampling_cache"]
+
+
 def test_an_autoregressive_model_has_no_diffusion_options(page, tiny_causal):
     at = page("capture", model=tiny_causal)
     assert not [box for box in at.selectbox if box.label == "Sampler"]

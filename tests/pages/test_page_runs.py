@@ -24,6 +24,16 @@ def test_every_state_is_listed(page, root):
     assert set(table["state"]) == {"finished", "cancelled", "running", "damaged"}
 
 
+def test_an_unfinished_capture_says_how_far_it_came_and_goes_on(page, root, jobs):
+    run = capture_run(root, written=3, state="cancelled", name="two")
+    at = page("runs", run=run.name)
+    assert "This capture was not finished: 3 of" in words(at) and "Open on Sinks" in words(at)
+    next(button for button in at.button if button.label == "Go on with it").click().run()
+    assert jobs.resumed == [str(run)] and jobs.submitted[0].kind == "capture"
+    whole = page("runs", run=capture_run(root, name="whole").name)
+    assert "Go on with it" not in [button.label for button in whole.button]
+
+
 def test_search_finds_by_name_and_model(page, root):
     capture_run(root, name="cat story")
     capture_run(root, name="dog story", model="demo:stories-ar")

@@ -31,10 +31,10 @@ def is_native(model_type: str) -> bool:
 
     This is found without importing transformers, which would import torch.
     """
-    found = find_spec("transformers")
-    if found is None or found.origin is None or not model_type.isidentifier():
+    result = find_spec("transformers")
+    if result is None or result.origin is None or not model_type.isidentifier():
         return False
-    models = Path(found.origin).parent / "models"
+    models = Path(result.origin).parent / "models"
     name = model_type.lower()
     return (models / name).is_dir() or (models / name.removesuffix("_text")).is_dir()
 

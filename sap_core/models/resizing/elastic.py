@@ -47,10 +47,10 @@ def _cut(model: LoadedModel, units: dict[str, Any], keep: float) -> LoadedModel:
         ):
             raise InvalidInput(f"{FILE} of {model.info.ref} lists other {unit} than the weights have; write it again.")
         left = [max(1, round(count * keep)) for count in counts]
-        gone = [sorted(layer[stay:]) for layer, stay in zip(order, left, strict=True)]
-        if any(gone):
-            shape = remaining_shape(model.info, unit, [len(layer) for layer in gone])
-            model = remove_units(model, unit, gone, shape)
+        removed = [sorted(layer[stay:]) for layer, stay in zip(order, left, strict=True)]
+        if any(removed):
+            shape = remaining_shape(model.info, unit, [len(layer) for layer in removed])
+            model = remove_units(model, unit, removed, shape)
     return model
 
 

@@ -85,8 +85,8 @@ def _groups(info: ModelInfo, out: int) -> dict[str, int]:
 def _sharing(module: nn.Module, mixture: Any) -> list[Any]:
     """Return the parts of a model whose experts have the parameters of ``mixture``, itself among them."""
     first = mixture.experts[0].gate_proj.weight
-    found: list[Any] = [part for part in module.modules() if isinstance(getattr(part, "experts", None), Experts)]
-    return [part for part in found if part.experts[0].gate_proj.weight is first]
+    result: list[Any] = [part for part in module.modules() if isinstance(getattr(part, "experts", None), Experts)]
+    return [part for part in result if part.experts[0].gate_proj.weight is first]
 
 
 def _cut_scaled_router(router: Any, kept: list[int], tied: list[Any]) -> None:

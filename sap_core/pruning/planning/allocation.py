@@ -53,9 +53,9 @@ def layer_sparsities(
     elif name == "uniform":
         offsets = np.zeros(layers)
     else:
-        found = np.asarray(values, float)
-        spread = np.ptp(found)
-        offsets = width * (1 - 2 * (found - found.min()) / spread) if spread > 0 else np.zeros(layers)
+        result = np.asarray(values, float)
+        spread = np.ptp(result)
+        offsets = width * (1 - 2 * (result - result.min()) / spread) if spread > 0 else np.zeros(layers)
     weights = np.asarray(sizes, float)
     offsets = offsets - (offsets * weights).sum() / weights.sum()
     return (sparsity + offsets * _room(offsets, sparsity)).tolist()
@@ -65,8 +65,8 @@ def exact_zeros(sizes: Sequence[int], sparsities: Sequence[float], total: int) -
     """Return whole numbers of weights per matrix, near size * sparsity, that sum to ``total`` (largest remainders)."""
     wanted = np.asarray(sizes, float) * np.asarray(sparsities, float)
     zeros = np.floor(wanted).astype(int)
-    for place in np.argsort(-(wanted - zeros), kind="stable")[: max(0, total - int(zeros.sum()))]:
-        zeros[place] += 1
+    for index in np.argsort(-(wanted - zeros), kind="stable")[: max(0, total - int(zeros.sum()))]:
+        zeros[index] += 1
     return zeros.tolist()
 
 

@@ -101,7 +101,7 @@ class PruningPlan:
             fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
             fields["measured"] = tuple(fields.get("measured", ()))
             fields["layer_shapes"] = tuple((int(kv), int(ffn)) for kv, ffn in fields.get("layer_shapes", ()))
-            fields["taken"] = tuple((str(unit), float(share)) for unit, share in fields.get("taken", ()))
+            fields["taken"] = tuple((str(unit), float(fraction)) for unit, fraction in fields.get("taken", ()))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None

@@ -121,8 +121,8 @@ def weighted_rows(
         if model.is_diffusion:
             seen, shape = _rows_by_level(model, inputs, calibration)
         return rows.weighted(1 - sink_shares(model, seen, inputs.phi, progress).view(shape).mean(1))
-    share = sink_shares(model, rows, inputs.phi, progress)
+    fraction = sink_shares(model, rows, inputs.phi, progress)
     if inputs.sinks == "lasting":
-        levels = share.view(len(calibration.tokens), -1, share.shape[-1])
-        share = (levels * (1 - persistence(levels))[:, None]).flatten(0, 1)
-    return rows.weighted(1 - share)
+        levels = fraction.view(len(calibration.tokens), -1, fraction.shape[-1])
+        fraction = (levels * (1 - persistence(levels))[:, None]).flatten(0, 1)
+    return rows.weighted(1 - fraction)

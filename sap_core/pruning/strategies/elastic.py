@@ -48,9 +48,9 @@ def importance_order(model: LoadedModel, spec: ElasticSpec, progress: ProgressCa
 
 def _last_of_groups_first(order: list[list[int]], groups: list, heads_per_unit: int) -> list[list[int]]:
     """Return the order with the most important unit of every group before all other units, within each layer."""
-    place = {(layer, unit): rank for layer, units in enumerate(order) for rank, unit in enumerate(units)}
+    index = {(layer, unit): rank for layer, units in enumerate(order) for rank, unit in enumerate(units)}
     stand = set()
     for group in groups:
         members = {(layer, head // heads_per_unit) for layer, head in group}
-        stand.add(min(members, key=lambda unit: (place[unit], unit)))
+        stand.add(min(members, key=lambda unit: (index[unit], unit)))
     return [sorted(units, key=lambda unit: (layer, unit) not in stand) for layer, units in enumerate(order)]

@@ -65,16 +65,16 @@ def loss_increases(
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed)
     trial = model.clone()
     if plan.shape is None:
-        found = dense_statistics(model, METHODS[plan.method].score, inputs, calibration, progress)
+        result = dense_statistics(model, METHODS[plan.method].score, inputs, calibration, progress)
     else:
         scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
-        gone = lowest_units(scores, planned_counts(model.info, plan), plan.pattern)
+        removed = lowest_units(scores, planned_counts(model.info, plan), plan.pattern)
     increases = []
     for layer in range(len(model.blocks)):
         if plan.shape is None:
-            prune_block(trial, layer, found, plan, inputs.seed)
+            prune_block(trial, layer, result, plan, inputs.seed)
         else:
-            zero_units(trial, layer, plan.pattern, gone[layer])
+            zero_units(trial, layer, plan.pattern, removed[layer])
         change = text_likelihood(trial, rows, draws=_DRAWS, seed=inputs.seed).minus(dense)
         increases.append(change["nats_per_token"])
         for original, copy in zip(model.linears(layer).values(), trial.linears(layer).values(), strict=True):

@@ -70,16 +70,16 @@ def _missed(model: LoadedModel, inputs: Inputs, calibration: Calibration, progre
             scored[0] = False
         rows.append(TextRow(tokens, scored, int(scored.sum())))
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed)
-    found = []
+    result = []
     for layer, block in enumerate(model.blocks):
         hook = block.register_forward_hook(_pass_through, with_kwargs=True)
         try:
             change = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed).minus(dense)
         finally:
             hook.remove()
-        found.append(torch.tensor([change["nats_per_token"]]))
+        result.append(torch.tensor([change["nats_per_token"]]))
         progress(Progress("sensitivity", layer + 1, len(model.blocks), "Leaving out one layer at a time"))
-    return found
+    return result
 
 
 def _pass_through(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:

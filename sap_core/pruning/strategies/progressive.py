@@ -103,14 +103,14 @@ def prune_within_budget(
     gate.dense_loss = _losses(dense, rows, spec.seed)
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential)
     pruned, _ = remove(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer)
-    found = replace(plan, matrices=tuple(gate.kept), pending="")
-    report = report_of(pruned, found, calibration, time.perf_counter() - started)
+    result = replace(plan, matrices=tuple(gate.kept), pending="")
+    report = report_of(pruned, result, calibration, time.perf_counter() - started)
     decisions = {
         "budget": spec.budget,
         "validation": validation.describe(),
         "decisions": [asdict(decision) for decision in gate.decisions],
     }
-    return Pruned(pruned, found, spec, report | decisions)
+    return Pruned(pruned, result, spec, report | decisions)
 
 
 class _Gate:

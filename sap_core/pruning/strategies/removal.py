@@ -162,10 +162,10 @@ def measured_unit_scores(
     row = METHODS[method]
     if row.score in LAYER_SCORES:
         return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     if row.needs_calibration:
-        found = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
-    return unit_scores(dense, method, unit, found, seed=inputs.seed, ranking=ranking)
+        result = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
+    return unit_scores(dense, method, unit, result, seed=inputs.seed, ranking=ranking)
 
 
 def prune_block(
@@ -199,9 +199,9 @@ def check_carried_out(planned: PlannedMatrix, weight: Tensor) -> None:
         OperationFailed: fewer zeros, or a weight that is not finite.
     """
     check_finite(weight, "the weight after pruning", planned.name)
-    found = weight.numel() - int(weight.count_nonzero())
-    if found < planned.zeros:
+    result = weight.numel() - int(weight.count_nonzero())
+    if result < planned.zeros:
         raise OperationFailed(
-            f"{planned.name} has {found} zeros where the plan says {planned.zeros}: its scores do not order its "
+            f"{planned.name} has {result} zeros where the plan says {planned.zeros}: its scores do not order its "
             "weights. Nothing was pruned."
         )

@@ -35,8 +35,8 @@ def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | 
         zeros = weights - left
     else:
         weights, zeros = sum(row["rows"] * row["cols"] for row in rows), sum(row["zeros"] for row in rows)
-    found = {"sparsity": zeros / max(weights, 1), "matrices": rows, "parameters": model.info.parameters}
-    return report_from(plan, found, calibration, weights_sha256(model), seconds)
+    result = {"sparsity": zeros / max(weights, 1), "matrices": rows, "parameters": model.info.parameters}
+    return report_from(plan, result, calibration, weights_sha256(model), seconds)
 
 
 def report_from(

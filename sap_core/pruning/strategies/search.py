@@ -52,9 +52,9 @@ def prune_by_search(
     else:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
         chosen, steps, tried = search.meet(required(spec.target_speedup, "target_speedup"), allowed)
-    found = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
-    found.report["search"]["validation"] = validation.describe()
-    return found
+    result = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+    result.report["search"]["validation"] = validation.describe()
+    return result
 
 
 def joined(
@@ -86,16 +86,16 @@ def _joined_plan(dense: LoadedModel, spec: SearchPruneSpec, chosen: Candidate, s
     taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
     rows = []
     for m in dense.info.matrices:
-        found = next((step[m.name] for step in taken if m.name in step), None)
-        zeros = found.zeros if found else 0
+        result = next((step[m.name] for step in taken if m.name in step), None)
+        zeros = result.zeros if result else 0
         rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
     pattern = "+".join(chosen.units())
-    share = sum(m.zeros for m in rows) / sum(m.rows * m.cols for m in rows)
+    fraction = sum(m.zeros for m in rows) / sum(m.rows * m.cols for m in rows)
     return replace(
         steps[-1].plan,
         method=spec.method,
         pattern=pattern,
-        sparsity=share,
+        sparsity=fraction,
         compare=pattern,
         matrices=tuple(rows),
         parameters=dense.info.parameters,

@@ -95,11 +95,11 @@ def prune_blocks(
     stage = BlockPass(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
-        found = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
+        result = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
         if method.score == "heads":
             zero_heads(model, [head for head in plan.heads if head[0] == layer])
         else:
-            prune_block(model, layer, found, plan, spec.seed, spend=True)
+            prune_block(model, layer, result, plan, spec.seed, spend=True)
         if sequential and layer + 1 < stage.total:
             for part, x, call in stage.batches():
                 stage.put(part, stage.run(x, call))
@@ -118,15 +118,15 @@ def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic,
     ``put``: write the block's outputs as the next block's inputs.
     """
     modules = stage.streamed.model.linears(layer)
-    found = {name: statistic() for name in modules}
+    result = {name: statistic() for name in modules}
     for part, x, call in stage.batches():
         with inputs_of(modules) as inputs:
             output = stage.run(x, call)
             if put:
                 stage.put(part, output)
             del output
-            add_batch(found, inputs, data.weights[part, : x.shape[1]])
-    return {name: one.result() for name, one in found.items()}
+            add_batch(result, inputs, data.weights[part, : x.shape[1]])
+    return {name: one.result() for name, one in result.items()}
 
 
 def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str, dict[str, int]]:

@@ -54,23 +54,23 @@ class StoredWeights:
     def read(self, key: str) -> Tensor:
         """Return one whole tensor, in its stored precision, on the CPU."""
         place = self.places[key]
-        found = torch.empty(place.tensor.shape, dtype=place.dtype)
+        result = torch.empty(place.tensor.shape, dtype=place.dtype)
         with place.path.open("rb", buffering=0) as file:
-            read_into(file, place.start, found)
-        return found
+            read_into(file, place.start, result)
+        return result
 
     def rows(self, key: str, numbers: Sequence[int]) -> Tensor:
         """Return some rows of a matrix, [len(numbers), columns]; adjacent rows are read together."""
         place = self.places[key]
-        found = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
-        width = place.dtype.itemsize * found[0].numel()
+        result = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
+        width = place.dtype.itemsize * result[0].numel()
         first = 0
         with place.path.open("rb", buffering=0) as file:
             for here in range(1, len(numbers) + 1):
                 if here == len(numbers) or numbers[here] != numbers[here - 1] + 1:
-                    read_into(file, place.start + numbers[first] * width, found[first:here])
+                    read_into(file, place.start + numbers[first] * width, result[first:here])
                     first = here
-        return found
+        return result
 
     def pieces(self, key: str) -> Iterator[Tensor]:
         """Yield a tensor from its first number to its last, in flat parts of at most `PIECE` bytes."""

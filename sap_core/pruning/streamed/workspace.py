@@ -67,10 +67,10 @@ class DiskArray:
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return the rows from start to stop, on the CPU."""
-        found = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        result = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
         with self._path.open("rb", buffering=0) as file:
-            read_into(file, start * self._row, found)
-        return found
+            read_into(file, start * self._row, result)
+        return result
 
     def write(self, start: int, rows: Tensor) -> None:
         """Write rows from ``start`` on."""

@@ -109,10 +109,10 @@ class Watch:
             routed: Any = expert.down_proj.routed
             tokens = routed.tokens
             chosen = self._index[tokens] == number
-            share = (self._share[tokens] * chosen).sum(-1).double()
+            fraction = (self._share[tokens] * chosen).sum(-1).double()
             weight = self.weights[tokens].double()
             self.tokens[self.level, number] += float(weight.sum())
-            self.given[self.level, number] += float((weight * share * output.double().norm(dim=-1)).sum())
+            self.given[self.level, number] += float((weight * fraction * output.double().norm(dim=-1)).sum())
 
         return add
 
@@ -125,13 +125,13 @@ def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo
     """
     scores = levels["scores"]
     third = max(1, len(scores) // 3)
-    found = []
+    result = []
     for layer, count in enumerate(counts):
         if not count:
             continue
         ends = [torch.stack([level[layer] for level in part]).mean(0) for part in (scores[:third], scores[-third:])]
         late, early = (set(lowest_experts(info, [end], [count])[0]) for end in ends)
-        found.append(
+        result.append(
             {
                 "layer": layer,
                 "early": sorted(late - early),
@@ -139,7 +139,7 @@ def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo
                 "agreement": len(late & early) / count,
             }
         )
-    return found
+    return result
 
 
 def _value(watch: Watch | None, score: str, level: int | None, total: float) -> Tensor:
@@ -150,8 +150,8 @@ def _value(watch: Watch | None, score: str, level: int | None, total: float) -> 
 
 
 def _mixtures(model: LoadedModel) -> dict[int, Experts]:
-    found = {}
+    result = {}
     for matrix in model.info.matrices:
-        if matrix.layer not in found and (match := EXPERT.match(matrix.name)):
-            found[matrix.layer] = model.module.get_submodule(match["owner"])
-    return found
+        if matrix.layer not in result and (match := EXPERT.match(matrix.name)):
+            result[matrix.layer] = model.module.get_submodule(match["owner"])
+    return result

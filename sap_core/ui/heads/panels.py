@@ -63,13 +63,18 @@ def weights_text(weights: dict[str, float] | None) -> str:
     return "" if weights is None else f", weights={weights!r}"
 
 
+def weights_option(weights: dict[str, float] | None) -> str | None:
+    """Return the weights as the value of ``sap heads --weights``."""
+    return None if weights is None else ",".join(f"{name}={value:g}" for name, value in weights.items())
+
+
 def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     """Return the head in the address, or the most unstable one."""
-    found = []
+    result = []
     for key in ("layer", "head"):
         text = str(st.query_params.get(key, ""))
-        found.append(int(text) if text.isdigit() else None)
-    layer, head = found
+        result.append(int(text) if text.isdigit() else None)
+    layer, head = result
     if layer is not None and head is not None and ((ranking["layer"] == layer) & (ranking["head"] == head)).any():
         return layer, head
     return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])

@@ -9,8 +9,8 @@ import streamlit as st
 from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
 from ...specs import PruneSpec
-from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
+from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 
 
@@ -40,9 +40,12 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
         if run is not None:
             fields["run"] = str(run.path)
     fields["allocation_width"] = st.slider(
-        "At most this far from the mean", 0.01, 0.5, 0.08, 0.01, key="width", bind="query-params", format="percent",
-        help=help_of(PruneSpec, "allocation_width"),
-    )  # fmt: skip
+        "At most this far from the mean",
+        key="width",
+        bind="query-params",
+        format="percent",
+        **number_of(PruneSpec, "allocation_width", most=0.5, step=0.01),
+    )
     return fields
 
 
@@ -52,7 +55,7 @@ def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
     if len(state.get("allocation_start", ())) != layers:
         state["allocation_start"] = [sparsity] * layers
     edited = st.data_editor(
-        [{"layer": layer, "share": share} for layer, share in enumerate(state["allocation_start"])],
+        [{"layer": layer, "share": fraction} for layer, fraction in enumerate(state["allocation_start"])],
         key=f"allocation_table_{layers}_{state.get('allocation_loaded', 0)}",
         hide_index=True,
         disabled=["layer"],
@@ -76,5 +79,5 @@ def load_allocation(spec: dict[str, Any]) -> None:
     choose("allocation", spec.get("allocation") or "uniform")
     state["width"] = float(spec.get("allocation_width") or 0.08)
     if spec.get("allocation_table"):
-        state["allocation_start"] = [float(share) for share in spec["allocation_table"]]
+        state["allocation_start"] = [float(fraction) for fraction in spec["allocation_table"]]
         state["allocation_loaded"] = state.get("allocation_loaded", 0) + 1

@@ -11,6 +11,7 @@ from ...choices.methods import Method
 from ...specs import PruneSpec
 from ...specs.calibration import SINK_EPSILON
 from ...specs.options import help_of
+from ..widgets.fields import number_of
 
 #: Calibration texts of a first look: an answer within seconds on the demo models.
 QUICK_SAMPLES = 16
@@ -32,15 +33,19 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     text = text.strip() or "demo"
     left, right = st.columns(2)
+    samples_help = (
+        f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
+        f"{PruneSpec.model_fields['samples'].default} is the command line's default."
+    )
     samples = left.number_input(
-        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
-        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
-        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
-    )  # fmt: skip
+        "Samples", key="samples", **number_of(PruneSpec, "samples", most=4096, value=QUICK_SAMPLES, help=samples_help)
+    )
     length = right.number_input(
-        "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
-        help=help_of(PruneSpec, "calibration_length"),
-    )  # fmt: skip
+        "Length (tokens)",
+        key="calibration_length",
+        placeholder="the model's, at most 256",
+        **number_of(PruneSpec, "calibration_length", most=1 << 20),
+    )
     picked = {"calibration": text, "samples": samples, "calibration_length": length}
     if text.startswith("dataset:"):
         first, second, third = st.columns(3)
@@ -56,7 +61,7 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
         picked["calibration_subset"] = picked["calibration_subset"] or None
     if row.inputs == "noised" or row.sinks != "none":
         picked["noise_levels"] = st.number_input(
-            "Levels of masking", 1, 50, 10, key="noise_levels", help=help_of(PruneSpec, "noise_levels")
+            "Levels of masking", key="noise_levels", **number_of(PruneSpec, "noise_levels", most=50)
         )
     if row.sinks != "none":
         picked["sink_rule"] = st.selectbox(
@@ -64,6 +69,8 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
         )
         if picked["sink_rule"] == "paper":
             picked["sink_epsilon"] = st.number_input(
-                "Epsilon", 0.0, 1000.0, SINK_EPSILON, 0.5, key="sink_epsilon", help=help_of(PruneSpec, "sink_epsilon")
+                "Epsilon",
+                key="sink_epsilon",
+                **number_of(PruneSpec, "sink_epsilon", most=1000, step=0.5, value=SINK_EPSILON),
             )
     return picked

@@ -23,6 +23,7 @@ from ...specs import (
 )
 from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
+from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
 from .calibration import pick_calibration
@@ -86,7 +87,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help=help_of(PruneSpec, "seed"))
+        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
@@ -137,16 +138,14 @@ def _pick_goal() -> dict[str, Any]:
         return {"preset": goal}
     left, right = st.columns(2)
     speed = left.number_input(
-        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help=help_of(SearchPruneSpec, "target_speedup")
+        "Speed (× dense)",
+        key="target_speedup",
+        **number_of(SearchPruneSpec, "target_speedup", most=20, step=0.05, min_value=1.01, value=1.3),
     )
     drop = right.number_input(
-        "Loss may rise by (share)",
-        0.0,
-        10.0,
-        0.05,
-        0.01,
+        "Loss may rise by (fraction)",
         key="quality_drop",
-        help=help_of(SearchPruneSpec, "quality_drop"),
+        **number_of(SearchPruneSpec, "quality_drop", most=10, step=0.01, value=0.05),
     )
     return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
 
@@ -154,22 +153,22 @@ def _pick_goal() -> dict[str, Any]:
 def _pick_sparsity(method: str, pattern: str) -> float:
     parsed = parse_pattern(pattern)
     if parsed.structured:
-        share = parsed.n / parsed.m
+        fraction = parsed.n / parsed.m
         st.slider(
             "Sparsity",
             0.0,
             0.95,
-            share,
+            fraction,
             key="fixed_sparsity",
             disabled=True,
             format="percent",
             help=f"{pattern} fixes it.",
         )
-        return share
+        return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
     if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
         st.session_state["sparsity"] = 0.5
-    share = st.slider(
+    fraction = st.slider(
         "Sparsity",
         min_value=0.0,
         max_value=0.95,
@@ -179,7 +178,7 @@ def _pick_sparsity(method: str, pattern: str) -> float:
         format="percent",
         help=f"Share of the {what} that goes.",
     )
-    return round(float(share), 4)
+    return round(float(fraction), 4)
 
 
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
