@@ -13,7 +13,7 @@ from ..storage import remote_errors, storage_of, storage_path
 from .documents import MetaDocument, ResultDocument, SpecDocument, read_document
 from .files import file_stamp
 from .manifest import MANIFEST, META, RESULT, SPEC, read_manifest
-from .paths import resolve_run, runs_root
+from .paths import RECORDED, recorded_path, resolve_run, runs_root
 from .reading import Run, usable_document
 from .writers import writer_alive
 
@@ -60,6 +60,17 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
         summaries = list(pool.map(_if_run, paths))
     found = [run for run in summaries if run is not None and kind in (None, run.kind)]
     return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
+
+
+def recorded_runs() -> list[RunSummary]:
+    """Return the captures that come with the package, with their names as ids; an incomplete package has none."""
+    found = []
+    for name in RECORDED:
+        try:
+            found.append(describe_run(recorded_path(name)))
+        except RunProblem:
+            continue
+    return found
 
 
 def _if_run(path: StoragePath) -> RunSummary | None:
@@ -125,6 +136,8 @@ def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = 
         RunProblem: missing, not a run, or still being written.
     """
     path = resolve_run(run, root)
+    if str(run) in RECORDED:
+        raise RunProblem(f"Run {run} comes with the package and is not deleted.")
     with remote_errors(path):
         if not path.is_dir():
             raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")

@@ -16,17 +16,17 @@ def allow_models(monkeypatch):
     monkeypatch.setattr(results, "model_info", lambda ref: None)
 
 
-def test_one_click_submits_both_captures(page, jobs, monkeypatch):
+def test_one_click_submits_all_captures(page, jobs, monkeypatch):
     allow_models(monkeypatch)
     at = page("start")
     next(button for button in at.button if button.label == "Run the demo").click().run()
     assert not at.exception
-    assert [spec.model for spec in jobs.submitted] == ["demo:stories-diffusion", "demo:stories-ar"]
+    assert [spec.model for spec in jobs.submitted] == [spec.model for spec in panels.SPECS]
 
 
 def test_while_it_runs_the_text_so_far_is_shown_and_the_button_is_off(page, jobs, monkeypatch):
     allow_models(monkeypatch)
-    spec = panels.demo_specs()[0]
+    spec = panels.SPECS[0]
     job = jobs.put(spec, "running", progress=Progress("denoise", 3, 64, "Denoising", {"text": "once upon a [mask]"}))
     at = page("start", state={"job_stories-diffusion": job})
     assert "once upon a [mask]" in words(at)
@@ -35,11 +35,20 @@ def test_while_it_runs_the_text_so_far_is_shown_and_the_button_is_off(page, jobs
 
 def test_afterwards_both_runs_are_shown_with_their_numbers(page, root, monkeypatch):
     allow_models(monkeypatch)
-    capture_run(root, "drifting")
-    capture_run(root, "fixed", objective="autoregressive", model="demo:stories-ar", steps=24)
+    diffusion, causal = panels.SPECS
+    capture_run(root, "drifting", spec=diffusion)
+    capture_run(root, "fixed", objective="autoregressive", steps=24, spec=causal)
+    capture_run(root, "mixed", model=diffusion.model)  # newer, but no run of the demo
     at = page("start")
     assert "**100%** of the steps" in words(at) and "**0%** of the steps" in words(at)
-    assert "Compare the two" in words(at)
+    assert "once upon a time" in words(at) and "Compare the models" in words(at)
+
+
+def test_before_the_first_run_the_recorded_ones_are_shown(page, root, monkeypatch):
+    allow_models(monkeypatch)
+    at = page("start")
+    assert not at.exception and "“once there was a girl named clara" in words(at)
+    assert "Compare the models" in words(at) and not list(root.glob("*"))
 
 
 def test_the_numbers_under_a_figure_are_of_the_figure(page, root, monkeypatch):

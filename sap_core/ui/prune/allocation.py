@@ -36,6 +36,7 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
             "Ranked by run",
             states=("finished", "cancelled"),
             help="A captured run of this model.",
+            model=info.ref,
         )
         if run is not None:
             fields["run"] = str(run.path)

@@ -184,8 +184,9 @@ def _pick_sparsity(method: str, pattern: str) -> float:
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
     """Show the choice of a ranking, or of single heads, and return its fields."""
     summary = pick_run(
-        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
-    )
+        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model.",
+        model=info.ref,
+    )  # fmt: skip
     if pattern == "unstructured":
         grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(

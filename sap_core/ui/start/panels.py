@@ -11,13 +11,13 @@ from ...plots.heatmap import trajectory_heatmap
 from ...runs.listing import RunSummary
 from ...sinks.motion import motion
 from ...specs import CaptureSpec
+from ...specs.demo import PROMPT, demo_specs
 from ..widgets import jobs, results
 from ..widgets.figure import draw
 from ..widgets.formatting import plain_text
 from ..widgets.layout import go
 
-PROMPT = "once there was a"
-LENGTH, STEPS = 128, 64
+SPECS = demo_specs()
 TITLES = {
     "demo:stories-diffusion": "Diffusion: the canvas is unmasked step by step",
     "demo:stories-ar": "Autoregressive: one word after the other",
@@ -41,16 +41,6 @@ def idea() -> None:
     )
 
 
-def demo_specs() -> list[CaptureSpec]:
-    """Return the two captures of the demo."""
-    return [
-        CaptureSpec.build(
-            model="demo:stories-diffusion", prompts=(PROMPT,), length=LENGTH, steps=STEPS, name="Demo: diffusion"
-        ),
-        CaptureSpec.build(model="demo:stories-ar", prompts=(PROMPT,), length=LENGTH, name="Demo: autoregressive"),
-    ]
-
-
 def slot_of(spec: CaptureSpec) -> str:
     """Return the job slot of a demo capture."""
     return spec.model.removeprefix("demo:")
@@ -65,13 +55,13 @@ def run_button(specs: list[CaptureSpec]) -> None:
         st.error(plain_text(str(error)))
         return
     busy = any((job := jobs.job_of(slot_of(spec))) is not None and job.open for spec in specs)
-    label = "Run the demo again" if all(found(spec) for spec in specs) else "Run the demo"
-    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=busy):
+    if st.button("Run the demo", type="primary", icon=":material/play_arrow:", disabled=busy):
         for spec in specs:
             jobs.submit(spec, slot_of(spec))
         st.rerun()
     st.caption(
-        f"Two models of about 3 M parameters write a story from “{PROMPT}”; it takes some seconds and no download."
+        f"Two models of about 3 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
+        "Until then you see recordings of the same."
     )
 
 
@@ -83,16 +73,27 @@ def live(status: JobStatus) -> None:
 
 
 def found(spec: CaptureSpec) -> RunSummary | None:
-    """Return the newest finished run of a demo capture."""
-    return next((run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model), None)
+    """Return the newest finished run of a demo capture; the recorded one where there is no other."""
+    runs = [run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model]
+    return next((run for run in runs if run.id == spec.model or _is_of(run, spec)), None)
+
+
+def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
+    """Return whether a run was made from this spec; a user's own run of a demo model was not."""
+    asked = spec.model_dump(mode="json")
+    try:
+        made = results.run_at(run.path).spec
+    except SapError:
+        return False
+    return all(made.get(field) == asked[field] for field in ("prompts", "length", "steps", "seed"))
 
 
 def show(specs: list[CaptureSpec]) -> None:
-    """Show both runs side by side, with links; nothing until there are some."""
+    """Show the runs side by side, with links."""
     runs = [(spec, run) for spec in specs if (run := found(spec)) is not None]
     if not runs:
         return
-    for column, (spec, run) in zip(st.columns(2, gap="large"), runs, strict=False):
+    for column, (spec, run) in zip(st.columns(len(runs), gap="medium"), runs, strict=True):
         with column:
             st.subheader(TITLES[spec.model], anchor=False)
             try:
@@ -101,17 +102,18 @@ def show(specs: list[CaptureSpec]) -> None:
                 st.error(plain_text(str(error)))
     links = st.columns(4)
     with links[0]:
-        go("Watch it unfold", "sinks", run=runs[0][1].id)
+        go("Watch the sinks move", "sinks", run=runs[0][1].id)
     with links[1]:
         go("Which heads are unstable?", "heads", run=runs[0][1].id)
-    if len(runs) == 2:
+    if len(runs) > 1:
         with links[2]:
-            go("Compare the two", "compare", a=runs[1][1].id, b=runs[0][1].id)
+            go("Compare the models", "compare", a=runs[-1][1].id, b=runs[0][1].id)
     with links[3]:
         go("Prune the model", "prune", model=runs[0][0].model)
 
 
 def _one(run: RunSummary) -> None:
+    st.markdown(f"“{plain_text(results.run_at(run.path).text)}”")
     view = results.view_of(str(run.path), results.stamp(run.path), 0, rule=DEFAULT_RULE)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
     draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}", data=view)
@@ -132,7 +134,7 @@ def glossary() -> None:
   get if all got the same), on one logarithmic scale from ¼ to 64 on every page.
 - **Dominant position**: the one that receives most at a step; the red line follows it.
 - **Sink**: a position that a rule singles out. The rule and its threshold are yours to choose.
-- **Masked**: not written yet. White ticks show at which step each position was written.
+- **Masked**: not written yet.
 - **Instability** of a head, 0 to 1: the weighted mean of five components, each listed with its formula on Heads.
 """
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ...choices.sink_rules import SINK_RULES, SinkRule
 from ...errors import SapError
-from ...runs.listing import RunSummary, describe_run, list_runs
+from ...runs.listing import RunSummary, describe_run
 from ...runs.paths import resolve_run
 from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
@@ -17,20 +17,21 @@ from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .formatting import plain_text, run_label
 from .layout import nothing_here
-from .results import run_at
+from .results import run_at, runs_of
 
 VIEWABLE = ("finished", "cancelled", "running")
 
 
 def pick_run(
     kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
-    help: str | None = None,
+    help: str | None = None, model: str | None = None,
 ) -> RunSummary | None:  # fmt: skip
     """Show the choice of a run of ``kind``, which is in the address as ``key``, and return it; None if there is none.
 
-    A run in the address that is outside the root is offered too.
+    A run in the address that is outside the root is offered too. Of the recorded runs of the package only those of
+    ``model`` are offered, if it is given.
     """
-    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    runs = runs_of(kind, states=states, model=model)
     runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:

@@ -19,7 +19,7 @@ from ...models.info import ModelInfo
 from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
 from ...runs.files import file_stamp
-from ...runs.listing import RunSummary, list_runs
+from ...runs.listing import RunSummary, list_runs, recorded_runs
 from ...runs.reading import Run, open_run
 from ...sinks.compare import Comparison, compare_runs
 from ...sinks.instability import head_components, score_heads
@@ -41,9 +41,18 @@ def stamp(path: str | Path) -> Stamp:
     return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
 
-def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
-    """Return runs of a kind in one of the states, newest first."""
-    return [run for run in list_runs(kind=kind) if run.state in states]
+def runs_of(
+    kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled"), model: str | None = None
+) -> list[RunSummary]:
+    """Return the runs of a kind in one of the states, newest first.
+
+    Behind them stand the captures that come with the package (those of ``model`` if given), so that there is something
+    to look at before the first run.
+    """
+    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    if kind == "capture":
+        runs += [run for run in recorded_runs() if model in (None, run.model)]
+    return runs
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -1,0 +1,22 @@
+"""The captures of the demo: what Start runs, and what the recorded runs of the package are."""
+
+from __future__ import annotations
+
+from .capture import CaptureSpec
+
+PROMPT = "once there was a"
+MODELS = ("demo:stories-diffusion", "demo:stories-ar")
+
+
+def demo_specs() -> list[CaptureSpec]:
+    """Return one capture a model: a story on a canvas of 128 tokens, two a step by the diffusion model."""
+    return [
+        CaptureSpec.build(
+            model=model,
+            prompts=(PROMPT,),
+            length=128,
+            steps=None if model.endswith("-ar") else 64,
+            name=f"Demo: {model.removeprefix('demo:')}",
+        )
+        for model in MODELS
+    ]
