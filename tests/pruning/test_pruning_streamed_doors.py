@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 import sap_core as sap
@@ -94,10 +93,14 @@ def test_a_weight_that_is_no_number_is_found_before_any_block_is_pruned(tiny_dif
 
 
 def test_a_model_that_is_not_what_its_config_says_is_refused_as_in_memory(tiny_diffusion, tmp_path, monkeypatch):
-    def causal(self, ids, mask=None):
-        return torch.zeros(*ids.shape, self.info.vocab_size) + 1.0
+    """Streamed opening reads headers only; the check is the one of loading, in a pass of its own."""
+    asked = []
 
-    monkeypatch.setattr("sap_core.models.loaded.LoadedModel.forward", causal)
+    def refuses(model):
+        asked.append(model)
+        raise ModelProblem("its first row sees no later token")
+
+    monkeypatch.setattr("sap_core.pruning.streamed.streamed_model.check_outputs", refuses)
     with pytest.raises(ModelProblem, match="sees no later token"):
         sap.prune_checkpoint(str(tiny_diffusion), tmp_path / "out", method="magnitude")
-    assert not (tmp_path / "out").exists()
+    assert len(asked) == 1 and not (tmp_path / "out").exists()
