@@ -69,7 +69,6 @@ def test_progress_is_told_with_speed_and_time_left():
     running = JobStatus("id", "capture", "running", {}, report, None, "", 0, 0, None, remaining=6.5)
     assert progress_text(running) == "Denoising: 12 of 64 · 8.0 per second · 6.5 s left"
     assert progress_share(running) == pytest.approx(12 / 64)
-    assert (
-        progress_text(JobStatus("id", "capture", "queued", {}, None, None, "", 0, None, None, ahead=2))
-        == "Waiting, 2 before it"
-    )
+    gone = ("first", "second")
+    waiting = JobStatus("id", "capture", "queued", {}, None, None, "", 0, None, None, ahead=2, before=gone)
+    assert progress_text(waiting) == "Waiting, 2 before it: one that ended, one that ended"
