@@ -47,6 +47,6 @@ def machine_pace() -> float:
     taken = []
     for _ in range(4):
         started = time.perf_counter()
-        a @ a
+        np.matmul(a, a)
         taken.append(time.perf_counter() - started)
     return 2.0 * _PROBE**3 / min(taken) / 3

@@ -251,7 +251,7 @@ def _of(adapter: Adapter) -> str:
 
 def _import_peft() -> Any:
     try:
-        import peft
+        import peft  # pyright: ignore[reportMissingImports]  an extra
     except ImportError:
         raise ModelProblem(
             'An adapter is merged by peft, which is not installed: pip install "sap-studio[adapters]".'
