@@ -81,7 +81,7 @@ $(VENV)/docs.stamp: $(VENV)/studio.stamp
 	touch $@
 
 $(VENV)/extras.stamp: $(VENV)/test.stamp
-	$(INSTALL) --editable '.[dev,tasks,ray,quantized,figures]'
+	$(INSTALL) --editable '.[dev,tasks,ray,quantized,figures,adapters]'
 	touch $@
 
 clean: ## remove everything that was made
