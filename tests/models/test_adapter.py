@@ -22,6 +22,7 @@ from sap_core.pruning.api import prune
 from sap_core.specs import CaptureSpec
 
 peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.extras
 ROOT = Path(__file__).parents[2]
 IDS = torch.randint(4, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 PLAIN = {
