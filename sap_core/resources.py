@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
+from .byte_size import format_bytes
 from .errors import OperationFailed
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -46,7 +47,7 @@ def memory_problem(error: BaseException) -> OperationFailed:
     needed = ""
     if found is not None:
         count = float(found[1] or found[2]) * (1 if found[1] else _UNITS[found[3][0].upper()])
-        needed = f": {_size(count)} more were needed{_free()}"
+        needed = f": {format_bytes(count)} more were needed{_free()}"
     return OperationFailed(f"Out of memory{needed}; {HELPS}.")
 
 
@@ -69,10 +70,6 @@ def _free() -> str:
     try:
         import psutil
 
-        return f" and {_size(psutil.virtual_memory().available)} are free on this machine"
+        return f" and {format_bytes(psutil.virtual_memory().available)} are free on this machine"
     except Exception:  # there may be no memory to find out
         return ""
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput
 from .paths import is_remote
 
@@ -33,9 +34,6 @@ def check_space(place: str | os.PathLike, needed: int, what: str, hint: str = "c
         return
     if free < needed:
         raise InvalidInput(
-            f"{what} needs {_size(needed)} but {folder} has {_size(free)} free; free some space or {hint}."
+            f"{what} needs {format_bytes(needed)} but {folder} has {format_bytes(free)} free; "
+            f"free some space or {hint}."
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
