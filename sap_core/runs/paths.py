@@ -73,10 +73,11 @@ def recorded_path(name: str) -> Path:
 
 def recorded_name(path: os.PathLike) -> str | None:
     """Return the name of the recorded run in a folder; None for any other folder."""
-    folder = Path(path)
-    if is_remote(path) or folder.parent not in (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs"):
+    if is_remote(path):
         return None
-    return f"demo:{folder.name}"
+    folder = Path(path)
+    homes = (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs")
+    return f"demo:{folder.name}" if folder.parent in homes else None
 
 
 def check_new_run(path: str | os.PathLike) -> StoragePath:

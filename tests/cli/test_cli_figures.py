@@ -61,7 +61,7 @@ def test_reports_of_a_run_and_of_a_comparison(sap, runs, tmp_path):
     assert sap("report", "mixed", "--out", "one.html", "--layer", 1).status == 0
     assert "layer 1, mean over heads" in (tmp_path / "one.html").read_text()
     assert sap("report", *runs, "--out", "two.html").status == 0
-    assert "B against A" in (tmp_path / "two.html").read_text()
+    assert "needs an autoregressive run" in (tmp_path / "two.html").read_text()  # neither of the two is one
     refused = sap("report", *runs, "--out", "three.html", "--layer", 1)
     assert refused.status == 2 and "a part of one run" in refused.err and not (tmp_path / "three.html").exists()
 

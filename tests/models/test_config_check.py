@@ -161,7 +161,7 @@ def test_a_private_file_that_a_link_leads_to_is_not_carried_away(folder: Path, t
 
 def test_an_adapter_beside_the_weights(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelProblem, match="merge it into its base first"):
+    with pytest.raises(ModelProblem, match="give its base model, and this folder as adapter"):
         load_model(str(folder))
 
 

@@ -44,6 +44,7 @@ class Source:
     """What a report reads of a run."""
 
     id, name, text = "20260101-capture-abc", "a <b> run", "once <i>upon</i> a time"
+    partial = ""
 
     def __init__(self, *kinds: str, objective: str = "masked_diffusion") -> None:
         self.spec, self.manifest = {"kind": "capture", "seed": 3}, {"versions": {"torch": "2.13"}}

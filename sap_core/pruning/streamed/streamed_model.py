@@ -31,11 +31,11 @@ from ...models.probe import check_numbers, check_outputs, trial
 from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
 from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
+from .stored_modules import StoredHead, StoredRows
 from .tensors import StoredWeights
 
 # Native classes whose blocks take and give one hidden state and hold no state of their own; tested one by one.
 CLASSES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
-_HEAD_ROWS = 8192  # of the output head in memory at once
 
 
 class StreamedModel:
@@ -144,38 +144,6 @@ class StreamedModel:
 
 class _Enough(Exception):
     """Ends a forward pass whose rest is not needed."""
-
-
-class StoredRows(nn.Module):
-    """An embedding that reads only the rows it needs from disk."""
-
-    def __init__(self, weights: StoredWeights, key: str, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self._weights, self._key = weights, key
-        self.weight = torch.empty(0, dtype=dtype, device=device)  # says where and in which precision, as others ask
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the embeddings of ``tokens`` [B, S], [B, S, width]."""
-        numbers, places = torch.unique(tokens.cpu(), return_inverse=True)
-        rows = self._weights.rows(self._key, numbers.tolist()).to(self.weight)
-        return rows[places.to(rows.device)]
-
-
-class StoredHead(nn.Module):
-    """An output head that reads its rows from disk in parts."""
-
-    def __init__(self, weights: StoredWeights, key: str) -> None:
-        super().__init__()
-        self._weights, self._key = weights, key
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return the logits of ``hidden`` [..., width], [..., vocabulary]."""
-        total = self._weights.places[self._key].tensor.shape[0]
-        parts = []
-        for first in range(0, total, _HEAD_ROWS):
-            rows = self._weights.rows(self._key, range(first, min(first + _HEAD_ROWS, total)))
-            parts.append(nn.functional.linear(hidden, rows.to(hidden)))
-        return torch.cat(parts, -1)
 
 
 def open_streamed(
