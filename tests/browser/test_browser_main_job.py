@@ -86,8 +86,8 @@ def _look_at_heads(page) -> None:
 
 def _compare(page) -> None:
     go(page, "Compare")
-    page.get_by_role("heading", name="A: Demo: autoregressive").wait_for()
-    page.get_by_role("heading", name="B: Demo: diffusion").wait_for()
+    page.get_by_role("heading", name="A: Demo: stories-ar").wait_for()
+    page.get_by_role("heading", name="B: Demo: stories-diffusion").wait_for()
     page.get_by_role("heading", name="Do the three claims hold here?").wait_for()
     values = page.get_by_test_id("stMetricValue").all_inner_texts()
     assert float(values[1]) > float(values[0])  # the diffusion model's dominant position moves more
