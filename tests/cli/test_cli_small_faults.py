@@ -152,7 +152,7 @@ def test_a_lack_of_memory_is_told(tiny_diffusion: Path, tmp_path: Path, monkeypa
     words = ["capture", "--model", str(tiny_diffusion), "--length", "12", "--out", str(tmp_path / "run")]
     assert main(words) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("sap: Out of memory: 3.0 GiB more were needed and ") and "try a smaller model" in said
+    assert said.startswith("sap: Out of memory: 3 GiB more were needed and ") and "try a smaller model" in said
     run = sap.open_run(tmp_path / "run")
     assert run.state == "failed" and run.result["error"].startswith("Out of memory")
 
