@@ -88,7 +88,7 @@ class Bar:
         self.begun = 0.0
 
     def show(self, progress: Progress) -> None:
-        """Draw a report; where standard error can't be written, nobody watches, and the work goes on."""
+        """Draw a report; an error in writing to standard error is ignored, so that the work continues."""
         with contextlib.suppress(OSError):
             self._show(progress)
 

@@ -72,10 +72,10 @@ def live(status: JobStatus) -> None:
         st.text(text)
 
 
-def found(spec: CaptureSpec) -> RunSummary | None:
-    """Return the newest finished run of a demo capture; the recorded one where there is no other."""
-    runs = [run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model]
-    return next((run for run in runs if run.id == spec.model or _is_of(run, spec)), None)
+def _newest(runs: list[RunSummary], spec: CaptureSpec) -> RunSummary | None:
+    """Return the newest of ``runs`` that is of a demo capture; the recorded one where there is no other."""
+    made = (run for run in runs if run.model == spec.model)
+    return next((run for run in made if run.id == spec.model or _is_of(run, spec)), None)
 
 
 def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
@@ -90,7 +90,8 @@ def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
 
 def show(specs: list[CaptureSpec]) -> None:
     """Show the runs side by side, with links."""
-    runs = [(spec, run) for spec in specs if (run := found(spec)) is not None]
+    captures = results.runs_of("capture", states=("finished",))
+    runs = [(spec, run) for spec in specs if (run := _newest(captures, spec)) is not None]
     if not runs:
         return
     for column, (spec, run) in zip(st.columns(len(runs), gap="medium"), runs, strict=True):
