@@ -6,12 +6,17 @@ Streamlit imports this file once, for the server, and runs it as a script for ev
 import streamlit as st
 
 if __name__ == "__main__":
+    from sap_core.ui.widgets import address
     from sap_core.ui.widgets.layout import ICON, LOGO, navigation, warm_up, work_panel
 
     st.set_page_config(page_title="Sink-Aware Pruning Studio", page_icon=str(ICON), layout="wide")
     st.logo(str(LOGO), size="large")
     page = navigation()
-    page.run()
+    address.hold_back()
+    try:
+        page.run()
+    finally:
+        address.release()
     work_panel()
     warm_up(page.title)
 else:

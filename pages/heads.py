@@ -9,6 +9,7 @@ from sap_core.runs.reading import Run
 from sap_core.ui.heads import panels
 from sap_core.ui.sinks import motion
 from sap_core.ui.widgets import results, snippets
+from sap_core.ui.widgets.address import selection_in_view
 from sap_core.ui.widgets.figure import figures_of
 from sap_core.ui.widgets.layout import (
     go,
@@ -70,8 +71,15 @@ with detail:
         panels.head_map(view)
     with right:
         panels.parts(ranking, layer, head)
-        go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
-        go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
+        go("Replay this head", "sinks", **selection_in_view() | {"run": run.id, "layer": layer, "head": head})
+        go(
+            "Prune the most unstable heads",
+            "prune",
+            model=run.spec["model"],
+            method="heads",
+            pattern="unstructured",
+            ranking=run.id,
+        )
     moves = st.expander("How its sink moves: every number with its formula", key="moves", on_change="rerun")
     if moves.open:
         with moves:

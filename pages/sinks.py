@@ -7,7 +7,7 @@ from sap_core.ui.sinks import motion, panels
 from sap_core.ui.sinks.attention_map import attention_map_panel
 from sap_core.ui.sinks.tables import sink_tables
 from sap_core.ui.widgets import results, snippets
-from sap_core.ui.widgets.address import address_number, write_query_param
+from sap_core.ui.widgets.address import address_input, one_of, selection_in_view, step_in_view
 from sap_core.ui.widgets.figure import figures_of
 from sap_core.ui.widgets.layout import go, heading, show_snippets
 from sap_core.ui.widgets.pickers import accuracy_line, pick_selection, run_in_view
@@ -31,20 +31,19 @@ if run.state == "running":
 @st.fragment
 def player(run: Run) -> None:
     """Show the replay and figures of one run."""
-    step = address_number("step", 0, 0, view.steps - 1)
-    chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
-    if chosen != step:
-        write_query_param("step", chosen)
-    motion.step_line(view, chosen)
+    step = step_in_view(view.steps)
+    replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
+    motion.step_line(view, step)
     with st.expander("The full attention map at this step", icon=":material/grid_4x4:"):
-        attention_map_panel(run, pick, view, chosen)
+        attention_map_panel(run, pick, view, step)
 
 
 player(run)
 motion.figures_strip(view)
 
-large, layers, moves, tokens = st.tabs(
-    ["Heatmap", "All layers", "How it moves", "Which tokens"], key="tab", on_change="rerun", bind="query-params"
+TABS = ["Heatmap", "All layers", "How it moves", "Which tokens"]
+large, layers, moves, tokens = address_input(
+    lambda _, **options: st.tabs(TABS, **options), "", "tab", TABS[0], one_of(TABS), persist=False, on_change="rerun"
 )
 if large.open:
     with large:
@@ -60,7 +59,7 @@ if tokens.open:
     with tokens:
         sink_tables(results.summary_of(path, stamp, pick.rule, pick.sample))
 
-go("Which heads are unstable?", "heads", run=run.id)
+go("Which heads are unstable?", "heads", run=run.id, **selection_in_view())
 read = snippets.reading(
     "sinks",
     path,
@@ -74,6 +73,6 @@ drawn = snippets.figure(
     sample=pick.sample,
     layer=pick.layer,
     head=pick.head,
-    step=address_number("step", 0, 0, view.steps - 1),
+    step=step_in_view(view.steps),
 )
 show_snippets(f"{read[0]}\n{drawn[0]}", f"{read[1]}\n\n{drawn[1]}")

@@ -120,6 +120,15 @@ def test_streamlit_tells_a_page_that_runs_alone(monkeypatch):
         assert streamlit_internals.page_runs_without_app("other.py") is False
 
 
+def test_streamlit_tells_back_and_forward_from_other_visits():
+    from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
+
+    assert {"is_history_navigation", "page_script_hash"} <= {*ScriptRunContext.__init__.__code__.co_varnames} | {
+        *dir(ScriptRunContext)
+    }
+    assert streamlit_internals.came_by_history() is False and streamlit_internals.page_identity() == ""
+
+
 def test_without_streamlits_internals_pages_still_draw(monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit.runtime.pages_manager", None)
     assert streamlit_internals.page_runs_without_app() is False

@@ -20,6 +20,7 @@ from ...samplers.prompts import PRESETS, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
+from ..widgets.address import SWITCH, TEXT, address_input, address_number, one_of
 from ..widgets.figure import draw
 from ..widgets.formatting import duration, many, plain_text
 from ..widgets.layout import go
@@ -51,33 +52,40 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
     prompts = _pick_prompts(PROMPT if model.startswith("demo:") else "")
     fields: dict[str, Any] = {}
     if info.chat_template:
-        fields["chat"] = st.toggle("Chat template", key="chat", help=help_of(CaptureSpec, "chat"))
+        fields["chat"] = address_input(
+            st.toggle, "Chat template", "chat", False, SWITCH, help=help_of(CaptureSpec, "chat")
+        )
     left, middle, right = st.columns(3)
     longest = info.max_length or 4096
-    length = left.number_input(
-        "Length (tokens)", 2, longest, min(LENGTH, longest), key="length", help=help_of(CaptureSpec, "length")
-    )
+    length = address_number(
+        left.number_input, "Length (tokens)", "length", min(LENGTH, longest), 2, longest,
+        help=help_of(CaptureSpec, "length"),
+    )  # fmt: skip
     diffusion = info.objective == "masked_diffusion"
-    steps = middle.number_input(
+    steps = address_number(
+        middle.number_input,
         "Steps",
+        "steps",
+        None,
         1,
         longest,
-        None,
-        key=f"steps_{info.objective}",
+        held=f"steps_{info.objective}",
         placeholder="64, or fewer" if diffusion else "all tokens",
         help="Denoising steps; more steps write fewer tokens each. Empty: 64, or one per token where there are fewer."
         if diffusion
         else "Tokens to generate. Empty: until the length is reached.",
     )
-    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=help_of(CaptureSpec, "seed"))
+    seed = address_number(right.number_input, "Seed", "seed", 0, 0, 2**31 - 1, help=help_of(CaptureSpec, "seed"))
     if diffusion:
         fields |= _pick_sampler(info, longest)
-    fields["temperature"] = left.number_input(
-        "Temperature", 0.0, 5.0, 0.0, 0.1, key="temperature", help=help_of(CaptureSpec, "temperature")
+    fields["temperature"] = address_number(
+        left.number_input, "Temperature", "temperature", 0.0, 0.0, 5.0, 0.1, help=help_of(CaptureSpec, "temperature")
     )
-    fields["name"] = middle.text_input("Name", key="name", placeholder="optional", help=help_of(CaptureSpec, "name"))
-    fields["precision"] = right.selectbox(
-        "Stored as", PRECISIONS, key="precision",
+    fields["name"] = address_input(
+        middle.text_input, "Name", "name", "", TEXT, placeholder="optional", help=help_of(CaptureSpec, "name")
+    )
+    fields["precision"] = address_input(
+        right.selectbox, "Stored as", "precision", PRECISIONS[0], one_of(PRECISIONS), options=PRECISIONS,
         help=help_of(CaptureSpec, "precision"),
     )  # fmt: skip
     return CaptureSpec.build(model=model, prompts=prompts, length=length, steps=steps, seed=seed, **fields, **loading)
@@ -85,25 +93,38 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
 
 def _pick_prompts(default: str) -> tuple[str, ...]:
     """Show the choice of prompts and return them: one prompt, lines, a named set, or a file."""
-    source = st.radio(
-        "Prompt", list(SOURCES), format_func=SOURCES.get, key="prompt_source", horizontal=True,
-        help="Several prompts run as one batch; metrics then get a spread.",
+    source = address_input(
+        st.radio, "Prompt", "prompt_source", "one", one_of(list(SOURCES)), options=list(SOURCES),
+        format_func=SOURCES.get, horizontal=True, help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
-        name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
+        sets = list(PRESETS)
+        name = address_input(
+            st.selectbox,
+            "Set",
+            "prompt_set",
+            sets[0],
+            one_of(sets),
+            options=sets,
+            help="Openings of different lengths.",
+        )
         st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
-        path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=PROMPTS_HELP)
+        path = address_input(
+            st.text_input, "File", "prompt_file", "", TEXT, placeholder="prompts.txt", help=PROMPTS_HELP
+        )
         if not path.strip():
             raise InvalidInput("Name a file with one prompt a line.")
         return read_prompts(path.strip())
     if not default and st.session_state.get("prompt") == PROMPT:
         st.session_state["prompt"] = ""  # the demo's own, left over from a demo model
-    text = st.text_area(
+    text = address_input(
+        st.text_area,
         "Text" if source == "one" else "One prompt a line",
+        "prompt",
         default,
-        key="prompt",
+        TEXT,
         height=80 if source == "one" else 120,
         placeholder="in the language of the model's training texts, or empty",
         help="May be empty. A diffusion model fills what follows it.",
@@ -117,45 +138,43 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
     """Show the options that only a diffusion model has, and return them."""
     names = [name for name in info.samplers if name in SAMPLERS] or ["auto"]
     fields: dict[str, Any] = {
-        "sampler": st.selectbox(
+        "sampler": address_input(
+            st.selectbox,
             "Sampler",
-            names,
-            key="sampler",
+            "sampler",
+            names[0],
+            one_of(names),
+            options=names,
             format_func=lambda name: SAMPLERS[name].title if name in SAMPLERS else name,
             help=" ".join(f"{SAMPLERS[name].title}: {SAMPLERS[name].help}" for name in names if name in SAMPLERS),
         )
     }
     rule = SAMPLERS.get(fields["sampler"])
     first, second, third = st.columns(3)
-    fields["block_length"] = first.number_input(
-        "Block length", 1, longest, None, key="block_length", placeholder="one block",
+    fields["block_length"] = address_number(
+        first.number_input, "Block length", "block_length", None, 1, longest, placeholder="one block",
         help=help_of(CaptureSpec, "block_length"),
     )  # fmt: skip
     if rule is not None and rule.threshold is not None:
-        fields["threshold"] = second.number_input(
+        fields["threshold"] = address_number(
+            second.number_input,
             "Confidence",
+            "threshold",
+            rule.threshold,
             0.01,
             1.0,
-            rule.threshold,
             0.05,
-            key="threshold_sampling",
+            held=f"threshold_{rule.name}_sampling",
             help=help_of(CaptureSpec, "threshold"),
         )
     elif rule is None or rule.guidance:
-        fields["guidance"] = second.number_input(
-            "Guidance",
-            0.0,
-            20.0,
-            0.0,
-            0.5,
-            key="guidance",
-            help=help_of(CaptureSpec, "guidance"),
+        fields["guidance"] = address_number(
+            second.number_input, "Guidance", "guidance", 0.0, 0.0, 20.0, 0.5, help=help_of(CaptureSpec, "guidance")
         )
     fields |= _pick_settings(rule)
-    fields["query_stride"] = third.number_input(
-        "Use every n-th query", 1, 64, 1, key="query_stride",
-        help=help_of(CaptureSpec, "query_stride"),
-    )  # fmt: skip
+    fields["query_stride"] = address_number(
+        third.number_input, "Use every n-th query", "query_stride", 1, 1, 64, help=help_of(CaptureSpec, "query_stride")
+    )
     return fields
 
 
@@ -171,18 +190,22 @@ def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
         columns = st.columns(3)
         for place, name in enumerate(names):
             label, least, most, step = SETTINGS[name]
-            fields[name] = columns[place % 3].number_input(
-                label, least, most, None, step, key=f"sampling_{name}", placeholder="its own",
-                help=help_of(CaptureSpec, name),
+            fields[name] = address_number(
+                columns[place % 3].number_input, label, name, None, least, most, step, held=f"sampling_{name}",
+                placeholder="its own", help=help_of(CaptureSpec, name),
             )  # fmt: skip
         if "ends" in read:
-            fields["ends"] = columns[len(names) % 3].selectbox(
-                "End tokens", ("auto", *END_RULES[1:]), key="sampling_ends", help=help_of(CaptureSpec, "ends")
-            )
+            ends = ("auto", *END_RULES[1:])
+            fields["ends"] = address_input(
+                columns[len(names) % 3].selectbox, "End tokens", "ends", ends[0], one_of(ends), held="sampling_ends",
+                options=ends, help=help_of(CaptureSpec, "ends"),
+            )  # fmt: skip
         if cached:
-            fields["cache"] = columns[(len(names) + 1) % 3].selectbox(
-                "Cache (approximate)", get_args(CacheName), key="sampling_cache", help=help_of(CaptureSpec, "cache")
-            )
+            caches = get_args(CacheName)
+            fields["cache"] = address_input(
+                columns[(len(names) + 1) % 3].selectbox, "Cache (approximate)", "cache", caches[0], one_of(caches),
+                held="sampling_cache", options=caches, help=help_of(CaptureSpec, "cache"),
+            )  # fmt: skip
     return fields
 
 

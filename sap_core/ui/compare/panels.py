@@ -25,7 +25,7 @@ from ...sinks.compare import (
 )
 from ...sinks.intervals import Interval
 from ..widgets import results
-from ..widgets.address import address_many
+from ..widgets.address import address_input, address_many, one_of
 from ..widgets.figure import draw, table_downloads
 from ..widgets.formatting import plain_text, run_label
 from ..widgets.layout import nothing_here
@@ -112,11 +112,13 @@ def differences(found: Comparison) -> None:
     letters = [letter.upper() for letter in LETTERS[1 : len(found.names)]]
     chosen = 0
     if len(letters) > 1:
-        label = st.segmented_control(
+        label = address_input(
+            st.segmented_control,
             "Which run against A",
-            letters,
-            default=letters[0],
-            key="against",
+            "against",
+            letters[0],
+            one_of(letters),
+            options=letters,
             required=True,
             help="The figure shows this run relative to A.",
         )

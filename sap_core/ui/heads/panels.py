@@ -11,7 +11,7 @@ from ...plots.heads import component_bars, head_grid, value_title
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import View
 from ...sinks.instability import COMPONENTS
-from ..widgets.address import address_choice, choose
+from ..widgets.address import address_choice, address_number, choose, one_of, take_in, write_query_param
 from ..widgets.figure import draw
 
 
@@ -49,8 +49,8 @@ def pick_weights() -> dict[str, float] | None:
         st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
         weights = {}
         for column, (name, part) in zip(st.columns(len(COMPONENTS)), COMPONENTS.items(), strict=True):
-            weights[name] = column.slider(
-                part.title, 0.0, 1.0, 1.0, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
+            weights[name] = address_number(
+                column.slider, part.title, f"w_{name}", 1.0, 0.0, 1.0, 0.05, help=part.formula
             )
         if not any(weights.values()):
             st.warning("All weights are 0; give at least one a positive weight. Equal weights are used meanwhile.")
@@ -69,15 +69,17 @@ def weights_option(weights: dict[str, float] | None) -> str | None:
 
 
 def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
-    """Return the head in the address, or the most unstable one."""
-    result = []
+    """Return the selected head; where only a layer or a head is selected, or neither, the most unstable of these."""
+    rows = ranking
     for key in ("layer", "head"):
-        text = str(st.query_params.get(key, ""))
-        result.append(int(text) if text.isdigit() else None)
-    layer, head = result
-    if layer is not None and head is not None and ((ranking["layer"] == layer) & (ranking["head"] == head)).any():
-        return layer, head
-    return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
+        held = f"choice_{key}"
+        take_in(key, held, one_of([None, *sorted(ranking[key].unique().tolist())]))
+        value = st.session_state.get(held)
+        if held in st.session_state:
+            write_query_param(key, value)
+        if value is not None and (rows[key] == value).any():
+            rows = rows[rows[key] == value]
+    return int(rows.iloc[0]["layer"]), int(rows.iloc[0]["head"])
 
 
 def grid_clicked() -> None:

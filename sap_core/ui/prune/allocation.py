@@ -9,7 +9,7 @@ import streamlit as st
 from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
 from ...specs import PruneSpec
-from ..widgets.address import address_choice, choose
+from ..widgets.address import Kind, address_choice, address_number, choose, mirror, take_in
 from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 
@@ -40,10 +40,10 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
         )
         if run is not None:
             fields["run"] = str(run.path)
-    fields["allocation_width"] = st.slider(
+    fields["allocation_width"] = address_number(
+        st.slider,
         "At most this far from the mean",
-        key="width",
-        bind="query-params",
+        "width",
         format="percent",
         **number_of(PruneSpec, "allocation_width", most=0.5, step=0.01),
     )
@@ -53,8 +53,12 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
 def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
     """Show the table of layers and return it: it starts uniform, or as a loaded plan, and keeps edits."""
     state = st.session_state
-    if len(state.get("allocation_start", ())) != layers:
+    before = state.get("allocation_start")
+    take_in("allocation_table", "allocation_start", _table_of(layers))
+    if "allocation_start" not in state:
         state["allocation_start"] = [sparsity] * layers
+    if before not in (None, state["allocation_start"]):
+        state["allocation_loaded"] = state.get("allocation_loaded", 0) + 1
     edited = st.data_editor(
         [{"layer": layer, "share": fraction} for layer, fraction in enumerate(state["allocation_start"])],
         key=f"allocation_table_{layers}_{state.get('allocation_loaded', 0)}",
@@ -71,7 +75,19 @@ def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
         "Edit the shares (0.55 is 55 %); the plan follows. All are then moved by the same amount until their mean is "
         "the sparsity above."
     )
-    return tuple(float(row["share"] or 0) for row in edited)
+    shares = [float(row["share"] or 0) for row in edited]
+    mirror("allocation_table", shares, None, _table_of(layers))
+    return tuple(shares)
+
+
+def _table_of(layers: int) -> Kind:
+    """Return the kind of shares removed, one for each layer."""
+    return Kind(
+        lambda text: [float(part) for part in text.split(",")],
+        lambda value: len(value) == layers and all(0 <= share <= 0.99 for share in value),
+        f"{layers} shares from 0 to 0.99, separated by commas",
+        lambda value: ",".join(f"{share:.6g}" for share in value),
+    )
 
 
 def load_allocation(spec: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ...specs import (
     prune_default,
 )
 from ...specs.options import help_of
-from ..widgets.address import address_choice, choose
+from ..widgets.address import SWITCH, TEXT, address_choice, address_input, address_many, address_number, choose
 from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
@@ -87,8 +87,14 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0))
-        name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
+        seed = address_number(
+            st.number_input, "Seed", "seed", held="prune_seed",
+            **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0),
+        )  # fmt: skip
+        name = address_input(
+            st.text_input, "Name", "name", "", TEXT, held="prune_name", placeholder="optional",
+            help=help_of(PruneSpec, "name"),
+        )  # fmt: skip
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
 
@@ -113,14 +119,17 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
 
 
 def _pick_budget() -> dict[str, Any]:
-    budget = st.slider(
-        "Loss budget", 0.0, 1.0, 0.05, 0.01, key="budget", format="percent",
+    budget = address_number(
+        st.slider, "Loss budget", "budget", 0.05, 0.0, 1.0, 0.01, format="percent",
         help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
         "sparsity above, less where the loss would leave the budget.",
     )  # fmt: skip
-    validation = st.text_input(
+    validation = address_input(
+        st.text_input,
         "Validation texts",
-        key="validation",
+        "validation",
+        "",
+        TEXT,
         placeholder="held-out stories",
         help=help_of(ProgressivePruneSpec, "validation"),
     )
@@ -137,14 +146,16 @@ def _pick_goal() -> dict[str, Any]:
         st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
         return {"preset": goal}
     left, right = st.columns(2)
-    speed = left.number_input(
+    speed = address_number(
+        left.number_input,
         "Speed (× dense)",
-        key="target_speedup",
+        "target_speedup",
         **number_of(SearchPruneSpec, "target_speedup", most=20, step=0.05, min_value=1.01, value=1.3),
     )
-    drop = right.number_input(
+    drop = address_number(
+        right.number_input,
         "Loss may rise by (fraction)",
-        key="quality_drop",
+        "quality_drop",
         **number_of(SearchPruneSpec, "quality_drop", most=10, step=0.01, value=0.05),
     )
     return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
@@ -166,18 +177,10 @@ def _pick_sparsity(method: str, pattern: str) -> float:
         )
         return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
-    if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
-        st.session_state["sparsity"] = 0.5
-    fraction = st.slider(
-        "Sparsity",
-        min_value=0.0,
-        max_value=0.95,
-        step=0.01,
-        key="sparsity",
-        bind="query-params",
-        format="percent",
+    fraction = address_number(
+        st.slider, "Sparsity", "sparsity", 0.5, 0.0, 0.95, 0.01, format="percent",
         help=f"Share of the {what} that goes.",
-    )
+    )  # fmt: skip
     return round(float(fraction), 4)
 
 
@@ -189,8 +192,9 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
     )  # fmt: skip
     if pattern == "unstructured":
         grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
-        chosen = st.multiselect(
-            "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
+        chosen = address_many(
+            "Exactly these heads", grid, "heads", held="heads",
+            format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
             placeholder="the most unstable ones", help="Overrides the ranking and the slider.",
         )  # fmt: skip
         if chosen:
@@ -222,8 +226,8 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             help=help_of(PruneSpec, "compare"),
         )
     if pattern == "heads" or row.name == "heads":
-        keep = st.toggle(
-            "Keep one of heads that attend alike", True, key="keep_one",
+        keep = address_input(
+            st.toggle, "Keep one of heads that attend alike", "keep_one", True, SWITCH,
             help=help_of(PruneSpec, "duplicates"),
         )  # fmt: skip
         if not keep:

@@ -14,6 +14,7 @@ from ...plots.shaded import shaded_text
 from ...runs.reading import Run
 from ...texts.wording import changes_speed, texts_line, with_error
 from ..widgets import results
+from ..widgets.address import address_number
 from ..widgets.figure import draw
 from ..widgets.formatting import count, duration, format_time, plain_text
 
@@ -140,8 +141,9 @@ def _denoising(run: Run) -> None:
 
 @st.fragment
 def _steps(name: str, views: list, last: int) -> None:
-    step = st.slider(
-        "Step of both", 0, last, min(last, last // 2), key=f"both_{name}", help="Steps of the two runs together."
+    step = address_number(
+        st.slider, "Step of both", "both", min(last, last // 2), 0, last, held=f"both_{name}",
+        help="Steps of the two runs together.",
     ) if last else 0  # fmt: skip
     for column, side, view in zip(st.columns(2, gap="large"), SIDES, views, strict=True):
         with column:

@@ -14,7 +14,7 @@ from ...runs.meta import update_run
 from ...runs.paths import runs_root
 from ...specs import parse_spec
 from ..widgets import jobs, results
-from ..widgets.address import address_choice, write_query_param
+from ..widgets.address import TEXT, address_choice, address_input, arrived_with, some_of, tell, write_query_param
 from ..widgets.archives import download_archive, upload_archive
 from ..widgets.formatting import duration, format_time, plain_text
 from ..widgets.layout import go
@@ -39,8 +39,8 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
     """Show search and filters, and return the runs that match, in the chosen order."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     words = (
-        left.text_input(
-            "Search", key="q", bind="query-params", placeholder="name, model, tag, note or id",
+        address_input(
+            left.text_input, "Search", "q", "", TEXT, placeholder="name, model, tag, note or id",
             help="All words must occur somewhere in a run's name, model, tags, notes, state or id.",
         )
         .lower()
@@ -55,15 +55,22 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         help="A click on a column's head sorts too.",
     )
     known = {run.kind for run in runs}
-    kinds = st.pills(
+    here = [kind for kind in KINDS if kind in known]
+    kinds = address_input(
+        st.pills,
         "Kind",
-        [kind for kind in KINDS if kind in known],
+        "kinds",
+        [],
+        some_of(here),
+        options=here,
         selection_mode="multi",
-        key="kinds",
         format_func=lambda kind: kind.replace("_", " ").capitalize(),
     )
     labels = sorted({tag for run in runs for tag in run.tags}, key=str.lower)
-    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen", format_func=plain_text) if labels else []
+    tags = address_input(
+        st.pills, "Tag", "tags", [], some_of(labels), held="tags_chosen", options=labels, selection_mode="multi",
+        format_func=plain_text,
+    ) if labels else []  # fmt: skip
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
@@ -90,7 +97,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
     if not runs:
         st.info("No run matches. Clear the search or the kinds.")
         return None
-    event = st.dataframe(
+    st.dataframe(
         [
             {
                 "name": run.name,
@@ -105,19 +112,27 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
             for run in runs
         ],
         key="runs_table",
-        on_select="rerun",
+        on_select=lambda: _row_chosen(runs),
         selection_mode="single-row",
         hide_index=True,
         height=min(38 + 35 * len(runs), 420),
         column_config={"name": st.column_config.TextColumn(width=330)},
         alt="List of runs",
     )
-    rows = event["selection"]["rows"] if event else []
-    if rows and rows[0] < len(runs):
-        write_query_param("run", runs[rows[0]].id)
-        return runs[rows[0]]
-    named = st.query_params.get("run")
-    return next((run for run in runs if run.id == named), None)
+    state = st.session_state
+    said, named = arrived_with("run")
+    if said:
+        state["run_listed"] = named
+        if named is not None and named not in {run.id for run in runs}:
+            tell(f"The address names run {named}, which is not in this list.")
+    chosen = next((run for run in runs if run.id == state.get("run_listed")), None)
+    write_query_param("run", chosen.id if chosen else None, none="")
+    return chosen
+
+
+def _row_chosen(runs: list[RunSummary]) -> None:
+    rows = st.session_state["runs_table"]["selection"]["rows"]
+    st.session_state["run_listed"] = runs[rows[0]].id if rows and rows[0] < len(runs) else None
 
 
 def details(run: RunSummary) -> None:

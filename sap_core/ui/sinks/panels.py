@@ -10,7 +10,7 @@ from ...plots.multiples import layer_multiples
 from ...plots.reduce import MAX_COLUMNS, MAX_ROWS
 from ...plots.token_types import type_heatmap
 from ...plots.view import View
-from ..widgets.address import address_number
+from ..widgets.address import address_input, one_of, step_in_view
 from ..widgets.figure import draw
 
 KINDS = "kind of token"
@@ -18,7 +18,7 @@ KINDS = "kind of token"
 
 def large_heatmap(view: View) -> None:
     """Show step x position, or step x kind of token, with a cursor at the replay's step."""
-    step = address_number("step", 0, 0, view.steps - 1)
+    step = step_in_view(view.steps)
     if pick_axis("axis") == KINDS:
         figure, across = type_heatmap(view, step=step), KINDS
     else:
@@ -60,12 +60,14 @@ def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
 
 def pick_axis(key: str) -> str:
     """Show the choice of the horizontal axis and return it."""
-    return st.segmented_control(
+    axes = ["position", KINDS]
+    return address_input(
+        st.segmented_control,
         "Across",
-        ["position", KINDS],
-        default="position",
-        key=key,
+        key,
+        axes[0],
+        one_of(axes),
+        options=axes,
         required=True,
-        bind="query-params",
         help="Positions of the text, or kinds of token: content, punctuation, white space, special, still masked.",
     )

@@ -15,7 +15,7 @@ from ...sweeps.tradeoff import best_plans
 from ...texts.wording import speed_cell
 from ..prune.plan_form import PATTERNS, load_plan
 from ..widgets import results
-from ..widgets.address import address_choice, choose, write_query_param
+from ..widgets.address import address_choice, choose, one_of, take_in, write_query_param
 from ..widgets.figure import draw, table_downloads
 from ..widgets.formatting import format_time, many
 from ..widgets.layout import visit
@@ -121,9 +121,10 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
 
 def _current(points: pd.DataFrame) -> str | None:
     """Return the plan in the form of Prune, else the one in the address."""
-    known = set(points["id"])
+    known = points["id"].tolist()
     state = st.session_state
-    for name in (state.get("plan_in_form"), state.get("choice_result"), st.query_params.get("plan")):
+    take_in("plan", "choice_plan", one_of(known))
+    for name in (state.get("choice_plan"), state.get("plan_in_form"), state.get("choice_result")):
         if name in known:
             write_query_param("plan", name)
             return name

@@ -18,6 +18,7 @@ from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
+from ..widgets.address import SWITCH, TEXT, address_input, address_many, address_number, one_of
 from ..widgets.formatting import duration, format_time, plain_text
 
 GRID, ABLATION = "grid", "ablation"
@@ -32,23 +33,27 @@ def sweeps_of(model: str) -> list[RunSummary]:
 
 def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpec | None:
     """Show the form with its number of cells, and return its spec; None, with the reason shown, if it is invalid."""
-    kind = st.radio(
-        "What to measure", list(KINDS), format_func=KINDS.__getitem__, key="sweep_kind", horizontal=True,
+    kind = address_input(
+        st.radio, "What to measure", "sweep_kind", GRID, one_of(list(KINDS)), options=list(KINDS),
+        format_func=KINDS.__getitem__, horizontal=True,
         help="Every combination is one pruning of the model, measured on the same texts and masks.",
     )  # fmt: skip
     fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
     left, middle, right = st.columns([2, 1, 1])
-    patterns = left.multiselect(
-        "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.__getitem__, key="sweep_patterns",
+    patterns = address_many(
+        "What goes", list(PATTERNS), "sweep_patterns", held="sweep_patterns", default=["unstructured"], container=left,
+        format_func=PATTERNS.__getitem__,
         help="An N:M pattern has its own sparsity.",
     )  # fmt: skip
-    compensations = middle.multiselect(
-        "Compensation", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.__getitem__, key="sweep_compensations",
+    compensations = address_many(
+        "Compensation", list(COMPENSATIONS), "sweep_compensations", held="sweep_compensations", default=["none"],
+        container=middle, format_func=COMPENSATIONS.__getitem__,
         help="Patterns heads and channels: how the remaining weights compensate for removed units.",
     )  # fmt: skip
-    shares = right.text_input(
-        "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help="Shares between 0 and 1, with commas."
-    )
+    shares = address_input(
+        right.text_input, "Sparsities", "sweep_sparsities", "0.3, 0.5, 0.7", TEXT,
+        help="Shares between 0 and 1, with commas.",
+    )  # fmt: skip
     with st.expander("Seeds, texts, tasks, timing", icon=":material/settings:"):
         fields |= _pick_measuring()
     try:
@@ -88,21 +93,22 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
     return {
         "methods": tuple(
-            left.multiselect(
-                "Methods", usable, default, format_func=lambda name: METHODS[name].title, key="sweep_methods",
-                help="Each with every pattern and sparsity.",
+            address_many(
+                "Methods", usable, "sweep_methods", held="sweep_methods", default=default, container=left,
+                format_func=lambda name: METHODS[name].title, help="Each with every pattern and sparsity.",
             )
         ),
         "orders": tuple(
-            middle.multiselect(
-                "Orders", [AUTO, *ORDERS], [AUTO], key="sweep_orders", help="auto: as the method was published."
+            address_many(
+                "Orders", [AUTO, *ORDERS], "sweep_orders", held="sweep_orders", default=[AUTO], container=middle,
+                help="auto: as the method was published.",
             )
         ),
         "allocations": tuple(
-            right.multiselect(
+            address_many(
                 "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
-                ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
-                help="How the sparsity is shared among the layers.",
+                "sweep_allocations", held="sweep_allocations", default=["uniform"], container=right,
+                format_func=lambda name: ALLOCATIONS[name].title, help="How the sparsity is shared among the layers.",
             )
         ),
     }  # fmt: skip
@@ -110,22 +116,31 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
 
 def _pick_measuring() -> dict[str, Any]:
     first, second, third, fourth = st.columns(4)
-    seeds = first.number_input("Seeds", 1, 20, 1, key="sweep_seeds", help="Of calibration texts and noise: 0, 1, 2 …")
-    samples = second.number_input(
-        "Calibration samples", 1, 4096, 64, key="sweep_samples", help=help_of(SweepSpec, "samples")
+    seeds = address_number(
+        first.number_input, "Seeds", "sweep_seeds", 1, 1, 20, help="Of calibration texts and noise: 0, 1, 2 …"
     )
-    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help=help_of(SweepSpec, "texts"))
-    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help=help_of(SweepSpec, "draws"))
-    tasks = first.number_input(
+    samples = address_number(
+        second.number_input, "Calibration samples", "sweep_samples", 64, 1, 4096, help=help_of(SweepSpec, "samples")
+    )
+    texts = address_number(third.number_input, "Texts", "sweep_texts", 32, 1, 4096, help=help_of(SweepSpec, "texts"))
+    draws = address_number(
+        fourth.number_input, "Masks per text", "sweep_draws", 8, 1, 256, help=help_of(SweepSpec, "draws")
+    )
+    tasks = address_number(
+        first.number_input,
         "Task examples",
+        "sweep_tasks",
+        0,
         0,
         1000,
-        0,
-        key="sweep_tasks",
         help="Of each demo task, others for each seed; 0: none.",
     )
-    name = second.text_input("Name", key="sweep_name", placeholder="optional", help="Shown in the lists.")
-    speed = third.toggle("Time generation", True, key="sweep_speed", help="In turns with the dense model.")
+    name = address_input(
+        second.text_input, "Name", "sweep_name", "", TEXT, placeholder="optional", help="Shown in the lists."
+    )
+    speed = address_input(
+        third.toggle, "Time generation", "sweep_speed", True, SWITCH, help="In turns with the dense model."
+    )
     return {
         "seeds": tuple(range(int(seeds))),
         "samples": samples,
@@ -181,8 +196,9 @@ def ablation(model: str) -> None:
         st.caption("No ablation of this model yet: choose it below as what to measure.")
         return
     known = {run.id: run for run in runs}
-    chosen = st.selectbox(
-        "Ablation", list(known), key="ablation_run", help="Sweeps that took the method apart, newest first.",
+    chosen = address_input(
+        st.selectbox, "Ablation", "ablation", next(iter(known)), one_of(list(known)), held="ablation_run",
+        options=list(known), help="Sweeps that took the method apart, newest first.",
         format_func=lambda name: f"{known[name].name} · {format_time(known[name].created)} ({known[name].state})",
     )  # fmt: skip
     table = sweep_table(known[chosen].path)

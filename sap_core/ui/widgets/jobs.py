@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,12 @@ from ...jobs.layout import JobStatus
 from ...runs.paths import runs_root
 from ...runs.reading import default_name
 from ...specs import Spec
+from .address import arrived_with, unknown, write_query_param
 from .formatting import duration, plain_text
 
 POLL_SECONDS = 0.7
+KINDS_OF = {"prune": ("prune", "prune_checkpoint"), "stories-diffusion": ("capture",), "stories-ar": ("capture",)}
+STAYS = ("capture",)  # slots whose page shows an ended job too
 
 
 def client() -> JobClient:
@@ -46,15 +50,36 @@ def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None, resume: 
 
 
 def job_of(slot: str) -> JobStatus | None:
-    """Return this session's job of a slot; None if there is none, or it was cleaned up."""
-    job = st.session_state.get(f"job_{slot}")
-    if job is None:
-        return None
+    """Return this session's job of a slot; None if there is none, or it was cleaned up.
+
+    A job that runs is in the address, so that a page which is loaded again comes back to it.
+    """
+    held = f"job_{slot}"
+    _, named = arrived_with(held)
+    if named is not None and held not in st.session_state:
+        if _is_job_of(named, slot):
+            st.session_state[held] = named
+        else:
+            unknown(held, named, f"a {slot.replace('_', ' ')} job of this folder of runs")
+    job = st.session_state.get(held)
+    status = None
+    if job is not None:
+        try:
+            status = client().status(job)
+        except SapError:
+            forget(slot)
+    kept = status is not None and (status.open or slot in STAYS)
+    write_query_param(held, job if kept else None, none="")
+    return status
+
+
+def _is_job_of(named: str, slot: str) -> bool:
+    if not re.fullmatch(r"[\w-]+", named):
+        return False
     try:
-        return client().status(job)
+        return client().status(named).kind in KINDS_OF.get(slot, (slot,))
     except SapError:
-        forget(slot)
-        return None
+        return False
 
 
 def forget(slot: str) -> None:

@@ -11,6 +11,7 @@ from streamlit.errors import StreamlitAPIException
 
 from ...errors import SapError
 from ...file_locks import check_platform
+from .address import arrive
 from .formatting import plain_text
 from .jobs import (
     POLL_SECONDS,
@@ -89,6 +90,7 @@ def heading(title: str, sentence: str) -> None:
     st.html(STYLE)
     st.title(title, anchor=False)
     st.caption(sentence)
+    arrive()
 
 
 def _enter_through_app() -> None:

@@ -14,7 +14,7 @@ from ...runs.paths import resolve_run
 from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
-from .address import address_choice, address_text
+from .address import address_choice, address_number, address_text, arrived_with, tell
 from .formatting import plain_text, run_label
 from .layout import nothing_here
 from .results import run_at, runs_of
@@ -33,16 +33,13 @@ def pick_run(
     """
     runs = runs_of(kind, states=states, model=model)
     runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
-    named = st.query_params.get(key)
+    named = st.query_params.get(key) or st.session_state.get(f"choice_{key}")
     if named and named not in {run.id for run in runs}:
         found = _run_named(named)
         if found and found.kind == kind and found.state in states and "/" in named:
             runs.append(found)
-        elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
-            st.session_state[f"missing_{key}"] = named
-            st.warning(
-                f"The address names run {plain_text(named)}, which is not among the {kind} runs here; showing another."
-            )
+        elif arrived_with(key)[1] is not None:
+            tell(f"The address names run {named}, which is not among the {kind} runs here; showing another.")
     if not runs:
         return None
     known = {_address(run, named): run for run in runs}
@@ -145,13 +142,14 @@ def pick_selection(run: Run) -> Selection:
         help="Attention is averaged over what is not chosen.",
     )
     rule = pick_rule(next(boxes)).info
-    threshold = next(boxes).number_input(
+    threshold = address_number(
+        next(boxes).number_input,
         f"Threshold ({rule.unit})",
-        min_value=0.0,
-        value=rule.threshold,
-        step=0.1,
-        key=f"threshold_{rule.name}",
-        bind="query-params",
+        f"threshold_{rule.name}",
+        float(rule.threshold),
+        0.0,
+        None,
+        0.1,
         help=f"{rule.help} Source: {rule.source}.",
     )
     return Selection(sample, layer, head, SinkRule(rule.name, float(threshold)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 def page_runs_without_app(main: str = "app.py") -> bool:
@@ -23,3 +24,21 @@ def page_runs_without_app(main: str = "app.py") -> bool:
     if context is None or not getattr(PagesManager, "uses_pages_directory", False):
         return False
     return Path(context.main_script_path).name == main
+
+
+def came_by_history() -> bool:
+    """Return whether the running script answers the browser's Back or Forward."""
+    return bool(getattr(_context(), "is_history_navigation", False))
+
+
+def page_identity() -> str:
+    """Return a value that is the same while the user stays on a page."""
+    return str(getattr(_context(), "page_script_hash", ""))
+
+
+def _context() -> Any:
+    try:
+        from streamlit.runtime.scriptrunner import get_script_run_ctx
+    except ImportError:
+        return None
+    return get_script_run_ctx()

@@ -8,7 +8,10 @@ export default function (component) {
   const root = parentElement.querySelector(".replay");
   if (root.dispose) root.dispose();
   const before = root.memory && root.memory.run === data.run ? root.memory : null;
-  root.memory = { run: data.run, index: before ? Math.min(before.index, data.steps.length - 1) : data.start };
+  const stays = before && (before.told === data.told || data.told === undefined);  // else the page asks for another step
+  root.memory = {
+    run: data.run, told: data.told, index: stays ? Math.min(before.index, data.steps.length - 1) : data.start,
+  };
   root.dispose = mount(root, data, setStateValue);
   return () => root.dispose && root.dispose();
 }
@@ -141,7 +144,7 @@ function mount(root, data, report) {
     drawText(memory.index);
     drawMap(memory.index);
     clearTimeout(waiting);
-    if (settle) waiting = setTimeout(() => report("step", number), REPORT_AFTER_MS);
+    if (settle) waiting = setTimeout(() => { memory.told = number; report("step", number); }, REPORT_AFTER_MS);
   }
 
   function run(playing) {
