@@ -18,6 +18,8 @@ from sap_core.runs.files import read_json
 from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec, SweepSpec
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 
 

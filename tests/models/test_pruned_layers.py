@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from golden_families import checkpoint
 from safetensors.torch import load_file
 from test_diffusion_transformer import made as made_dit
@@ -46,7 +47,7 @@ def model(folder):
 
 
 @pytest.mark.parametrize("method", ["layer_similarity", "layer_loss", "random"])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", mostly_slow(FORMATS))
 def test_a_folder_without_a_layer_loads(name: str, method: str, model, folder, tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", IDS.numpy())
     looks = {} if method == "random" else {"calibration": str(tmp_path / "ids.npy"), "noise_levels": 4}

@@ -140,6 +140,7 @@ def measured(generator, seeds, n, between):
     return losses.mean(axis=1), losses.std(axis=1, ddof=1) / math.sqrt(n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize(("seeds", "n"), [(1, 8), (5, 32)])
 def test_what_is_pooled_over_seeds_on_the_same_texts(seeds, n, between):
@@ -183,6 +184,7 @@ def test_the_score_of_a_task(n):
     holds(draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["even", "heavy"])
 def test_a_speed(noise):
     """The machine slows for a while now and then; both models of a turn are slowed."""
