@@ -148,6 +148,7 @@ def test_a_killed_capture_goes_on(tiny_diffusion: Path, tmp_path: Path, monkeypa
     assert_same(tmp_path / "whole", out)
 
 
+@pytest.mark.slow
 def test_killed_before_any_place_was_kept(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     sap.capture(model, prompts=PROMPTS, out=tmp_path / "whole", **DRAWN)
@@ -157,6 +158,7 @@ def test_killed_before_any_place_was_kept(tiny_diffusion: Path, tmp_path: Path) 
     assert_same(tmp_path / "whole", out)
 
 
+@pytest.mark.slow
 def test_left_to_right_begins_again_in_its_folder(tiny_causal: Path, tmp_path: Path) -> None:
     fields = {"length": 16, "temperature": 0.8, "seed": 2}
     model = sap.load_model(str(tiny_causal), device="cpu")
@@ -187,6 +189,7 @@ def test_what_is_refused_and_leaves_the_run_as_it_was(tiny_diffusion: Path, tmp_
         sap.capture(model, resume=out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -210,6 +213,7 @@ def test_a_damaged_place_is_refused(tiny_diffusion: Path, tmp_path: Path, change
     assert sap.open_run(out, unfinished=True).trajectory.sizes["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_is_refused(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     out = stopped(model, tmp_path / "cut", 4, **DRAWN)
@@ -221,6 +225,7 @@ def test_a_model_that_changed_is_refused(tiny_diffusion: Path, tmp_path: Path) -
         sap.capture(model, resume=out)
 
 
+@pytest.mark.slow
 def test_two_at_once_are_refused(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     out = stopped(model, tmp_path / "cut", 4, **DRAWN)

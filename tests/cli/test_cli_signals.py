@@ -125,6 +125,7 @@ def test_a_capture_keeps_its_steps_and_goes_on(
     assert all(np.array_equal(one[n].values, other[n].values, equal_nan=one[n].dtype.kind == "f") for n in one)
 
 
+@pytest.mark.slow
 def test_a_killed_capture_opens_as_unfinished(
     tiny_diffusion: Path, tmp_path: Path, slow: None, capsys: pytest.CaptureFixture
 ) -> None:

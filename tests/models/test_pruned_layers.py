@@ -103,6 +103,7 @@ def test_loss_by_hand(model) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llada2", "rnd1"])
 @pytest.mark.parametrize("gone", [0, -1])
 def test_a_published_mixture_without_a_layer_loads(name: str, gone: int, tmp_path: Path) -> None:
@@ -166,6 +167,7 @@ def test_layers_of_two_kinds_keep_their_kinds(tmp_path: Path) -> None:
     torch.testing.assert_close(again.logits(IDS), small.logits(IDS), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sdar", "a2d-qwen3"])
 def test_heads_leave_where_the_format_has_a_head_size(name: str, model, folder, tmp_path: Path) -> None:
     dense = model(name)

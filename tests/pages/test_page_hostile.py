@@ -71,6 +71,7 @@ def test_a_hostile_run_is_text_on_every_page(page, hostile, name):
     assert [text for text in texts if ACTIVE.search(text)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", mostly_slow(["damaged", "run", "failed", "pruned"], 1))
 def test_runs_shows_each_of_them_as_text(page, hostile, which):
     texts = shown(page("runs", run=hostile[which]))
