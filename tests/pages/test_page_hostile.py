@@ -94,6 +94,6 @@ def test_the_check_can_fail(root):
         st.pills("x", [evil])
         st.button(evil, key="b")
 
-    at = AppTest.from_function(hostile_page)
+    at = AppTest.from_function(hostile_page, default_timeout=60)
     at.session_state["evil"] = EVIL
     assert sum(bool(ACTIVE.search(text)) for text in shown(at.run())) == 3
