@@ -123,10 +123,7 @@ def test_each_lane_has_its_worker_and_loses_only_its_own_jobs(jobs: JobClient) -
 
 
 def test_only_prunings_that_measure_many_times_run_in_the_background() -> None:
-    direct, progressive = (
-        PruneSpec.build(model="m", method="wanda"),
-        build_prune_spec(model="m", method="wanda", budget=0.1),
-    )
+    direct, progressive = (build_prune_spec(model="m", method="wanda", budget=budget) for budget in (None, 0.1))
     lanes = [lane_of(plain(spec)) for spec in (direct, progressive, search(1), capture("x"), sweep(1))]
     assert lanes == [INTERACTIVE, BACKGROUND, BACKGROUND, INTERACTIVE, BACKGROUND]
 
