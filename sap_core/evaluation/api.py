@@ -85,7 +85,7 @@ def evaluate(
         document["generation"] = variety(own)
     result = documents[0]
     if len(documents) == 2:
-        result |= _beside(*documents, losses, speeds)
+        result |= _beside(result, documents[1], losses, speeds)
         if written:
             result["agreement"] = agreement(*written)
     return result

@@ -21,8 +21,8 @@ def number_of(
     """
     field = fields_of(spec)[name]
     kind = plain_type(field)
-    step = kind(1 if step is None else step)
-    low, high = offered(field, step)
+    by = kind(1 if step is None else step)
+    low, high = offered(field, by)
     value = None if field.is_required() or field.default is None else kind(field.default)
     limits = {"min_value": None if low is None else kind(low), "max_value": kind(most if high is None else high)}
-    return {**limits, "value": value, "step": step, "help": help_of(spec, name), **changes}
+    return {**limits, "value": value, "step": by, "help": help_of(spec, name), **changes}
