@@ -195,7 +195,9 @@ def _all_present(present: np.ndarray, size: int) -> np.ndarray:
 
 
 def _listed(values: np.ndarray) -> list:
-    return np.where(np.isnan(values), None, values).tolist()
+    shown = values.astype(object)
+    shown[np.isnan(values)] = None
+    return shown.tolist()
 
 
 class _Side:
