@@ -19,6 +19,8 @@ from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec, Spec, SweepSpec
 from sap_core.specs.prune_strategies import build_prune_spec
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 
 
@@ -123,10 +125,7 @@ def test_each_lane_has_its_worker_and_loses_only_its_own_jobs(jobs: JobClient) -
 
 
 def test_only_prunings_that_measure_many_times_run_in_the_background() -> None:
-    direct, progressive = (
-        PruneSpec.build(model="m", method="wanda"),
-        build_prune_spec(model="m", method="wanda", budget=0.1),
-    )
+    direct, progressive = (build_prune_spec(model="m", method="wanda", budget=budget) for budget in (None, 0.1))
     lanes = [lane_of(plain(spec)) for spec in (direct, progressive, search(1), capture("x"), sweep(1))]
     assert lanes == [INTERACTIVE, BACKGROUND, BACKGROUND, INTERACTIVE, BACKGROUND]
 
