@@ -21,6 +21,7 @@ from sap_core.specs import (
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    HealSpec,
     ProgressivePruneSpec,
     PruneCheckpointSpec,
     PruneSpec,
@@ -48,6 +49,7 @@ SPECS = [
     EvaluateSpec(model="m", baseline="b c", tasks=False, generate=0),
     ExportSpec(run="/r/p 1", out="/x y", overwrite=True, verify=False),
     ElasticSpec(model="m", method="wanda", out="/o p", samples=8),
+    HealSpec(model="m", teacher="d e", text="/t x.txt", out="/o p", moving_mask=True, patience=0),
     PushSpec(folder="/f g", repo="a/b", private=True, revision="v1"),
     SweepSpec(model="m", methods=("wanda", "sink"), sparsities=(0.3, 0.5), seeds=(0, 1), skip_invalid=True),
     SweepSpec(model="m", preset="ablation", patterns=("2:4", "unstructured"), speed=True),
@@ -147,6 +149,7 @@ def test_a_capture_is_the_same_either_way(place, tiny_diffusion, capsys):
     assert sap.open_run("from-command").spec == spec.model_dump(mode="json")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_a_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     fields = {"method": "heads", "heads": ((0, 1), (2, 3))}

@@ -21,6 +21,7 @@ from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.address import SWITCH, TEXT, address_input, address_number, one_of
+from ..widgets.fields import number_of
 from ..widgets.figure import draw
 from ..widgets.formatting import duration, many, plain_text
 from ..widgets.layout import go
@@ -29,17 +30,17 @@ from ..widgets.results import run_at
 PROMPTS_HELP = "A .txt has one prompt per line; a .jsonl one JSON string or object (key prompt) per line."
 
 PROMPT = "once there was a"
-LENGTH = 128
 PRECISIONS = get_args(CaptureSpec.model_fields["precision"].annotation)
-# Field of the spec -> label, least, most, step.
-SETTINGS: dict[str, tuple[str, Any, Any, Any]] = {
-    "top_k": ("Top k", 0, 1_000_000, 1),
-    "top_p": ("Top p", 0.01, 1.0, 0.05),
-    "confidence_temperature": ("Confidence temperature", 0.0, 10.0, 0.1),
-    "entropy_limit": ("Entropy limit", 0.0, 100.0, 0.1),
-    "edit_threshold": ("Edit threshold", 0.01, 1.0, 0.05),
-    "remasking": ("Remasking", 0.0, 1.0, 0.01),
+# Field of the spec -> label, step.
+SETTINGS: dict[str, tuple[str, float]] = {
+    "top_k": ("Top k", 1),
+    "top_p": ("Top p", 0.01),
+    "confidence_temperature": ("Confidence temperature", 0.1),
+    "entropy_limit": ("Entropy limit", 0.1),
+    "edit_threshold": ("Edit threshold", 0.01),
+    "remasking": ("Remasking", 0.01),
 }
+UNBOUNDED = 1_000_000  # largest value that is offered where a field has no bound
 SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file": "a file"}
 
 
@@ -57,29 +58,24 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
         )
     left, middle, right = st.columns(3)
     longest = info.max_length or 4096
+    bounds = number_of(CaptureSpec, "length", most=longest)
     length = address_number(
-        left.number_input, "Length (tokens)", "length", min(LENGTH, longest), 2, longest,
-        help=help_of(CaptureSpec, "length"),
-    )  # fmt: skip
+        left.number_input, "Length (tokens)", "length", **bounds | {"value": min(bounds["value"], longest)}
+    )
     diffusion = info.objective == "masked_diffusion"
     steps = address_number(
         middle.number_input,
         "Steps",
         "steps",
-        None,
-        1,
-        longest,
         held=f"steps_{info.objective}",
         placeholder="64, or fewer" if diffusion else "all tokens",
-        help="Denoising steps; more steps write fewer tokens each. Empty: 64, or one per token where there are fewer."
-        if diffusion
-        else "Tokens to generate. Empty: until the length is reached.",
+        **number_of(CaptureSpec, "steps", most=longest),
     )
-    seed = address_number(right.number_input, "Seed", "seed", 0, 0, 2**31 - 1, help=help_of(CaptureSpec, "seed"))
+    seed = address_number(right.number_input, "Seed", "seed", **number_of(CaptureSpec, "seed"))
     if diffusion:
         fields |= _pick_sampler(info, longest)
     fields["temperature"] = address_number(
-        left.number_input, "Temperature", "temperature", 0.0, 0.0, 5.0, 0.1, help=help_of(CaptureSpec, "temperature")
+        left.number_input, "Temperature", "temperature", **number_of(CaptureSpec, "temperature", step=0.1)
     )
     fields["name"] = address_input(
         middle.text_input, "Name", "name", "", TEXT, placeholder="optional", help=help_of(CaptureSpec, "name")
@@ -152,28 +148,27 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
     rule = SAMPLERS.get(fields["sampler"])
     first, second, third = st.columns(3)
     fields["block_length"] = address_number(
-        first.number_input, "Block length", "block_length", None, 1, longest, placeholder="one block",
-        help=help_of(CaptureSpec, "block_length"),
+        first.number_input, "Block length", "block_length", placeholder="one block",
+        **number_of(CaptureSpec, "block_length", most=longest),
     )  # fmt: skip
     if rule is not None and rule.threshold is not None:
         fields["threshold"] = address_number(
             second.number_input,
             "Confidence",
             "threshold",
-            rule.threshold,
-            0.01,
-            1.0,
-            0.05,
             held=f"threshold_{rule.name}_sampling",
-            help=help_of(CaptureSpec, "threshold"),
+            **number_of(CaptureSpec, "threshold", step=0.01, value=rule.threshold),
         )
     elif rule is None or rule.guidance:
         fields["guidance"] = address_number(
-            second.number_input, "Guidance", "guidance", 0.0, 0.0, 20.0, 0.5, help=help_of(CaptureSpec, "guidance")
+            second.number_input, "Guidance", "guidance", **number_of(CaptureSpec, "guidance", step=0.5)
         )
     fields |= _pick_settings(rule)
     fields["query_stride"] = address_number(
-        third.number_input, "Use every n-th query", "query_stride", 1, 1, 64, help=help_of(CaptureSpec, "query_stride")
+        third.number_input,
+        "Use every n-th query",
+        "query_stride",
+        **number_of(CaptureSpec, "query_stride", most=longest),
     )
     return fields
 
@@ -188,11 +183,11 @@ def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     with st.expander("More settings of the sampler", icon=":material/tune:"):
         columns = st.columns(3)
-        for place, name in enumerate(names):
-            label, least, most, step = SETTINGS[name]
+        for number, name in enumerate(names):
+            label, step = SETTINGS[name]
             fields[name] = address_number(
-                columns[place % 3].number_input, label, name, None, least, most, step, held=f"sampling_{name}",
-                placeholder="its own", help=help_of(CaptureSpec, name),
+                columns[number % 3].number_input, label, name, held=f"sampling_{name}", placeholder="its own",
+                **number_of(CaptureSpec, name, most=UNBOUNDED, step=step),
             )  # fmt: skip
         if "ends" in read:
             ends = ("auto", *END_RULES[1:])

@@ -87,10 +87,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = address_number(
-            st.number_input, "Seed", "seed", held="prune_seed",
-            **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0),
-        )  # fmt: skip
+        seed = address_number(st.number_input, "Seed", "seed", held="prune_seed", **number_of(PruneSpec, "seed"))
         name = address_input(
             st.text_input, "Name", "name", "", TEXT, held="prune_name", placeholder="optional",
             help=help_of(PruneSpec, "name"),
@@ -120,9 +117,8 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
 
 def _pick_budget() -> dict[str, Any]:
     budget = address_number(
-        st.slider, "Loss budget", "budget", 0.05, 0.0, 1.0, 0.01, format="percent",
-        help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
-        "sparsity above, less where the loss would leave the budget.",
+        st.slider, "Loss budget", "budget", format="percent",
+        **number_of(ProgressivePruneSpec, "budget", most=1, step=0.01, value=0.05),
     )  # fmt: skip
     validation = address_input(
         st.text_input,
@@ -166,20 +162,14 @@ def _pick_sparsity(method: str, pattern: str) -> float:
     if parsed.structured:
         fraction = parsed.n / parsed.m
         st.slider(
-            "Sparsity",
-            0.0,
-            0.95,
-            fraction,
-            key="fixed_sparsity",
-            disabled=True,
-            format="percent",
-            help=f"{pattern} fixes it.",
-        )
+            "Sparsity", key="fixed_sparsity", disabled=True, format="percent",
+            **number_of(PruneSpec, "sparsity", step=0.01, value=fraction, help=f"{pattern} fixes it."),
+        )  # fmt: skip
         return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
     fraction = address_number(
-        st.slider, "Sparsity", "sparsity", 0.5, 0.0, 0.95, 0.01, format="percent",
-        help=f"Share of the {what} that goes.",
+        st.slider, "Sparsity", "sparsity", format="percent",
+        **number_of(PruneSpec, "sparsity", step=0.01, help=f"Fraction of the {what} that is removed."),
     )  # fmt: skip
     return round(float(fraction), 4)
 

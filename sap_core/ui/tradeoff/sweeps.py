@@ -19,6 +19,7 @@ from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
 from ..widgets.address import SWITCH, TEXT, address_input, address_many, address_number, one_of
+from ..widgets.fields import number_of
 from ..widgets.formatting import duration, format_time, plain_text
 
 GRID, ABLATION = "grid", "ablation"
@@ -42,17 +43,15 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
     left, middle, right = st.columns([2, 1, 1])
     patterns = address_many(
         "What goes", list(PATTERNS), "sweep_patterns", held="sweep_patterns", default=["unstructured"], container=left,
-        format_func=PATTERNS.__getitem__,
-        help="An N:M pattern has its own sparsity.",
+        format_func=PATTERNS.__getitem__, help=help_of(SweepSpec, "patterns"),
     )  # fmt: skip
     compensations = address_many(
         "Compensation", list(COMPENSATIONS), "sweep_compensations", held="sweep_compensations", default=["none"],
-        container=middle, format_func=COMPENSATIONS.__getitem__,
-        help="Patterns heads and channels: how the remaining weights compensate for removed units.",
+        container=middle, format_func=COMPENSATIONS.__getitem__, help=help_of(SweepSpec, "compensations"),
     )  # fmt: skip
     shares = address_input(
         right.text_input, "Sparsities", "sweep_sparsities", "0.3, 0.5, 0.7", TEXT,
-        help="Shares between 0 and 1, with commas.",
+        help=help_of(SweepSpec, "sparsities"),
     )  # fmt: skip
     with st.expander("Seeds, texts, tasks, timing", icon=":material/settings:"):
         fields |= _pick_measuring()
@@ -95,20 +94,20 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
         "methods": tuple(
             address_many(
                 "Methods", usable, "sweep_methods", held="sweep_methods", default=default, container=left,
-                format_func=lambda name: METHODS[name].title, help="Each with every pattern and sparsity.",
+                format_func=lambda name: METHODS[name].title, help=help_of(SweepSpec, "methods"),
             )
         ),
         "orders": tuple(
             address_many(
                 "Orders", [AUTO, *ORDERS], "sweep_orders", held="sweep_orders", default=[AUTO], container=middle,
-                help="auto: as the method was published.",
+                help=help_of(SweepSpec, "orders"),
             )
         ),
         "allocations": tuple(
             address_many(
                 "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 "sweep_allocations", held="sweep_allocations", default=["uniform"], container=right,
-                format_func=lambda name: ALLOCATIONS[name].title, help="How the sparsity is shared among the layers.",
+                format_func=lambda name: ALLOCATIONS[name].title, help=help_of(SweepSpec, "allocations"),
             )
         ),
     }  # fmt: skip
@@ -116,40 +115,21 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
 
 def _pick_measuring() -> dict[str, Any]:
     first, second, third, fourth = st.columns(4)
+    numbers = {"samples": "Calibration samples", "texts": "Texts", "draws": "Masks per text", "tasks": "Task examples"}
     seeds = address_number(
-        first.number_input, "Seeds", "sweep_seeds", 1, 1, 20, help="Of calibration texts and noise: 0, 1, 2 …"
+        first.number_input, "Number of seeds", "sweep_seeds", 1, 1, 20, help=help_of(SweepSpec, "seeds")
     )
-    samples = address_number(
-        second.number_input, "Calibration samples", "sweep_samples", 64, 1, 4096, help=help_of(SweepSpec, "samples")
-    )
-    texts = address_number(third.number_input, "Texts", "sweep_texts", 32, 1, 4096, help=help_of(SweepSpec, "texts"))
-    draws = address_number(
-        fourth.number_input, "Masks per text", "sweep_draws", 8, 1, 256, help=help_of(SweepSpec, "draws")
-    )
-    tasks = address_number(
-        first.number_input,
-        "Task examples",
-        "sweep_tasks",
-        0,
-        0,
-        1000,
-        help="Of each demo task, others for each seed; 0: none.",
-    )
+    fields: dict[str, Any] = {
+        name: address_number(column.number_input, label, f"sweep_{name}", **number_of(SweepSpec, name, most=4096))
+        for (name, label), column in zip(numbers.items(), (second, third, fourth, first), strict=True)
+    }
     name = address_input(
-        second.text_input, "Name", "sweep_name", "", TEXT, placeholder="optional", help="Shown in the lists."
+        second.text_input, "Name", "sweep_name", "", TEXT, placeholder="optional", help=help_of(SweepSpec, "name")
     )
     speed = address_input(
-        third.toggle, "Time generation", "sweep_speed", True, SWITCH, help="In turns with the dense model."
+        third.toggle, "Time generation", "sweep_speed", True, SWITCH, help=help_of(SweepSpec, "speed")
     )
-    return {
-        "seeds": tuple(range(int(seeds))),
-        "samples": samples,
-        "texts": texts,
-        "draws": draws,
-        "tasks": tasks,
-        "speed": speed,
-        "name": name,
-    }
+    return {"seeds": tuple(range(int(seeds))), **fields, "speed": speed, "name": name}
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -9,18 +9,21 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
+from ....plots.quantity import QUANTITIES, Quantity, usual_quantity
 from ....plots.replay import replay_data
 from ....plots.view import View
-from ..address import choose
+from ..address import choose, write_query_param
 
 _HERE = Path(__file__).parent
+MAP, COLOURS = "map", "colours"  # in the address
+FIT, OWN = "fit", "own"
 
 
-def replay(view: View, *, run: str, step: int, key: str) -> None:
+def replay(view: View, *, run: str, step: int, key: str, quantity: Quantity | None = None, fit: bool = False) -> None:
     """Show ``view`` at ``step``; where the user stops becomes the step of the address.
 
     ``run`` identifies what is shown: while it is the same, the step is kept when the data changes (another head,
-    another rule).
+    another rule). The quantity and range of the map, if changed in the player, are in the address, see `map_choice`.
     """
 
     def moved() -> None:
@@ -28,7 +31,20 @@ def replay(view: View, *, run: str, step: int, key: str) -> None:
         if chosen is not None:
             choose("step", max(0, min(int(chosen), view.steps - 1)))
 
-    _component()(key=key, data={**replay_data(view, step=step), "run": run, "told": step}, on_step_change=moved)
+    _component()(
+        key=key,
+        data={**replay_data(view, step=step, quantity=quantity, fit=fit), "run": run, "told": step},
+        default={"quantity": None, "fit": None},
+        on_step_change=moved,
+        on_quantity_change=lambda: write_query_param(MAP, st.session_state[key]["quantity"]),
+        on_fit_change=lambda: write_query_param(COLOURS, FIT if st.session_state[key]["fit"] else OWN),
+    )
+
+
+def map_choice(layer: int | None, head: int | None) -> tuple[Quantity, bool]:
+    """Return, from the address, the quantity that maps show, and whether their colours fit the view."""
+    named = QUANTITIES.get(st.query_params.get(MAP, ""))
+    return named or usual_quantity(layer, head), st.query_params.get(COLOURS) == FIT
 
 
 @cache
