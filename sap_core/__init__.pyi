@@ -16,6 +16,7 @@ from .export.verify import verify_checkpoint as verify_checkpoint
 from .figures import figure as figure
 from .models.inspection import inspect_model as inspect_model
 from .models.loading import load_model as load_model
+from .plots.player import replay as replay
 from .pruning.api import plan_pruning as plan_pruning
 from .pruning.api import prune as prune
 from .pruning.pruner import SinkAwarePruner as SinkAwarePruner
