@@ -91,7 +91,7 @@ def _remove(
     method, inputs = METHODS[plan.method], recipe.inputs
     if plan.shape is not None:
         return _remove_units(dense, pruned, plan, recipe, calibration, progress, ranking, groups)
-    if method.score == "heads":
+    if method.ranks_heads:
         zero_heads(pruned, plan.heads)
         return pruned, {}
     each = each or (lambda layer, found: prune_block(pruned, layer, found, plan, inputs.seed))
