@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "export": "errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
     "interventions": "errors progress storage choices texts specs runs sinks models attention evaluation "
-    "pruning.scoring pruning.structured pruning.strategies",
+    "pruning.planning pruning.scoring pruning.structured pruning.strategies",
     "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "

@@ -49,7 +49,7 @@ SPECS = [
     PruneCheckpointSpec(model="m", method="wanda", order="one_shot", out="/OUT", overwrite=True, verify=False),
     AblateSinksSpec(model="m", top=(1, 5), rule="rate", by="run", what="values", heads=((0, 1), (2, 3)),
                     controls=False),
-    AblateHeadsSpec(model="m", run="/r/p 1", scores=("wanda", "flap"), greedy=3, curves=False),
+    AblateHeadsSpec(model="m", scores=("wanda", "flap"), greedy=3, curves=False),
     EvaluateSpec(model="m", baseline="b c", tasks=False, generate=0),
     ExportSpec(run="/r/p 1", out="/x y", overwrite=True, verify=False),
     ElasticSpec(model="m", method="wanda", out="/o p", samples=8),

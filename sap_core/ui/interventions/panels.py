@@ -51,7 +51,7 @@ def sink_results(run: Run) -> None:
     if result["parts"]:
         with right:
             st.subheader("In one part of the generation", anchor=False)
-            draw(plots.part_bars(result), key="parts", alt="Tokens written otherwise, by part of the generation")
+            draw(plots.part_bars(result), key="part_bars", alt="Tokens written otherwise, by part of the generation")
             st.caption(f"{_sinks(result['parts'][0]['top'])} of every head blocked in that part alone.")
     if any(one["head"] for one in result["conditions"]):
         st.subheader("In one head alone", anchor=False)
