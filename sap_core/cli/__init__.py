@@ -28,6 +28,7 @@ from . import (
     elastic,
     evaluate,
     figures,
+    heal,
     models,
     prune,
     push,
@@ -69,7 +70,9 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, analyze, figures, ablate, prune, elastic, push, evaluate, sweep, tradeoff, runs):
+for room in (
+    studio, models, capture, analyze, figures, ablate, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs,
+):  # fmt: skip
     room.register(app)
 
 

@@ -20,18 +20,9 @@ from ..widgets.formatting import duration, format_time, plain_text
 from ..widgets.layout import go
 
 KINDS = (
-    "capture",
-    "ablate_sinks",
-    "ablate_heads",
-    "prune",
-    "prune_checkpoint",
-    "sweep",
-    "evaluate",
-    "export",
-    "elastic",
-    "push",
-    "attention_map",
-)
+    "capture", "ablate_sinks", "ablate_heads", "prune", "prune_checkpoint", "heal", "sweep", "evaluate", "export",
+    "elastic", "push", "attention_map",
+)  # fmt: skip
 SORTS = {
     "newest": "newest first",
     "oldest": "oldest first",

@@ -18,6 +18,7 @@ from ...specs import (
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    HealSpec,
     ModelOptions,
     ProgressivePruneSpec,
     PruneCheckpointSpec,
@@ -73,6 +74,10 @@ ACTIONS: dict[type[Spec], Action] = {
         "ablate sinks", "sap.ablate_sinks", always=("model", "top"), result="run", then="run.result"
     ),
     AblateHeadsSpec: Action("ablate heads", "sap.ablate_heads", result="run", then="run.result[\"agreement\"]"),
+    HealSpec: Action(
+        "heal", "sap.heal", arguments=("model",), positional=("model", "teacher"), always=("model", "teacher", "steps"),
+        result="healed", then="healed.quality",
+    ),
     ElasticSpec: Action(
         "elastic", "sap.export_elastic", positional=("model", "out"), always=("model", "method", "seed"),
         result="report", then="smaller = sap.load_model({out!r}, keep=0.7)",
