@@ -30,7 +30,7 @@ if st.button("Measure", type="primary", disabled=busy or spec is None, icon=":ma
     if jobs.submit(spec, slot):
         st.rerun()
 status = jobs.watch(slot)
-if status is not None and status.state == "finished" and st.session_state.get(f"{slot}_shown") != status.id:
+if status and status.state == "finished" and status.run_path and st.session_state.get(f"{slot}_shown") != status.id:
     st.session_state[f"{slot}_shown"] = status.id
     choose("measurement", status.run_path.name)
 panels.unfinished(slot, model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
+import numpy as np
 import pytest
 from page_text import words
 
@@ -16,6 +18,13 @@ pytestmark = pytest.mark.slow
 
 def figures(at) -> list[dict]:
     return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+
+
+def numbers(values) -> list[float]:
+    """The numbers of an axis, which plotly packs where they are an array."""
+    if isinstance(values, dict):
+        values = np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])
+    return [float(value) for value in values]
 
 
 def without_help(at) -> list[str]:
@@ -33,9 +42,9 @@ def test_blocked_sinks_are_drawn_and_the_form_makes_their_spec(page, jobs, root,
     lines = {trace["name"]: trace for trace in blocking["data"] if trace.get("name")}
     assert set(lines) == {"sinks", "as many others", "others of equal mass"}
     loss = [one["difference"]["nats_per_token"] for one in done.result["conditions"] if one["head"] is None]
-    assert lines["sinks"]["y"] == pytest.approx(loss[:2]) and lines["as many others"]["y"] == pytest.approx(
-        [0, loss[2]]
-    )
+    assert numbers(lines["sinks"]["y"]) == pytest.approx(loss[:2]) and numbers(
+        lines["as many others"]["y"]
+    ) == pytest.approx([0, loss[2]])
     assert len(parts["data"]) == 3 and single["data"][0]["type"] == "heatmap" and levels["data"]
     at.text_input(key="top").set_value("1, 3").run()
     at.number_input(key="ablation_samples").set_value(5).run()
@@ -51,7 +60,9 @@ def test_the_damage_of_heads_is_drawn_and_leads_on_to_prune(page, root, tiny_dif
     at = page("interventions", model=model, what="heads", score="wanda", layer="1", head="2")
     assert without_help(at) == [] and not at.exception
     scatter, curves = figures(at)
-    assert scatter["data"][0]["y"] == pytest.approx([one["damage"]["nats_per_token"] for one in done.result["heads"]])
+    assert numbers(scatter["data"][0]["y"]) == pytest.approx(
+        [one["damage"]["nats_per_token"] for one in done.result["heads"]]
+    )
     assert {trace.get("name") for trace in curves["data"]} >= {
         "measured damage",
         "greedy group",
