@@ -12,6 +12,7 @@ from .theme import PATH, SERIES, base_figure, colour_bar
 
 BLOCKED = {"sinks": "sinks", "random": "as many others", "mass": "others of equal mass"}
 COLOURS = {"sinks": SERIES[1], "random": SERIES[0], "mass": SERIES[2]}
+RANKINGS = {"measured": "measured damage", "greedy": "greedy group", "random": "random orders"}
 LOSS = "loss increase (nats per token)"
 MEASURES = {
     "difference": LOSS,
@@ -153,11 +154,9 @@ def damage_scatter(
     return figure
 
 
-def ranking_curves(result: dict[str, Any], titles: dict[str, str], *, height: int = 400) -> go.Figure:
-    """Draw the loss increase against heads left out in the order of each ranking; random orders with their interval.
-
-    ``titles``: of the rankings, by name.
-    """
+def ranking_curves(result: dict[str, Any], *, height: int = 400) -> go.Figure:
+    """Draw the loss increase against heads left out in the order of each ranking; random orders with their interval."""
+    titles = {one["score"]: one["title"].lower() for one in result["agreement"]} | RANKINGS
     series, bands, colours = {}, {}, {}
     places: list[int] = []
     for number, one in enumerate(result["curves"]):

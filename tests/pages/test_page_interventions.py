@@ -67,7 +67,7 @@ def test_the_damage_of_heads_is_drawn_and_leads_on_to_prune(page, root, tiny_dif
         "measured damage",
         "greedy group",
         "random orders",
-        "Wanda",
+        "wanda",
     }
     told = words(at)
     assert "To page prune" in told or "Prune by measured damage" in told

@@ -17,10 +17,6 @@ from ..widgets.figure import draw
 from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import go
 
-MEASURED = {
-    "measured": "measured damage", "greedy": "greedy group", "random": "random orders", "instability": "instability",
-}  # fmt: skip
-
 
 def sink_results(run: Run) -> None:
     """Show what blocking cost: by number of sinks, by level of masking, by part of the generation, by head."""
@@ -89,7 +85,7 @@ def head_results(run: Run) -> None:
     if result["curves"]:
         st.subheader("Which ranking would have been best here", anchor=False)
         draw(
-            plots.ranking_curves(result, titles | MEASURED), key="rankings",
+            plots.ranking_curves(result), key="rankings",
             alt="Loss increase against the number of heads left out, by ranking",
         )  # fmt: skip
         st.caption(
