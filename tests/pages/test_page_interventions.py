@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from page_text import words
 
+import sap_core as sap
+from sap_core.errors import RunProblem
 from sap_core.interventions.heads import ablate_heads
 from sap_core.interventions.sinks import ablate_sinks
 from sap_core.specs import AblateHeadsSpec, AblateSinksSpec
@@ -46,6 +48,10 @@ def test_blocked_sinks_are_drawn_and_the_form_makes_their_spec(page, jobs, root,
         lines["as many others"]["y"]
     ) == pytest.approx([0, loss[2]])
     assert len(parts["data"]) == 3 and single["data"][0]["type"] == "heatmap" and levels["data"]
+    for kind in ("blocking", "blocking_levels", "blocking_parts", "blocking_heads"):
+        assert sap.figure(done, kind=kind).data
+    with pytest.raises(RunProblem, match="takes a run of kind ablate_heads"):
+        sap.figure(done, kind="damage")
     at.text_input(key="top").set_value("1, 3").run()
     at.number_input(key="ablation_samples").set_value(5).run()
     next(one for one in at.button if one.label == "Measure").click().run()
@@ -69,6 +75,7 @@ def test_the_damage_of_heads_is_drawn_and_leads_on_to_prune(page, root, tiny_dif
         "random orders",
         "wanda",
     }
+    assert sap.figure(done, kind="damage").data and sap.figure(done, kind="rankings").data
     told = words(at)
     assert "To page prune" in told or "Prune by measured damage" in told
     assert len(at.dataframe[0].value) == 12
