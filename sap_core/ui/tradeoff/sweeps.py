@@ -42,7 +42,7 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
     fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
     left, middle, right = st.columns([2, 1, 1])
     patterns = address_many(
-        "What goes", list(PATTERNS), "sweep_patterns", held="sweep_patterns", default=["unstructured"], container=left,
+        "Patterns", list(PATTERNS), "sweep_patterns", held="sweep_patterns", default=["unstructured"], container=left,
         format_func=PATTERNS.__getitem__, help=help_of(SweepSpec, "patterns"),
     )  # fmt: skip
     compensations = address_many(
@@ -86,7 +86,7 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     usable = [
         name
         for name, row in METHODS.items()
-        if name != "heads" and (not row.needs_mask_token or info.mask_token_id is not None)
+        if not row.ranks_heads and (not row.needs_mask_token or info.mask_token_id is not None)
     ]
     left, middle, right = st.columns([2, 1, 1])
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
@@ -105,7 +105,7 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
         ),
         "allocations": tuple(
             address_many(
-                "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
+                "Layer allocations", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 "sweep_allocations", held="sweep_allocations", default=["uniform"], container=right,
                 format_func=lambda name: ALLOCATIONS[name].title, help=help_of(SweepSpec, "allocations"),
             )
