@@ -151,7 +151,8 @@ def check_calibration(spec: Any) -> None:
     """
     from ..texts.source import read_ids, read_texts
 
-    if not looks_at_texts(spec.method, getattr(spec, "allocation", "uniform"), getattr(spec, "compensate", "none")):
+    asked = ("allocation", "uniform"), ("compensate", "none"), ("quantize", "none"), ("quantize_by", "solver")
+    if not looks_at_texts(spec.method, *(getattr(spec, name, default) for name, default in asked)):
         return
     source = spec.calibration_source
     source.check()
