@@ -11,7 +11,7 @@ from ..choices.methods import METHODS
 from ..choices.patterns import check_combination, parse_pattern
 from ..choices.quantizers import QUANTIZE, QUANTIZE_BY
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO, NAME, OVERWRITE, SEED, VERIFY
+from .base import AUTO, NAME, OVERWRITE, SEED, SEEDS, VERIFY
 from .calibration import CalibrationOptions
 from .model import ModelOptions
 from .options import option
@@ -26,7 +26,7 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
 
     kind: Literal["prune"] = "prune"
     method: str = option(help=f"One of {', '.join(METHODS)}.", shown="what measured best")
-    seed: int = option(0, SEED)
+    seed: int = option(0, SEED, offered=SEEDS)
     name: str = option("", NAME)
 
     if TYPE_CHECKING:  # what the strategies add, each its own part; code that takes any of them asks `strategy`
@@ -59,7 +59,7 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
 class SparsityOptions(PruneOptions):
     """Options of prunings with a given sparsity and pattern."""
 
-    sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.")
+    sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.", offered=(0, 0.99))
     pattern: str = option(
         "unstructured",
         "unstructured; N:M such as 2:4 or 4:8, N of M consecutive inputs zeroed; heads, channels or layers, taken out "

@@ -180,6 +180,7 @@ def test_the_score_of_a_task(n):
     holds(draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["even", "heavy"])
 def test_a_speed(noise):
     """The machine slows for a while now and then; both models of a turn are slowed."""

@@ -149,6 +149,7 @@ def test_a_capture_is_the_same_either_way(place, tiny_diffusion, capsys):
     assert sap.open_run("from-command").spec == spec.model_dump(mode="json")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_a_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     fields = {"method": "heads", "heads": ((0, 1), (2, 3))}

@@ -13,7 +13,7 @@ from ...specs import PruneSpec, SparsityOptions
 from ..scoring.inputs import Inputs
 from .preparation import head_facts, prepare
 from .quantize import grid_of_model, mark_quantized, quantization_report, quantize_model
-from .removal import Recipe, remove
+from .removal import Recipe, Removal, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def prune_directly(
     if quantize != NONE and by == SOLVER and METHODS[spec.method].score == "sparsegpt":
         joint = Quantized(grid_of_model(dense, quantize))
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential, compensate, joint)
-    pruned, decided = remove(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups)
+    pruned, decided = remove(Removal(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups))
     if joint is not None:
         mark_quantized(pruned, joint)
     elif quantize != NONE:

@@ -87,7 +87,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0))
+        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed"))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
@@ -114,9 +114,8 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
 
 def _pick_budget() -> dict[str, Any]:
     budget = st.slider(
-        "Loss budget", 0.0, 1.0, 0.05, 0.01, key="budget", format="percent",
-        help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
-        "sparsity above, less where the loss would leave the budget.",
+        "Loss budget", key="budget", format="percent",
+        **number_of(ProgressivePruneSpec, "budget", most=1, step=0.01, value=0.05),
     )  # fmt: skip
     validation = st.text_input(
         "Validation texts",
@@ -155,29 +154,16 @@ def _pick_sparsity(method: str, pattern: str) -> float:
     if parsed.structured:
         fraction = parsed.n / parsed.m
         st.slider(
-            "Sparsity",
-            0.0,
-            0.95,
-            fraction,
-            key="fixed_sparsity",
-            disabled=True,
-            format="percent",
-            help=f"{pattern} fixes it.",
-        )
+            "Sparsity", key="fixed_sparsity", disabled=True, format="percent",
+            **number_of(PruneSpec, "sparsity", step=0.01, value=fraction, help=f"{pattern} fixes it."),
+        )  # fmt: skip
         return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
+    bounds = number_of(PruneSpec, "sparsity", step=0.01, help=f"Fraction of the {what} that is removed.")
+    start = bounds.pop("value")
     if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
-        st.session_state["sparsity"] = 0.5
-    fraction = st.slider(
-        "Sparsity",
-        min_value=0.0,
-        max_value=0.95,
-        step=0.01,
-        key="sparsity",
-        bind="query-params",
-        format="percent",
-        help=f"Share of the {what} that goes.",
-    )
+        st.session_state["sparsity"] = start
+    fraction = st.slider("Sparsity", key="sparsity", bind="query-params", format="percent", **bounds)
     return round(float(fraction), 4)
 
 
