@@ -57,6 +57,8 @@ def export_run(
     fields = {"run": run, "out": out, "overwrite": overwrite, "verify": verify}
     if spec is not None:
         asked_spec(ExportSpec.build, None, spec, fields)
+        if spec.format != "checkpoint":
+            raise InvalidInput(f"export_run writes checkpoints, not {spec.format}; use `sap.export_gguf`.")
         run, out, overwrite, verify = spec.run, spec.out, spec.overwrite, spec.verify
     elif run is None or out is None:
         raise InvalidInput("export_run needs run and out, or a spec.")
