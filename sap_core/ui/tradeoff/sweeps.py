@@ -83,7 +83,7 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     usable = [
         name
         for name, row in METHODS.items()
-        if name != "heads" and (not row.needs_mask_token or info.mask_token_id is not None)
+        if not row.ranks_heads and (not row.needs_mask_token or info.mask_token_id is not None)
     ]
     left, middle, right = st.columns([2, 1, 1])
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
