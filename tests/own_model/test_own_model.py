@@ -142,6 +142,29 @@ def test_a_quick_comparison_measures_on_the_texts_that_are_given(own):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_an_export_is_what_the_truth_prunes_and_its_card_says_what_the_truth_measures(own, tmp_path):
+    """Read back by transformers alone: weights, and the numbers of the card re-computed from the files."""
+    import sap_core as sap
+
+    model, out = load_model(str(own[0])), tmp_path / own[0].name
+    spec = PruneSpec.build(model=str(own[0]), method="magnitude", sparsity=0.5, text=TEXTS)
+    pruned = prune(model, spec=spec)
+    done = sap.export_checkpoint(pruned, out, quality=quick_compare(model, pruned.model, spec=spec))
+    assert done.verification["equal"]
+    exported, _ = truth.load(out)
+    expected = truth.prune(own[1], own[2], "magnitude", 0.5).state_dict()
+    assert all(bool((weight == expected[name]).all()) for name, weight in exported.state_dict().items())
+    base, counts = true_nats(own, draws=4)
+    after = true_nats(own, exported, draws=4)[0]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    for title, nats in (("this model", after), ("original", base), ("difference, paired", after - base)):
+        shown = next(line for line in card.splitlines() if line.startswith(f"| {title} |")).split("|")[2]
+        value, error = (float(part) for part in shown.replace("±", " ").split()[:2])
+        expected = truth.per_token(nats, counts)
+        assert value == pytest.approx(expected[0], abs=2e-4) and error == pytest.approx(expected[1], rel=0.06)
+    assert "24 texts" in card
+
+
 def test_without_texts_quality_is_on_what_calibration_left_or_what_the_dense_model_writes(own):
     model = load_model(str(own[0]))
     spec = PruneSpec.build(model=str(own[0]), method="wanda", calibration=CALIBRATION, samples=20)
