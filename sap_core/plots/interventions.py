@@ -44,7 +44,7 @@ def blocking_curves(result: dict[str, Any], measure: str = "difference", *, heig
         from_zero=False,
     )  # fmt: skip
     figure.update_xaxes(tickvals=tops)
-    figure.for_each_trace(lambda trace: trace.update(mode="lines+markers"), selector={"mode": "lines"})
+    figure.for_each_trace(lambda trace: trace.update(mode="lines+markers") if trace.name else None)
     return figure
 
 

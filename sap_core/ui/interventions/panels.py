@@ -8,14 +8,27 @@ import pandas as pd
 import streamlit as st
 
 from ...plots import interventions as plots
+from ...runs.listing import RunSummary
 from ...runs.reading import Run
 from ...specs import parse_spec
 from ...texts.wording import with_error
 from ..widgets import jobs, results
 from ..widgets.address import address_choice, choose
 from ..widgets.figure import draw
-from ..widgets.formatting import format_time, plain_text
+from ..widgets.formatting import format_time, plain_text, run_label
 from ..widgets.layout import go
+
+
+def pick_measurement(kind: str, model: str) -> RunSummary | None:
+    """Show the choice of a finished measurement of a model, newest first, and return it; None if there is none."""
+    known = {run.id: run for run in results.runs_of(kind, states=("finished",)) if run.model == model}
+    if not known:
+        return None
+    chosen = address_choice(
+        "Measurement", list(known), "measurement", help="Finished measurements of this model, newest first.",
+        format_func=lambda name: run_label(known[name].name, known[name].created, known[name].state),
+    )  # fmt: skip
+    return known[chosen]
 
 
 def sink_results(run: Run) -> None:
