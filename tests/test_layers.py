@@ -58,9 +58,10 @@ ROOMS: dict[str, str] = {
     "pruning.planning pruning",
     "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
+    "figures": "errors choices sinks plots models capturing pruning.planning",
     "cli": "_version byte_size visible_text errors resources file_locks access progress storage choices trajectory "
     "stories texts "
-    "specs runs sinks plots models samplers capturing evaluation pruning.planning "
+    "specs runs sinks plots figures models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
     "ui": "byte_size csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots "
     "models "
@@ -75,7 +76,7 @@ NO_TORCH = (
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
     "sweeps.predict sweeps.tradeoff"
 ).split()
-ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
+ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "figures", "ui"}}
 FOREIGN_TO_PAGES = {"torch", "numpy", "transformers", "plotly"}
 PAGES_MAY = ("sap_core.ui", "sap_core.errors", "sap_core.runs")
 DOTTED = re.compile(r"sap_core(\.\w+)+(:\w+)?")

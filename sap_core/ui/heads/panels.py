@@ -30,12 +30,22 @@ def pick_value(container: Any) -> str:
 def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
     """Show the grid of layers and heads; a click selects a head."""
     draw(
-        head_grid(ranking, value, selected=(layer, head)),
+        head_grid(ranking, value, selected=(layer, head), fit=fitted_colours()),
         key="grid",
         on_select=grid_clicked,
         selection_mode="points",
         alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
     )
+
+
+def fitted_colours() -> bool:
+    """Show the choice of the grid's range of colours; True: that of its values."""
+    ranges = ["this grid", "0 to 1"]
+    chosen = st.segmented_control(
+        "Colours span", ranges, default=ranges[0], key="grid_range", required=True, bind="query-params",
+        help="The range of this grid shows differences between its heads; 0 to 1 is the same for every run.",
+    )  # fmt: skip
+    return chosen == ranges[0]
 
 
 def head_map(view: View) -> None:

@@ -119,21 +119,12 @@ def _tables(plan: PruningPlan, layers: pd.DataFrame) -> None:
         column_config={"share removed": st.column_config.NumberColumn(format="percent")},
         alt="The plan layer by layer",
     )
-    names, rows = _by_kind(plan)
+    names, rows = plan.by_kind()
     draw(
         plan_matrices(layers["layer"].tolist(), names, rows),
         key="plan_kinds",
         alt="Share removed per matrix",
     )
-
-
-def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
-    """Return short matrix names and, per name, the fraction removed in every layer (NaN if a layer lacks it)."""
-    table = pd.DataFrame(
-        [(m.name.rsplit(".", 1)[-1], m.layer, m.sparsity) for m in plan.matrices], columns=["kind", "layer", "share"]
-    )
-    wide = table.pivot_table(index="kind", columns="layer", values="share", sort=False)
-    return wide.index.tolist(), wide.to_numpy().tolist()
 
 
 def _protected(plan: PruningPlan, info: ModelInfo) -> str:

@@ -91,9 +91,11 @@ def view_of(
     layer: int | None = None,
     head: int | None = None,
     rule: SinkRule | None = None,
+    with_sink_rate: bool = False,
 ) -> View:
     """Return the attention of one head or mean with its sinks; ``rule`` None: without sinks."""
-    return make_view(opened(path, stamp, True).trajectories[sample], layer, head, rule)
+    trajectory = opened(path, stamp, True).trajectories[sample]
+    return make_view(trajectory, layer, head, rule, with_sink_rate=with_sink_rate)
 
 
 @st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
