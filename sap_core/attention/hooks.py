@@ -35,13 +35,13 @@ class Listener(Protocol):
         """Whether an observed forward is running."""
         ...
 
-    def record(self, place: Any, inputs: Attention) -> None:
-        """Process one attention call; ``place`` identifies the layer, None: the running block."""
+    def record(self, index: Any, inputs: Attention) -> None:
+        """Process one attention call; ``index`` identifies the layer, None: the running block."""
 
 
 @contextmanager
-def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Module, Any]) -> Iterator[None]:
-    """While open, the modules of ``places`` within ``module`` report to ``recorder``, each with its place.
+def interface_route(recorder: Listener, module: nn.Module, indices: dict[nn.Module, Any]) -> Iterator[None]:
+    """While open, the modules of ``indices`` within ``module`` report to ``recorder``, each with its index.
 
     Raises:
         OperationFailed: attention that is neither sdpa nor eager.
@@ -51,14 +51,14 @@ def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Modul
         raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
     name = _register(base)
     switch: Any = module.set_attn_implementation
-    for part, place in places.items():
-        _ACTIVE[id(part)] = recorder, place
+    for part, index in indices.items():
+        _ACTIVE[id(part)] = recorder, index
     try:
         switch(name)
         yield
     finally:
         switch(base)
-        for part in places:
+        for part in indices:
             _ACTIVE.pop(id(part), None)
 
 
@@ -182,7 +182,7 @@ def _observe(
     eager: bool = False,
     lse: Tensor | None = None,
 ) -> None:
-    recorder, place = _ACTIVE.get(id(module), (None, None))
+    recorder, index = _ACTIVE.get(id(module), (None, None))
     if recorder is None or not recorder.listening:
         return
     for name in ("s_aux", "position_bias"):
@@ -192,7 +192,7 @@ def _observe(
     causal = getattr(module, "is_causal", True) if causal is None else causal
     scaling = kwargs.get("scaling")
     recorder.record(
-        place,
+        index,
         Attention(
             query=query.detach(),
             key=key.detach(),

@@ -46,10 +46,10 @@ def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) ->
     fraction of texts that are equal; "texts"}.
     """
     pairs = list(zip(mine, theirs, strict=True))
-    places = sum(max(len(a), len(b)) for a, b in pairs)
+    positions = sum(max(len(a), len(b)) for a, b in pairs)
     equal = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=False))
     return {
-        "same_tokens": equal / places if places else 1.0,
+        "same_tokens": equal / positions if positions else 1.0,
         "same_texts": sum(list(a) == list(b) for a, b in pairs) / max(len(pairs), 1),
         "texts": len(pairs),
     }

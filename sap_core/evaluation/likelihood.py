@@ -150,11 +150,11 @@ def draw_masks(
     It depends only on the seed and the text's index, and is therefore equal for all models.
     """
     generator = np.random.default_rng((seed, index))
-    places = np.flatnonzero(scored)
+    indices = np.flatnonzero(scored)
     share = (np.arange(draws) + generator.random(draws)) / draws
     masks = np.zeros((draws, len(scored)), bool)
-    for draw, k in enumerate((share * len(places)).astype(int) + 1):
-        masks[draw, generator.permutation(places)[:k]] = True
+    for draw, k in enumerate((share * len(indices)).astype(int) + 1):
+        masks[draw, generator.permutation(indices)[:k]] = True
     return torch.from_numpy(masks)
 
 
@@ -184,10 +184,10 @@ def _bound(
         logits = logits[here]
         targets = repeated.flatten(0, 1)[some][where].to(logits.device)
         other = None if reference is None else reference.logits(inputs.to(reference.device))[where.to(reference.device)]
-        for place, each in enumerate(_each(logits, targets, other)):
+        for number, each in enumerate(_each(logits, targets, other)):
             per_row = torch.zeros(len(where), dtype=torch.float64)
             per_row.index_add_(0, where.nonzero()[:, 0], each)
-            found[place, some] = (per_row / where.sum(1)).numpy()
+            found[number, some] = (per_row / where.sum(1)).numpy()
     nats, kl = found.reshape(2, batch, draws).mean(2) * scored.sum(1).numpy()
     return nats, kl
 

@@ -41,6 +41,6 @@ class SearchPruneSpec(PruneOptions):
         if self.preset is None and self.target_speedup is None:
             raise InvalidInput("a search needs a preset, or a target_speedup such as 1.3.")
         if self.method == "heads" or "channels" not in METHODS[self.method].patterns:
-            known = ", ".join(name for name, row in METHODS.items() if "channels" in row.patterns)
+            known = ", ".join(name for name, known_method in METHODS.items() if "channels" in known_method.patterns)
             raise InvalidInput(f"a search takes out heads, channels and layers, which needs a method of {known}.")
         return self
