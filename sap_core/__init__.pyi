@@ -14,6 +14,8 @@ from .export.push import push_checkpoint as push_checkpoint
 from .export.streamed import prune_checkpoint as prune_checkpoint
 from .export.verify import verify_checkpoint as verify_checkpoint
 from .figures import figure as figure
+from .interventions.heads import ablate_heads as ablate_heads
+from .interventions.sinks import ablate_sinks as ablate_sinks
 from .models.inspection import inspect_model as inspect_model
 from .models.loading import load_model as load_model
 from .pruning.api import plan_pruning as plan_pruning

@@ -282,6 +282,39 @@ def _plan(part: str) -> Callable[[list[Any], Asked], Drawn]:
     return draw
 
 
+def _intervention(kind: str) -> Callable[[list[Any], Asked], Drawn]:
+    def draw(runs: list[Any], asked: Asked) -> Drawn:
+        from .plots import interventions as plots
+
+        run, title = runs[0], FIGURE_KINDS[kind].partition(", of `")[0].capitalize()
+        result = run.result
+        if "intact" not in result:
+            raise RunProblem(f"Run {run.id} is {run.state}; go on with it to the end.")
+        needs = {
+            "blocking_levels": (any(one["levels"] for one in result.get("conditions", ())), "levels of masking"),
+            "blocking_parts": (result.get("parts"), "parts of the generation (--parts)"),
+            "blocking_heads": (any(one["head"] for one in result.get("conditions", ())), "single heads (--each-head)"),
+            "rankings": (result.get("curves"), "curves (--curves)"),
+        }
+        there, what = needs.get(kind, (True, ""))
+        if not there:
+            raise RunProblem(f"Run {run.id} was measured without {what}.")
+        if kind == "damage":
+            drawn = plots.damage_scatter(result["heads"], "instability", "Instability")
+        elif kind == "blocking_levels":
+            drawn = plots.level_curves(result, min(one["top"] for one in result["conditions"] if one["top"]))
+        else:
+            drawn = {
+                "blocking": plots.blocking_curves,
+                "blocking_parts": plots.part_bars,
+                "blocking_heads": plots.single_heads,
+                "rankings": plots.ranking_curves,
+            }[kind](result)
+        return Drawn(drawn, f"{title}, {run.name}")
+
+    return draw
+
+
 _MAP = ("layer", "head", "sample", "step", "rule", "fit")
 _MOTION = ("layer", "head", "sample")
 _PAIR = (2, MOST)
@@ -303,5 +336,11 @@ DRAWN: dict[str, FigureKind] = {
     "plan": FigureKind(_plan("weights"), (), "prune"),
     "plan_matrices": FigureKind(_plan("matrices"), (), "prune"),
     "plan_heads": FigureKind(_plan("heads"), (), "prune"),
+    **{
+        name: FigureKind(_intervention(name), (), "ablate_sinks")
+        for name in FIGURE_KINDS
+        if name.startswith("blocking")
+    },
+    **{name: FigureKind(_intervention(name), (), "ablate_heads") for name in ("damage", "rankings")},
 }
 assert list(DRAWN) == list(FIGURE_KINDS)

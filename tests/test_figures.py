@@ -12,6 +12,8 @@ from sap_core.errors import InvalidInput, RunProblem, UnknownOption
 
 ASKED = {"components": {"layer": 1, "head": 2}}
 MODEL = {"attention_map", "plan_heads"}  # load a model, or need a plan of heads
+# Of interventions, whose own tests draw them.
+MODEL |= {kind for kind in FIGURE_KINDS if kind.startswith("blocking") or kind in ("damage", "rankings")}
 
 
 @pytest.fixture(scope="module")

@@ -21,5 +21,11 @@ FIGURE_KINDS: dict[str, str] = {
     "plan": "weights kept and removed per layer, of a pruning",
     "plan_matrices": "share removed per matrix, of a pruning",
     "plan_heads": "heads kept and removed, of a pruning",
+    "blocking": "loss against blocked sinks, beside controls, of `sap ablate sinks`",
+    "blocking_levels": "loss by share of masked tokens, the fewest sinks blocked",
+    "blocking_parts": "tokens written otherwise, sinks blocked in one part of the generation",
+    "blocking_heads": "loss with the sinks of one head blocked, for every head",
+    "damage": "damage of every head against its instability, of `sap ablate heads`",
+    "rankings": "loss against heads left out, by ranking, of `sap ablate heads`",
 }
 ANIMATION = "animation"  # not a figure: its text and map step by step, as a file

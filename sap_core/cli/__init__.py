@@ -22,6 +22,7 @@ from ..errors import Cancelled, InvalidInput, SapError
 from ..file_locks import check_platform
 from ..resources import is_full, is_out_of_memory, memory_problem
 from . import (
+    ablate,
     analyze,
     capture,
     elastic,
@@ -69,7 +70,9 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, analyze, figures, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs):
+for room in (
+    studio, models, capture, analyze, figures, ablate, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs,
+):  # fmt: skip
     room.register(app)
 
 

@@ -88,7 +88,7 @@ def remove(removal: Removal) -> tuple[LoadedModel, dict[str, Any]]:
     with removal.dense.calibrating(), removal.pruned.calibrating():
         if removal.plan.shape is not None:
             return _remove_units(removal)
-        if METHODS[removal.plan.method].score == "heads":
+        if METHODS[removal.plan.method].ranks_heads:
             zero_heads(removal.pruned, removal.plan.heads)
         else:
             _prune_blocks(removal)

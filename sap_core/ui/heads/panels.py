@@ -23,7 +23,7 @@ def pick_value(container: Any) -> str:
         "value",
         format_func=lambda name: value_title(name).capitalize(),
         container=container,
-        help="The score, or one of the five quantities it is made of, as the table below lists them.",
+        help="The score, or one of the quantities it is made of, as the table below lists them.",
     )
 
 
@@ -54,18 +54,18 @@ def head_map(view: View) -> None:
 
 
 def pick_weights() -> dict[str, float] | None:
-    """Show the weights of the score's components and return them; None if all are equal."""
+    """Show the weights of the score's components and return them; None if they are the usual ones."""
     with st.expander("Weights of the instability score", icon=":material/tune:"):
-        st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
+        st.caption("The score is the weighted mean of these components, each from 0 (steady) to 1 (unstable).")
         weights = {}
         for column, (name, part) in zip(st.columns(len(COMPONENTS)), COMPONENTS.items(), strict=True):
             weights[name] = column.slider(
-                part.title, 0.0, 1.0, 1.0, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
+                part.title, 0.0, 1.0, part.weight, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
             )
         if not any(weights.values()):
-            st.warning("All weights are 0; give at least one a positive weight. Equal weights are used meanwhile.")
+            st.warning("All weights are 0; give at least one a positive weight. The usual weights are used meanwhile.")
             return None
-    return None if len(set(weights.values())) == 1 else weights
+    return None if weights == {name: part.weight for name, part in COMPONENTS.items()} else weights
 
 
 def weights_text(weights: dict[str, float] | None) -> str:

@@ -76,12 +76,12 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
     if mode == "search":
         fields = _pick_goal()
     else:
-        fields = _pick_heads(info, pattern) if method == "heads" else {}
+        fields = _pick_heads(info, method, pattern) if METHODS[method].ranks_heads else {}
         fields["pattern"] = pattern
         fields["sparsity"] = _pick_sparsity(method, pattern)
         if mode == "progressive":
             fields |= _pick_budget()
-        elif pattern == "unstructured" and method != "heads":
+        elif pattern == "unstructured" and not METHODS[method].ranks_heads:
             fields |= pick_allocation(info, fields["sparsity"])
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
@@ -97,9 +97,9 @@ def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
     if entry.needs_mask_token and info.mask_token_id is None:
         return False
     if mode == "search":
-        return name != "heads" and "channels" in entry.patterns
+        return not entry.ranks_heads and "channels" in entry.patterns
     kind = "N:M" if parse_pattern(pattern).structured else pattern
-    return kind in entry.patterns and (mode == "direct" or name != "heads")
+    return kind in entry.patterns and (mode == "direct" or not entry.ranks_heads)
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
@@ -158,7 +158,9 @@ def _pick_sparsity(method: str, pattern: str) -> float:
             **number_of(PruneSpec, "sparsity", step=0.01, value=fraction, help=f"{pattern} fixes it."),
         )  # fmt: skip
         return fraction
-    what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
+    what = (
+        "heads" if METHODS[method].ranks_heads else parsed.unit or "weights in the attention and feed-forward matrices"
+    )
     bounds = number_of(PruneSpec, "sparsity", step=0.01, help=f"Fraction of the {what} that is removed.")
     start = bounds.pop("value")
     if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
@@ -167,13 +169,12 @@ def _pick_sparsity(method: str, pattern: str) -> float:
     return round(float(fraction), 4)
 
 
-def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
+def _pick_heads(info: ModelInfo, method: str, pattern: str) -> dict[str, Any]:
     """Show the choice of a ranking, or of single heads, and return its fields."""
-    summary = pick_run(
-        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model.",
-        model=info.ref,
-    )  # fmt: skip
-    if pattern == "unstructured":
+    kind, what = ("ablate_heads", "measurement") if method == "measured" else ("capture", "captured run")
+    states = ("finished",) if method == "measured" else ("finished", "cancelled")
+    summary = pick_run(kind, "ranking", "Ranked by run", states=states, help=f"A {what} of this model.", model=info.ref)
+    if pattern == "unstructured" and method == "heads":
         grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(
             "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
@@ -184,6 +185,8 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
     if summary is None:
         raise InvalidInput(
             "No captured run to rank the heads by; capture one of this model, or choose the heads one by one."
+            if method == "heads"
+            else "No measurement to rank the heads by; leave out every head of this model on Interventions first."
         )
     return {"run": str(summary.path)}
 
@@ -207,7 +210,7 @@ def _pick_recipe(entry: Method, pattern: str) -> dict[str, Any]:
             format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[entry.compare]}"),
             help=help_of(PruneSpec, "compare"),
         )
-    if pattern == "heads" or entry.name == "heads":
+    if pattern == "heads" or entry.ranks_heads:
         keep = st.toggle(
             "Keep one of heads that attend alike", True, key="keep_one",
             help=help_of(PruneSpec, "duplicates"),

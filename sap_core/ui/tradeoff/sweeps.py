@@ -82,8 +82,8 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
 def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     usable = [
         name
-        for name, record in METHODS.items()
-        if name != "heads" and (not record.needs_mask_token or info.mask_token_id is not None)
+        for name, entry in METHODS.items()
+        if not entry.ranks_heads and (not entry.needs_mask_token or info.mask_token_id is not None)
     ]
     left, middle, right = st.columns([2, 1, 1])
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
