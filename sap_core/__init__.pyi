@@ -18,6 +18,7 @@ from .interventions.heads import ablate_heads as ablate_heads
 from .interventions.sinks import ablate_sinks as ablate_sinks
 from .models.inspection import inspect_model as inspect_model
 from .models.loading import load_model as load_model
+from .plots.player import replay as replay
 from .pruning.api import plan_pruning as plan_pruning
 from .pruning.api import prune as prune
 from .pruning.pruner import SinkAwarePruner as SinkAwarePruner

@@ -212,9 +212,9 @@ def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, s
     own = [pace for model, pace in known if model == spec.model] or [pace for _, pace in known]
     seconds = estimate_seconds(flops, steps, own)
     if seconds is not None:
-        return duration(seconds), f"Time by the pace of {len(own)} earlier run{'s' if len(own) > 1 else ''}."
+        return duration(seconds), f"Estimated from {len(own)} earlier run{'s' if len(own) > 1 else ''}."
     if spec.device not in ("auto", "cpu"):
-        return "–", "How long it takes there is known after the first run."
+        return "–", "No estimate for this device before its first run."
     probed = duration(estimate_seconds(flops, steps, [results.probed_pace()]))
     return probed, "Time is rough: from a probe of the processor; it gets better with the first run."
 
