@@ -29,6 +29,7 @@ from ..specs import (
     SearchPruneSpec,
     Spec,
     SweepSpec,
+    VerifySpec,
     parse_spec,
 )
 from ..storage import storage_of
@@ -129,6 +130,16 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _verify(spec: VerifySpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..export.verify import verify_checkpoint
+
+    progress(Progress("verify", 0, 1, "Loading it in a fresh process"))
+    found = verify_checkpoint(spec.folder, original_code=spec.original_code, trust_remote_code=spec.trust_remote_code)
+    with create_run("verify", spec, out=out) as run:
+        run.finish(found)
+    return run.path
+
+
 def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..export.push import check_push, push_checkpoint
 
@@ -198,6 +209,7 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     PruneCheckpointSpec: _prune_checkpoint,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
+    VerifySpec: _verify,
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
     ElasticSpec: _elastic,

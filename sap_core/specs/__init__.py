@@ -11,7 +11,7 @@ from .calibration import CalibrationOptions
 from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
-from .export import ElasticSpec, ExportSpec, PushSpec
+from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
 from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
@@ -42,6 +42,7 @@ __all__ = [
     "SparsityOptions",
     "Spec",
     "SweepSpec",
+    "VerifySpec",
     "asked_spec",
     "build_prune_spec",
     "check_same_model",

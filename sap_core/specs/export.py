@@ -1,4 +1,4 @@
-"""Write checkpoints: of a prune run, elastic ones, and upload to the Hub."""
+"""Write checkpoints: of a prune run, elastic ones; verify them, and upload to the Hub."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ class ExportSpec(Spec):
     out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
     overwrite: bool = option(False, OVERWRITE)
     verify: bool = option(True, VERIFY, shown="verify")
+
+
+class VerifySpec(Spec):
+    """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
+
+    kind: Literal["verify"] = "verify"
+    folder: str = option(help="A folder written by `sap prune` or `sap export`.", reads="file")
+    original_code: bool = option(False, "Compute them with the folder's own Python code, as its publisher does.")
+    trust_remote_code: bool = option(False, "With original_code: run that code; read it first.")
 
 
 class PushSpec(Spec):

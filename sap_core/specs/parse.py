@@ -10,7 +10,7 @@ from .base import Spec
 from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
-from .export import ElasticSpec, ExportSpec, PushSpec
+from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
 from .prune import PruneCheckpointSpec
 from .prune_strategies import build_prune_spec
 from .sweep import SweepSpec
@@ -33,6 +33,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         CaptureSpec,
         EvaluateSpec,
         ExportSpec,
+        VerifySpec,
         PushSpec,
         ElasticSpec,
         SweepSpec,
