@@ -14,14 +14,14 @@ def plan_lines(plan: Any) -> list[str]:
     totals = plan.totals()
     lines = table(
         plan.per_layer().to_dict(orient="records"),
-        {"layer": "layer", "weights": "weights", "zeros": "go", "sparsity": "share", "heads": "heads that go"},
+        {"layer": "layer", "weights": "weights", "zeros": "removed", "sparsity": "share", "heads": "heads removed"},
     )
-    share = f"{totals['zeros']:,} of {totals['weights']:,} weights go ({totals['sparsity']:.1%})"
+    share = f"{totals['zeros']:,} of {totals['weights']:,} weights removed ({totals['sparsity']:.1%})"
     lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
     if plan.heads:
-        lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
+        lines.append("Heads removed (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
     if plan.shape:
-        lines += [f"Left: {plan.left().words()}.", f"An export loads with {plan.loads}."]
+        lines += [f"Remaining: {plan.left().words()}.", f"An export loads with {plan.loads}."]
     return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
 
 

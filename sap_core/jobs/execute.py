@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import OperationFailed, UnknownOption
+from ..errors import InvalidInput, OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
 from ..resources import is_out_of_memory
@@ -15,12 +15,15 @@ from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
 from ..specs import (
+    AblateHeadsSpec,
+    AblateSinksSpec,
     AttentionMapSpec,
     CaptureSpec,
     ConventionsSpec,
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    HealSpec,
     ProgressivePruneSpec,
     PruneCheckpointSpec,
     PruneOptions,
@@ -140,6 +143,20 @@ def _verify(spec: VerifySpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _heal(spec: HealSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Write the weights to the spec's own folder; the run keeps the report and the quality."""
+    from ..export.healed import heal
+
+    if spec.out is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    pruned = _model(spec, models, progress)
+    teacher = models.get(spec.teacher, **spec.loading | {"adapter": None})
+    with create_run("heal", spec, out=out) as run:
+        done = heal(pruned, teacher, spec=spec, progress=progress)
+        run.finish({"report": done.report, "quality": done.quality, "export": done.export.to_dict()})
+    return run.path
+
+
 def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..export.push import check_push, push_checkpoint
 
@@ -185,6 +202,17 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     return run.path
 
 
+def _ablate(spec: AblateSinksSpec | AblateHeadsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Measure an intervention; a folder that holds an unfinished one is gone on with."""
+    from ..interventions.heads import ablate_heads
+    from ..interventions.sinks import ablate_sinks
+
+    model = _model(spec, models, progress)
+    if isinstance(spec, AblateSinksSpec):
+        return ablate_sinks(model, spec=spec, out=out, progress=progress).path
+    return ablate_heads(model, spec=spec, out=out, progress=progress).path
+
+
 def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Load the model once causal and once bidirectional, and compare; neither is cached."""
     from ..evaluation.conventions import check_conventions
@@ -213,6 +241,9 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
     ElasticSpec: _elastic,
+    HealSpec: _heal,
     PushSpec: _push,
     ConventionsSpec: _conventions,
+    AblateSinksSpec: _ablate,
+    AblateHeadsSpec: _ablate,
 }

@@ -87,6 +87,11 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, kind={self.kind!r}, state={self.state!r})"
 
+    def _repr_html_(self) -> str:
+        from ..plots.player import run_html
+
+        return run_html(self)
+
     @property
     def id(self) -> str:
         """The folder's name; for a run that comes with the package its name there."""
@@ -263,10 +268,16 @@ def default_name(spec: dict[str, Any]) -> str:
         return f"{model}: {method} {spec.get('sparsity') or 0:.0%} {spec.get('pattern')}{within}"
     if kind == "evaluate":
         return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
+    if kind == "heal":
+        return f"{model} healed by {spec.get('teacher')}"
     if kind == "export":
         return f"{PurePath(str(spec.get('run'))).name} to {spec.get('out')}"
     if kind == "push":
         return f"{PurePath(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
+    if kind == "ablate_sinks":
+        return f"{model}: sinks blocked ({', '.join(map(str, spec.get('top') or ()))})"
+    if kind == "ablate_heads":
+        return f"{model}: every head left out"
     if kind == "sweep":
         return f"{model}: {spec.get('preset') or ', '.join(spec.get('methods') or ())} sweep"
     return str(kind)

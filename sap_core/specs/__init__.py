@@ -5,6 +5,7 @@ model (a length beyond its positions, a prompt longer than the canvas) is checke
 Importing this module does not import torch.
 """
 
+from .ablate import AblateHeadsSpec, AblateSinksSpec, AblationOptions
 from .attention_map import AttentionMapSpec
 from .base import AUTO, Spec, asked_spec, check_same_model, model_reference
 from .calibration import CalibrationOptions
@@ -12,6 +13,7 @@ from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
+from .heal import HealSpec
 from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
@@ -24,6 +26,9 @@ from .sweep import SweepSpec
 __all__ = [
     "AUTO",
     "CONVENTIONS",
+    "AblateHeadsSpec",
+    "AblateSinksSpec",
+    "AblationOptions",
     "AttentionMapSpec",
     "CalibrationOptions",
     "CaptureSpec",
@@ -31,6 +36,7 @@ __all__ = [
     "ElasticSpec",
     "EvaluateSpec",
     "ExportSpec",
+    "HealSpec",
     "ModelOptions",
     "ProgressivePruneSpec",
     "PruneCheckpointSpec",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UnknownOption
+from .ablate import AblateHeadsSpec, AblateSinksSpec
 from .attention_map import AttentionMapSpec
 from .base import Spec
 from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
+from .heal import HealSpec
 from .prune import PruneCheckpointSpec
 from .prune_strategies import build_prune_spec
 from .sweep import SweepSpec
@@ -36,9 +38,12 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         VerifySpec,
         PushSpec,
         ElasticSpec,
+        HealSpec,
         SweepSpec,
         AttentionMapSpec,
         ConventionsSpec,
+        AblateSinksSpec,
+        AblateHeadsSpec,
     )
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     if kind not in kinds:

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sap_core.errors import InvalidInput
+from sap_core.export.provenance import MANIFEST
 from sap_core.export.push import check_push, push_checkpoint
-from sap_core.export.verify import MANIFEST
 from sap_core.specs import PushSpec
 
 TOKEN = "hf_secretsecretsecret"
@@ -95,6 +95,7 @@ def sap(hub, tmp_path, *words, code="from sap_core.cli import main; import sys; 
     )
 
 
+@pytest.mark.slow
 def test_a_folder_arrives_byte_for_byte_and_the_token_is_only_in_the_header(hub, folder, tmp_path):
     done = sap(hub, tmp_path, "push", folder, "somebody/small", "--private", "--json")
     assert done.returncode == 0, done.stderr

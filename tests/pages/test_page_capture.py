@@ -107,7 +107,7 @@ def test_the_time_is_told_before_and_follows_earlier_runs(page, root, tiny_diffu
     capture_run(root, model=str(tiny_diffusion), positions=64, step_seconds=2.0)
     at = page("capture", state={"length": 64, "steps_masked_diffusion": 30}, model=tiny_diffusion)
     assert at.dataframe[0].value.set_index("what").loc["time, about", "needs"] == "1 min 00 s"
-    assert "pace of 1 earlier run" in words(at)
+    assert "from 1 earlier run" in words(at)
 
 
 def test_the_prompt_of_the_demo_is_not_put_before_other_models(page, jobs, tiny_diffusion):
