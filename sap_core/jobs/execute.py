@@ -120,8 +120,12 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
 
 def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Export the weights from the worker's memory; if they are no longer there, prune again from the run."""
-    from ..export.from_run import export_run, open_prune_run, prune_again
+    from ..export.from_run import export_run, export_to_gguf, open_prune_run, prune_again
 
+    if spec.format == "gguf":
+        with create_run("export", spec, out=out) as run:
+            run.finish(export_to_gguf(spec, progress).to_dict())
+        return run.path
     source = open_prune_run(spec.run)
     with checkpoint_output(spec.out, overwrite=spec.overwrite) as output, create_run("export", spec, out=out) as run:
         pruned = models.pruned(source.path)

@@ -45,6 +45,7 @@ class LoadedModel:
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
+    quantized: Any = None  # `sap_core.models.packing.Quantized` of a model whose matrices were put on a grid
     records_through = "interface"
     reads_cache = False  # its blocks need the cache of keys and values that they are called with
 
