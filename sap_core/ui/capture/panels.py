@@ -16,7 +16,7 @@ from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
 from ...samplers.check import default_steps
-from ...samplers.prompts import PRESETS, read_prompts
+from ...samplers.prompts import PRESETS, TITLES, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
@@ -85,7 +85,13 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
         help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
-        name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
+        # Of a model of one's own nobody knows the language: its user chooses.
+        name = st.selectbox(
+            "Set", list(PRESETS), index=0 if default else None, format_func=TITLES.__getitem__, key="prompt_set",
+            placeholder="in a language that the model reads", help="Openings of different lengths.",
+        )  # fmt: skip
+        if name is None:
+            raise InvalidInput("Choose a set of prompts in a language that the model reads.")
         st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
