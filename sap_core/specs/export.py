@@ -1,4 +1,4 @@
-"""Write checkpoints: of a prune run, elastic ones, and upload to the Hub."""
+"""Write checkpoints: of a prune run, elastic ones; verify them, and upload to the Hub."""
 
 from __future__ import annotations
 
@@ -39,6 +39,15 @@ class ExportSpec(Spec):
         if self.format == "gguf" and not self.verify:
             raise InvalidInput("format gguf is always read back; leave --no-verify out.")
         return self
+
+
+class VerifySpec(Spec):
+    """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
+
+    kind: Literal["verify"] = "verify"
+    folder: str = option(help="A folder written by `sap prune` or `sap export`.", reads="file")
+    original_code: bool = option(False, "Compute them with the folder's own Python code, as its publisher does.")
+    trust_remote_code: bool = option(False, "With original_code: run that code; read it first.")
 
 
 class PushSpec(Spec):
