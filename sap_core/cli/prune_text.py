@@ -47,6 +47,18 @@ def export_lines(report: Any) -> list[str]:
     return [f"{report.folder}: {format_bytes(report.bytes)}, {verified}.", "", report.code.rstrip()]
 
 
+def gguf_lines(report: Any) -> list[str]:
+    """Return the file, what is in it, and how far its weights are from the model's."""
+    lines = [
+        f"{report.file}: {format_bytes(report.bytes)}, architecture {report.architecture}, {report.precision}.",
+        f"{report.tensors} tensors read back; the largest error is {report.largest_error:.2g} of its group's largest "
+        "weight.",
+    ]
+    if report.tokenizer == "none":
+        lines.append("llama.cpp knows no tokenizer of this kind: the file takes and gives token ids only.")
+    return lines
+
+
 def decision_lines(report: dict[str, Any]) -> list[str]:
     """Return what a progressive pruning tried and kept, layer by layer; nothing for another pruning."""
     if "decisions" not in report:

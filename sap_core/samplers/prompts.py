@@ -42,6 +42,14 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# What a set is made of, for a choice: its language decides whether a model can read it.
+TITLES = {
+    "stories": "stories (English in lower case, as the demo models read it)",
+    "english": "openings (English)",
+    "questions": "questions (English)",
+    "code": "code (Python and SQL)",
+}
+
 
 def preset(name: str) -> tuple[str, ...]:
     """Return the prompts of a named set.
@@ -92,9 +100,9 @@ def unknown_prompts(model: LoadedModel, prompts: Sequence[str]) -> str | None:
     if not lost:
         return None
     text, ids = lost[0]
-    words = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
+    shown = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
     which = "the prompt" if len(prompts) == 1 else f"{len(lost)} of {len(prompts)} prompts"
     return (
-        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {words}. Give a prompt in the "
+        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {shown}. Give a prompt in the "
         "language and spelling of its training texts, or an empty one."
     )

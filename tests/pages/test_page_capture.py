@@ -94,6 +94,9 @@ def test_a_cancelled_job_keeps_its_steps(page, jobs, root, tiny_diffusion):
 
 def test_a_ready_set_and_a_file_are_batches(page, jobs, tiny_diffusion, tmp_path):
     at = page("capture", state={"prompt_source": "set"}, model=tiny_diffusion)
+    assert at.selectbox(key="prompt_set").value is None  # nobody knows the language of a model of one's own
+    assert "Choose a set" in at.error[0].value and "code (Python and SQL)" in at.selectbox(key="prompt_set").options
+    at.selectbox(key="prompt_set").select("english").run()
     next(button for button in at.button if button.label == "Run").click().run()
     assert len(jobs.submitted[0].prompts) == 4
     at = page(

@@ -16,11 +16,11 @@ from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
 from ...samplers.check import default_steps
-from ...samplers.prompts import PRESETS, read_prompts
+from ...samplers.prompts import PRESETS, TITLES, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
-from ..widgets.address import SWITCH, TEXT, address_input, address_number, one_of
+from ..widgets.address import SWITCH, TEXT, Kind, address_input, address_number, one_of
 from ..widgets.fields import number_of
 from ..widgets.figure import draw
 from ..widgets.formatting import duration, many, plain_text
@@ -94,16 +94,16 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
         format_func=SOURCES.get, horizontal=True, help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
+        # Of a model of one's own nobody knows the language: its user chooses.
         sets = list(PRESETS)
+        known = Kind(one_of(sets).parse, lambda value: value in (None, *sets), one_of(sets).expected)
         name = address_input(
-            st.selectbox,
-            "Set",
-            "prompt_set",
-            sets[0],
-            one_of(sets),
-            options=sets,
-            help="Openings of different lengths.",
-        )
+            st.selectbox, "Set", "prompt_set", sets[0] if default else None, known, options=sets,
+            **({} if default else {"index": None}), format_func=TITLES.__getitem__,
+            placeholder="in a language that the model reads", help="Openings of different lengths.",
+        )  # fmt: skip
+        if name is None:
+            raise InvalidInput("Choose a set of prompts in a language that the model reads.")
         st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":

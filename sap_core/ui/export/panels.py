@@ -20,6 +20,7 @@ from ...storage import storage_of
 from ..widgets import jobs, results, snippets
 from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import show_snippets
+from .original_code import original_code_panel
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
 
@@ -57,8 +58,8 @@ def live(status: JobStatus) -> None:
     if status.spec.get("verify", True):
         steps.append("Loaded in a fresh process, outputs compared")
     steps.append("Put in its place")
-    for place, text in enumerate(steps):
-        icon = "check_circle" if place <= done else "pending" if place == done + 1 else "radio_button_unchecked"
+    for number, text in enumerate(steps):
+        icon = "check_circle" if number <= done else "pending" if number == done + 1 else "radio_button_unchecked"
         st.markdown(f":material/{icon}: {text}")
 
 
@@ -90,6 +91,7 @@ def written(source: RunSummary) -> None:
             )  # fmt: skip
         else:
             st.caption("Too large for a download through the browser; copy the folder.")
+        original_code_panel(folder)
     st.subheader("Load it anywhere", anchor=False)
     st.code(result["code"], language="python", wrap_lines=True)
     to_the_hub(folder)

@@ -18,14 +18,16 @@ from ..widgets.fields import number_of
 QUICK_SAMPLES = 16
 
 
-def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
+def pick_calibration(method: Method, fields: dict[str, Any]) -> dict[str, Any]:
     """Show the choice of calibration texts, if the method or another choice needs any; return its fields.
 
     ``fields``: what was chosen so far.
     """
-    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
+    if not looks_at_texts(method.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
-            "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
+            "Heads are ranked by a captured run."
+            if method.name == "heads"
+            else "This method looks at the weights alone."
         )
         return {}
     text = address_input(
@@ -69,11 +71,11 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
             help=help_of(PruneSpec, "calibration_column"),
         )
         picked["calibration_subset"] = picked["calibration_subset"] or None
-    if row.inputs == "noised" or row.sinks != "none":
+    if method.inputs == "noised" or method.sinks != "none":
         picked["noise_levels"] = address_number(
             st.number_input, "Levels of masking", "noise_levels", **number_of(PruneSpec, "noise_levels", most=50)
         )
-    if row.sinks != "none":
+    if method.sinks != "none":
         picked["sink_rule"] = address_input(
             st.selectbox, "Sinks by", "sink_rule", "code", one_of(("code", "paper")), options=("code", "paper"),
             help=help_of(PruneSpec, "sink_rule"),

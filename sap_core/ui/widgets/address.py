@@ -173,7 +173,8 @@ def address_choice(
     held = f"choice_{key}"
     take_in(key, held, one_of(options))
     extra: dict[str, Any] = {} if held in st.session_state else {"index": default}
-    chosen = (container or st).selectbox(
+    target: Any = container or st
+    chosen = target.selectbox(
         label, options, key=held, format_func=format_func, help=help, persist_state="session", **extra
     )
     write_query_param(key, chosen)
