@@ -96,10 +96,11 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
     if source == "set":
         # Of a model of one's own nobody knows the language: its user chooses.
         sets = list(PRESETS)
+        start: Any = {} if default else {"index": None}
         known = Kind(one_of(sets).parse, lambda value: value in (None, *sets), one_of(sets).expected)
         name = address_input(
             st.selectbox, "Set", "prompt_set", sets[0] if default else None, known, options=sets,
-            **({} if default else {"index": None}), format_func=TITLES.__getitem__,
+            **start, format_func=TITLES.__getitem__,
             placeholder="in a language that the model reads", help="Openings of different lengths.",
         )  # fmt: skip
         if name is None:
