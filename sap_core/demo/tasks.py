@@ -98,7 +98,7 @@ def _example(story: Story, infill: bool) -> Example:
 def _sentences(story: Story) -> list[str]:
     from sap_core.demo.corpus import gender_slots
 
-    slots = story.roles | gender_slots(story.roles)
+    slots = story.roles | gender_slots(story.roles["hero"])
     return [grammar.BEATS[beat][template].format_map(slots) for beat, template in story.beats]
 
 
