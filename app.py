@@ -2,7 +2,13 @@
 
 import streamlit as st
 
-from sap_core.ui.frame import ICON, LOGO, navigation, warm_up, work_panel
+from sap_core.ui.widgets.layout import (
+    ICON,
+    LOGO,
+    navigation,
+    warm_up,
+    work_panel,
+)
 
 st.set_page_config(page_title="Sink-Aware Pruning Studio", page_icon=str(ICON), layout="wide")
 st.logo(str(LOGO), size="large")

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sap_core.capture import record_attention
-from sap_core.capture.choice import attention_statistics, fusable
-from sap_core.capture.recorder import Queries
-from sap_core.capture.rows import Attention, Buffers
-from sap_core.capture.sampling import CHECK_EVERY, QuerySampling
-from sap_core.capture.statistics import LayerStatistics
+from sap_core.attention.attention_rows import Attention, Buffers
+from sap_core.attention.kernel_dispatch import attention_statistics, fusable
+from sap_core.attention.query_sampling import CHECK_EVERY, QuerySampling
+from sap_core.attention.recorder import Queries, record_attention
+from sap_core.attention.row_statistics import LayerStatistics
 
 STRIDE = 4
 

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t
 
+from sap_core.choices.methods import METHODS
 from sap_core.models.info import inspect_model
-from sap_core.pruning.methods import METHODS
 from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
 

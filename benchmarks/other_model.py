@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from demo_training.batches import batch
+from demo_training.objectives import mask_ceiling, masked_losses, open_up
+from demo_training.optimizer import build_optimizers, schedule
+from demo_training.parallel import Workers, accumulate_gradients
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from sap_core.demo.batches import batch
-from sap_core.demo.objectives import mask_ceiling, masked_losses, open_up
-from sap_core.demo.optimizer import build_optimizers, schedule
-from sap_core.demo.parallel import Workers, accumulate_gradients
-from sap_core.demo.tokenizer import CONTEXT, build_tokenizer
+from sap_core.stories.tokenizer import CONTEXT, build_tokenizer
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ import published
 import torch
 from torch import Tensor
 
-from sap_core.models import load_model
-from sap_core.pruning import prune
-from sap_core.pruning.masks import lowest_of_groups
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
+from sap_core.pruning.scoring.masks import lowest_of_groups
 
 VOCABULARY, MASK = 512, 511
 

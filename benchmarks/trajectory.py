@@ -25,11 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from sap_core.places import file_sizes
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.plots.multiples import layer_multiples
 from sap_core.plots.view import make_view
-from sap_core.trajectory import TrajectoryWriter, by_layer, open_trajectory, synthetic_trajectory
+from sap_core.storage import file_sizes
+from sap_core.trajectory.access import by_layer
+from sap_core.trajectory.store import TrajectoryWriter, open_trajectory
+from sap_core.trajectory.synthetic import synthetic_trajectory
 from sap_core.trajectory.variables import PRECISIONS
 
 LAYERS, HEADS, POSITIONS = 32, 32, 1024

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from browser_tools import PATIENCE, browser, find_chromium, settled, studio  # noqa: E402
 
-from sap_core.runs import list_runs  # noqa: E402
+from sap_core.runs.listing import list_runs  # noqa: E402
 
 OUT = ROOT / "assets" / "screenshots"
 PAGES = ("start", "capture", "sinks", "heads", "compare", "prune", "tradeoff", "export", "runs")

@@ -3,11 +3,12 @@
 import streamlit as st
 
 from sap_core.errors import SapError
-from sap_core.ui import capture, doors, work
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import heading
-from sap_core.ui.models import describe, loading_options, pick_model
-from sap_core.ui.words import plain_error
+from sap_core.ui.capture import panels
+from sap_core.ui.widgets import jobs, snippets
+from sap_core.ui.widgets.formatting import plain_error
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
 heading("Capture", "Generate from a prompt, and record at every step which tokens receive attention.")
 form, side = st.columns([3, 2], gap="large")
@@ -20,20 +21,20 @@ with form:
             st.stop()
         describe(info)
     try:
-        spec = capture.pick_spec(model, info, advanced)
+        spec = panels.pick_spec(model, info, advanced)
     except SapError as error:
         st.error(plain_error(str(error)))
         st.stop()
 with side:
-    fits = capture.memory_panel(info, spec)
-    busy = (status := work.job_of("capture")) is not None and status.open
+    fits = panels.memory_panel(info, spec)
+    busy = (status := jobs.job_of("capture")) is not None and status.open
     if st.button("Run", type="primary", width="stretch", disabled=not fits or busy, icon=":material/play_arrow:"):
-        if work.submit(spec, "capture"):
+        if jobs.submit(spec, "capture"):
             st.rerun()
     if busy:
         st.caption("One capture of yours is running; it goes on if you leave this page.")
 
-status = work.watch("capture", capture.live)
+status = jobs.watch("capture", panels.live)
 if status is not None and not status.open:
-    capture.outcome(status)
-show_doors(doors.command_of(spec, "RUN"), doors.python_of(spec))
+    panels.outcome(status)
+show_doors(snippets.command_of(spec, "RUN"), snippets.python_of(spec))

@@ -7,11 +7,18 @@ import streamlit as st
 
 from sap_core.plots.heads import head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
-from sap_core.ui import doors, heads, motion, results
-from sap_core.ui.figure import draw, figures_of
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import go, heading, rest_is_of, rest_not_drawn
-from sap_core.ui.picks import accuracy_line, pick_rule, run_in_view
+from sap_core.ui.heads import panels
+from sap_core.ui.sinks import motion
+from sap_core.ui.widgets import results, snippets
+from sap_core.ui.widgets.figure import draw, figures_of
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import (
+    go,
+    heading,
+    rest_is_of,
+    rest_not_drawn,
+)
+from sap_core.ui.widgets.pickers import accuracy_line, pick_rule, run_in_view
 
 heading(
     "Heads",
@@ -28,10 +35,10 @@ rule = pick_rule(st.sidebar)
 
 @st.fragment  # a moved weight draws the ranking anew, and nothing else
 def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
-    value = heads.pick_value(st.columns([1, 2])[0])
-    weights = heads.pick_weights()
+    value = panels.pick_value(st.columns([1, 2])[0])
+    weights = panels.pick_weights()
     ranking = results.ranking_of(run.path, rule, None, weights)
-    layer, head = heads.chosen_head(ranking)
+    layer, head = panels.chosen_head(ranking)
     rest_is_of((layer, head))
     grid, table = st.columns([3, 2], gap="large")
     with grid:
@@ -39,19 +46,19 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
         draw(
             head_grid(ranking, value, selected=(layer, head)),
             key="grid",
-            on_select=heads.grid_clicked,
+            on_select=panels.grid_clicked,
             selection_mode="points",
             alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
         )
     with table:
-        heads.ranking_table(ranking)
-    heads.head_line(ranking, layer, head)
+        panels.ranking_table(ranking)
+    panels.head_line(ranking, layer, head)
     with below.container():
         show_doors(
-            *doors.reading(
+            *snippets.reading(
                 "heads",
                 str(run.path),
-                f"sap.rank_heads(run, rule={rule!r}{heads.weights_text(weights)})",
+                f"sap.rank_heads(run, rule={rule!r}{panels.weights_text(weights)})",
                 options={"rule": rule, "top": 10},
             )
         )
@@ -68,7 +75,7 @@ with detail:
     with left:
         draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
     with right:
-        heads.parts(ranking, layer, head)
+        panels.parts(ranking, layer, head)
         go("Replay this head", "sinks", run=run.id, layer=layer, head=head)
         go("Prune the most unstable heads", "prune", method="heads", ranking=run.id)
     moves = st.expander("How its sink moves: every number with its formula", key="moves", on_change="rerun")

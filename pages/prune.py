@@ -5,11 +5,17 @@ from typing import Any
 import streamlit as st
 
 from sap_core.errors import SapError
-from sap_core.ui import doors, plan_form, plan_view, prune, streamed, work
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import heading, rest_is_of, rest_not_drawn
-from sap_core.ui.models import describe, loading_options, pick_model
-from sap_core.ui.words import plain_error
+from sap_core.ui.prune import (
+    panels,
+    plan_form,
+    plan_view,
+    streamed,
+)
+from sap_core.ui.widgets import jobs, snippets
+from sap_core.ui.widgets.formatting import plain_error
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import heading, rest_is_of, rest_not_drawn
+from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
 heading(
     "Prune", "Choose a method and how much goes. The plan follows the slider; nothing is touched before you apply it."
@@ -32,12 +38,12 @@ def plan(doors_below: Any) -> str:
             describe(info)
             try:
                 spec = plan_form.pick_spec(model, info, loading)
-                found = prune.plan_of(spec, info)
+                found = panels.plan_of(spec, info)
                 to_do = streamed.offer(spec, info)
             except SapError as error:
                 st.error(plain_error(str(error)))
                 st.stop()
-        busy = (status := work.job_of("prune")) is not None and status.open
+        busy = (status := jobs.job_of("prune")) is not None and status.open
         if st.button(
             "Apply",
             type="primary",
@@ -45,13 +51,13 @@ def plan(doors_below: Any) -> str:
             disabled=busy or not to_do or spec.sparsity == 0,
             icon=":material/content_cut:",
         ):
-            if work.submit(to_do, "prune"):
+            if jobs.submit(to_do, "prune"):
                 st.rerun()
-        prune.memory_line(info, spec)
+        panels.memory_line(info, spec)
     with side:
         plan_view.show_plan(found, info, spec)
     with doors_below.container():
-        show_doors(doors.command_of(to_do or spec, "OUT"), doors.python_of(to_do or spec, "out/"))
+        show_doors(snippets.command_of(to_do or spec, "OUT"), snippets.python_of(to_do or spec, "out/"))
     return model
 
 
@@ -60,7 +66,7 @@ rest_not_drawn()
 with above:
     model = plan(below)
 with results:
-    status = work.watch("prune")
-    prune.follow(status)
+    status = jobs.watch("prune")
+    panels.follow(status)
     streamed.written(status)
-    prune.candidates(model)
+    panels.candidates(model)

@@ -2,20 +2,20 @@
 
 import streamlit as st
 
-from sap_core.ui import history
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import heading, nothing_here
+from sap_core.ui.runs import panels
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import heading, nothing_here
 
 heading("Runs", "Every run is a folder that opens without its model. Choose one to see what it holds.")
-history.import_panel()
-runs = history.listed()
+panels.import_panel()
+runs = panels.listed()
 if runs is None:
     nothing_here("Nothing has been run yet.", "Run the demo", "start")
     st.stop()
-shown = history.search(runs)
-chosen = history.table(shown)
+shown = panels.search(runs)
+chosen = panels.table(shown)
 if chosen is not None:
-    history.details(chosen)
+    panels.details(chosen)
     path = str(chosen.path)
     show_doors(f"sap runs show {path}", f"import sap_core as sap\n\nrun = sap.open_run({path!r})\nrun.result")
 else:

@@ -2,16 +2,17 @@
 
 import streamlit as st
 
-from sap_core.ui import doors, motion, results, sinks
-from sap_core.ui.address import address_number, remember
-from sap_core.ui.drilldown import attention_map_panel
-from sap_core.ui.figure import figures_of
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import go, heading
-from sap_core.ui.picks import accuracy_line, pick_selection, run_in_view
-from sap_core.ui.replay import replay
-from sap_core.ui.report import report_button
-from sap_core.ui.tables import sink_tables
+from sap_core.ui.sinks import motion, panels
+from sap_core.ui.sinks.attention_map import attention_map_panel
+from sap_core.ui.sinks.tables import sink_tables
+from sap_core.ui.widgets import results, snippets
+from sap_core.ui.widgets.address import address_number, remember
+from sap_core.ui.widgets.figure import figures_of
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import go, heading
+from sap_core.ui.widgets.pickers import accuracy_line, pick_selection, run_in_view
+from sap_core.ui.widgets.replay import replay
+from sap_core.ui.widgets.report import report_button
 
 heading("Sinks", "Where attention goes while the text is written: play the run, or choose a step.")
 run = run_in_view()
@@ -46,11 +47,11 @@ large, layers, moves, tokens = st.tabs(
 )
 if large.open:
     with large:
-        sinks.large_heatmap(view)
+        panels.large_heatmap(view)
         report_button(run, pick)
 if layers.open:
     with layers:
-        sinks.every_layer(run.trajectories[pick.sample], pick.head)
+        panels.every_layer(run.trajectories[pick.sample], pick.head)
 if moves.open:
     with moves:
         motion.panel(view)
@@ -59,13 +60,13 @@ if tokens.open:
         sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
 
 go("Which heads are unstable?", "heads", run=run.id)
-read = doors.reading(
+read = snippets.reading(
     "sinks",
     path,
     f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
     options={"rule": pick.rule, "threshold": pick.threshold, "sample": pick.sample or None},
 )
-take = doors.taking(
+take = snippets.taking(
     path,
     {
         "layer": pick.layer,

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from sap_core.ui import doors, sweeping, tradeoff, work
-from sap_core.ui.frame import doors as show_doors
-from sap_core.ui.frame import heading
-from sap_core.ui.models import describe, loading_options, pick_model
-from sap_core.ui.results import measured_of
+from sap_core.ui.tradeoff import panels, sweeps
+from sap_core.ui.widgets import jobs, snippets
+from sap_core.ui.widgets.layout import doors as show_doors
+from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.models import describe, loading_options, pick_model
+from sap_core.ui.widgets.results import measured_of
 
 heading("Trade-off", "Every measured plan of a model: what it gains against what it costs. Click one to take it.")
 place = st.container()
@@ -16,29 +17,29 @@ with place:
     if info is None:
         st.stop()
     describe(info)
-tradeoff.leave_if_asked(model)
+panels.leave_if_asked(model)
 
-status = work.job_of("sweep")
-running = (status is not None and status.open) or any(run.state == "running" for run in sweeping.sweeps_of(model))
+status = jobs.job_of("sweep")
+running = (status is not None and status.open) or any(run.state == "running" for run in sweeps.sweeps_of(model))
 plans = measured_of(model)
 if plans.empty and not running:
     st.info("No plan of this model has been measured yet. Start a sweep below, or apply a plan on Prune.")
 else:
-    cost, quality = tradeoff.pick_axes(plans)
-    tradeoff.chart(model, info, cost, quality, running)
+    cost, quality = panels.pick_axes(plans)
+    panels.chart(model, info, cost, quality, running)
 
 st.subheader("Ablation", anchor=False)
-sweeping.ablation(model)
+sweeps.ablation(model)
 
 st.subheader("Measure more plans", anchor=False)
-work.watch("sweep")
-sweeping.unfinished(model)
-spec = sweeping.pick_sweep(model, info, loading)
+jobs.watch("sweep")
+sweeps.unfinished(model)
+spec = sweeps.pick_sweep(model, info, loading)
 busy = status is not None and status.open
 if st.button("Start the sweep", type="primary", disabled=busy or spec is None, icon=":material/play_arrow:"):
-    if work.submit(spec, "sweep"):
+    if jobs.submit(spec, "sweep"):
         st.rerun()
 if busy:
     st.caption("A sweep of yours is running; it goes on if you leave this page, and its points appear as they come.")
 if spec is not None:
-    show_doors(*doors.sweeping(spec))
+    show_doors(*snippets.sweeping(spec))

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from sap_core.runs.manifest import WRITER
 from sap_core.runs.store import create_run
-from sap_core.specs import CaptureSpec, ExportSpec, PruneSpec, SweepSpec
+from sap_core.specs import (
+    CaptureSpec,
+    ExportSpec,
+    PruneSpec,
+    SweepSpec,
+)
 from sap_core.trajectory.store import VARIABLES, TrajectoryWriter
 from sap_core.trajectory.synthetic import synthetic_trajectory
 

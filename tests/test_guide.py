@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from sap_core import cli
-from sap_core.ui.frame import PAGES
+from sap_core.ui.widgets.layout import PAGES
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text()

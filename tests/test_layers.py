@@ -1,8 +1,9 @@
-"""Who may import whom: the table below is the house's plan, and the check itself is shown to fail."""
+"""Who may import whom: the table below is the plan of the package, and the check itself is shown to fail."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,181 +12,225 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# A room may import itself, the ground floor, and what stands beside its name. Submodules count with their room unless
-# named in FRONT: those import no torch and may be used by rooms that must not touch the rest.
-GROUND = {"errors", "progress", "specs", "remember", "places", "_version"}
-FRONT = {
-    "models.info",
-    "models.families",
-    "models.memory",
-    "models.duration",
-    "jobs.layout",
-    "pruning.defaults",
-    "pruning.methods",
-    "pruning.modes",
-    "pruning.plan",
-    "pruning.allocation",
-    "pruning.units",
-    "pruning.room",
-    "samplers.rules",
-    "samplers.prompts",
-    "sinks.rules",
-    "demo.paths",
-    "jobs.client",
-    "sweeps.grid",
-    "sweeps.table",
-    "sweeps.measured",
-    "sweeps.predict",
-    "sweeps.tradeoff",
+# Each room may import itself and the rooms named beside it, which all stand above it in this table.
+ROOMS: dict[str, str] = {
+    "_version": "",
+    "errors": "",
+    "progress": "",
+    "memoize": "",
+    "storage": "errors",
+    "choices": "errors",
+    "trajectory": "errors storage",
+    "stories": "errors",
+    "specs": "errors choices",
+    "runs": "_version errors storage trajectory specs",
+    "sinks": "errors choices trajectory",
+    "plots": "_version errors trajectory sinks",
+    "models": "errors",
+    "attention": "errors",
+    "samplers": "errors choices specs models",
+    "capturing": "errors progress storage trajectory specs runs models attention samplers",
+    "evaluation": "errors progress memoize stories specs models samplers",
+    "pruning.planning": "errors choices specs models",
+    "pruning.scoring": "errors progress memoize choices stories specs runs sinks models attention capturing evaluation "
+    "pruning.planning",
+    "pruning.structured": "errors progress choices specs runs models pruning.planning pruning.scoring",
+    "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "
+    "pruning.structured",
+    "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
+    "pruning.strategies",
+    "pruning": "errors progress choices specs models evaluation pruning.planning pruning.scoring pruning.strategies",
+    "export": "errors progress choices specs runs models evaluation pruning.planning pruning.scoring "
+    "pruning.structured pruning.streamed pruning",
+    "sweeps": "_version errors progress storage choices specs runs models capturing evaluation pruning.planning "
+    "pruning.scoring pruning",
+    "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning pruning export "
+    "sweeps",
+    "cli": "_version errors progress choices trajectory stories specs runs sinks plots models samplers capturing "
+    "evaluation pruning.planning pruning.scoring pruning export sweeps",
+    "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
-MAY = {
-    "errors": set(),
-    "progress": set(),
-    "_version": set(),
-    "places": set(),
-    "remember": set(),
-    "specs": {"pruning.methods", "pruning.modes", "pruning.allocation", "samplers.rules", "sinks.rules"},
-    "trajectory": set(),
-    "sinks": {"trajectory"},
-    "runs": {"trajectory", "sinks"},
-    "plots": {"trajectory", "sinks"},
-    "demo": {"models", "samplers", "evaluation", "capture", "sinks"},
-    # An elastic checkpoint is cut to size while it is loaded.
-    "models": {"demo", "pruning.elastic"},
-    "samplers": {"models"},
-    "capture": {"models", "samplers", "trajectory", "sinks", "runs"},
-    "pruning": {"models", "samplers", "capture", "sinks", "runs", "demo", "evaluation"},
-    "evaluation": {"models", "samplers", "capture", "demo"},
-    "export": {"models", "pruning", "evaluation", "runs"},
-    "jobs": {
-        "sweeps",
-        "models",
-        "samplers",
-        "capture",
-        "pruning",
-        "evaluation",
-        "export",
-        "runs",
-        "sinks",
-        "trajectory",
-        "demo",
-    },
-    "sweeps": {"models", "pruning", "evaluation", "capture", "runs", "demo"},
-    "ui": {"plots", "jobs.client", "jobs.layout", "runs", "trajectory", "sinks"} | FRONT,
-    "cli": {
-        "sweeps",
-        "jobs",
-        "models",
-        "samplers",
-        "capture",
-        "pruning",
-        "evaluation",
-        "export",
-        "runs",
-        "sinks",
-        "plots",
-        "trajectory",
-        "demo",
-    },
-}
-# Third-party packages that only some rooms may touch.
-NO_TORCH = {"sinks", "trajectory", "plots", "runs", "ui", "specs", "errors", "progress", "remember", "places", *FRONT}
+# Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
+NO_TORCH = (
+    "_version errors progress memoize storage choices trajectory stories specs runs sinks plots pruning.planning ui "
+    "models.info models.family models.family_registry models.memory models.duration samplers.prompts jobs.client "
+    "jobs.layout sweeps.grid sweeps.table sweeps.results_table sweeps.predict sweeps.tradeoff"
+).split()
 ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
+FOREIGN_TO_PAGES = {"torch", "numpy", "transformers", "plotly"}
+DOTTED = re.compile(r"sap_core(\.\w+)+(:\w+)?")
 
 
-def imports(path: Path, package: str) -> set[str]:
-    """Every module a file imports, with relative names made absolute. ``package`` is the file's own package."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                base = package.split(".")[: len(package.split(".")) - node.level + 1]
-                stem = ".".join([*base, *([node.module] if node.module else [])])
-            else:
-                stem = node.module or ""
-            # `from ..models import info` names the submodule, `from ..errors import X` a thing inside.
-            found |= {f"{stem}.{alias.name}" for alias in node.names}
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted((root / "sap_core").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def violations(root: Path) -> list[str]:
-    """One line per import that the plan forbids, in the package under ``root``/sap_core and in ``root``/pages."""
-    wrong = []
-    for path in sorted((root / "sap_core").rglob("*.py")):
-        parts = path.relative_to(root / "sap_core").with_suffix("").parts
-        if parts == ("__init__",):
+def imports(path: Path, root: Path, known: dict[str, Path]) -> set[str]:
+    """Every module that a file imports, by statement or by a string that names one."""
+    package = list(path.relative_to(root).with_suffix("").parts[:-1])
+    found: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{stem}.{a.name}" if f"{stem}.{a.name}" in known else stem for a in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            if DOTTED.fullmatch(node.value):
+                found.add(node.value.partition(":")[0])
+    return found
+
+
+def room_of(module: str) -> str:
+    """The row of `ROOMS` that a module of the package belongs to; "" for the package itself."""
+    parts = module.split(".")[1:]
+    inner = ".".join(parts[:2])
+    return inner if inner in ROOMS else (parts[0] if parts else "")
+
+
+def check(root: Path, rooms: dict[str, str] = ROOMS) -> list[str]:
+    """One line per breach of the plan: imports, permissions nobody uses, names that do not exist, circles of files."""
+    known = modules(root)
+    wrong, used, edges = [], set(), {}
+    for name, path in known.items():
+        room = room_of(name)
+        if not room:
             continue
-        room, inner = parts[0], ".".join(parts[:2])
-        if room not in MAY:
-            wrong.append(f"{path.name}: {room} is not in the plan")
+        if room not in rooms:
+            wrong.append(f"{name}: {room} is not in the plan")
             continue
-        package = ".".join(["sap_core", *parts[:-1]])
-        for name in sorted(imports(path, package)):
-            top = name.split(".")[0]
-            if top == "torch" and (room in NO_TORCH or inner in NO_TORCH):
-                wrong.append(f"{path.name}: {room} imports torch")
+        edges[name] = imports(path, root, known)
+        for target in sorted(edges[name]):
+            top, other = target.split(".")[0], room_of(target)
+            if top == "torch" and {room, ".".join(name.split(".")[1:3])} & set(NO_TORCH):
+                wrong.append(f"{name} imports torch")
             if top in ONLY and room not in ONLY[top]:
-                wrong.append(f"{path.name}: {room} imports {top}")
-            if top != "sap_core" or name == "sap_core.__version__":
+                wrong.append(f"{name} imports {top}")
+            if top != "sap_core" or not other or other == room:
                 continue
-            target = name.split(".")[1:]
-            inside = ".".join(target[:2])
-            if target and target[0] not in {room} | GROUND | MAY[room] and inside not in MAY[room]:
-                wrong.append(f"{path.relative_to(root)}: {room} imports {'.'.join(target)}")
+            used.add((room, other))
+            if other not in rooms[room].split():
+                wrong.append(f"{name} imports {target}: {room} may not import {other}")
+    wrong += _plan_faults(rooms, used) if root == ROOT else []
+    wrong += [f"circle: {' -> '.join(circle)}" for circle in circles(edges)]
     for path in sorted((root / "pages").glob("*.py")):
-        for name in sorted(imports(path, "pages")):
-            top = name.split(".")[0]
-            if top in {"torch", "numpy", "transformers"}:
-                wrong.append(f"{path.name}: a page imports {top}")
-            if (
-                top == "sap_core"
-                and name.split(".")[1] in MAY
-                and name.split(".")[1] not in {"ui", *MAY["ui"], *GROUND}
-            ):
-                inside = ".".join(name.split(".")[1:3])
-                if inside not in FRONT:
-                    wrong.append(f"{path.name}: a page imports {name}")
+        for target in sorted(imports(path, root, known)):
+            if target.split(".")[0] in FOREIGN_TO_PAGES:
+                wrong.append(f"{path.name}: a page imports {target}")
+            if target.startswith("sap_core.") and not target.startswith("sap_core.ui"):
+                wrong.append(f"{path.name}: a page imports {target}")
     return wrong
 
 
+def _plan_faults(rooms: dict[str, str], used: set[tuple[str, str]]) -> list[str]:
+    order = list(rooms)
+    wrong = []
+    for room, allowed in rooms.items():
+        for other in allowed.split():
+            if other not in order:
+                wrong.append(f"{room} may import {other}, which does not exist")
+            elif order.index(other) >= order.index(room):
+                wrong.append(f"{room} may import {other}, which stands below it")
+            elif (room, other) not in used:
+                wrong.append(f"{room} may import {other} but does not")
+    return wrong + [f"{name} is named in NO_TORCH but does not exist" for name in NO_TORCH if not _exists(name)]
+
+
+def _exists(name: str) -> bool:
+    path = ROOT / "sap_core" / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other in a circle (strongly connected components)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in edges.get(module, ()):
+            if target not in edges:
+                continue
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            group = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for module in edges:
+        if module not in index:
+            visit(module)
+    return found
+
+
 def test_every_import_follows_the_plan():
-    assert violations(ROOT) == []
+    assert check(ROOT) == []
 
 
 @pytest.mark.parametrize(
     ("file", "line", "complaint"),
     [
-        ("sap_core/sinks/bad.py", "import torch", "sinks imports torch"),
-        ("sap_core/sinks/bad.py", "from ..models import load_model", "sinks imports models.load_model"),
-        ("sap_core/models/bad.py", "import streamlit as st", "models imports streamlit"),
-        ("sap_core/capture/bad.py", "from sap_core.ui.state import x", "capture imports ui"),
+        ("sap_core/sinks/bad.py", "import torch", "sap_core.sinks.bad imports torch"),
+        ("sap_core/sinks/bad.py", "from ..models.info import ModelInfo", "sinks may not import models"),
+        ("sap_core/sinks/bad.py", "RUN = 'sap_core.models.loaded:LoadedModel'", "sinks may not import models"),
+        ("sap_core/models/bad.py", "import streamlit as st", "sap_core.models.bad imports streamlit"),
+        ("sap_core/attention/bad.py", "from sap_core.ui.state import x", "attention may not import ui"),
+        ("sap_core/nowhere/bad.py", "", "nowhere is not in the plan"),
         ("pages/bad.py", "import torch", "a page imports torch"),
-        ("pages/bad.py", "from sap_core.pruning.apply import prune", "a page imports sap_core.pruning"),
+        ("pages/bad.py", "from sap_core.pruning.api import prune", "a page imports sap_core.pruning"),
     ],
 )
 def test_the_check_can_fail(tmp_path: Path, file: str, line: str, complaint: str):
     target = tmp_path / file
     target.parent.mkdir(parents=True)
     target.write_text(line + "\n")
-    (tmp_path / "sap_core").mkdir(exist_ok=True)
-    assert any(complaint in wrong for wrong in violations(tmp_path)), violations(tmp_path)
+    for other in ("models/info.py", "models/loaded.py", "ui/state.py", "pruning/api.py"):
+        path = tmp_path / "sap_core" / other
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert any(complaint in wrong for wrong in check(tmp_path)), check(tmp_path)
 
 
-def test_front_rooms_do_not_load_torch():
-    modules = [
-        "sap_core.specs",
-        "sap_core.runs",
-        "sap_core.sinks",
-        "sap_core.trajectory",
-        "sap_core.plots",
-        "sap_core.ui",
-    ]
-    modules += [
-        f"sap_core.{name}" for name in sorted(FRONT) if (ROOT / "sap_core" / f"{name.replace('.', '/')}.py").exists()
-    ]
-    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules!r}]; sys.exit('torch' in sys.modules)"
+def test_a_circle_of_files_is_found(tmp_path: Path):
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        path = tmp_path / "sap_core" / "sinks" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"from .{other} import x\n")
+    assert check(tmp_path) == ["circle: sap_core.sinks.a -> sap_core.sinks.b -> sap_core.sinks.c"]
+
+
+def test_a_plan_with_a_loose_permission_is_refused():
+    faults = _plan_faults({"a": "b gone", "b": "", "c": "a"}, set())
+    assert "a may import b, which stands below it" in faults
+    assert "a may import gone, which does not exist" in faults
+    assert "c may import a but does not" in faults
+
+
+def test_rooms_without_torch_do_not_load_it():
+    names = [name for name in modules(ROOT) if {room_of(name), ".".join(name.split(".")[1:3])} & set(NO_TORCH)]
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {names!r}]; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr or "torch was imported"
 

@@ -15,7 +15,20 @@ import typer
 
 from .._version import __version__
 from ..errors import Cancelled, InvalidInput, SapError
-from . import capture, elastic, evaluate, figures, look, models, prune, push, runs, studio, sweep, tradeoff
+from . import (
+    analyze,
+    capture,
+    elastic,
+    evaluate,
+    figures,
+    models,
+    prune,
+    push,
+    runs,
+    studio,
+    sweep,
+    tradeoff,
+)
 
 UsageError = typer.BadParameter.__mro__[1]  # click's own or typer's copy of it, depending on typer's version
 
@@ -44,7 +57,7 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, look, figures, prune, elastic, push, evaluate, sweep, tradeoff, runs):
+for room in (studio, models, capture, analyze, figures, prune, elastic, push, evaluate, sweep, tradeoff, runs):
     room.register(app)
 
 

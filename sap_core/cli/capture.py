@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..choices.samplers import SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
-from ..samplers.rules import SAMPLERS
 from . import options as opt
-from .screen import emit, work
+from .console import emit, work
 
 if TYPE_CHECKING:
-    from ..runs import Run
+    from ..runs.reading import Run
     from ..specs import CaptureSpec
 
 
@@ -128,7 +128,7 @@ def capture(
         raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
-        from ..capture.verb import capture_spec
+        from ..capturing.api import capture_spec
         from ..trajectory.accuracy import sampling_note
 
         if spec.chat:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from . import options as opt
-from .pruned import export_lines
-from .screen import emit, work
+from .console import emit, work
+from .prune_text import export_lines
 
 
 def register(app: typer.Typer) -> None:

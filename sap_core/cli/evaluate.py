@@ -7,7 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from . import options as opt
-from .screen import cell, emit, size, table, work
+from .console import (
+    cell,
+    emit,
+    size,
+    table,
+    work,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +64,7 @@ def evaluate(
         ),
     )
     with work("evaluate") as progress:
-        from ..evaluation.verb import evaluate as measure
+        from ..evaluation.api import evaluate as measure
 
         document = measure(spec.model, spec=spec, progress=progress)
     emit(document, as_json, lambda: lines(document))

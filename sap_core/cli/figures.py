@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
-from .screen import emit
+from .console import emit
 
 KINDS = ("heatmap", "kinds", "layers", "heads", "difference")
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs, or their ids.", show_default=False)]
@@ -36,9 +36,9 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
-    from ..plots.take import origin, save_figure
-    from ..runs import open_run
-    from ..specs import check_rule
+    from ..choices.sink_rules import check_rule
+    from ..plots.figure_files import origin, save_figure
+    from ..runs.reading import open_run
 
     check_rule(rule)
     if kind not in KINDS:
@@ -65,10 +65,10 @@ def report(
     as_json: opt.Json = False,
 ) -> None:
     """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
-    from ..plots.reports import report as make
-    from ..plots.take import write_aside
-    from ..runs import open_run
-    from ..specs import check_rule
+    from ..choices.sink_rules import check_rule
+    from ..plots.figure_files import write_aside
+    from ..plots.run_report import report as make
+    from ..runs.reading import open_run
 
     check_rule(rule)
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
@@ -85,7 +85,7 @@ def _drawn(kind, opened, layer, head, sample, step, rule, threshold):
     from ..plots.heads import head_grid
     from ..plots.heatmap import trajectory_heatmap
     from ..plots.multiples import layer_multiples
-    from ..plots.reports import checked_view
+    from ..plots.run_report import checked_view
     from ..plots.token_types import type_heatmap
     from ..sinks.compare import compare_runs, rebin
     from ..sinks.instability import rank_heads

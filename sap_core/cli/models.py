@@ -7,7 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from . import options as opt
-from .screen import cell, emit, size, table
+from .console import (
+    cell,
+    emit,
+    size,
+    table,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +32,7 @@ def models(
 ) -> None:
     """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
     if model is None:
-        from ..models.families import families_table
+        from ..models.family_registry import families_table
 
         rows = families_table()
         columns = {"family": "family", "title": "title", "objective": "objective", "samplers": "samplers"}

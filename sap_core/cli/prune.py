@@ -7,12 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from ..choices.methods import METHODS
+from ..choices.strategies import PRESETS
 from ..errors import InvalidInput
-from ..pruning.methods import METHODS
-from ..pruning.modes import PRESETS
 from . import options as opt
-from .pruned import decision_lines, export_lines, plan_lines, quality_lines, search_lines
-from .screen import emit, work
+from .console import emit, work
+from .prune_text import (
+    decision_lines,
+    export_lines,
+    plan_lines,
+    quality_lines,
+    search_lines,
+)
 
 # Written out because their table needs numpy, which --help should not wait for; a test compares.
 ALLOCATIONS = "uniform, owl, ramp, ramp_reverse, sensitivity, instability, global, table"
@@ -132,7 +138,7 @@ def prune(
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
-    from ..pruning.defaults import with_method
+    from ..pruning.planning.defaults import with_method
     from ..runs.paths import check_new_folder
     from ..specs import PruneSpec
 
@@ -179,15 +185,15 @@ def prune(
 
         return prune_streamed(spec, out, overwrite=overwrite, verify=verify, dry_run=dry_run, as_json=as_json)
     with work("prune") as progress:
-        from ..pruning.apply import plan_pruning
-        from ..pruning.apply import prune as apply
+        from ..pruning.api import plan_pruning
+        from ..pruning.api import prune as apply
 
         if dry_run:
             plan = plan_pruning(spec.model, spec=spec, progress=progress)
         else:
             from ..evaluation.quick import quick_compare
             from ..export.checkpoint import export_checkpoint
-            from ..pruning.apply import loaded
+            from ..pruning.api import loaded
 
             dense = loaded(spec.model, spec)
             pruned = apply(dense, spec=spec, progress=progress)
@@ -226,7 +232,8 @@ def export(
     as_json: opt.Json = False,
 ) -> None:
     """Write what a prune run made as a checkpoint that stock transformers loads."""
-    from ..runs import check_new_folder, open_run
+    from ..runs.paths import check_new_folder
+    from ..runs.reading import open_run
 
     check_new_folder(out, overwrite=overwrite)
     opened = open_run(run)
@@ -261,7 +268,7 @@ def check_token_file(spec: Any) -> None:
     if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
         return
     from ..models.info import inspect_model
-    from ..pruning.calibration import read_calibration
+    from ..pruning.scoring.calibration import read_calibration
 
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
     sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
@@ -296,6 +303,6 @@ def parse_shares(parts: list[str] | None) -> tuple[float, ...] | None:
 def _run_path(run: str | None) -> str | None:
     if run is None:
         return None
-    from ..runs import open_run
+    from ..runs.reading import open_run
 
     return str(open_run(run).path)

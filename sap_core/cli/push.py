@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
-from .screen import emit, size, work
+from .console import emit, size, work
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options as opt
-from .screen import emit, size, table
+from .console import emit, size, table
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,8 @@ def list_(
     as_json: opt.Json = False,
 ) -> None:
     """The runs under ./runs (or $SAP_RUNS), newest first."""
-    from ..runs import list_runs, runs_root
+    from ..runs.listing import list_runs
+    from ..runs.paths import runs_root
 
     found = list_runs(kind=kind)
 
@@ -51,7 +52,8 @@ def list_(
 
 def show(run: opt.Run, as_json: opt.Json = False) -> None:
     """One run: what was asked, what came out, what made it."""
-    from ..runs import describe_run, open_run
+    from ..runs.listing import describe_run
+    from ..runs.reading import open_run
 
     opened = open_run(run, unfinished=True)
     summary = describe_run(opened.path).to_dict()
@@ -81,7 +83,7 @@ def edit(
     as_json: opt.Json = False,
 ) -> None:
     """Name a run, tag it, write notes to it."""
-    from ..runs import update_run
+    from ..runs.meta import update_run
 
     changed = update_run(run, name=name, tags=tags.split(",") if tags is not None else None, notes=notes)
     meta = changed.meta
@@ -93,8 +95,7 @@ def delete(
     as_json: opt.Json = False,
 ) -> None:
     """Delete runs for good."""
-    from ..runs import delete_run
-    from ..runs.listing import check_deletable
+    from ..runs.listing import check_deletable, delete_run
 
     paths = [str(check_deletable(item)) for item in run]  # all of them, before the first goes
     for path in paths:
@@ -108,7 +109,7 @@ def export(
     as_json: opt.Json = False,
 ) -> None:
     """Pack a run into one zip file."""
-    from ..runs import export_archive
+    from ..runs.archive import export_archive
 
     path = export_archive(run, file)
     emit(
@@ -121,7 +122,7 @@ def import_(
     as_json: opt.Json = False,
 ) -> None:
     """Unpack a run into ./runs (or $SAP_RUNS), every file checked."""
-    from ..runs import import_archive
+    from ..runs.archive import import_archive
 
     run = import_archive(file)
     emit({"run": str(run.path)}, as_json, lambda: [f"Run: {run.path}"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .pruned import export_lines, plan_lines
-from .screen import emit, work
+from .console import emit, work
+from .prune_text import export_lines, plan_lines
 
 if TYPE_CHECKING:
     from ..specs import PruneSpec
@@ -18,8 +18,8 @@ def prune_streamed(
     with work("prune") as progress:
         if dry_run:
             from ..models.info import inspect_model
-            from ..pruning.plan import make_plan
-            from ..pruning.room import check_streamed
+            from ..pruning.planning.memory_check import check_streamed
+            from ..pruning.planning.plan import make_plan
 
             check_streamed(spec)
             plan = make_plan(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)

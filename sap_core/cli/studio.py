@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,7 @@ import typer
 
 from ..errors import InvalidInput, OperationFailed
 from . import options as opt
-from .screen import emit, work
+from .console import emit, work
 
 HOST = "127.0.0.1"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -45,9 +47,7 @@ def train(
 ) -> None:
     """Train both demo models from nothing (under two hours on two cores); goes on where it was stopped."""
     with work("train") as progress:
-        from ..demo import train_demo
-
-        folders = train_demo(out or demo_home(), seed=seed or 0, progress=progress)
+        folders = _training_tool()(out or demo_home(), seed=seed or 0, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}
     emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])
 
@@ -58,11 +58,28 @@ def stories(
     as_json: opt.Json = False,
 ) -> None:
     """Write stories of the demo corpus."""
-    from ..demo import generate_stories
+    from ..stories.corpus import generate_stories
 
     found = generate_stories(n, seed or 0)
     rows = [{key: getattr(story, key) for key in ("text", "task", "plot", "seed")} for story in found]
     emit(rows, as_json, lambda: "\n\n".join(row["text"] for row in rows).split("\n"))
+
+
+def _training_tool() -> Callable[..., dict[str, Path]]:
+    """Return `train_demo` of ``tools/demo_training``, which is part of a checkout and not of the package.
+
+    Raises:
+        InvalidInput: this is an installed package without the tools.
+    """
+    tools = PACKAGE.parent / "tools"
+    if not (tools / "demo_training" / "train.py").is_file():
+        raise InvalidInput(
+            "training the demo models needs a checkout of the repository (tools/demo_training), which an installed "
+            "package does not have; clone the repository and run `sap demo train` there."
+        )
+    if str(tools) not in sys.path:
+        sys.path.insert(0, str(tools))
+    return import_module("demo_training.train").train_demo
 
 
 def studio_command(port: int) -> list[str]:

@@ -9,11 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput
-from ..pruning.methods import METHODS
 from ..sweeps.presets import PRESETS
 from . import options as opt
-from .screen import cell, emit, table, work
+from .console import (
+    cell,
+    emit,
+    table,
+    work,
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import UnknownOption
 from . import options as opt
-from .screen import cell, emit, table
+from .console import cell, emit, table
 
 # What may be gained: the column of `measured_plans`, and whether more of it is better.
 COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedup", True)}

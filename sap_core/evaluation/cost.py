@@ -72,7 +72,7 @@ def speedup(own: dict[str, Any], dense: dict[str, Any]) -> float:
 
 
 def _generate(model: LoadedModel) -> int:
-    from .writing import write
+    from .generation import write
 
     length = min(_LENGTH, model.info.max_length or _LENGTH)
     to_write = length - len(model.encode(_PROMPT))

@@ -1,50 +1,82 @@
-"""What models write: how varied it is, and how far two of them write the same."""
+"""Lets a model write, greedily: what tasks, speed and side-by-side texts are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .texts import TextRow
-from .writing import write
+import torch
+from torch import Tensor
+
+from ..specs import CaptureSpec
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
-_PROMPT = 8  # tokens of a text that are given
-_LENGTH, _STEPS = 128, 32
-_GRAMS = (1, 2, 3)
+#: Whole texts are written in blocks of this many tokens. On a canvas with room to spare the likeliest tokens are the
+#: end tokens of its last part: written first, they leave what is told too little room.
+STORY_BLOCK = 32
 
 
-def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]]:
-    """The tokens ``model`` writes greedily behind the first 8 tokens of every text, up to its end token."""
-    end = model.tokenizer.eos_token_id
-    prompts = [model.decode(row.tokens[:_PROMPT].tolist()) for row in rows]
-    longest = max(len(model.encode(prompt)) for prompt in prompts)
-    length = max(longest + 1, min(_LENGTH, model.info.max_length or _LENGTH))
-    steps = min(_STEPS, length - longest) if model.is_diffusion else None
-    written = write(model, prompts, length=length, steps=steps)
-    return [written.row(place, end) for place in range(len(prompts))]
+@dataclass(frozen=True)
+class Written:
+    """``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
+    ``count``: tokens written in all rows together."""
+
+    tokens: Tensor
+    starts: tuple[int, ...]
+    count: int
+
+    def row(self, index: int, end: int | None, start: int | None = None, size: int | None = None) -> list[int]:
+        """The tokens of row ``index`` from ``start`` (default: behind its prompt) on, at most ``size``, up to the
+        ``end`` token."""
+        start = self.starts[index] if start is None else start
+        ids = self.tokens[index].tolist()[start : None if size is None else start + size]
+        return ids[: ids.index(end)] if end in ids else ids
 
 
-def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """{"texts", "tokens", "distinct_1", "distinct_2", "distinct_3"}: different n-grams over all n-grams of all texts
-    (Li et al., arXiv 1510.03055); None where there is no n-gram."""
-    found: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
-    for n in _GRAMS:
-        grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
-        found[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
-    return found
+def write(
+    model: LoadedModel,
+    prompts: list[str],
+    *,
+    length: int,
+    steps: int | None = None,
+    block_length: int | None = None,
+    seed: int = 0,
+    until_end: bool = False,
+) -> Written:
+    """Generates behind the prompts at temperature 0 with the model's own sampler.
+
+    ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
+    to write, at most 64 for a diffusion model. ``block_length``: tokens of a semi-autoregressive block, for diffusion
+    models that have no blocks of their own; others are sampled as ever. ``until_end``: stops as soon as every row has
+    an end token with nothing masked before it; what comes before stays as it would be, for no sampler takes back what
+    it wrote.
+    """
+    from ..samplers.canvas import build_canvas
+    from ..samplers.dispatch import sample
+
+    if not model.is_diffusion or model.info.block_size is not None:
+        block_length = None
+    options = {"length": length, "steps": steps, "block_length": block_length, "temperature": 0.0, "seed": seed}
+    spec = CaptureSpec.build(model=model.info.ref, prompts=tuple(prompts), **options)
+    canvas = build_canvas(model, prompts, length)
+    # An autoregressive canvas is padded on the left: all its prompts end at the same column.
+    starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
+    until_end = until_end and model.is_diffusion  # autoregressive samplers stop there by themselves
+    count = 0
+    for step in sample(model, canvas, spec):
+        tokens = step.next_tokens
+        count += int(step.accepted.sum())
+        if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):
+            break
+    return Written(tokens, starts, count)
 
 
-def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """{"same_tokens": places at which both wrote the same token, over the places of the longer text; "same_texts":
-    texts that are equal, as a share; "texts"}."""
-    pairs = list(zip(mine, theirs, strict=True))
-    places = sum(max(len(a), len(b)) for a, b in pairs)
-    equal = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=False))
-    return {
-        "same_tokens": equal / places if places else 1.0,
-        "same_texts": sum(list(a) == list(b) for a, b in pairs) / max(len(pairs), 1),
-        "texts": len(pairs),
-    }
+def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:
+    """Whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    behind = columns >= torch.tensor(starts, device=tokens.device)[:, None]
+    ends = (tokens == end) & behind
+    before = behind & (ends.cumsum(1) == 0)
+    return bool((ends.any(1) & ~((tokens == mask) & before).any(1)).all())

@@ -261,8 +261,8 @@ class StudioLM(TemplateLM):
 
     def _write(self, batch: list[Generation], steps: int | None = None) -> list[list[int]]:
         """The tokens written behind each context. ``steps``: default those of this model's arguments."""
-        from ..samplers import sample
         from ..samplers.canvas import canvas_of_ids
+        from ..samplers.dispatch import sample
 
         count = batch[0].count
         length = max(len(one.before) for one in batch) + count

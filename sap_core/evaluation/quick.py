@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
+from ..memoize import remember
 from ..progress import ProgressCallback, silent
-from ..remember import remember
+from .generation import STORY_BLOCK, write
 from .likelihood import Losses, text_likelihood
 from .texts import TextRow, story_rows
-from .writing import STORY_BLOCK, write
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel

@@ -7,18 +7,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress, ProgressCallback, silent
-from .writing import STORY_BLOCK, write
+from .generation import STORY_BLOCK, write
 
 if TYPE_CHECKING:
-    from ..demo.tasks import Example
     from ..models.loaded import LoadedModel
+    from ..stories.tasks import Example
 
 _ROWS_AT_ONCE = 16
 
 
 def knows_stories(model: LoadedModel) -> bool:
     """Whether the model's tokenizer is that of the demo models; on any other the scores would mean nothing."""
-    from ..demo.corpus import vocabulary
+    from ..stories.corpus import vocabulary
 
     if model.tokenizer is None:
         return False
@@ -36,7 +36,7 @@ def task_scores(
     Every model continues: it sees what comes before. The three tasks as infilling, which only a diffusion model can
     do, follow under "infilling".
     """
-    from ..demo.tasks import TASKS
+    from ..stories.tasks import TASKS
 
     modes = [False, True] if model.is_diffusion else [False]
     scores: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def task_scores(
 
 
 def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 0) -> dict[str, Any]:
-    from ..demo.tasks import FIRST_SEED, examples
+    from ..stories.tasks import FIRST_SEED, examples
 
     groups: dict[int, list[Example]] = defaultdict(list)
     for example in examples(task, count, infill=infill, first_seed=FIRST_SEED + skip):

@@ -41,7 +41,7 @@ def story_rows(
     A diffusion model predicts the whole canvas: the story, its end, and the end tokens that fill the canvas up to a
     multiple of 32, at least 128, as it was trained. An autoregressive model predicts each token after the first.
     """
-    from ..demo.corpus import generate
+    from ..stories.corpus import generate
 
     first = FIRST_STORY + seed * _SEEDS_APART
     rows = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pruning.methods import METHODS
-from ..pruning.modes import PRESETS
-from ..pruning.plan import PruningPlan
+from ..choices.methods import METHODS
+from ..choices.strategies import PRESETS
+from ..pruning.planning.plan import PruningPlan
 
 _HEADER = """---
 library_name: transformers

@@ -16,11 +16,17 @@ from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
 from ..runs.paths import check_new_folder
 from .card import loading_code, model_card
-from .verify import MANIFEST, auto_class, loads_with, verify_checkpoint, write_expected
+from .verify import (
+    MANIFEST,
+    auto_class,
+    loads_with,
+    verify_checkpoint,
+    write_expected,
+)
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.apply import Pruned
+    from ..pruning.api import Pruned
 
 SCHEMA = 1
 # Room beside the weights for tokenizer, card and the logits for checking.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
-from ..pruning.elastic import FILE, importance_order
+from ..pruning.structured.elastic import FILE, importance_order
 from ..specs import ElasticSpec
 from .checkpoint import ExportReport, check_export_folder, export_checkpoint
 

@@ -32,7 +32,7 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
         with torch.no_grad():
             logits = model(input_ids=expected["tokens"]).logits
     else:
-        from sap_core.models import load_model
+        from sap_core.models.loading import load_model
 
         loaded = load_model(folder, device="cpu")
         tokenizer, name = loaded.tokenizer, type(loaded.module).__name__

@@ -13,7 +13,7 @@ from ..specs import parse_spec
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.apply import Pruned
+    from ..pruning.api import Pruned
     from .checkpoint import ExportReport
 
 
@@ -59,8 +59,8 @@ def open_prune_run(run: Run | str | os.PathLike) -> Run:
 
 def prune_again(run: Run, model: LoadedModel | None = None, progress: ProgressCallback = silent) -> Pruned:
     """The same pruned weights a second time. Raises OperationFailed when they differ from those the run measured."""
-    from ..pruning.apply import prune
-    from ..pruning.plan import PruningPlan
+    from ..pruning.api import prune
+    from ..pruning.planning.plan import PruningPlan
 
     spec = parse_spec(run.spec)
     plan = PruningPlan.from_dict(run.result["plan"])

@@ -8,30 +8,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput, OperationFailed
 from ..models.headers import SINGLE
 from ..models.memory import available_memory
 from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
-from ..pruning.apply import calibration_of, check_method, needs_texts, report_from
-from ..pruning.calibration import check_source
-from ..pruning.defaults import with_method
-from ..pruning.methods import METHODS
-from ..pruning.room import check_streamed
+from ..pruning.api import (
+    calibration_of,
+    check_method,
+    needs_texts,
+    report_from,
+)
+from ..pruning.planning.defaults import with_method
+from ..pruning.planning.memory_check import check_streamed
+from ..pruning.scoring.calibration import check_source
 from ..pruning.streamed.allocator import release_freed_memory
-from ..pruning.streamed.engine import disk_needed, prune_blocks, streamed_plan, written_weights
-from ..pruning.streamed.shell import StreamedModel, open_streamed
+from ..pruning.streamed.engine import (
+    disk_needed,
+    prune_blocks,
+    streamed_plan,
+    written_weights,
+)
+from ..pruning.streamed.streamed_model import StreamedModel, open_streamed
 from ..pruning.streamed.tensors import StoredWeights, WeightsWriter
 from ..pruning.streamed.workspace import Workspace, workspace
 from ..runs.manifest import versions
 from ..specs import PruneCheckpointSpec, PruneSpec
 from .card import loading_code, model_card
-from .checkpoint import SPARE_BYTES, ExportReport, check_target, put_in_place, verified, write_manifest
+from .checkpoint import (
+    SPARE_BYTES,
+    ExportReport,
+    check_target,
+    put_in_place,
+    verified,
+    write_manifest,
+)
 from .verify import auto_class, loads_with, write_expected
 
 if TYPE_CHECKING:
-    from ..pruning.calibration import Calibration
-    from ..pruning.plan import PruningPlan
+    from ..pruning.planning.plan import PruningPlan
+    from ..pruning.scoring.calibration import Calibration
 
 # Memory must exceed a checkpoint by this share for it to be loaded whole for a check.
 _SLACK = 1.2

@@ -14,7 +14,7 @@ from ..specs import ModelOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.apply import Pruned
+    from ..pruning.api import Pruned
 
 KEPT = 4  # models at once, pruned ones among them
 SHARE = 0.5  # of the machine's memory

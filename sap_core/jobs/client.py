@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, RunProblem
-from ..places import as_place, local_folder, reaching
 from ..runs.files import disk_problem, read_json, write_json
 from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
-from .layout import GONE, OPEN, JobFolder, JobStatus, read_progress
+from ..storage import as_place, local_folder, reaching
+from .layout import (
+    GONE,
+    OPEN,
+    JobFolder,
+    JobStatus,
+    read_progress,
+)
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 # Workers started by this process, by root: only their parent can learn how they ended. Shared by all sessions of a
 # web server, so guarded by a lock.

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed, UnknownOption
-from ..places import is_remote
 from ..progress import Progress, ProgressCallback
-from ..runs import check_new_folder, create_run, open_run
+from ..runs.paths import check_new_folder
 from ..runs.publish import made_here
+from ..runs.reading import open_run
+from ..runs.store import create_run
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
@@ -24,6 +25,7 @@ from ..specs import (
     SweepSpec,
     parse_spec,
 )
+from ..storage import is_remote
 from .cache import ModelCache
 
 
@@ -55,7 +57,7 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 
 
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    from ..capture.verb import capture_spec
+    from ..capturing.api import capture_spec
 
     return capture_spec(spec, model=_model(spec, models, progress), out=out, progress=progress).path
 
@@ -64,9 +66,9 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
     from ..models.info import inspect_model
-    from ..pruning.apply import plan_pruning, prune
-    from ..pruning.room import check_room
-    from .side_by_side import denoise_both, measure_both
+    from ..pruning.api import plan_pruning, prune
+    from ..pruning.planning.memory_check import check_room
+    from .dense_vs_pruned import denoise_both, measure_both
 
     check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
     dense = _model(spec, models, progress)
@@ -97,7 +99,7 @@ def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, 
 
 
 def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    from ..evaluation.verb import evaluate
+    from ..evaluation.api import evaluate
 
     model = _model(spec, models, progress)
     baseline = models.get(spec.model_copy(update={"model": spec.baseline, "keep": None})) if spec.baseline else None
@@ -160,7 +162,7 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     """The map as map.npy, float32 (query, key); a later look at it needs no model."""
     import numpy as np
 
-    from ..capture.attention_map import attention_map
+    from ..capturing.attention_map import attention_map
 
     source = open_run(spec.run, unfinished=True)
     model = _model(parse_spec(source.spec), models, progress)

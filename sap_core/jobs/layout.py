@@ -14,12 +14,12 @@ from typing import IO, TYPE_CHECKING, Any
 import psutil
 
 from ..errors import OperationFailed
-from ..places import as_place, is_remote
 from ..progress import Progress
 from ..runs.files import plain, read_json, write_json
+from ..storage import as_place, is_remote
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 OPEN = ("queued", "running")
 #: What is said of a job whose worker is gone, where nobody can know how it ended.

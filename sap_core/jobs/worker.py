@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InvalidInput, OperationFailed
-from ..places import as_place
 from ..progress import Progress, ProgressCallback
 from ..runs.files import read_json, write_json
 from ..runs.store import one_line
 from ..specs import Spec, parse_spec
+from ..storage import as_place
 from .layout import GONE, JobFolder
 
 # (spec, folder of the run to make, progress) -> folder of the run that was made

@@ -35,11 +35,14 @@ class BlockCausalModel(LoadedModel):
         start, end = int(columns[0]), int(columns[-1]) + 1
         seen = memory.get("seen", 0)
         if seen < start:
-            self._extend(tokens, seen, start, memory)
+            memory["before"] = self._extend(tokens, seen, start, memory)[:, -1:].float()
             memory["seen"] = start
-        logits = self._extend(tokens, start, end, memory)
+        logits = self._extend(tokens, start, end, memory).float()
         memory["cache"].crop(start - end)
-        return logits.float()
+        if not self.info.shift_logits:
+            return logits
+        # The first token of a block is predicted by the last row of the block before it.
+        return torch.cat([memory.get("before", logits[:, :1]), logits[:, :-1]], 1)
 
     def _extend(self, tokens: Tensor, start: int, end: int, memory: dict[str, Any]) -> Tensor:
         """Logits of columns start to end, which must be whole blocks, their keys and values added to the cache."""

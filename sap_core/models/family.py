@@ -31,7 +31,8 @@ class Family:
         objective: "masked_diffusion" or "autoregressive".
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
-        architecture: Name of the native transformers class; "" takes the one AutoModelForCausalLM has for the config.
+        architecture: Name of the native transformers class, or "module:Class" of one in this package; "" takes the one
+            AutoModelForCausalLM has for the config.
         natives: Where ``architecture`` is "", the model types that ``native_config`` can give; empty: any.
         tokenizer: transformers tokenizer class that stands in for a custom one; "" takes what the folder names.
         key_mapping: (pattern, replacement) pairs, applied in order, from stored tensor names to native ones.
@@ -43,7 +44,7 @@ class Family:
         bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
-        samplers: Names in `sap_core.samplers.rules.SAMPLERS`, the default first.
+        samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
             `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.

@@ -8,8 +8,14 @@ from typing import Any
 
 from ..errors import ModelProblem
 from .chat import special_words, template_of
-from .families import FAMILIES, recognise
-from .family import AUTOREGRESSIVE, MASKED_DIFFUSION, RESIZABLE, Config, Family
+from .family import (
+    AUTOREGRESSIVE,
+    MASKED_DIFFUSION,
+    RESIZABLE,
+    Config,
+    Family,
+)
+from .family_registry import FAMILIES, recognise
 from .headers import StoredTensor
 from .layout import Matrix, find_matrices, module_key
 from .source import Source, find_source

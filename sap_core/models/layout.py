@@ -12,16 +12,17 @@ KINDS = (
     ("q", ("q_proj", "attention.self.query", "q_lin")),
     ("k", ("k_proj", "attention.self.key", "k_lin")),
     ("v", ("v_proj", "attention.self.value", "v_lin")),
-    ("qkv", ("qkv_proj", "query_key_value", "attn.c_attn", "Wqkv")),
+    ("qkv", ("qkv_proj", "query_key_value", "attn.c_attn", "Wqkv", "attn_qkv")),
     ("o", ("o_proj", "attn.out_proj", "attention.out_proj", "attention.output.dense", "out_lin", "attn.c_proj",
-           "attn.Wo", "attention.dense", "attn.dense")),
+           "attn.Wo", "attention.dense", "attn.dense", "attn_out")),
     ("gate_up", ("gate_up_proj", "mlp.Wi")),
     ("gate", ("gate_proj",)),
-    ("up", ("up_proj", "fc1", "fc_in", "c_fc", "dense_h_to_4h", "intermediate.dense", "lin1")),
-    ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo")),
+    ("up", ("up_proj", "fc1", "fc_in", "c_fc", "dense_h_to_4h", "intermediate.dense", "lin1",
+            "mlp.0")),
+    ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
-STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate")
+STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}

@@ -14,7 +14,12 @@ from .experts import unpack_experts
 from .info import ModelInfo, describe
 from .layout import TRANSPOSED
 from .loaded import LoadedModel
-from .placement import QUANTIZED, SPREAD, pick_device, placement
+from .placement import (
+    QUANTIZED,
+    SPREAD,
+    pick_device,
+    placement,
+)
 from .source import download, find_source
 from .tokens import load_tokenizer
 
@@ -67,7 +72,7 @@ def load_model(
     if model.offloaded:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
-    return model if keep is None else named("sap_core.pruning.elastic:cut")(model, keep)
+    return model if keep is None else named("sap_core.pruning.structured.elastic:cut")(model, keep)
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -46,9 +47,9 @@ def native_config_object(info: ModelInfo) -> Any:
     model_type = fields.pop("model_type", None)
     for name in ("auto_map", "transformers_version", "_name_or_path"):
         fields.pop(name, None)
-    classes = per_layer_classes(info)
+    own = own_classes(info)
     try:
-        config = classes[0](**fields) if classes else AutoConfig.for_model(model_type, **fields)
+        config = own[0](**fields) if own else AutoConfig.for_model(model_type, **fields)
     except Exception as error:  # each config class has its own kinds of complaint
         raise ModelProblem(f"{info.ref}: config.json does not fit its class ({_line(error)}).") from None
     config.name_or_path = info.path
@@ -78,18 +79,25 @@ def empty_module(info: ModelInfo, config: Any) -> nn.Module:
         return loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
 
 
-def per_layer_classes(info: ModelInfo) -> tuple[Any, Any] | None:
-    """(config class, model class) of a model whose layers differ in width; None where all are alike."""
-    if not info.native_config.get("per_layer_config"):
-        return None
-    from .modeling_per_layer import per_layer
+def own_classes(info: ModelInfo) -> tuple[Any, Any] | None:
+    """(config class, model class) of this package for a model that transformers has no class for, else None.
 
-    return per_layer(kind_of(info.native_config, info.ref))
+    Those are families whose row names one, and models whose layers differ in width.
+    """
+    if info.native_config.get("per_layer_config"):
+        from .modeling_per_layer import per_layer
+
+        return per_layer(kind_of(info.native_config, info.ref))
+    if ":" in info.row.architecture:
+        module, _, name = info.row.architecture.partition(":")
+        model = getattr(import_module(module), name)
+        return model.config_class, model
+    return None
 
 
 def _loader(info: ModelInfo) -> Any:
-    classes = per_layer_classes(info)
-    return classes[1] if classes else loader_class(info.row)
+    own = own_classes(info)
+    return own[1] if own else loader_class(info.row)
 
 
 def loader_class(row: Family) -> Any:

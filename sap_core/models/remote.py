@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from .families.remote import CLASSES
 from .info import ModelInfo
 from .loaded import LoadedModel, positions
 from .source import Source
-from .zoo.remote import CLASSES
 
 
 def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.Module:

@@ -9,7 +9,12 @@ from pathlib import Path
 import torch
 
 from ..errors import OperationFailed
-from .headers import INDEX, SINGLE, StoredTensor, read_headers
+from .headers import (
+    INDEX,
+    SINGLE,
+    StoredTensor,
+    read_headers,
+)
 from .info import ModelInfo
 from .loaded import LoadedModel
 from .source import SMALL_FILES

@@ -51,7 +51,7 @@ def local_folder(ref: str) -> Path | None:
     if not isinstance(ref, str) or not ref.strip():
         raise ModelProblem("No model was named; expected demo:NAME, a folder, or a Hub id such as owner/name.")
     if ref.startswith(DEMO):
-        from ..demo import checkpoint_path
+        from .demo_checkpoints import checkpoint_path
 
         return Path(checkpoint_path(ref.removeprefix(DEMO)))
     folder = Path(ref).expanduser()

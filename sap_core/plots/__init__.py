@@ -1,39 +1,23 @@
-"""From a result to a figure: pure functions that return plotly figures, HTML, or the data of the replay.
+"""Results to plotly figures, HTML and replay data. No Streamlit, no torch."""
 
-No Streamlit and no torch here; a notebook draws with the same functions as the pages.
-"""
+import lazy_loader
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-_HOMES = {
-    "make_view": "view",
-    "View": "view",
-    "trajectory_heatmap": "heatmap",
-    "layer_multiples": "multiples",
-    "head_grid": "heads",
-    "component_bars": "heads",
-    "step_lines": "lines",
-    "frequency_bars": "lines",
-    "plan_bars": "plan",
-    "plan_matrices": "plan",
-    "removed_heads": "plan",
-    "attention_figure": "attention",
-    "shaded_text": "shaded",
-    "replay_data": "replay",
-    "difference_heatmap": "compare",
-    "type_heatmap": "token_types",
-    "origin": "take",
-    "save_figure": "take",
-    "report": "reports",
-    "CONFIG": "theme",
-}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "view": ["make_view", "View"],
+        "heatmap": ["trajectory_heatmap"],
+        "multiples": ["layer_multiples"],
+        "heads": ["head_grid", "component_bars"],
+        "lines": ["step_lines", "frequency_bars"],
+        "plan": ["plan_bars", "plan_matrices", "removed_heads"],
+        "attention": ["attention_figure"],
+        "shaded": ["shaded_text"],
+        "replay": ["replay_data"],
+        "compare": ["difference_heatmap"],
+        "token_types": ["type_heatmap"],
+        "figure_files": ["origin", "save_figure"],
+        "run_report": ["report"],
+        "theme": ["CONFIG"],
+    },
+)

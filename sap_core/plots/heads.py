@@ -7,7 +7,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..sinks.instability import COMPONENTS
-from .theme import CASING, PATH, SEQUENTIAL, base_figure, colour_bar, palette
+from .theme import (
+    CASING,
+    PATH,
+    SEQUENTIAL,
+    base_figure,
+    colour_bar,
+    palette,
+)
 
 
 def head_grid(

@@ -6,7 +6,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from .reduce import level_of, reduce_max, share_levels
-from .theme import CASING, FRONTIER, PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, base_figure, colour_bar
+from .theme import (
+    CASING,
+    FRONTIER,
+    PATH,
+    SEQUENTIAL,
+    SHARE_TICKS,
+    SHARE_TITLE,
+    base_figure,
+    colour_bar,
+)
 from .view import View, printable
 
 TEXT_CELLS = 20_000  # above this, the words in the hover would weigh more than the figure

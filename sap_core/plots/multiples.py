@@ -10,7 +10,13 @@ import xarray as xr
 
 from ..sinks.token_types import TYPES
 from .reduce import level_of, reduce_max, share_levels
-from .theme import PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, colour_bar
+from .theme import (
+    PATH,
+    SEQUENTIAL,
+    SHARE_TICKS,
+    SHARE_TITLE,
+    colour_bar,
+)
 from .token_types import by_type
 from .view import layer_views
 

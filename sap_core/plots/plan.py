@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from .theme import SEQUENTIAL, SERIES, base_figure, colour_bar
+from .theme import (
+    SEQUENTIAL,
+    SERIES,
+    base_figure,
+    colour_bar,
+)
 
 
 def plan_bars(

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from .reduce import share_levels
-from .theme import CASING, FRONTIER, PATH, SHARE_TICKS, palette
+from .theme import (
+    CASING,
+    FRONTIER,
+    PATH,
+    SHARE_TICKS,
+    palette,
+)
 from .view import View, printable
 
 MASKED, ACCEPTED, SINK = 1, 2, 4

@@ -7,7 +7,14 @@ import plotly.graph_objects as go
 
 from ..sinks.token_types import TYPES, token_type
 from .reduce import level_of, reduce_max, share_levels
-from .theme import PATH, SEQUENTIAL, SHARE_TICKS, SHARE_TITLE, base_figure, colour_bar
+from .theme import (
+    PATH,
+    SEQUENTIAL,
+    SHARE_TICKS,
+    SHARE_TITLE,
+    base_figure,
+    colour_bar,
+)
 from .view import View
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
-from .apply import Pruned
-from .calibration import DEMO, Calibration, check_ids
-from .defaults import with_method
-from .found import prune_by_search
-from .heads import rank_on_demo_prompt
-from .search import Candidate, NoSuchPlan
+from .api import Pruned
+from .planning.defaults import with_method
+from .scoring.calibration import DEMO, Calibration, check_ids
+from .scoring.head_ranking import rank_on_demo_prompt
+from .strategies.search import prune_by_search
+from .strategies.shape_search import Candidate, NoSuchPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,14 +83,14 @@ class SinkAwarePruner:
         measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with
         the lowest loss is returned. Units go by ``method`` (sink, or wanda for an autoregressive model), of heads that
         attend alike the last one stays, and the weights that stay are moved to make up for heads and channels
-        (`sap_core.pruning.refit`).
+        (`sap_core.pruning.structured.compensation`).
         The result's report lists every shape that was tried under "search".
 
         Args:
             quality_drop_threshold: largest rise of the nats per token on held-out stories, as a share of the dense
                 model's.
             preset: quality, balanced, speed or memory, in the place of target and threshold: the point of the measured
-                curve that `sap_core.pruning.modes.PRESETS` describes.
+                curve that `sap_core.choices.strategies.PRESETS` describes.
 
         Raises:
             InvalidInput: a target of 1 or less, a negative threshold, a model that no units can be taken out of.
@@ -113,7 +113,7 @@ class SinkAwarePruner:
 
         ``test_data``: a text file, or texts; None takes held-out stories. ``fields``: those of `EvaluateSpec`.
         """
-        from ..evaluation.verb import evaluate
+        from ..evaluation.api import evaluate
 
         model = pruned_model.model if isinstance(pruned_model, Pruned) else pruned_model
         fields = {"seed": self.seed} | fields

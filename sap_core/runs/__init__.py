@@ -10,34 +10,3 @@
 
 A folder without manifest.json is unfinished and says so. Nothing here imports torch.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-_PLACES = {
-    "create_run": "store",
-    "RunWriter": "store",
-    "open_run": "reading",
-    "Run": "reading",
-    "list_runs": "listing",
-    "RunSummary": "listing",
-    "delete_run": "listing",
-    "describe_run": "listing",
-    "update_run": "meta",
-    "export_archive": "archive",
-    "import_archive": "archive",
-    "runs_root": "paths",
-    "new_run_path": "paths",
-    "check_new_folder": "paths",
-    "check_new_run": "paths",
-}
-
-__all__ = sorted(_PLACES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_PLACES[name]}", __name__), name)

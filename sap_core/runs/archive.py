@@ -15,7 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, OperationFailed, SapError
-from ..places import file_sizes, is_remote, local_folder, reaching
+from ..storage import (
+    file_sizes,
+    is_remote,
+    local_folder,
+    reaching,
+)
 from .files import disk_problem
 from .manifest import MANIFEST
 from .paths import check_new_folder, new_run_path, runs_root
@@ -23,7 +28,7 @@ from .publish import publish
 from .reading import Run, open_run
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 
 def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed
-from ..places import as_place, is_remote, reaching
+from ..storage import as_place, is_remote, reaching
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

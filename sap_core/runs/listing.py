@@ -11,14 +11,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed, RunProblem
-from ..places import as_place, file_sizes, is_remote, reaching
+from ..storage import (
+    as_place,
+    file_sizes,
+    is_remote,
+    reaching,
+)
 from .files import disk_problem, file_stamp, read_json
 from .manifest import MANIFEST, WRITER, read_manifest
 from .paths import resolve_run, runs_root
 from .reading import Run, writer_alive
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 AT_ONCE = 16  # runs looked at together where each look is a request over the network
 

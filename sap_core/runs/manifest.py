@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import RunProblem
-from ..places import file_sizes, is_remote, reaching
+from ..storage import file_sizes, is_remote, reaching
 from .files import read_json
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
-from ..places import as_place, is_remote, local_folder, reaching
+from ..storage import (
+    as_place,
+    is_remote,
+    local_folder,
+    reaching,
+)
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 
 def runs_root(root: str | os.PathLike | None = None) -> Place:

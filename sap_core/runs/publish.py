@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..places import file_sizes, reaching
+from ..storage import file_sizes, reaching
 from .manifest import MANIFEST
 from .paths import check_new_run
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 
 def publish(folder: Path, target: Place) -> None:

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ..errors import RunProblem
-from ..places import is_remote, reaching
+from ..storage import is_remote, reaching
 from .files import read_json
-from .manifest import META, WRITER, check_files, read_manifest
+from .manifest import (
+    META,
+    WRITER,
+    check_files,
+    read_manifest,
+)
 from .paths import resolve_run, runs_root
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from ..places import Place
+    from ..storage import Place
 
 ALIVE_SECONDS = 600  # a run that another machine writes counts as alive for so long after its last sign of life
 

@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ..errors import Cancelled, InvalidInput, OperationFailed
-from ..places import is_remote, reaching
 from ..specs import Spec
-from .files import FULL, disk_problem, json_text, read_json, write_json
+from ..storage import is_remote, reaching
+from .files import (
+    FULL,
+    disk_problem,
+    json_text,
+    read_json,
+    write_json,
+)
 from .listing import remove_run
-from .manifest import MANIFEST, SCHEMA, WRITER, list_files, versions
+from .manifest import (
+    MANIFEST,
+    SCHEMA,
+    WRITER,
+    list_files,
+    versions,
+)
 from .paths import check_new_run, new_run_path
 from .reading import Run, open_run, this_machine
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 __all__ = ["Run", "RunWriter", "create_run", "open_run"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from ..choices.samplers import SAMPLERS, SamplerRule
 from ..errors import InvalidInput, UnknownOption
 from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
-from .rules import SAMPLERS, SamplerRule
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..choices.samplers import SAMPLERS
 from .canvas import Canvas
 from .check import check_sampling
-from .rules import SAMPLERS
 from .step import Step
 
 if TYPE_CHECKING:

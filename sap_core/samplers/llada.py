@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .denoise import Moment, even_share, predict, probability, sampler_of, top_positions
+from .denoise import (
+    Moment,
+    even_share,
+    predict,
+    probability,
+    sampler_of,
+    top_positions,
+)
 
 
 def keep_surest(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:

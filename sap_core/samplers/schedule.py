@@ -9,7 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .denoise import Moment, predict, probability, sampler_of, top_positions
+from .denoise import (
+    Moment,
+    predict,
+    probability,
+    sampler_of,
+    top_positions,
+)
 
 EPSILON = 1e-3
 

@@ -12,7 +12,14 @@ import xarray as xr
 
 from ..errors import InvalidInput, UnknownOption
 from ..trajectory.access import by_layer, trajectories_of, visibility
-from .motion import autocorrelation, dominant_positions, overlap, persistence, switch_rate, temporal_variance
+from .motion import (
+    autocorrelation,
+    dominant_positions,
+    overlap,
+    persistence,
+    switch_rate,
+    temporal_variance,
+)
 from .rules import find_sinks
 
 

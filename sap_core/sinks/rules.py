@@ -5,57 +5,11 @@ Symbols as everywhere: r_j = received attention of key j, mean over the Q valid 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from ..errors import InvalidInput, UnknownOption
+from ..choices.sink_rules import rule_threshold
 
 MIN_VISIBLE = 8  # `rate` does not judge a causal key that fewer queries see: the last key is seen by itself alone
-
-
-@dataclass(frozen=True)
-class SinkRule:
-    """One row of the table. ``threshold`` is the default, in ``unit``."""
-
-    name: str
-    title: str
-    help: str
-    source: str
-    threshold: float
-    unit: str
-
-
-SINK_RULES: dict[str, SinkRule] = {
-    rule.name: rule
-    for rule in (
-        SinkRule(
-            "column_sum",
-            "Column sum",
-            "The attention a position receives, summed over queries, exceeds the mean of the other positions by more "
-            "than the threshold. The mean column sum is 1.",
-            "Rulli et al., arXiv 2510.15731",
-            3.0,
-            "column sum above the others' mean",
-        ),
-        SinkRule(
-            "rate",
-            "Attention rate",
-            "A query that can see the position gives it more than this share of its attention, on average.",
-            "Gu et al., arXiv 2410.10781",
-            0.3,
-            "share of attention",
-        ),
-        SinkRule(
-            "zscore",
-            "Z-score",
-            "The received attention lies more than this many standard deviations above the mean over positions.",
-            "Sink-Aware Pruning, arXiv 2602.17664, public code (there on the sum over layers and heads)",
-            2.0,
-            "standard deviations",
-        ),
-    )
-}
 
 
 def find_sinks(
@@ -118,23 +72,6 @@ def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> 
     attention = np.asarray(attention, dtype=np.float64)
     limit = attention.mean(axis=-1, keepdims=True) + k * attention.std(axis=-1, keepdims=True)
     return 0.5 * (1 + np.tanh(0.5 * alpha * (attention - limit)))  # = sigmoid, without overflow
-
-
-def rule_threshold(rule: str, threshold: float | None = None) -> float:
-    """The threshold to use: the given one, or the rule's default.
-
-    Raises:
-        UnknownOption, InvalidInput: as `find_sinks`.
-    """
-    if rule not in SINK_RULES:
-        raise UnknownOption("sink rule", rule, SINK_RULES)
-    if threshold is None:
-        return SINK_RULES[rule].threshold
-    if not np.isfinite(threshold):
-        raise InvalidInput(
-            f"threshold is {threshold}; expected a finite number, such as {SINK_RULES[rule].threshold:g}."
-        )
-    return float(threshold)
 
 
 def _mean_std(

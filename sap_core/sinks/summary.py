@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..choices.sink_rules import SINK_RULES, rule_threshold
 from ..errors import InvalidInput
 from ..trajectory.access import trajectories_of
 from .motion import METRICS, dominant_positions
-from .rules import SINK_RULES, rule_threshold
 from .scan import Scan, scan
 from .token_types import TYPES, token_type, token_types
 

@@ -1,25 +1,15 @@
-"""Many prunings of one model, measured alike: a grid of cells, a folder that resumes, a table, two executors.
+"""Many prunings or captures of one model, measured alike: a grid of cells, a folder that resumes, a table."""
 
-`grid`, `folder`, `table` and `tradeoff` do not import torch, so a page can follow a sweep that is still running.
-"""
+import lazy_loader
 
-from importlib import import_module
-
-_HOME = {
-    "sweep": "verb",
-    "make_grid": "grid",
-    "sweep_table": "table",
-    "summarise": "table",
-    "paired_difference": "table",
-    "frontier": "tradeoff",
-    "best_plans": "tradeoff",
-    "measured_plans": "measured",
-    "predict_loss": "predict",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "api": ["sweep"],
+        "grid": ["make_grid"],
+        "table": ["sweep_table", "summarise", "paired_difference"],
+        "tradeoff": ["frontier", "best_plans"],
+        "results_table": ["measured_plans"],
+        "predict": ["predict_loss"],
+    },
+)

@@ -7,10 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..capture.verb import capture_spec, check_capture
+from ..capturing.api import capture_spec, check_capture
 from ..errors import InvalidInput, OperationFailed, RunProblem
 from ..models.loading import load_model
-from ..places import as_place, reaching
 from ..progress import ProgressCallback, silent
 from ..runs.files import read_json
 from ..runs.listing import remove_run
@@ -18,11 +17,12 @@ from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
 from ..runs.reading import Run, open_run, writer_alive
 from ..specs import CaptureSpec
+from ..storage import as_place, reaching
 from .executors import Board, make_executor
 from .tasks import Task
 
 if TYPE_CHECKING:
-    from ..places import Place
+    from ..storage import Place
 
 RUNNER = "sap_core.sweeps.captures:PromptRunner"
 

@@ -24,7 +24,7 @@ class CellRunner:
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        from ..evaluation.verb import text_rows
+        from ..evaluation.api import text_rows
         from ..models.loading import load_model
 
         self.spec = SweepSpec.build(**options)
@@ -34,7 +34,7 @@ class CellRunner:
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """The record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
-        from ..pruning.apply import prune
+        from ..pruning.api import prune
 
         started = time.perf_counter()
         model, found = self.dense, {}

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from ..places import local_folder
 from ..runs.files import plain, read_json, write_json
 from ..runs.manifest import MANIFEST
 from ..runs.store import RunWriter, disk_problem
 from ..specs import SweepSpec
+from ..storage import local_folder
 from .grid import Grid
 
 SCHEMA = 1

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from ..choices.allocations import ALLOCATIONS, looks_at_texts
+from ..choices.methods import METHODS, parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.allocation import ALLOCATIONS, looks_at_texts
-from ..pruning.methods import METHODS, parse_pattern
-from ..pruning.plan import make_plan
-from ..specs import CalibrationOptions, ModelOptions, PruneSpec, SweepSpec
+from ..pruning.planning.plan import make_plan
+from ..specs import (
+    CalibrationOptions,
+    ModelOptions,
+    PruneSpec,
+    SweepSpec,
+)
 from .presets import PRESETS
 
 if TYPE_CHECKING:

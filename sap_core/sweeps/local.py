@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed
-from .tasks import RETRIES, Event, Task, Waiting
+from .tasks import (
+    RETRIES,
+    Event,
+    Task,
+    Waiting,
+)
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LOOK_UP = 0.5  # seconds without news after which the driver is asked whether to go on

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import InvalidInput, OperationFailed
-from .tasks import RETRIES, Event, Task, Waiting
+from .tasks import (
+    RETRIES,
+    Event,
+    Task,
+    Waiting,
+)
 
 _LOOK_UP = 0.5  # seconds without news after which the driver is asked whether to go on
 

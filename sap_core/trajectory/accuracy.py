@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import xarray as xr
 
-from . import codes
+from . import quantization
 
 # Largest difference that storing makes, as a share of the largest share of its row; see `PRECISIONS`.
-_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "uint8": codes.BOUND * (1 + 1 / codes.MU)}
+_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "uint8": quantization.BOUND * (1 + 1 / quantization.MU)}
 
 
 def rounding(trajectory: xr.Dataset) -> float:

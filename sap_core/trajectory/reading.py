@@ -11,8 +11,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ..errors import RunProblem
-from ..places import zarr_store
-from .codes import decode_part, decode_rows, from_half
+from ..storage import zarr_store
+from .quantization import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
 

@@ -15,9 +15,9 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from ..errors import OperationFailed, UnknownOption
-from ..places import is_remote, place_problem, zarr_store
-from .codes import encode_part, encode_rows, to_half
-from .measured import CodeError
+from ..storage import is_remote, place_problem, zarr_store
+from .quantization import encode_part, encode_rows, to_half
+from .quantization_error import CodeError
 from .reading import open_trajectory
 from .variables import (
     ATTENTION,

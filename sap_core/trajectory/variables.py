@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import codes
+from . import quantization
 
 SCHEMA = 2  # 1: no stored means, no 8-bit codes
 CHUNK_BYTES = 2**20
@@ -82,8 +82,9 @@ PRECISIONS: dict[str, Precision] = {
     "uint8": Precision(
         "uint8",
         "8 bits: a quarter of the size",
-        f"at most {codes.BOUND:.2%} of (share + largest share of its row / {codes.MU:.0f}); the largest and its "
-        f"position are exact; the part from masked queries: that, and {codes.PART_BOUND:.1%} of the share",
+        f"at most {quantization.BOUND:.2%} of (share + largest share of its row / {quantization.MU:.0f}); the largest "
+        f"and its position are exact; the part from masked queries: that, "
+        f"and {quantization.PART_BOUND:.1%} of the share",
     ),
 }
 

@@ -1,4 +1,1 @@
-"""What pages share: navigation, pickers, the watch over running work, the replay, the words for numbers.
-
-The only room that imports Streamlit. Nothing here computes a result and nothing here imports torch.
-"""
+"""The Streamlit studio: widgets shared by all pages, and one package per page. No torch."""

@@ -16,7 +16,7 @@ BLOCKS = 150  # longer than the tile of half precision, and no multiple of it
 
 def attention(size=SIZE, width=8, heads=2, kv=1, dtype=torch.float32, sharpness=2.0, **options):
     """Random `Attention` of a batch of 2, with the strides that a model gives."""
-    from sap_core.capture.rows import Attention
+    from sap_core.attention.attention_rows import Attention
 
     random = torch.Generator().manual_seed(0)
     query = torch.randn(2, size, heads, width, generator=random).transpose(1, 2) * sharpness
@@ -94,10 +94,10 @@ def apart(found, exact) -> dict[str, float]:
 
 
 def every_case() -> dict[str, dict[str, float]]:
-    from sap_core.capture.choice import trial
-    from sap_core.capture.fused import fused_statistics
-    from sap_core.capture.log_sum_exp import keeping_log_sum_exp
-    from sap_core.capture.statistics import layer_statistics
+    from sap_core.attention.fused import fused_statistics
+    from sap_core.attention.kernel_dispatch import trial
+    from sap_core.attention.log_sum_exp import keeping_log_sum_exp
+    from sap_core.attention.row_statistics import layer_statistics
 
     bfloat16_products()
     found = {}
@@ -123,7 +123,8 @@ def whole_model() -> dict[str, dict[str, float]]:
     """A padded and an unpadded pass of a model, recorded by the kernels and by the reference."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from sap_core.capture import choice, record_attention, routes
+    from sap_core.attention import hooks, kernel_dispatch
+    from sap_core.attention.recorder import record_attention
 
     torch.manual_seed(0)
     sizes = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
@@ -140,7 +141,7 @@ def whole_model() -> dict[str, dict[str, float]]:
             return logits, recorder.collect()
 
     exact = [recorded(), recorded(attention_mask=padding)]
-    choice.fusable = routes.fusable = lambda query, key: True
+    kernel_dispatch.fusable = hooks.fusable = lambda query, key: True
     fused = [recorded(), recorded(attention_mask=padding)]
     pairs = [apart(one, other) for (_, one), (_, other) in zip(fused, exact, strict=True)]
     same = [float(not torch.equal(one, other)) for (one, _), (other, _) in zip(fused, exact, strict=True)]

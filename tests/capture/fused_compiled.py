@@ -20,7 +20,7 @@ def compiled(name: str, capability: int, width: int, dtype: str, mask: str, more
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from sap_core.capture import fused
+    from sap_core.attention import fused
 
     kernel = getattr(fused, name)
     blocks = fused.block_sizes(width, 4 if dtype == "fp32" else 2, mask != "none")

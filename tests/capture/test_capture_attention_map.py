@@ -5,7 +5,7 @@ import pytest
 
 import sap_core as sap
 from sap_core.errors import InvalidInput
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 
 
 @pytest.fixture(scope="module", params=["diffusion", "causal"])

@@ -6,9 +6,9 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 from transformers import AutoModelForCausalLM
 
 import sap_core as sap
-from sap_core.capture import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import OperationFailed
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 
 NAMES = ("received", "received_masked", "entropy", "distance")
 

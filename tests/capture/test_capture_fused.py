@@ -11,9 +11,10 @@ import torch
 from fused_cases import CASES, ENDS, apart, attention, queries, visible
 from fused_compiled import WANTED
 
-from sap_core.capture import choice, record_attention
-from sap_core.capture.choice import attention_statistics, fusable, trial
-from sap_core.capture.statistics import layer_statistics
+from sap_core.attention import kernel_dispatch
+from sap_core.attention.kernel_dispatch import attention_statistics, fusable, trial
+from sap_core.attention.recorder import record_attention
+from sap_core.attention.row_statistics import layer_statistics
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -62,22 +63,22 @@ def test_a_trial_that_fails_is_a_warning_and_the_reference_is_used(outcome, monk
             raise outcome
         return outcome
 
-    monkeypatch.setattr(choice, "trial", pretended)
+    monkeypatch.setattr(kernel_dispatch, "trial", pretended)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     with pytest.warns(UserWarning, match=r"computed in pieces\.$"):
-        assert not choice._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
+        assert not kernel_dispatch._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
 
 
 def test_a_trial_that_holds_is_believed(monkeypatch):
-    monkeypatch.setattr(choice, "trial", lambda *_: 1e-6)
+    monkeypatch.setattr(kernel_dispatch, "trial", lambda *_: 1e-6)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert choice._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
+    assert kernel_dispatch._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert not choice._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
+    assert not kernel_dispatch._tried.__wrapped__(torch.device("cuda:0"), torch.float16, 64)
 
 
 @needs_gpu
-@pytest.mark.parametrize("dtype", choice.DTYPES)
+@pytest.mark.parametrize("dtype", kernel_dispatch.DTYPES)
 @pytest.mark.parametrize("width", [64, 80, 128, 256])
 def test_the_trial_holds_on_this_gpu(dtype, width):
     pytest.importorskip("triton")
@@ -86,7 +87,7 @@ def test_the_trial_holds_on_this_gpu(dtype, width):
 
 @needs_gpu
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("dtype", choice.DTYPES)
+@pytest.mark.parametrize("dtype", kernel_dispatch.DTYPES)
 def test_a_model_on_the_gpu_is_recorded_by_the_kernels(tiny_diffusion, dtype, padded, monkeypatch):
     pytest.importorskip("triton")
     from transformers import AutoModelForCausalLM
@@ -106,7 +107,7 @@ def test_a_model_on_the_gpu_is_recorded_by_the_kernels(tiny_diffusion, dtype, pa
 
     assert fusable(torch.empty(1, 1, 1, 8, dtype=dtype, device="cuda"), torch.empty(1, dtype=dtype, device="cuda"))
     found = recorded()
-    for place in ("sap_core.capture.choice.fusable", "sap_core.capture.routes.fusable"):
+    for place in ("sap_core.attention.kernel_dispatch.fusable", "sap_core.attention.hooks.fusable"):
         monkeypatch.setattr(place, lambda query, key: False)
     for name, difference in apart(found, recorded()).items():
         assert difference <= (1e-5 if dtype == torch.float32 else 1e-3), name

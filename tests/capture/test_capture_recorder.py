@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
-from sap_core.capture import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import OperationFailed
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 
 SIZE = 40
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sap_core.capture import rows as rows_module
-from sap_core.capture.rows import Attention
-from sap_core.capture.statistics import layer_statistics, prefix_statistics
+from sap_core.attention import attention_rows as rows_module
+from sap_core.attention.attention_rows import Attention
+from sap_core.attention.row_statistics import layer_statistics, prefix_statistics
 
 
 def plain_map(inputs):

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 
 import sap_core as sap
 from sap_core.errors import Cancelled, InvalidInput, OperationFailed
-from sap_core.models import load_model
-from sap_core.samplers import build_canvas, sample
+from sap_core.models.loading import load_model
+from sap_core.samplers.canvas import build_canvas
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 from sap_core.trajectory.accuracy import sampling_note
 

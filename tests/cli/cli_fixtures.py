@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sap_core.cli import main
-from sap_core.runs import create_run
+from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec
 from sap_core.trajectory.store import VARIABLES, TrajectoryWriter
 from sap_core.trajectory.synthetic import synthetic_trajectory

@@ -173,7 +173,7 @@ def test_output_folders(sap, tmp_path, models, command):
     "command", [["sinks"], ["heads"], ["compare", "good"], ["export", "--out", "x"], ["runs", "show"]]
 )
 def test_runs(sap, tmp_path, command):
-    from sap_core.runs import create_run
+    from sap_core.runs.store import create_run
     from sap_core.specs import CaptureSpec
 
     for name in ("good", "unfinished", "truncated", "newer"):
@@ -197,7 +197,7 @@ def test_runs(sap, tmp_path, command):
 
 
 def test_runs_of_the_wrong_kind(sap, tmp_path):
-    from sap_core.runs import create_run
+    from sap_core.runs.store import create_run
     from sap_core.specs import CaptureSpec, PruneSpec
 
     with create_run("prune", PruneSpec.build(model="m", method="sink"), out=tmp_path / "p") as run:

@@ -16,15 +16,21 @@ import pytest
 import typer
 
 from sap_core import cli
-from sap_core.cli import screen
+from sap_core.choices.allocations import ALLOCATIONS
+from sap_core.choices.sink_rules import SINK_RULES
+from sap_core.cli import console
 from sap_core.cli.prune import ALLOCATIONS as listed
 from sap_core.cli.studio import HOST, demo_home, studio_command
 from sap_core.errors import Cancelled, OperationFailed
 from sap_core.progress import Progress
-from sap_core.pruning.allocation import ALLOCATIONS
-from sap_core.runs import list_runs, open_run
-from sap_core.sinks.rules import SINK_RULES
-from sap_core.specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec
+from sap_core.runs.listing import list_runs
+from sap_core.runs.reading import open_run
+from sap_core.specs import (
+    CaptureSpec,
+    EvaluateSpec,
+    ExportSpec,
+    PruneSpec,
+)
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -237,17 +243,17 @@ def test_a_failure_is_one_line_and_status_1(sap, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_asks_first_and_insists_second():
-    with pytest.raises(Cancelled), screen.work() as progress:
+    with pytest.raises(Cancelled), console.work() as progress:
         progress(Progress("steps", 1, 3))
         os.kill(os.getpid(), signal.SIGINT)
         progress(Progress("steps", 2, 3))
-    with pytest.raises(KeyboardInterrupt), screen.work() as progress:
+    with pytest.raises(KeyboardInterrupt), console.work() as progress:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_progress_goes_to_standard_error_one_line_per_stage(capsys):
-    with screen.work("prune") as progress:
+    with console.work("prune") as progress:
         print("a library talks")
         progress(Progress("load", 0, 1))
         for done in range(3):

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from sap_core.errors import InvalidInput
-from sap_core.evaluation import evaluate, model_size, quick_compare
+from sap_core.evaluation.api import evaluate
+from sap_core.evaluation.cost import model_size
+from sap_core.evaluation.generation import write
+from sap_core.evaluation.quick import quick_compare
 from sap_core.evaluation.tasks import _score, knows_stories, task_scores
-from sap_core.evaluation.writing import write
-from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def story_model(tmp_path_factory):
     """An untrained diffusion model of one thin layer with the demo's tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from sap_core.demo.tokenizer import build_tokenizer
+    from sap_core.stories.tokenizer import build_tokenizer
 
     folder = tmp_path_factory.mktemp("story-model")
     tokenizer = build_tokenizer(add_bos=False)
@@ -84,7 +86,7 @@ def story_model(tmp_path_factory):
 def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeypatch, diffusion):
     """Logits that point at the right text of each canvas give score 1 on every task, in both modes; an untrained model
     answers nothing right."""
-    from sap_core.demo.tasks import TASKS, examples
+    from sap_core.stories.tasks import TASKS, examples
 
     assert knows_stories(story_model) and not knows_stories(diffusion)
     end = story_model.tokenizer.eos_token_id

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sap_core.evaluation.comparison import agreement, continuations, variety
 from sap_core.evaluation.cost import layer_sparsity
-from sap_core.evaluation.generation import agreement, continuations, variety
 from sap_core.evaluation.memory import peak_memory
 from sap_core.evaluation.texts import TextRow
-from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
 
 
 def test_variety_and_agreement_by_hand():
@@ -54,18 +54,18 @@ def test_sparsity_is_counted_in_the_weights(tiny_diffusion):
 
 
 def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_causal):
-    from sap_core import samplers
-    from sap_core.evaluation.writing import write
+    from sap_core.evaluation.generation import write
+    from sap_core.samplers import dispatch
 
     seen = []
-    plain = samplers.sample
+    plain = dispatch.sample
 
     def watched(*args, **options):
         for step in plain(*args, **options):
             seen.append(step.accepted[0].nonzero().flatten().tolist())
             yield step
 
-    monkeypatch.setattr(samplers, "sample", watched)
+    monkeypatch.setattr(dispatch, "sample", watched)
     written = write(load_model(str(tiny_diffusion)), ["a b"], length=18, block_length=4)
     order = [place - written.starts[0] for places in seen for place in places]
     assert sorted(order) == list(range(18 - written.starts[0]))

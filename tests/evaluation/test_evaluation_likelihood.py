@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from sap_core.errors import InvalidInput
 from sap_core.evaluation.likelihood import draw_masks, ratio, text_likelihood
 from sap_core.evaluation.texts import TextRow, file_rows, story_rows
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_exact_likelihood_equals_transformers_own_loss(causal):
 
 
 def test_a_model_against_itself_differs_by_zero_and_pairing_shrinks_the_error(diffusion):
-    from sap_core.pruning import prune
+    from sap_core.pruning.api import prune
 
     rows = story_rows(diffusion.encode, samples=6, seed=0, diffusion=True, fill_id=1, max_length=64)
     dense = text_likelihood(diffusion, rows, draws=4, seed=0)

@@ -13,7 +13,7 @@ lm_eval = pytest.importorskip(
 
 from sap_core.errors import InvalidInput  # noqa: E402
 from sap_core.evaluation.harness import StudioLM  # noqa: E402
-from sap_core.models import load_model  # noqa: E402
+from sap_core.models.loading import load_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_diffusion_without_context_sees_the_text_alone(diffusion):
 
 
 def test_generation_is_our_samplers_and_stops_where_asked(diffusion, causal):
-    from sap_core.evaluation.writing import write
+    from sap_core.evaluation.generation import write
 
     for model in (diffusion, causal):
         lm = StudioLM(model)

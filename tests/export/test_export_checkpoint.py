@@ -9,10 +9,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sap_core.errors import Cancelled, InvalidInput, OperationFailed
-from sap_core.export import export_checkpoint, verify_checkpoint
-from sap_core.export.checkpoint import check_export_folder
-from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.export.checkpoint import check_export_folder, export_checkpoint
+from sap_core.export.verify import verify_checkpoint
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import time
 from sap_core.errors import InvalidInput
 from sap_core.jobs.worker import serve
 from sap_core.progress import Progress
-from sap_core.runs import create_run
+from sap_core.runs.store import create_run
 
 
 def pretend(spec, out, progress):

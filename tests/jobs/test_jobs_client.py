@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from sap_core.errors import InvalidInput, RunProblem
-from sap_core.jobs import JobClient, client
-from sap_core.runs import list_runs, open_run
+from sap_core.jobs import client
+from sap_core.jobs.client import JobClient
 from sap_core.runs.files import read_json
+from sap_core.runs.listing import list_runs
+from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]

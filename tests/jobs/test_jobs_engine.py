@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sap_core.jobs import JobClient
-from sap_core.runs import open_run
+from sap_core.jobs.client import JobClient
+from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec, PruneSpec
 
 

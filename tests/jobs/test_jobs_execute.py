@@ -7,12 +7,26 @@ import shutil
 
 import pytest
 
-from sap_core.errors import Cancelled, InvalidInput, ModelProblem, OperationFailed, RunProblem
+from sap_core.errors import (
+    Cancelled,
+    InvalidInput,
+    ModelProblem,
+    OperationFailed,
+    RunProblem,
+)
 from sap_core.jobs.cache import KEPT, ModelCache
 from sap_core.jobs.execute import execute
 from sap_core.progress import silent
-from sap_core.runs import create_run, list_runs, open_run
-from sap_core.specs import CaptureSpec, EvaluateSpec, ExportSpec, PruneSpec, parse_spec
+from sap_core.runs.listing import list_runs
+from sap_core.runs.reading import open_run
+from sap_core.runs.store import create_run
+from sap_core.specs import (
+    CaptureSpec,
+    EvaluateSpec,
+    ExportSpec,
+    PruneSpec,
+    parse_spec,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from sap_core.errors import OperationFailed
 from sap_core.jobs.cache import ModelCache
 from sap_core.jobs.execute import execute
-from sap_core.runs import open_run
+from sap_core.runs.reading import open_run
 from sap_core.specs import SweepSpec
 from sap_core.sweeps import executors
 from sap_core.sweeps.local import LocalExecutor

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from sap_core.errors import Cancelled
-from sap_core.jobs import JobClient, layout
+from sap_core.jobs import layout
+from sap_core.jobs.client import JobClient
 from sap_core.jobs.layout import JobFolder
 from sap_core.jobs.worker import KEPT_JOBS, Worker, thread_count
 from sap_core.progress import Progress

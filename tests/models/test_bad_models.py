@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models import inspect_model, load_model
-from sap_core.samplers import check_sampling
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.samplers.check import check_sampling
 from sap_core.specs import CaptureSpec
 
 

@@ -9,12 +9,13 @@ import torch
 import transformers
 from tiny_models import save_word_tokenizer
 
-from sap_core.capture.attention_map import attention_map
-from sap_core.capture.recorder import record_attention
-from sap_core.capture.verb import capture
+from sap_core.attention.recorder import record_attention
+from sap_core.capturing.api import capture
+from sap_core.capturing.attention_map import attention_map
 from sap_core.errors import InvalidInput
-from sap_core.models import load_model
-from sap_core.samplers import build_canvas, sample
+from sap_core.models.loading import load_model
+from sap_core.samplers.canvas import build_canvas
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
-from sap_core.models import inspect_model, load_model
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 FIELDS = {
@@ -167,7 +168,7 @@ def test_an_experts_layers_know_whose_rows_they_get(folder: Path) -> None:
 def test_every_expert_is_pruned(folder: Path, tmp_path: Path, method: str) -> None:
     import numpy as np
 
-    from sap_core.pruning import prune
+    from sap_core.pruning.api import prune
 
     np.save(tmp_path / "ids.npy", IDS.numpy())
     pruned = prune(

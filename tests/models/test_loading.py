@@ -13,10 +13,10 @@ from safetensors.torch import load_file, safe_open
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 from sap_core.models.saving import save_checkpoint
-from sap_core.samplers import sample
 from sap_core.samplers.canvas import canvas_of_ids
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from sap_core.errors import ModelProblem
-from sap_core.models import estimate_memory, families_table, fits, inspect_model, load_model
+from sap_core.models.family_registry import families_table
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.models.memory import estimate_memory, fits
 
 
 def test_a_diffusion_llama(tiny_diffusion: Path) -> None:
@@ -146,7 +149,7 @@ def edited(source: Path, tmp_path: Path, **changes: object) -> Path:
 
 
 def test_the_documentation_has_the_table() -> None:
-    from sap_core.models.families import families_markdown
+    from sap_core.models.family_registry import families_markdown
 
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     assert families_markdown() in page, "docs/models.md is older than the table of families"

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from tiny_families import BLOCKS, ENCODERS, made
 from tiny_models import GOLDEN
 
-from sap_core.models import load_model
-from sap_core.samplers import sample
+from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 BOTH_WAYS = ["llada", "llada-moe", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "native-diffusion",

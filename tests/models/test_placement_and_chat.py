@@ -10,11 +10,15 @@ import pytest
 import torch
 import transformers
 
-from sap_core.capture import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import InvalidInput, ModelProblem, OperationFailed
-from sap_core.models import LoadedModel, chat_text, inspect_model, load_model, loading, placement
-from sap_core.pruning import prune
-from sap_core.samplers import build_canvas
+from sap_core.models import loading, placement
+from sap_core.models.chat import chat_text
+from sap_core.models.info import inspect_model
+from sap_core.models.loaded import LoadedModel
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
+from sap_core.samplers.canvas import build_canvas
 
 TEMPLATE = (
     "{%- for message in messages %}{% if loop.index0 > 3 %}{% break %}{% endif %}"

@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import save_word_tokenizer
 
-from sap_core.capture import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import ModelProblem
-from sap_core.models import inspect_model, load_model
-from sap_core.samplers import build_canvas, sample
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.samplers.canvas import build_canvas
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 IDS = torch.randint(3, 96, (2, 10), generator=torch.Generator().manual_seed(0))

@@ -14,8 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sap_core.errors import InvalidInput
-from sap_core.models import FAMILIES, Family, families_table, inspect_model, load_model, register_family
-from sap_core.samplers import build_canvas, sample
+from sap_core.models.family import Family
+from sap_core.models.family_registry import FAMILIES, families_table, register_family
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.samplers.canvas import build_canvas
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 

@@ -12,7 +12,6 @@ from streamlit.testing.v1 import AppTest
 
 from sap_core.jobs.layout import JobStatus
 from sap_core.progress import Progress
-from sap_core.ui import work
 
 PAGES = Path(__file__).parents[2] / "pages"
 
@@ -63,8 +62,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def jobs(root: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     """The studio's job client, replaced."""
     fake = FakeClient()
-    monkeypatch.setattr(work, "client", lambda: fake)
-    monkeypatch.setattr("sap_core.ui.frame.client", lambda: fake)
+    monkeypatch.setattr("sap_core.ui.widgets.jobs.client", lambda: fake)
+    monkeypatch.setattr("sap_core.ui.widgets.layout.client", lambda: fake)
     return fake
 
 

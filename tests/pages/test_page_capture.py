@@ -38,7 +38,7 @@ def test_a_model_that_is_not_there_is_one_line(page, tmp_path):
 
 
 def test_a_model_that_does_not_fit_can_not_be_run(page, tiny_diffusion, monkeypatch):
-    monkeypatch.setattr("sap_core.ui.capture.available_memory", lambda device: 1000)
+    monkeypatch.setattr("sap_core.ui.capture.panels.available_memory", lambda device: 1000)
     at = page("capture", model=tiny_diffusion)
     assert "Does not fit" in at.error[0].value
     assert next(button for button in at.button if button.label == "Run").disabled

@@ -11,7 +11,7 @@ from sample_runs import export_run, prune_run
 
 from sap_core.progress import Progress
 from sap_core.specs import ElasticSpec, ExportSpec, PushSpec
-from sap_core.ui.export import zipped
+from sap_core.ui.export.panels import zipped
 
 
 def test_without_a_pruned_model_it_says_what_to_do(page):

@@ -6,7 +6,8 @@ import pytest
 from page_text import words
 from sample_runs import capture_run, prune_run, sweep_run
 
-from sap_core.runs import list_runs, open_run
+from sap_core.runs.listing import list_runs
+from sap_core.runs.reading import open_run
 from sap_core.specs import PruneSpec
 
 

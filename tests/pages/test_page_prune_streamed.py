@@ -6,14 +6,13 @@ import pytest
 from page_text import words
 from test_page_prune import apply
 
-from sap_core.pruning import room
-from sap_core.runs import create_run
+from sap_core.runs.store import create_run
 from sap_core.specs import PruneCheckpointSpec
 
 
 @pytest.fixture
 def no_room(monkeypatch):
-    monkeypatch.setattr(room, "available_memory", lambda device: 1000)
+    monkeypatch.setattr("sap_core.pruning.planning.memory_check.available_memory", lambda device: 1000)
 
 
 def test_a_model_that_fits_is_not_asked_about_it(page, tiny_diffusion):

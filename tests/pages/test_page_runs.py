@@ -5,7 +5,8 @@ from __future__ import annotations
 from page_text import words
 from sample_runs import capture_run, prune_run
 
-from sap_core.runs import describe_run, update_run
+from sap_core.runs.listing import describe_run
+from sap_core.runs.meta import update_run
 
 
 def test_without_runs_it_says_what_to_do(page):

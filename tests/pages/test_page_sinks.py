@@ -7,7 +7,8 @@ import pytest
 from page_text import words
 from sample_runs import capture_run
 
-from sap_core.runs import create_run, open_run
+from sap_core.runs.reading import open_run
+from sap_core.runs.store import create_run
 from sap_core.specs import AttentionMapSpec
 
 

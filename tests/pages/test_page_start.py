@@ -6,7 +6,8 @@ from page_text import words
 from sample_runs import capture_run
 
 from sap_core.progress import Progress
-from sap_core.ui import results, start
+from sap_core.ui.start import panels
+from sap_core.ui.widgets import results
 
 
 def allow_models(monkeypatch):
@@ -23,7 +24,7 @@ def test_one_click_submits_both_captures(page, jobs, monkeypatch):
 
 def test_while_it_runs_the_text_so_far_is_shown_and_the_button_is_off(page, jobs, monkeypatch):
     allow_models(monkeypatch)
-    spec = start.demo_specs()[0]
+    spec = panels.demo_specs()[0]
     job = jobs.put(spec, "running", progress=Progress("denoise", 3, 64, "Denoising", {"text": "once upon a [mask]"}))
     at = page("start", state={"job_stories-diffusion": job})
     assert "once upon a [mask]" in words(at)

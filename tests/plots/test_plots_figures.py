@@ -13,12 +13,12 @@ from sap_core.plots.compare import difference_heatmap
 from sap_core.plots.difference import differing_words
 from sap_core.plots.heads import component_bars, head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
+from sap_core.plots.html_page import html_report
 from sap_core.plots.lines import frequency_bars, step_lines
 from sap_core.plots.multiples import layer_multiples
 from sap_core.plots.plan import plan_bars, plan_matrices, removed_heads
 from sap_core.plots.prediction import prediction_curve
 from sap_core.plots.reduce import reduce_max, share_levels
-from sap_core.plots.report import html_report
 from sap_core.plots.shaded import shaded_text
 from sap_core.plots.theme import palette
 from sap_core.plots.tradeoff import Axis, tradeoff

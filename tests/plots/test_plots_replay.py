@@ -8,7 +8,12 @@ import json
 import numpy as np
 
 from sap_core.plots.reduce import share_levels
-from sap_core.plots.replay import ACCEPTED, MASKED, SINK, replay_data
+from sap_core.plots.replay import (
+    ACCEPTED,
+    MASKED,
+    SINK,
+    replay_data,
+)
 from sap_core.plots.view import View, make_view
 from sap_core.trajectory.synthetic import synthetic_trajectory
 

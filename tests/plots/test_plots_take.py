@@ -13,11 +13,7 @@ import pytest
 from PIL import Image
 
 from sap_core.errors import InvalidInput, OperationFailed
-from sap_core.plots.heads import head_grid
-from sap_core.plots.heatmap import trajectory_heatmap
-from sap_core.plots.lines import step_lines
-from sap_core.plots.reports import report
-from sap_core.plots.take import (
+from sap_core.plots.figure_files import (
     csv_text,
     figure_html,
     figure_table,
@@ -29,6 +25,10 @@ from sap_core.plots.take import (
     svg_with_origin,
     view_table,
 )
+from sap_core.plots.heads import head_grid
+from sap_core.plots.heatmap import trajectory_heatmap
+from sap_core.plots.lines import step_lines
+from sap_core.plots.run_report import report
 from sap_core.plots.view import make_view
 from sap_core.sinks.instability import rank_heads
 from sap_core.trajectory.synthetic import synthetic_trajectory

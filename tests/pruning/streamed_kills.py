@@ -20,7 +20,7 @@ import torch
 
 import sap_core as sap
 from sap_core.pruning.streamed import tensors, workspace
-from sap_core.pruning.streamed.shell import open_streamed
+from sap_core.pruning.streamed.streamed_model import open_streamed
 
 # When the children die: after so many reports of progress, in the middle of the n-th write, or after some seconds.
 MOMENTS = {

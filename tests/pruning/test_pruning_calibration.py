@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.pruning.calibration import read_calibration
+from sap_core.pruning.scoring.calibration import read_calibration
 
 
 def read(source, **changes):

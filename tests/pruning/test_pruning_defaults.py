@@ -8,9 +8,9 @@ import pytest
 
 from sap_core import cli
 from sap_core.errors import InvalidInput
-from sap_core.models import inspect_model
-from sap_core.pruning import plan_pruning, prune
-from sap_core.pruning.defaults import best_recipe, with_method
+from sap_core.models.info import inspect_model
+from sap_core.pruning.api import plan_pruning, prune
+from sap_core.pruning.planning.defaults import best_recipe, with_method
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.models import load_model
-from sap_core.pruning import heads as module
-from sap_core.pruning import plan_pruning, prune
-from sap_core.pruning.duplicates import first_allowed, keep_one
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import plan_pruning, prune
+from sap_core.pruning.planning.redundant_heads import first_allowed, keep_one
+from sap_core.pruning.scoring import head_ranking as module
 
 
 @pytest.fixture

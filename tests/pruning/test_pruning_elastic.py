@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from sap_core.errors import InvalidInput
-from sap_core.evaluation import evaluate
-from sap_core.export import export_checkpoint, export_elastic
-from sap_core.models import load_model
-from sap_core.pruning.elastic import FILE, _last_of_groups_first
-from sap_core.pruning.structured import silence
+from sap_core.evaluation.api import evaluate
+from sap_core.export.checkpoint import export_checkpoint
+from sap_core.export.elastic import export_elastic
+from sap_core.models.loading import load_model
+from sap_core.pruning.structured.elastic import FILE, _last_of_groups_first
+from sap_core.pruning.structured.remove_units import silence
 
 TOKENS = torch.arange(4, 28)[None]
 

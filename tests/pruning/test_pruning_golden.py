@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from safetensors.torch import load_file
 
-from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
 
 # SparseGPT solves linear systems, so its weights agree to rounding; its masks are equal.
 SOLVED = ["sparsegpt-0.5", "sparsegpt-2of4", "sink-sparsegpt-0.5", "sink-sparsegpt-2of4"]

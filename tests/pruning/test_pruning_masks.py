@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sap_core.pruning.masks import lowest, lowest_of_groups, lowest_of_matrix, lowest_of_rows
-from sap_core.pruning.methods import parse_pattern
+from sap_core.choices.methods import parse_pattern
+from sap_core.pruning.scoring.masks import (
+    lowest,
+    lowest_of_groups,
+    lowest_of_matrix,
+    lowest_of_rows,
+)
 
 
 def test_rows_lose_their_lowest_and_the_first_among_equals():

@@ -8,10 +8,12 @@ import sys
 import pandas as pd
 import pytest
 
+from sap_core.choices.methods import METHODS
 from sap_core.errors import InvalidInput
-from sap_core.models import inspect_model, load_model
-from sap_core.pruning import PruningPlan, make_plan, plan_pruning, prune
-from sap_core.pruning.methods import METHODS
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import plan_pruning, prune
+from sap_core.pruning.planning.plan import PruningPlan, make_plan
 from sap_core.specs import PruneSpec
 
 
@@ -151,7 +153,7 @@ def test_masking_methods_are_refused_on_an_autoregressive_model(tiny_causal):
 def test_planning_imports_no_torch(tiny_diffusion):
     code = (
         "import sys, time; from sap_core.models import inspect_model; from sap_core.pruning import make_plan\n"
-        "from sap_core.specs import PruneSpec; from sap_core.pruning.methods import METHODS\n"
+        "from sap_core.specs import PruneSpec; from sap_core.choices.methods import METHODS\n"
         f"info = inspect_model({str(tiny_diffusion)!r}); spec = PruneSpec.build(model=info.ref, method='wanda')\n"
         "assert make_plan(info, spec).totals()['sparsity'] == 0.5; assert 'torch' not in sys.modules"
     )

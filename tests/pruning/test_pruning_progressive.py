@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.models import load_model
-from sap_core.pruning import plan_pruning, prune, prune_progressively
-from sap_core.pruning import progressive as module
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import plan_pruning, prune
+from sap_core.pruning.strategies import progressive as module
+from sap_core.pruning.strategies.progressive import prune_progressively
 
 FIELDS = {"samples": 2, "calibration_length": 32}
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput, OperationFailed
-from sap_core.models import load_model
-from sap_core.pruning import NoSuchPlan, Pruned, SinkAwarePruner
-from sap_core.pruning import search as module
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import Pruned
+from sap_core.pruning.pruner import SinkAwarePruner
+from sap_core.pruning.strategies import shape_search as module
+from sap_core.pruning.strategies.shape_search import NoSuchPlan
 from sap_core.specs import PruneSpec
 
 
@@ -32,8 +34,8 @@ def pruner(tiny_diffusion, monkeypatch):
         "drop",
         lambda self, small: 1 - counted([small])[0]["seconds"] / counted([self.model])[0]["seconds"],
     )
-    monkeypatch.setattr("sap_core.pruning.heads.ranking", lambda *_: table)
-    monkeypatch.setattr("sap_core.pruning.heads.duplicates", lambda *_: [])
+    monkeypatch.setattr("sap_core.pruning.scoring.head_ranking.ranking", lambda *_: table)
+    monkeypatch.setattr("sap_core.pruning.scoring.head_ranking.duplicates", lambda *_: [])
     ids = np.random.default_rng(0).integers(3, 96, (2, 24))
     return SinkAwarePruner(model, ids, samples=2)
 
@@ -106,8 +108,8 @@ def test_a_preset_is_the_best_point_of_the_measured_curve_at_its_exchange_rate(p
 
 
 def test_what_was_found_is_made_again_from_its_plan_without_searching(pruner, monkeypatch):
-    from sap_core.pruning import prune
-    from sap_core.pruning.plan import PruningPlan
+    from sap_core.pruning.api import prune
+    from sap_core.pruning.planning.plan import PruningPlan
 
     pruned = pruner.prune(preset="speed")
     plan = PruningPlan.from_dict(pruned.plan.to_dict())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sap_core.models import load_model
+from sap_core.models.loading import load_model
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import published

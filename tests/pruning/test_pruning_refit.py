@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from sap_core.errors import InvalidInput
-from sap_core.models import load_model
-from sap_core.pruning import prune
-from sap_core.pruning.refit import refit
-from sap_core.pruning.sparsegpt import DAMPING
-from sap_core.pruning.statistics import TokenRows, inputs_of
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
+from sap_core.pruning.scoring.sparsegpt import DAMPING
+from sap_core.pruning.scoring.statistics import TokenRows, inputs_of
+from sap_core.pruning.structured.compensation import refit
 
 
 @pytest.fixture(scope="module")

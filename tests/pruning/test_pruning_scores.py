@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sap_core.models import load_model
-from sap_core.pruning.gradients import taylor_scores
-from sap_core.pruning.noise import level_steps, noised_inputs, persistence, sink_weights
-from sap_core.pruning.scores import score
-from sap_core.pruning.statistics import Gram, RootMeanSquare, SumOfNorms, TokenRows
+from sap_core.models.loading import load_model
+from sap_core.pruning.scoring.gradients import taylor_scores
+from sap_core.pruning.scoring.scores import score
+from sap_core.pruning.scoring.sink_weighting import (
+    level_steps,
+    noised_inputs,
+    persistence,
+    sink_weights,
+)
+from sap_core.pruning.scoring.statistics import (
+    Gram,
+    RootMeanSquare,
+    SumOfNorms,
+    TokenRows,
+)
 
 WEIGHT = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sap_core.choices.methods import parse_pattern
 from sap_core.errors import OperationFailed
-from sap_core.pruning.methods import parse_pattern
-from sap_core.pruning.sparsegpt import DAMPING, _inverse_factor, solve
+from sap_core.pruning.scoring.sparsegpt import DAMPING, _inverse_factor, solve
 
 
 @pytest.fixture

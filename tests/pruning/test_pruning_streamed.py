@@ -11,9 +11,9 @@ from safetensors import safe_open
 from streamed_models import FORMATS, add_tensor, save_ids, save_sharded, tensors
 
 import sap_core as sap
+from sap_core.choices.methods import METHODS
 from sap_core.errors import Cancelled, InvalidInput, ModelProblem
-from sap_core.models import load_model
-from sap_core.pruning import METHODS
+from sap_core.models.loading import load_model
 from sap_core.specs import PruneCheckpointSpec, parse_spec
 
 ASKED = [

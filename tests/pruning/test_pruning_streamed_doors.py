@@ -11,9 +11,9 @@ from sap_core.cli import main
 from sap_core.errors import InvalidInput
 from sap_core.jobs.cache import ModelCache
 from sap_core.jobs.execute import execute
-from sap_core.models import inspect_model
-from sap_core.pruning import room
-from sap_core.runs import open_run
+from sap_core.models.info import inspect_model
+from sap_core.pruning.planning import memory_check
+from sap_core.runs.reading import open_run
 from sap_core.specs import PruneCheckpointSpec, PruneSpec
 
 
@@ -25,7 +25,7 @@ def sap_command(capsys, *words):
 
 @pytest.fixture
 def no_room(monkeypatch):
-    monkeypatch.setattr(room, "available_memory", lambda device: 1000)
+    monkeypatch.setattr(memory_check, "available_memory", lambda device: 1000)
 
 
 def test_a_model_that_does_not_fit_names_the_streamed_way_which_works(tiny_diffusion, tmp_path, capsys, no_room):
@@ -53,10 +53,10 @@ def test_a_dry_run_says_what_is_known_and_writes_nothing(tiny_diffusion, tmp_pat
 def test_a_model_counts_twice_and_half_precision_as_a_cpu_holds_it(tiny_diffusion, monkeypatch):
     info = inspect_model(str(tiny_diffusion))
     spec = PruneSpec.build(model="m", method="sink", device="cpu")
-    assert room.pruning_memory(info, spec) == 2 * info.bytes
-    assert room.pruning_memory(info, spec.model_copy(update={"dtype": "bfloat16"})) == info.bytes
-    monkeypatch.setattr(room, "available_memory", lambda device: 2 * info.bytes)
-    assert not room.has_room(info, spec) and room.has_room(info, spec, held=1)
+    assert memory_check.pruning_memory(info, spec) == 2 * info.bytes
+    assert memory_check.pruning_memory(info, spec.model_copy(update={"dtype": "bfloat16"})) == info.bytes
+    monkeypatch.setattr(memory_check, "available_memory", lambda device: 2 * info.bytes)
+    assert not memory_check.has_room(info, spec) and memory_check.has_room(info, spec, held=1)
 
 
 def test_as_a_job_the_run_keeps_the_report_and_the_folder_the_weights(tiny_diffusion, tmp_path):

@@ -7,8 +7,9 @@ import torch
 
 from sap_core.errors import InvalidInput
 from sap_core.evaluation.cost import model_size
-from sap_core.models import inspect_model, load_model
-from sap_core.pruning import plan_pruning, prune
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import plan_pruning, prune
 
 TOKENS = torch.arange(4, 28)[None]
 
@@ -76,7 +77,7 @@ def test_the_unstable_groups_go_when_heads_are_taken_out(model, monkeypatch):
 
     rows = [(layer, head, 1.0 if head in (2, 3) else 0.1) for layer in range(3) for head in range(4)]
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"])
-    monkeypatch.setattr("sap_core.pruning.heads.ranking", lambda *_: table)
+    monkeypatch.setattr("sap_core.pruning.scoring.head_ranking.ranking", lambda *_: table)
     pruned = prune(model, method="heads", pattern="heads", sparsity=0.5)
     assert pruned.report["removed"]["per_layer"] == [[1], [1], [1]]
     assert pruned.model.info.heads == 2 and pruned.model.info.kv_heads == 1
@@ -93,8 +94,8 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     out = small.report["removed"]["per_layer"][0]
     width = 16 if unit == "heads" else 1
     columns = [index * width + offset for index in out for offset in range(width)]
-    from sap_core.pruning.calibration import read_calibration
-    from sap_core.pruning.statistics import Moments, TokenRows, one_shot
+    from sap_core.pruning.scoring.calibration import read_calibration
+    from sap_core.pruning.scoring.statistics import Moments, TokenRows, one_shot
 
     sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}
     texts = read_calibration("demo", samples=4, length=None, seed=0, **sizes)
@@ -108,7 +109,7 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     ("magnitude", "channels", 0.25, "llama"), ("magnitude", "layers", 0.4, "llama"), ("flap", "heads", 0.5, "llama"),
 ])  # fmt: skip
 def test_an_export_loads_here_in_its_new_shape(model, tmp_path, method, unit, sparsity, native):
-    from sap_core.export import export_checkpoint
+    from sap_core.export.checkpoint import export_checkpoint
 
     pruned = prune(model, method=method, pattern=unit, sparsity=sparsity, samples=2)
     report = export_checkpoint(pruned, tmp_path / "out", verify=False)
@@ -126,7 +127,7 @@ def test_heads_that_do_not_divide_the_width_are_exported_as_mistral_and_load_in_
     """Width 24, 4 heads of 6: three are left. One fresh process shows that stock classes agree."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from sap_core.export import export_checkpoint
+    from sap_core.export.checkpoint import export_checkpoint
 
     config = LlamaConfig(
         vocab_size=40, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
@@ -147,7 +148,7 @@ def test_heads_that_do_not_divide_the_width_are_exported_as_mistral_and_load_in_
 def test_llada_keeps_its_names_with_a_smaller_feed_forward(golden, tmp_path):
     from safetensors.torch import load_file
 
-    from sap_core.export import export_checkpoint
+    from sap_core.export.checkpoint import export_checkpoint
 
     pruned = prune(str(golden / "tiny-llada"), method="magnitude", pattern="channels", sparsity=0.5)
     export_checkpoint(pruned, tmp_path / "out", verify=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sap_core.pruning.masks import lowest_of_groups, lowest_of_rows
+from sap_core.pruning.scoring.masks import lowest_of_groups, lowest_of_rows
 
 
 @pytest.mark.parametrize("levels", [1, 4, 1000])

@@ -7,15 +7,16 @@ import json
 import pytest
 import torch
 
-from sap_core.capture import record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.errors import InvalidInput, OperationFailed
-from sap_core.export import export_checkpoint
-from sap_core.models import inspect_model, load_model
-from sap_core.pruning import plan_pruning, prune
-from sap_core.pruning.plan import PruningPlan
-from sap_core.pruning.structured import silence, take_out
-from sap_core.pruning.unit_choice import counts_across_layers
-from sap_core.pruning.units import layer_units, remaining_shape, shared_out
+from sap_core.export.checkpoint import export_checkpoint
+from sap_core.models.info import inspect_model
+from sap_core.models.loading import load_model
+from sap_core.pruning.api import plan_pruning, prune
+from sap_core.pruning.planning.plan import PruningPlan
+from sap_core.pruning.planning.units import layer_units, remaining_shape, shared_out
+from sap_core.pruning.structured.remove_units import silence, take_out
+from sap_core.pruning.structured.unit_choice import counts_across_layers
 
 TOKENS = torch.arange(4, 28)[None]
 FIELDS = {"samples": 2, "calibration_length": 24}
@@ -113,7 +114,7 @@ def test_an_uneven_export_says_so_before_and_loads_in_a_fresh_process(model, tmp
 
 
 def test_a_folder_with_changed_code_is_not_run(model, tmp_path):
-    from sap_core.export import verify_checkpoint
+    from sap_core.export.verify import verify_checkpoint
 
     fields = {"method": "magnitude", "pattern": "channels", "sparsity": 0.5, "allocation": "ramp_reverse"}
     export_checkpoint(prune(model, **fields), tmp_path / "out", verify=False)

@@ -8,7 +8,10 @@ import zipfile
 import pytest
 
 from sap_core.errors import InvalidInput, RunProblem
-from sap_core.runs import create_run, export_archive, import_archive, open_run, update_run
+from sap_core.runs.archive import export_archive, import_archive
+from sap_core.runs.meta import update_run
+from sap_core.runs.reading import open_run
+from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec
 
 

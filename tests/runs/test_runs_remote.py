@@ -13,12 +13,15 @@ import sap_core as sap
 from sap_core.cli import main
 from sap_core.errors import InvalidInput, OperationFailed, RunProblem
 from sap_core.jobs.layout import JobFolder
-from sap_core.places import as_place, is_remote
-from sap_core.runs import create_run, delete_run, export_archive, import_archive, list_runs, open_run, update_run
+from sap_core.runs.archive import export_archive, import_archive
+from sap_core.runs.listing import delete_run, list_runs
+from sap_core.runs.meta import update_run
 from sap_core.runs.publish import made_here
-from sap_core.runs.reading import ALIVE_SECONDS
+from sap_core.runs.reading import ALIVE_SECONDS, open_run
+from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec, SweepSpec
-from sap_core.trajectory import TrajectoryWriter
+from sap_core.storage import as_place, is_remote
+from sap_core.trajectory.store import TrajectoryWriter
 
 BUCKET = "s3://sap-runs"
 SPEC = CaptureSpec.build(model="m", prompts=("once",))

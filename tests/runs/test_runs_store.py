@@ -10,8 +10,18 @@ import threading
 import numpy as np
 import pytest
 
-from sap_core.errors import Cancelled, InvalidInput, OperationFailed, RunProblem
-from sap_core.runs import create_run, delete_run, files, list_runs, open_run, runs_root, update_run
+from sap_core.errors import (
+    Cancelled,
+    InvalidInput,
+    OperationFailed,
+    RunProblem,
+)
+from sap_core.runs import files
+from sap_core.runs.listing import delete_run, list_runs
+from sap_core.runs.meta import update_run
+from sap_core.runs.paths import runs_root
+from sap_core.runs.reading import open_run
+from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec, PruneSpec, parse_spec
 
 SPEC = CaptureSpec.build(model="demo:stories-diffusion", prompts=("Once upon a time",), steps=4)

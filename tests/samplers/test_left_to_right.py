@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models import load_model
-from sap_core.samplers import build_canvas, sample
+from sap_core.models.loading import load_model
+from sap_core.samplers.canvas import build_canvas
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sap_core.models import load_model
-from sap_core.samplers import sample
+from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
+from sap_core.samplers.dispatch import sample
 from sap_core.specs import CaptureSpec
 
 SETTINGS = {

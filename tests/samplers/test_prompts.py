@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sap_core.demo.corpus import vocabulary, words
 from sap_core.errors import InvalidInput, UnknownOption
 from sap_core.samplers.prompts import PRESETS, preset, read_prompts
+from sap_core.stories.corpus import vocabulary, words
 
 
 def test_one_prompt_per_line(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.models import inspect_model
-from sap_core.samplers import check_sampling
-from sap_core.samplers.check import share_steps
+from sap_core.models.info import inspect_model
+from sap_core.samplers.check import check_sampling, share_steps
 from sap_core.specs import CaptureSpec
 
 

@@ -8,7 +8,12 @@ import pytest
 
 from sap_core.errors import InvalidInput
 from sap_core.sinks.claims import answer_claims, answers_table
-from sap_core.sinks.compare import CURVES, compare_runs, rebin, resample
+from sap_core.sinks.compare import (
+    CURVES,
+    compare_runs,
+    rebin,
+    resample,
+)
 from sap_core.sinks.intervals import difference_interval, mean_interval
 from sap_core.trajectory.synthetic import synthetic_trajectory
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.sinks.duplicates import duplicate_heads, similarity
+from sap_core.sinks.redundant_heads import duplicate_heads, similarity
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
 

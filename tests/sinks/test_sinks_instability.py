@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.sinks.instability import COMPONENTS, head_components, rank_heads, score_heads
+from sap_core.sinks.instability import (
+    COMPONENTS,
+    head_components,
+    rank_heads,
+    score_heads,
+)
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
 COLUMNS = ["layer", "head", "instability", *COMPONENTS, "rank"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sap_core.choices.sink_rules import SINK_RULES
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.sinks.rules import SINK_RULES, find_sinks, soft_sinks
+from sap_core.sinks.rules import find_sinks, soft_sinks
 
 
 def test_table_has_what_a_page_shows():

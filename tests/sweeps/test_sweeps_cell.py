@@ -25,9 +25,9 @@ def fields(tmp_path_factory, tiny_diffusion):
 
 
 def test_a_cell_measures_what_the_verbs_measure(fields):
-    from sap_core.evaluation import evaluate
-    from sap_core.models import load_model
-    from sap_core.pruning import prune
+    from sap_core.evaluation.api import evaluate
+    from sap_core.models.loading import load_model
+    from sap_core.pruning.api import prune
 
     spec = SweepSpec.build(**fields)
     runner = CellRunner(spec.model_dump(mode="json"))

@@ -12,7 +12,6 @@ import typer
 
 from sap_core import cli
 from sap_core.specs import SweepSpec
-from sap_core.sweeps import verb
 
 HERE = Path(__file__).parent
 
@@ -23,7 +22,7 @@ def sap(tmp_path, monkeypatch, capsys, tiny_diffusion):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAP_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
-    monkeypatch.setattr(verb, "RUNNER", "fake_sweep_runner:Quiet")
+    monkeypatch.setattr("sap_core.sweeps.api.RUNNER", "fake_sweep_runner:Quiet")
 
     def call(*words):
         capsys.readouterr()

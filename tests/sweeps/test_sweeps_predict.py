@@ -10,8 +10,8 @@ import pytest
 from sample_runs import prune_run, sweep_run
 
 from sap_core.specs import PruneSpec
-from sap_core.sweeps.measured import measured_plans, stamp
 from sap_core.sweeps.predict import predict_loss
+from sap_core.sweeps.results_table import measured_plans, stamp
 from sap_core.sweeps.tradeoff import best_plans
 
 MODEL = "demo:stories-diffusion"

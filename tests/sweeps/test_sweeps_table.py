@@ -11,7 +11,12 @@ from fake_sweep_runner import record
 
 from sap_core.errors import InvalidInput, RunProblem
 from sap_core.specs import SweepSpec
-from sap_core.sweeps import frontier, paired_difference, summarise, sweep_table
+from sap_core.sweeps import (
+    frontier,
+    paired_difference,
+    summarise,
+    sweep_table,
+)
 from sap_core.sweeps.folder import SweepFolder, model_files
 from sap_core.sweeps.grid import make_grid
 from sap_core.sweeps.table import write_table

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sap_core.trajectory.codes import (
+from sap_core.trajectory.quantization import (
     BOUND,
     MU,
     PART_BOUND,

@@ -8,7 +8,7 @@ import zarr
 
 from sap_core.errors import OperationFailed, RunProblem, UnknownOption
 from sap_core.trajectory.access import by_layer, layers_of, received_by
-from sap_core.trajectory.codes import BOUND, MU
+from sap_core.trajectory.quantization import BOUND, MU
 from sap_core.trajectory.store import VARIABLES, TrajectoryWriter, open_trajectory
 from sap_core.trajectory.synthetic import synthetic_trajectory
 from sap_core.trajectory.variables import MEANS, PRECISIONS, chunk_sizes

@@ -11,8 +11,13 @@ import typer.main
 
 import sap_core
 from sap_core import cli
-from sap_core.specs import CaptureSpec, ExportSpec, PruneCheckpointSpec, PruneSpec
-from sap_core.ui import doors
+from sap_core.specs import (
+    CaptureSpec,
+    ExportSpec,
+    PruneCheckpointSpec,
+    PruneSpec,
+)
+from sap_core.ui.widgets import snippets
 
 SPECS = [
     CaptureSpec(model="demo:stories-diffusion", prompts=("once upon a time",), steps=64),
@@ -39,7 +44,7 @@ def parsed(command: str) -> click.Context:
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.model}-{spec.seed}")
 def test_the_command_says_what_the_spec_says(spec):
-    given = parsed(doors.command_of(spec, "OUT")).params
+    given = parsed(snippets.command_of(spec, "OUT")).params
     for field, value in spec.model_dump(exclude={"kind"}).items():
         if value is None or (value == type(spec).model_fields[field].default and field not in ("prompts",)):
             continue
@@ -55,7 +60,7 @@ def test_the_command_says_what_the_spec_says(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.model}-{spec.seed}")
 def test_the_python_lines_use_the_public_api_and_name_every_field(spec):
-    text = doors.python_of(spec, "out")
+    text = snippets.python_of(spec, "out")
     tree = ast.parse(text)
     used = {
         node.attr
@@ -64,7 +69,7 @@ def test_the_python_lines_use_the_public_api_and_name_every_field(spec):
     }
     assert used and used <= set(sap_core.__all__)
     keywords = {word.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords}
-    told = {name for name, _ in doors._told(spec)} - {"model"}
+    told = {name for name, _ in snippets._told(spec)} - {"model"}
     assert {
         {"prompts": "prompt"}.get(name, name) if len(getattr(spec, "prompts", ())) == 1 else name for name in told
     } <= keywords
@@ -72,7 +77,7 @@ def test_the_python_lines_use_the_public_api_and_name_every_field(spec):
 
 @pytest.mark.parametrize("command", ["sinks", "heads"])
 def test_looking_at_a_run(command):
-    line, python = doors.reading(
+    line, python = snippets.reading(
         command, "/runs/a b", "sap.rank_heads(run)", options={"rule": "rate", "threshold": 0.3}
     )
     given = parsed(line).params
@@ -81,16 +86,20 @@ def test_looking_at_a_run(command):
 
 
 def test_comparing_and_exporting():
-    assert parsed(doors.comparing(["/r/a", "/r/b b", "/r/c"], "zscore")[0]).params["runs"] == ["/r/a", "/r/b b", "/r/c"]
-    ast.parse(doors.comparing(["/r/a", "/r/b"], "zscore")[1])
+    assert parsed(snippets.comparing(["/r/a", "/r/b b", "/r/c"], "zscore")[0]).params["runs"] == [
+        "/r/a",
+        "/r/b b",
+        "/r/c",
+    ]
+    ast.parse(snippets.comparing(["/r/a", "/r/b"], "zscore")[1])
     spec = ExportSpec(run="/r/p", out="/x y", overwrite=True, verify=False)
-    given = parsed(doors.exporting(spec)[0]).params
+    given = parsed(snippets.exporting(spec)[0]).params
     assert (given["run"], given["out"], given["overwrite"], given["verify"]) == ("/r/p", "/x y", True, False)
-    ast.parse(doors.exporting(spec)[1])
+    ast.parse(snippets.exporting(spec)[1])
 
 
 def test_taking_a_figure_along():
-    line, python = doors.taking("/r/a b", {"layer": 4, "head": None, "step": 3, "rule": "rate", "threshold": 0.3})
+    line, python = snippets.taking("/r/a b", {"layer": 4, "head": None, "step": 3, "rule": "rate", "threshold": 0.3})
     given = parsed(line).params
     assert (given["runs"], given["layer"], given["head"], given["step"]) == (["/r/a b"], 4, None, 3)
     assert (given["rule"], given["threshold"], given["out"]) == ("rate", 0.3, "heatmap.html")

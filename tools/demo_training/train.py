@@ -32,9 +32,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from sap_core.demo.corpus import generate, vocabulary, words
-from sap_core.demo.tasks import canvas_length
-from sap_core.demo.tokenizer import CONTEXT, SPECIALS, build_tokenizer
+from sap_core.stories.corpus import generate, vocabulary, words
+from sap_core.stories.tasks import canvas_length
+from sap_core.stories.tokenizer import CONTEXT, SPECIALS, build_tokenizer
 from tools.demo_training.muon import Muon
 
 AR, DIFFUSION, SCRATCH = "stories-ar", "stories-diffusion", "stories-diffusion-scratch"

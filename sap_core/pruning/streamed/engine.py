@@ -1,7 +1,7 @@
 """Prunes block by block, from a checkpoint's files to those of another: one block in memory, the next on its way.
 
-What is computed is what `sap_core.pruning.removal` computes on a model in memory, in the same batches: the weights that
-come out are the same bit for bit on the same machine.
+The result is what `sap_core.pruning.strategies.direct` computes on a model in memory, in the same batches: the weights
+are the same bit for bit on the same machine.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import METHODS
 from ...progress import ProgressCallback
-from ..allocation import ALLOCATIONS
-from ..apply import chooses_heads, head_facts, matrix_row
-from ..evidence import head_stability, outlier_share
-from ..heads import rank_from_run, zero_heads
-from ..methods import METHODS
-from ..plan import PruningPlan, make_plan
-from ..removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
-from ..statistics import (
+from ..api import chooses_heads, head_facts, matrix_row
+from ..planning.plan import PruningPlan, make_plan
+from ..scoring.head_ranking import rank_from_run, zero_heads
+from ..scoring.layer_importance import head_stability, outlier_share
+from ..scoring.statistics import (
     ROWS_AT_ONCE,
     RootMeanSquare,
     Statistic,
@@ -29,14 +28,21 @@ from ..statistics import (
     inputs_of,
     rows_at_once,
 )
+from ..strategies.direct import (
+    calibration_rows,
+    is_sequential,
+    prune_block,
+    statistic_of,
+    weighted_rows,
+)
+from .block_pass import Stage
 from .sinks import streamed_sink_shares
-from .stage import Stage
 from .tensors import StoredWeights, WeightsWriter
 
 if TYPE_CHECKING:
     from ...specs import PruneSpec
-    from ..calibration import Calibration
-    from .shell import StreamedModel
+    from ..scoring.calibration import Calibration
+    from .streamed_model import StreamedModel
     from .workspace import Workspace
 
 
@@ -115,7 +121,7 @@ def measure(stage: Stage, layer: int, data: TokenRows, statistic: Statistic, *, 
 
 
 def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str, dict[str, int]]:
-    """(`sap_core.pruning.apply.weights_sha256` of the written model, its size as `model_size` has it).
+    """(`sap_core.pruning.api.weights_sha256` of the written model, its size as `model_size` has it).
 
     ``names``: native name -> stored name; what is stored once counts once.
     """
@@ -160,7 +166,7 @@ def _data(
 def _outlier_shares(
     streamed: StreamedModel, spec: PruneSpec, calibration: Calibration, work: Workspace, progress: ProgressCallback
 ) -> list[float]:
-    """`sap_core.pruning.evidence.outlier_shares` in a walk of its own."""
+    """`sap_core.pruning.scoring.layer_importance.outlier_shares` in a walk of its own."""
     model = streamed.model
     data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())

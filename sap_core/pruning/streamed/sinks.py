@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...capture.choice import attention_statistics
-from ...capture.routes import interface_route
-from ...capture.rows import Attention, Buffers
+from ...attention.attention_rows import Attention, Buffers
+from ...attention.hooks import interface_route
+from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
-from ..noise import sink_weights
-from .shell import StreamedModel
-from .stage import Stage
+from ..scoring.sink_weighting import sink_weights
+from .block_pass import Stage
+from .streamed_model import StreamedModel
 from .workspace import Workspace
 
 STAGE = "sinks"
@@ -49,7 +49,7 @@ def streamed_sink_shares(
 
 
 class _Watch:
-    """What a route of `sap_core.capture.routes` reports to: the attention of the block that runs now."""
+    """What a route of `sap_core.attention.hooks` reports to: the attention of the block that runs now."""
 
     listening = True
 

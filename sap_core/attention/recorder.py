@@ -1,0 +1,253 @@
+"""Recording attention while a model runs; the model computes exactly what it did before.
+
+Beside each attention layer's output, which its own code computes untouched, the same queries and keys are reduced to
+statistics. `routes` has the two ways of getting hold of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OperationFailed
+from .attention_rows import Attention, Buffers
+from .hooks import functional_route, interface_route
+from .kernel_dispatch import attention_statistics
+from .row_statistics import LayerStatistics
+from .window import placed
+
+_RECORDED: set[int] = set()  # ids of the modules that are being recorded
+
+
+@dataclass(frozen=True)
+class AttentionStats:
+    """One forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
+
+    received, received_masked: (batch, layer, head, position); entropy, distance: (batch, layer, head).
+    """
+
+    received: Tensor
+    received_masked: Tensor
+    entropy: Tensor
+    distance: Tensor
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Which queries of the running forward count, and which are masked: bool (batch, S)."""
+
+    valid: Tensor
+    masked: Tensor
+
+
+Reduce = Callable[[int, Attention, Queries], Any]
+
+
+class AttentionRecorder:
+    """Made by `record_attention`.
+
+    Attributes:
+        masked: bool (batch, S) or None. Set it before a forward to say which positions are masked; when None, they are
+            those whose token is the model's mask token.
+    """
+
+    def __init__(self, owner: Any, layers: int, reduce: Reduce) -> None:
+        self.masked: Tensor | None = None
+        self._owner = owner
+        self._count = layers
+        self._reduce = reduce
+        self._queries: Queries | None = None
+        self._layers: dict[int, Any] = {}
+        self._complete = False
+
+    def results(self) -> list[Any]:
+        """What ``reduce`` returned for each layer during the last observed forward, and forget it.
+
+        Raises:
+            OperationFailed: there was no observed forward since the last call.
+        """
+        if not self._complete:
+            raise OperationFailed("No forward pass was recorded since the last one was collected.")
+        self._complete = False
+        return [self._layers.pop(layer) for layer in range(self._count)]
+
+    @property
+    def listening(self) -> bool:
+        """Whether an observed forward is running."""
+        return self._queries is not None
+
+    @property
+    def next_layer(self) -> int:
+        """The first layer that has not reported in the running forward."""
+        return len(self._layers)
+
+    def collect(self) -> AttentionStats:
+        """The statistics of the last observed forward. Raises as `results`."""
+        layers: list[LayerStatistics] = self.results()
+        heads = sorted({layer.received.shape[1] for layer in layers})
+        if len(heads) > 1:
+            raise OperationFailed(
+                f"Layers have different numbers of heads ({heads[0]} to {heads[-1]}), so there is no grid of layers "
+                "and heads to record; record the model from before its heads were taken out."
+            )
+        names = ("received", "received_masked", "entropy", "distance")
+        found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
+        for device in {layer.received.device for layer in layers if layer.received.is_cuda}:
+            torch.cuda.synchronize(device)
+        return AttentionStats(*found)
+
+    def _before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self._queries = None
+        if not getattr(self._owner, "observed", True):
+            return  # what the last observed forward left stays to be collected
+        self._layers = {}
+        self._complete = False
+        window = getattr(self._owner, "window", None)
+        if window is not None:
+            self._queries = _queries_of(window)
+            return
+        tokens = kwargs.get("input_ids", args[0] if args else None)
+        source = tokens if tokens is not None else kwargs.get("inputs_embeds")
+        if source is None:
+            raise OperationFailed("Can't record: the model was called without input_ids and without inputs_embeds.")
+        shape, device = source.shape[:2], source.device
+        padding = getattr(self._owner, "padding", None)
+        padding = kwargs.get("attention_mask") if padding is None else padding
+        valid = torch.ones(shape, dtype=torch.bool, device=device)
+        if padding is not None and padding.ndim == 2:
+            valid = padding.to(device).bool()
+        masked = self.masked
+        mask_id = getattr(getattr(self._owner, "info", None), "mask_token_id", None)
+        if masked is None and mask_id is not None and tokens is not None:
+            masked = tokens == mask_id
+        if masked is None:
+            masked = torch.zeros(shape, dtype=torch.bool, device=device)
+        self._queries = Queries(valid, masked.to(device))
+
+    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._queries is None:
+            return
+        missing = [layer for layer in range(self._count) if layer not in self._layers]
+        if missing:
+            raise OperationFailed(
+                f"{type(module).__name__} ran, but {len(missing)} of its {self._count} attention layers did not report "
+                f"(first: layer {missing[0]}): its code computes attention in a way that can't be seen. "
+                "Load it through a native transformers class."
+            )
+        self._queries = None
+        self._complete = True
+
+    def record(self, layer: int, inputs: Attention) -> None:
+        """Called by a route for every attention layer of a running forward."""
+        if self._queries is None:
+            return
+        window = getattr(self._owner, "window", None)
+        if window is not None:
+            inputs = placed(inputs, window.start, window.total)
+        if inputs.query.shape[2] != inputs.key.shape[2]:
+            raise OperationFailed(
+                f"{inputs.query.shape[2]} queries met {inputs.key.shape[2]} keys: recording needs whole texts; "
+                "call with use_cache=False."
+            )
+        if layer in self._layers or layer >= self._count:
+            raise OperationFailed(f"Layer {layer} attended twice in one forward; such a model can't be recorded.")
+        queries = Queries(*(part.to(inputs.query.device) for part in (self._queries.valid, self._queries.masked)))
+        self._layers[layer] = self._reduce(layer, inputs, queries)
+
+
+@contextmanager
+def record_attention(
+    model: Any, chunk: int = 128, reduce: Reduce | None = None, stride: int = 1
+) -> Iterator[AttentionRecorder]:
+    """Record every forward pass of ``model`` inside the ``with`` block; call ``collect()`` after each.
+
+        with record_attention(model) as recorder:
+            logits = model.logits(tokens)
+            stats = recorder.collect()
+
+    Args:
+        model: a `LoadedModel`, or a plain transformers model.
+        chunk: queries whose rows exist at the same time; memory grows with it, speed changes little.
+        reduce: (layer, `Attention`, `Queries`) -> anything, in place of `attention_statistics`; get it from
+            ``results()``.
+        stride: estimate the statistics from every ``stride``-th query; see `layer_statistics`.
+
+    A model that went through torch.compile, whole or in parts, is run by its own code while it is recorded: slower, and
+    its output is that of the model before it was compiled. One whose layers are on several devices, or come from memory
+    or disk when they are needed, is recorded where each layer runs.
+
+    Raises:
+        OperationFailed: a model that can't be recorded: already recorded, attention that is neither sdpa nor eager, or
+            (at its forward) not all layers reporting.
+    """
+    module = _before_compiling(model if isinstance(model, nn.Module) else model.module)
+    if id(module) in _RECORDED:
+        raise OperationFailed("This model is being recorded already; end that recording first.")
+    buffers = Buffers()
+
+    def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
+        return attention_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
+
+    if getattr(model, "records_through", "interface") == "functional":
+        recorder = AttentionRecorder(model, model.info.layers, reduce or statistics)
+        route = functional_route(recorder)
+    else:
+        attentions = _attention_modules(model, module)
+        recorder = AttentionRecorder(model, len(attentions), reduce or statistics)
+        route = interface_route(recorder, module, attentions)
+    watched = _before_compiling(getattr(model, "observed_module", module))
+    with _uncompiled(), route:
+        hooks = [
+            watched.register_forward_pre_hook(recorder._before, with_kwargs=True),
+            watched.register_forward_hook(recorder._after),
+        ]
+        _RECORDED.add(id(module))
+        try:
+            yield recorder
+        finally:
+            _RECORDED.discard(id(module))
+            for hook in hooks:
+                hook.remove()
+
+
+def _before_compiling(module: nn.Module) -> nn.Module:
+    """The module itself, where ``module`` is what torch.compile returned for it."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """While open, whatever torch.compile made is run by the code it was made from: compiled code doesn't pass through
+    the attention interface. Where the compiler was never imported, nothing is compiled."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def _on_cpu(layers: list[Tensor]) -> Tensor:
+    """(batch, layer, ...) from one tensor per layer. Copies from CUDA devices may still be under way: one wait for all
+    of them costs a fraction of one each."""
+    cuda = any(layer.is_cuda for layer in layers)
+    whole = torch.empty((len(layers), *layers[0].shape), pin_memory=cuda)
+    for to, layer in zip(whole, layers, strict=True):
+        to.copy_(layer, non_blocking=cuda)
+    return whole.transpose(0, 1)
+
+
+def _queries_of(window: Any) -> Queries:
+    """The queries of a pass over a part of a text: those of its block; see `sap_core.models.diffusion_gemma.Window`."""
+    valid = torch.zeros_like(window.masked)
+    valid[:, window.start : window.stop] = True
+    return Queries(valid, window.masked)
+
+
+def _attention_modules(model: Any, module: nn.Module) -> list[nn.Module]:
+    found = getattr(model, "attentions", None)
+    if found is None:
+        found = [part for part in module.modules() if "Attention" in type(part).__name__ and hasattr(part, "layer_idx")]
+    if not found:
+        raise OperationFailed(f"{type(module).__name__} has no attention layer that can be recorded.")
+    return list(found)

@@ -1,0 +1,138 @@
+"""Attention rows reduced to what is kept: METRICS of one layer, over all queries or over every prefix of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attention_rows import (
+    Attention,
+    Buffers,
+    attention_rows,
+    sampled,
+)
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """float32, on the layer's device. H query heads.
+
+    Attributes:
+        received: (batch, H, S); mean over the Q valid queries i of A[i, j]; sums to 1 over j.
+        received_masked: (batch, H, S); the same sum over masked queries only, divided by Q.
+        entropy: (batch, H) nats; mean over queries of -sum_j A[i, j] ln A[i, j].
+        distance: (batch, H) positions; mean over queries of sum_j A[i, j] |i - j|.
+    """
+
+    received: Tensor
+    received_masked: Tensor
+    entropy: Tensor
+    distance: Tensor
+
+
+def layer_statistics(
+    inputs: Attention,
+    valid: Tensor,
+    masked: Tensor,
+    chunk: int = 128,
+    buffers: Buffers | None = None,
+    stride: int = 1,
+) -> LayerStatistics:
+    """The statistics of one layer.
+
+    The distance needs no pass of its own: left and right of a piece's own queries |i - j| is linear in i and j, so two
+    weighted column sums (weights 1 and i) give it; only the square block on the diagonal is multiplied out. Positions
+    are counted from the piece's first query, so that no large numbers cancel.
+
+    Args:
+        valid: bool (batch, S); queries that count. A sample without any gets zeros.
+        masked: bool (batch, S); queries whose token is still masked.
+        stride: 1 uses all queries; n estimates the means from every n-th one, at about 1 / n of the time.
+    """
+    buffers = buffers or Buffers()
+    batch, heads, size, _ = inputs.query.shape
+    kv = inputs.key.shape[1]
+    device = inputs.query.device
+    groups = heads // kv
+    place = torch.arange(size, device=device, dtype=torch.float32)
+    used = torch.zeros_like(valid)
+    used[:, sampled(size, stride)] = valid[:, sampled(size, stride)]
+    share = used.float() / used.sum(1, keepdim=True).clamp(min=1)
+    weights = torch.stack([share, share * masked], 1).repeat_interleave(kv, 0)  # (batch * kv, 2, S)
+    sums = torch.zeros(batch * kv, groups, 2, size, device=device)
+    entropy = torch.zeros(batch * kv, groups, device=device)
+    distance = torch.zeros(batch * kv, groups, device=device)
+    for piece in attention_rows(inputs, chunk, buffers, stride):
+        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
+        n, _, count, keys = rows.shape
+        away = place[:keys] - start
+        weight = weights[piece.heads, None, :, piece.queries] / piece.totals[:, :, None]  # (n, groups, 2, count)
+        own = weight[:, :, 0]
+        weight = torch.cat([weight, (own * away[piece.queries])[:, :, None]], 2)
+        columns = torch.bmm(weight.view(n * groups, 3, count), rows.view(n * groups, count, keys))
+        columns = columns.view(n, groups, 3, keys)
+        sums[piece.heads, :, :, :keys] += columns[:, :, :2]
+        offset = (place[piece.queries, None] - place[start:stop]).abs()
+        square = buffers.take("square", (n, groups, count, stop - start), device)
+        near = (torch.mul(rows[..., start:stop], offset, out=square).sum(-1) * own).sum(-1)
+        apart = columns[:, :, 2] - away * columns[:, :, 0]  # sum_i w_i A[i, j] (i - j)
+        distance[piece.heads] += near + apart[..., :start].sum(-1) - apart[..., stop:].sum(-1)
+        # -sum_j A ln A = ln total - sum_j A * shifted
+        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
+        entropy[piece.heads] += (own * (piece.totals * piece.totals.log() - surprise)).sum(-1)
+    received, received_masked = sums.view(batch, heads, 2, size).unbind(2)
+    return LayerStatistics(received, received_masked, entropy.view(batch, heads), distance.view(batch, heads))
+
+
+@dataclass(frozen=True)
+class PrefixStatistics:
+    """The same for every prefix of a causal text: entry t is over its first ``first + t`` queries.
+
+    received: (batch, T, H, S); entropy and distance: (batch, T, H). float32, on the CPU.
+    """
+
+    received: Tensor
+    entropy: Tensor
+    distance: Tensor
+
+
+def prefix_statistics(
+    inputs: Attention, first: int, chunk: int = 128, buffers: Buffers | None = None
+) -> PrefixStatistics:
+    """The statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, from one pass over the whole text.
+
+    A causal row does not change when the text grows, so what a prefix of m tokens receives is the mean of the first m
+    rows. No padding.
+    """
+    batch, heads, size, _ = inputs.query.shape
+    kv = inputs.key.shape[1]
+    groups = heads // kv
+    device = inputs.query.device
+    place = torch.arange(size, device=device, dtype=torch.float32)
+    length = torch.arange(first, size + 1, dtype=torch.float32)
+    received = torch.zeros(batch * kv, groups, len(length), size)
+    rows_entropy = torch.zeros(batch * kv, groups, size, device=device)
+    rows_distance = torch.zeros(batch * kv, groups, size, device=device)
+    carried = torch.zeros(0)
+    for piece in attention_rows(inputs, chunk, buffers):
+        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
+        rows /= piece.totals[..., None]
+        keys = rows.shape[-1]
+        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
+        rows_entropy[piece.heads, :, start:stop] = piece.totals.log() - surprise
+        rows_distance[piece.heads, :, start:stop] = place[start:stop] - rows @ place[:keys]
+        running = torch.cumsum(rows, -2, out=piece.shifted)
+        if start:
+            running[..., : carried.shape[-1]] += carried
+        carried = running[..., -1:, :].clone()
+        wanted = max(first - 1, start)  # row m - 1 completes the prefix of m tokens
+        if wanted < stop:
+            at = wanted - first + 1
+            received[piece.heads, :, at : at + stop - wanted, :keys] = running[:, :, wanted - start :].cpu()
+    means = [received.view(batch, heads, len(length), size) / length[:, None]]
+    for values in (rows_entropy, rows_distance):
+        sums = torch.cumsum(values, -1, dtype=torch.float64)[..., first - 1 :].cpu()
+        means.append((sums / length).float().view(batch, heads, -1))
+    return PrefixStatistics(*(mean.transpose(1, 2) for mean in means))

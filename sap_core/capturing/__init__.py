@@ -1,0 +1,1 @@
+"""The capture action: from a spec to a finished run folder."""

@@ -1,0 +1,107 @@
+"""The capture verb: from a prompt to a run whose trajectory holds every step, layer and head."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, InvalidInput
+from ..models.family import AUTOREGRESSIVE
+from ..models.info import inspect_model
+from ..models.loaded import LoadedModel
+from ..models.loading import load_model
+from ..progress import Progress, ProgressCallback, silent
+from ..runs.paths import check_new_run
+from ..runs.store import create_run
+from ..samplers.canvas import build_canvas
+from ..samplers.check import check_sampling
+from ..specs import CaptureSpec
+from ..storage import is_remote
+from .autoregressive import AutoregressiveCapture
+from .diffusion import DiffusionCapture
+
+if TYPE_CHECKING:
+    from ..models.info import ModelInfo
+    from ..runs.reading import Run
+
+
+def capture(
+    model: LoadedModel | str,
+    prompt: str | None = None,
+    prompts: list[str] | tuple[str, ...] | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    **fields: Any,
+) -> Run:
+    """Generate from one prompt or several (a batch) and record attention; the finished run.
+
+    Args:
+        model: a loaded model, or what `load_model` takes.
+        out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
+        fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
+            name, query_stride, precision, and for a model given by name how to load it.
+
+    Raises:
+        InvalidInput: settings that don't fit each other or the model; nothing is written.
+        Cancelled: ``progress`` asked to stop; the run folder keeps the steps so far.
+        OperationFailed: the model can't be recorded, or the disk is full.
+    """
+    if prompt is not None and prompts is not None:
+        raise InvalidInput("Both prompt and prompts are given; give one of them.")
+    texts = tuple(prompts) if prompts is not None else (prompt or "",)
+    reference = model if isinstance(model, str) else model.info.ref
+    spec = CaptureSpec.build(model=str(reference), prompts=texts, **fields)
+    return capture_spec(spec, model=None if isinstance(model, str) else model, out=out, progress=progress)
+
+
+def capture_spec(
+    spec: CaptureSpec,
+    model: LoadedModel | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    progress: ProgressCallback | None = None,
+) -> Run:
+    """`capture` for a spec. ``model``: the spec's model, where it is loaded already. Raises as `capture`."""
+    progress = progress or silent
+    if out is not None:
+        check_new_run(out)
+    if model is None:
+        model = _load(spec, progress)
+    canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
+    sampling = check_sampling(model.info, spec, canvas.fill)
+    _check_stride(model.info, spec)
+    method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
+    with create_run("capture", spec, out=out) as run:
+        folder = run.path / "trajectory"
+        if not is_remote(folder):  # an object store has no folders
+            folder.mkdir()
+        work = method(model, spec, canvas, sampling.steps, folder, progress)
+        try:
+            work.run()
+        except Cancelled:
+            run.finish(work.result(), state="cancelled")
+            raise
+        return run.finish(work.result())
+
+
+def check_capture(spec: CaptureSpec) -> None:
+    """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
+    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
+    check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
+    _check_stride(info, spec)
+
+
+def _load(spec: CaptureSpec, progress: ProgressCallback) -> LoadedModel:
+    check_capture(spec)
+    progress(Progress("load", 0, 1, "Loading the model"))
+    return load_model(spec.model, **spec.loading)
+
+
+def _check_stride(info: ModelInfo, spec: CaptureSpec) -> None:
+    if spec.query_stride > 1 and info.objective == AUTOREGRESSIVE:
+        raise InvalidInput(
+            f"query_stride is {spec.query_stride}, but {info.ref} is autoregressive: one pass gives its whole "
+            "trajectory, there is nothing to save; leave it at 1."
+        )

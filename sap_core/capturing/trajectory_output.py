@@ -1,0 +1,128 @@
+"""What both ways of capturing share: from a sampler's steps to trajectories on disk, and the live view of a text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..models.loaded import LoadedModel
+from ..samplers.canvas import Canvas
+from ..samplers.step import Step
+from ..specs import CaptureSpec
+from ..trajectory.store import TrajectoryWriter
+
+BLANK = "▢"  # stands for a masked position in a text
+
+
+class Pieces:
+    """The texts of the token ids that occur, as the JSON attribute ``pieces`` of a trajectory."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._known: dict[str, str] = {}
+
+    def add(self, *arrays: np.ndarray) -> str:
+        for token in np.unique(np.concatenate([array.ravel() for array in arrays])).tolist():
+            if str(token) not in self._known:
+                self._known[str(token)] = self._model.piece(token)
+        return json.dumps(self._known, ensure_ascii=False)
+
+
+class Clock:
+    """Seconds per step, smoothed for a live view."""
+
+    def __init__(self) -> None:
+        self.begun = self._last = time.monotonic()
+        self.step_seconds = 0.0
+
+    def tick(self) -> float:
+        now = time.monotonic()
+        took, self._last = now - self._last, now
+        self.step_seconds = took if not self.step_seconds else 0.8 * self.step_seconds + 0.2 * took
+        return self.step_seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+
+def new_trajectory(
+    folder: Path, sample: int, model: LoadedModel, spec: CaptureSpec, canvas: Canvas, steps: int, positions: int
+) -> TrajectoryWriter:
+    """The writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
+    prompt = np.arange(positions) < canvas.prompt_lengths[sample]
+    if model.is_diffusion:
+        prompt = canvas.given[sample].cpu().numpy()
+    return TrajectoryWriter(
+        folder / f"{sample}.zarr",
+        steps=steps,
+        layers=model.info.layers,
+        heads=model.info.heads,
+        positions=positions,
+        precision=spec.precision,
+        attrs={
+            "objective": model.info.objective,
+            "model": spec.model,
+            "prompt_length": int(canvas.prompt_lengths[sample]),
+            "mask_token_id": model.info.mask_token_id,
+            "pieces": "{}",
+        },
+        prompt=prompt,
+    )
+
+
+def token_arrays(step: Step, sample: int, where: slice = slice(None)) -> dict[str, np.ndarray]:
+    """The per-token variables of one sample at one step."""
+
+    def array(values: Tensor) -> np.ndarray:
+        return values[sample, where].cpu().numpy()
+
+    return {
+        "token": array(step.tokens),
+        "next_token": array(step.next_tokens),
+        "masked": array(step.masked),
+        "accepted": array(step.accepted),
+        "confidence": array(step.confidence),
+    }
+
+
+def live_text(model: LoadedModel, tokens: Tensor, blank: Tensor) -> str:
+    """The text of one canvas (sequence,), with `BLANK` where ``blank`` is true; runs of blanks are kept."""
+    if model.tokenizer is None:
+        return ""
+    parts: list[str] = []
+    words: list[int] = []
+    for token, empty in zip(tokens.tolist(), blank.tolist(), strict=True):
+        if not empty:
+            words.append(token)
+            continue
+        if words:
+            parts.append(model.decode(words))
+            words = []
+        parts.append(BLANK)
+    if words:
+        parts.append(model.decode(words))
+    return " ".join(parts)
+
+
+def texts(model: LoadedModel, tokens: Tensor, blank: Tensor) -> list[str]:
+    """The texts of all canvases (batch, sequence)."""
+    return [live_text(model, row, empty) for row, empty in zip(tokens, blank, strict=True)]
+
+
+def result(written: list[str], steps: int, planned: int, clock: Clock, **more: Any) -> dict[str, Any]:
+    """What result.json says of a capture."""
+    return {
+        "text": written[0] if written else "",
+        "texts": written,
+        "samples": len(written),
+        "steps": steps,
+        "steps_planned": planned,
+        "step_seconds": clock.seconds / max(steps, 1),
+        **more,
+    }

@@ -1,0 +1,4 @@
+"""The named choices of every option: methods, patterns, allocations, strategies, samplers, sink rules. No torch.
+
+Specs check names against these tables; the code that carries a choice out lives above them.
+"""

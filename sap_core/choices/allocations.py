@@ -1,0 +1,72 @@
+"""How the sparsity is allocated to layers: the table of allocations. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UnknownOption
+from .methods import METHODS
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One row of the table. ``needs``: what has to be measured first: "", "inputs", "loss", "capture"
+    or "scores"."""
+
+    name: str
+    title: str
+    help: str
+    source: str
+    needs: str = ""
+
+
+ALLOCATIONS: dict[str, Allocation] = {
+    row.name: row
+    for row in (
+        Allocation("uniform", "Uniform", "Every layer loses the same share.", ""),
+        Allocation(
+            "owl",
+            "Outliers",
+            "Layers with many outstanding scores (more than 5 times the mean) lose less.",
+            "OWL, arXiv 2310.05175",
+            "inputs",
+        ),
+        Allocation("ramp", "Early sparser", "The first layer loses most, the last least.", "arXiv 2605.06366"),
+        Allocation("ramp_reverse", "Late sparser", "The first layer loses least, the last most.", "arXiv 2605.06366"),
+        Allocation(
+            "sensitivity",
+            "Sensitivity",
+            "Layers whose pruning alone raises the loss most lose less.",
+            "measured on the calibration texts",
+            "loss",
+        ),
+        Allocation(
+            "instability",
+            "Instability",
+            "Layers whose heads' sinks move most lose more.",
+            "instability score, METRICS section 3",
+            "capture",
+        ),
+        Allocation(
+            "global",
+            "Across layers",
+            "Heads or channels of all layers compete with each other (patterns heads and channels).",
+            "scores relative to their layer's mean; instability as it is",
+            "scores",
+        ),
+        Allocation("table", "Your own", "One share per layer, moved by the same amount to keep the mean.", ""),
+    )
+}
+
+
+def looks_at_texts(method: str, allocation: str = "uniform", compensate: str = "none") -> bool:
+    """Whether calibration texts are looked at: for the scores, for the layers' shares, or to make up for units."""
+    return (
+        METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss") or compensate != "none"
+    )
+
+
+def check_allocation(name: str) -> None:
+    """Raises UnknownOption for a name that is not in the table."""
+    if name not in ALLOCATIONS:
+        raise UnknownOption("allocation", name, ALLOCATIONS)

@@ -1,0 +1,78 @@
+"""A pruning as lines of text: its plan, what was decided on the way, what it cost, where it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .console import cell, size, table
+
+
+def plan_lines(plan: Any) -> list[str]:
+    """The plan per layer, then its sum."""
+    totals = plan.totals()
+    lines = table(
+        plan.per_layer().to_dict(orient="records"),
+        {"layer": "layer", "weights": "weights", "zeros": "go", "sparsity": "share", "heads": "heads that go"},
+    )
+    share = f"{totals['zeros']:,} of {totals['weights']:,} weights go ({totals['sparsity']:.1%})"
+    lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
+    if plan.heads:
+        lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
+    if plan.shape:
+        lines += [f"Left: {plan.left().words()}.", f"An export loads with {plan.loads}."]
+    return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
+
+
+def quality_lines(quality: dict[str, Any]) -> list[str]:
+    """Dense and pruned, side by side."""
+    rows = [
+        {"": side, "nats": f"{cell(found['nats_per_token'])} ± {cell(found['standard_error'])}", "kind": found["kind"]}
+        for side in ("dense", "pruned")
+        for found in [quality[side]["likelihood"]]
+    ]
+    difference = quality["difference"]
+    lines = table(rows, {"": "", "nats": "nats/token ± SE", "kind": "kind"})
+    change = f"{difference['nats_per_token']:+.4g} ± {difference['standard_error']:.2g} nats/token (paired)"
+    return [*lines, f"Difference: {change}; pruned text: {quality['pruned']['text']}"]
+
+
+def export_lines(report: Any) -> list[str]:
+    """Where it is and how to load it."""
+    verified = "verified in a fresh process" if report.verification else "not verified"
+    return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
+
+
+def decision_lines(report: dict[str, Any]) -> list[str]:
+    """Layer by layer what a progressive pruning tried and kept; nothing for another."""
+    if "decisions" not in report:
+        return []
+    rows = [
+        {
+            "layer": one["layer"],
+            "tried": ", ".join(f"{sparsity:.0%} ({loss:+.1%})" for sparsity, loss in one["tried"]),
+            "kept": f"{one['sparsity']:.0%}",
+            "loss": f"{one['loss']:+.1%} of {one['allowed']:.1%}",
+        }
+        for one in report["decisions"]
+    ]
+    named = {"layer": "layer", "tried": "tried (loss after it)", "kept": "kept", "loss": "loss so far"}
+    return [*table(rows, named), ""]
+
+
+def search_lines(report: dict[str, Any]) -> list[str]:
+    """The measured curve of a search and the shape it took; nothing for another pruning."""
+    if "search" not in report:
+        return []
+    chosen = report["search"]["chosen"]
+    rows = [
+        {unit: f"{one[unit]:.0%}" if one[unit] else "" for unit in ("layers", "heads", "channels")}
+        | {"speedup": cell(one["speedup"]), "bytes": _percent(one["bytes"]), "drop": _percent(one["drop"], "+")}
+        | {"chosen": "<-" if one == chosen else ""}
+        for one in report["search"]["tried"]
+    ]
+    named = {"layers": "layers", "heads": "heads", "channels": "channels", "speedup": "x as fast", "bytes": "bytes"}
+    return [*table(rows, named | {"drop": "loss", "chosen": ""}), ""]
+
+
+def _percent(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.1%}"

@@ -1,0 +1,147 @@
+"""`evaluate`: quality and cost of a model as one JSON-able document, beside a baseline if there is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+from ..progress import ProgressCallback, silent
+from ..specs import EvaluateSpec
+from .comparison import agreement, continuations, variety
+from .cost import generation_speed, layer_sparsity, model_size
+from .likelihood import Losses, text_likelihood
+from .memory import peak_memory
+from .tasks import knows_stories, task_scores
+from .texts import (
+    TextRow,
+    check_text_file,
+    file_rows,
+    story_rows,
+)
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+RATIOS = ("tokens_per_second", "seconds", "peak_memory", "parameters", "nonzero_parameters", "bytes")
+
+
+def evaluate(
+    model: LoadedModel | str,
+    baseline: LoadedModel | str | None = None,
+    text: str | None = None,
+    *,
+    spec: EvaluateSpec | None = None,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Likelihood with standard error, task scores, what it writes, speed, memory and size of ``model``.
+
+    With a ``baseline``: the same of it, the paired difference of the likelihoods (same texts, same masks) with its
+    standard error, how far both write the same, and ratios of cost from runs that take turns. ``text``: a text file;
+    without it, held-out stories. Further fields are those of `EvaluateSpec`: samples, draws, tasks, seed, device ...
+
+    Returns:
+        {"model", "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
+        "seconds" of one whole generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros
+        and sparsity found in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference"
+        (nats_per_token, standard_error), "agreement" (share of equal tokens and texts) and "ratios" (model to
+        baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
+
+    Raises:
+        InvalidInput: a file or a model that can't be used; a baseline with another tokenizer or objective.
+    """
+    if spec is None:
+        fields |= {"text": text, "baseline": baseline if isinstance(baseline, str) else None}
+        spec = EvaluateSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+    if spec.text is not None:
+        check_text_file(spec.text)
+    if baseline is None:
+        baseline = spec.baseline
+    models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
+    rows = [text_rows(which, text=spec.text, samples=spec.samples, seed=spec.seed) for which in models]
+    if len(models) == 2:
+        _check_pair(models, rows)
+    losses = [
+        text_likelihood(m, r, draws=spec.draws, seed=spec.seed, progress=progress)
+        for m, r in zip(models, rows, strict=True)
+    ]
+    speeds = generation_speed(models) if all(m.tokenizer is not None for m in models) else [{}] * len(models)
+    documents = [
+        _document(m, loss, speed, spec, progress) for m, loss, speed in zip(models, losses, speeds, strict=True)
+    ]
+    written = [continuations(m, r[: spec.generate]) for m, r in zip(models, rows, strict=True)] if spec.generate else []
+    for document, texts in zip(documents, written, strict=False):
+        document["generation"] = variety(texts)
+    result = documents[0]
+    if len(documents) == 2:
+        result["baseline"] = documents[1]
+        result["difference"] = losses[0].minus(losses[1])
+        result["ratios"] = {
+            key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
+        }
+        if written:
+            result["agreement"] = agreement(*written)
+    return result
+
+
+def text_rows(model: LoadedModel, *, text: str | None, samples: int, seed: int) -> list[TextRow]:
+    """What ``model`` is measured on: windows of the file ``text``, or held-out stories of the demo corpus.
+
+    Raises:
+        InvalidInput: a model without tokenizer, a file that can't be used.
+        ModelProblem: a diffusion model without mask token.
+    """
+    if model.tokenizer is None:
+        raise InvalidInput(
+            f"{model.info.ref} has no tokenizer, so no text can be put to it; save one beside the model."
+        )
+    if model.is_diffusion:
+        model.check_masked()
+    common = {
+        "samples": samples,
+        "seed": seed,
+        "diffusion": model.is_diffusion,
+        "max_length": model.info.max_length,
+    }
+    if text is not None:
+        return file_rows(text, model.encode, **common)
+    return story_rows(model.encode, fill_id=model.tokenizer.eos_token_id, **common)
+
+
+def _document(
+    model: LoadedModel, losses: Losses, speed: dict[str, Any], spec: EvaluateSpec, progress: ProgressCallback
+) -> dict[str, Any]:
+    tasks = None
+    if spec.tasks and knows_stories(model):
+        tasks = task_scores(model, examples=spec.samples, progress=progress)
+    return {
+        "model": model.info.ref,
+        "objective": model.info.objective,
+        "likelihood": losses.summary(),
+        "tasks": tasks,
+        "generation": None,
+        "tokens_per_second": speed.get("tokens_per_second"),
+        "seconds": speed.get("seconds"),
+        "peak_memory": peak_memory(model),
+        **model_size(model),
+        "layers": layer_sparsity(model),
+    }
+
+
+def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = None) -> LoadedModel:
+    if not isinstance(model, str):
+        return model
+    from ..models.loading import load_model
+
+    return load_model(model, **spec.loading | {"keep": keep})
+
+
+def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:
+    same = len(rows[0]) == len(rows[1]) and all(
+        a.tokens.shape == b.tokens.shape and (a.tokens == b.tokens).all() for a, b in zip(*rows, strict=True)
+    )
+    if models[0].info.objective != models[1].info.objective or not same:
+        raise InvalidInput(
+            f"{models[0].info.ref} and {models[1].info.ref} can't be compared pair by pair: they need one objective "
+            "and one tokenizer; evaluate each alone."
+        )

@@ -1,0 +1,50 @@
+"""What models write: how varied it is, and how far two of them write the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .generation import write
+from .texts import TextRow
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+_PROMPT = 8  # tokens of a text that are given
+_LENGTH, _STEPS = 128, 32
+_GRAMS = (1, 2, 3)
+
+
+def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]]:
+    """The tokens ``model`` writes greedily behind the first 8 tokens of every text, up to its end token."""
+    end = model.tokenizer.eos_token_id
+    prompts = [model.decode(row.tokens[:_PROMPT].tolist()) for row in rows]
+    longest = max(len(model.encode(prompt)) for prompt in prompts)
+    length = max(longest + 1, min(_LENGTH, model.info.max_length or _LENGTH))
+    steps = min(_STEPS, length - longest) if model.is_diffusion else None
+    written = write(model, prompts, length=length, steps=steps)
+    return [written.row(place, end) for place in range(len(prompts))]
+
+
+def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """{"texts", "tokens", "distinct_1", "distinct_2", "distinct_3"}: different n-grams over all n-grams of all texts
+    (Li et al., arXiv 1510.03055); None where there is no n-gram."""
+    found: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
+    for n in _GRAMS:
+        grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
+        found[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
+    return found
+
+
+def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """{"same_tokens": places at which both wrote the same token, over the places of the longer text; "same_texts":
+    texts that are equal, as a share; "texts"}."""
+    pairs = list(zip(mine, theirs, strict=True))
+    places = sum(max(len(a), len(b)) for a, b in pairs)
+    equal = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=False))
+    return {
+        "same_tokens": equal / places if places else 1.0,
+        "same_texts": sum(list(a) == list(b) for a, b in pairs) / max(len(pairs), 1),
+        "texts": len(pairs),
+    }

@@ -1,0 +1,87 @@
+"""What an applied plan changes, for the eye and in cost: both models write the same prompt while their attention is
+recorded, and both are timed in turns."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, SapError
+from ..progress import Progress, ProgressCallback
+from ..runs.store import one_line
+from ..specs import CaptureSpec
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+
+LENGTH = 128
+STEPS = 32
+
+
+def measure_both(dense: LoadedModel, pruned: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
+    """{"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation,
+    turns; "speedup": pruned over dense}."""
+    from ..evaluation.cost import generation_speed, model_size, speedup
+
+    own, base = generation_speed([pruned, dense], progress=progress)
+    return {"dense": model_size(dense) | base, "pruned": model_size(pruned) | own, "speedup": speedup(own, base)}
+
+
+def denoise_both(
+    dense: LoadedModel, pruned: LoadedModel, run: Path, prompt: str, seed: int, progress: ProgressCallback
+) -> dict[str, Any]:
+    """Records both into ``run``/trajectory: 0.zarr is the dense model, 1.zarr the pruned one.
+
+    Returns:
+        {"steps"}, or {"error"} where one of the two can't be recorded (it can still be pruned and exported).
+    """
+    folder = run / "trajectory"
+    folder.mkdir()
+    steps = 0
+    try:
+        for place, (model, name) in enumerate(((dense, "dense"), (pruned, "pruned"))):
+            steps = _record(model, folder, place, prompt, seed, _named(progress, name))
+    except Cancelled:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except SapError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return {"error": one_line(error)}
+    return {"steps": steps}
+
+
+def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
+    """One model's trajectory as ``folder``/PLACE.zarr; its steps. A capture always writes sample 0, so it writes
+    beside and is moved."""
+    from ..capturing.autoregressive import AutoregressiveCapture
+    from ..capturing.diffusion import DiffusionCapture
+    from ..samplers.canvas import build_canvas
+    from ..samplers.check import check_sampling
+
+    length = min(LENGTH, model.info.max_length or LENGTH)
+    to_write = length - len(model.encode(prompt))
+    spec = CaptureSpec.build(
+        model=model.info.ref,
+        prompts=(prompt,),
+        length=length,
+        steps=max(1, min(STEPS, to_write)) if model.is_diffusion else None,
+        seed=seed,
+    )
+    canvas = build_canvas(model, [prompt], length)
+    sampling = check_sampling(model.info, spec, canvas.fill)
+    beside = folder / f".{place}"
+    beside.mkdir()
+    method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
+    work = method(model, spec, canvas, sampling.steps, beside, progress)
+    work.run()
+    (beside / "0.zarr").rename(folder / f"{place}.zarr")
+    shutil.rmtree(beside)
+    return int(work.result()["steps"])
+
+
+def _named(progress: ProgressCallback, name: str) -> ProgressCallback:
+    def report(report: Progress) -> None:
+        progress(Progress(f"{report.stage}, {name}", report.done, report.total, f"Recording the {name} model", {}))
+
+    return report

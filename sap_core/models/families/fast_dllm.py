@@ -1,0 +1,31 @@
+"""Fast-dLLM v2 (arXiv 2509.26328): a block-causal Qwen2 under the same names, whose row i predicts token i + 1."""
+
+from __future__ import annotations
+
+from ..family import MASKED_DIFFUSION, Config, Family, model_type_is
+
+BLOCK_SIZE = 32
+
+
+def native_config(config: Config) -> Config:
+    """Fast-dLLM v2's config.json as that of a Qwen2 that masks nothing by itself."""
+    return {**config, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "is_causal": False}
+
+
+FAMILY = Family(
+    name="fast-dllm-v2",
+    title="Fast-dLLM v2",
+    examples="Fast-dLLM v2 1.5B and 7B",
+    objective=MASKED_DIFFUSION,
+    matches=model_type_is("fast_dllm_qwen"),
+    native_config=native_config,
+    architecture="Qwen2ForCausalLM",
+    tokenizer="Qwen2Tokenizer",
+    mask_token_id=151665,
+    shift_logits=lambda config: True,
+    block_size=lambda config: config.get("bd_size") or BLOCK_SIZE,
+    samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
+    units=("channels",),
+    export="original names and config",
+    adapter="sap_core.models.block_causal:BlockCausalModel",
+)

@@ -1,0 +1,139 @@
+"""The table of families. Adding one is a file in ``zoo/`` and a row here; from outside, `register_family`, or an entry
+point of an installed package in the group "sap_core.families", which the studio and the command line see too.
+
+The first row that matches a config.json is its family, so the particular come before the general. No torch here.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..errors import InvalidInput
+from .families import (
+    a2d,
+    causal,
+    diffusion_gemma,
+    dit,
+    dream,
+    fast_dllm,
+    llada,
+    llada2,
+    llada_moe,
+    masked_lm,
+    native_diffusion,
+    remote,
+    rnd1,
+    sdar,
+)
+from .family import RESIZABLE, Config, Family
+
+ENTRY_POINTS = "sap_core.families"
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        llada_moe.FAMILY,
+        llada2.FAMILY,
+        llada.FAMILY,
+        dream.FAMILY,
+        sdar.FAMILY,
+        fast_dllm.FAMILY,
+        rnd1.FAMILY,
+        a2d.WHOLE,
+        a2d.BLOCKS,
+        dit.MDLM,
+        dit.BD3LM,
+        diffusion_gemma.FAMILY,
+        native_diffusion.FAMILY,
+        remote.DIFFUSION,
+        remote.CAUSAL,
+        masked_lm.FAMILY,
+        causal.FAMILY,
+    )
+}
+
+
+def recognise(config: Config) -> Family | None:
+    """The family of a config.json, or None where no row matches."""
+    return next((family for family in FAMILIES.values() if family.matches(config)), None)
+
+
+def register_family(family: Family) -> Family:
+    """Adds a family from outside the package, in front of those that are there.
+
+    Raises:
+        InvalidInput: a family of that name exists.
+    """
+    if family.name in FAMILIES:
+        raise InvalidInput(f"A family named '{family.name}' exists; give the new one another name.")
+    others = dict(FAMILIES)
+    FAMILIES.clear()
+    FAMILIES.update({family.name: family, **others})
+    return family
+
+
+def families_markdown() -> str:
+    """The table as Markdown, as it stands in docs/models.md."""
+    head = ("family", "models", "loads as", "sampling rules", "pruning", "export")
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    for row in families_table():
+        rules = ", ".join(f"`{name}`" for name in row["samplers"])
+        cells = (row["title"], row["examples"], row["loads_as"], rules, row["pruning"], row["export"])
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+def families_table() -> list[dict[str, Any]]:
+    """One JSON-able row per family, for the command line, the pages and the documentation."""
+    return [
+        {
+            "family": family.name,
+            "title": family.title,
+            "examples": family.examples,
+            "objective": family.objective,
+            "loads_as": _loads_as(family),
+            "samplers": list(family.samplers),
+            "patterns": [*family.patterns, *family.units],
+            "pruning": _pruning(family),
+            "export": family.export,
+            "mask_token_id": family.mask_token_id,
+            "remote_code": family.remote_code,
+        }
+        for family in FAMILIES.values()
+    ]
+
+
+def _pruning(family: Family) -> str:
+    """The patterns in words: of single weights, then the units that are taken out whole and of which classes."""
+    if family.no_pruning:
+        return f"refused: {family.no_pruning}"
+    words = ", ".join(family.patterns)
+    if not family.units:
+        return words
+    resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
+    of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
+    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+
+
+def _loads_as(family: Family) -> str:
+    if family.remote_code:
+        return "its own code"
+    if family.architecture:
+        return family.architecture.rpartition(":")[2]
+    return f"native {', '.join(family.natives)}" if family.natives else "its native class"
+
+
+def _register_installed() -> None:
+    """The families of installed packages; one that can't be had is told and left out, the others still load."""
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            family = point.load()
+            if not isinstance(family, Family):
+                raise InvalidInput(f"{point.value} is a {type(family).__name__}, not a Family")
+            register_family(family)
+        except Exception as error:  # a package of somebody else's can fail in any way
+            logging.getLogger(__name__).warning("Family '%s' of an installed package: %s", point.name, error)
+
+
+_register_installed()

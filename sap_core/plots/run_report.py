@@ -1,0 +1,153 @@
+"""The report of a run, or of a comparison, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InvalidInput
+from ..sinks.claims import answer_claims, answers_table
+from ..sinks.compare import (
+    CURVES,
+    LETTERS,
+    compare_runs,
+    rebin,
+)
+from ..sinks.instability import rank_heads
+from ..sinks.motion import METRICS
+from ..sinks.rules import find_sinks
+from ..sinks.summary import sink_summary
+from ..trajectory.access import trajectories_of, visibility
+from .compare import difference_heatmap
+from .figure_files import origin
+from .heads import head_grid
+from .heatmap import trajectory_heatmap
+from .html_page import Part, html_report
+from .lines import step_lines
+from .multiples import layer_multiples
+from .theme import SERIES
+from .view import View, make_view
+
+
+def report(
+    *runs: Any,
+    rule: str = "column_sum",
+    threshold: float | None = None,
+    sample: int = 0,
+    layer: int | None = None,
+    head: int | None = None,
+) -> str:
+    """The HTML of one run's report, or of a comparison of several.
+
+    Args:
+        runs: opened runs (`sap_core.open_run`) that hold a trajectory.
+        sample, layer, head: what of the run the large figure shows, None for the mean; of a single run only.
+
+    Raises:
+        InvalidInput, UnknownOption, RunProblem: as `sink_summary`, `rank_heads` and `compare_runs`.
+    """
+    if len(runs) == 1:
+        return run_report(runs[0], rule=rule, threshold=threshold, sample=sample, layer=layer, head=head)
+    return comparison_report(runs, rule=rule, threshold=threshold)
+
+
+def run_report(
+    run: Any, *, rule: str, threshold: float | None, sample: int = 0, layer: int | None = None, head: int | None = None
+) -> str:
+    """Text, heatmap, layers, numbers with formulas, heads and ranking of one run."""
+    view = checked_view(run, sample, layer, head, rule, threshold)
+    summary = sink_summary(run, rule, threshold=threshold, sample=sample)
+    ranking = rank_heads(run, rule=rule, threshold=threshold)
+    trajectory = run.trajectories[sample]
+    numbers = pd.DataFrame(
+        [
+            {
+                "quantity": row["title"],
+                "mean over heads": row["mean"],
+                "± over heads": row["sd_heads"],
+                "unit": row["unit"],
+                "formula": METRICS[name].formula,
+            }
+            for name, row in summary["metrics"].items()
+        ]
+    )
+    tokens = pd.DataFrame([{"token": row["piece"], "share of sinks": row["share"]} for row in summary["tokens"]])
+    used = summary["rule"]
+    said = f"sink rule: {used['title']}, threshold {used['threshold']:g} ({used['unit']})"
+    parts: list[tuple[str, str, Part]] = [
+        ("Text", "", run.text),
+        ("Attention received", f"{view.label}; in multiples of an even share", trajectory_heatmap(view)),
+        ("Every layer", "mean over heads, same scale", layer_multiples(trajectory)),
+        ("How the sinks move", said, numbers),
+        ("Which tokens become sinks", "share of all (step, layer, head, sink)", tokens),
+        ("Instability of the heads", "0 steady, 1 unstable", head_grid(ranking)),
+        ("Ranking", "the 20 most unstable", ranking.head(20)),
+    ]
+    shown = {"sample": sample, "layer": layer, "head": head, "rule": rule, "threshold": used["threshold"]}
+    return html_report(run.name, origin(f"Report of {run.name}", [run], shown), parts)
+
+
+def comparison_report(runs: Sequence[Any], *, rule: str, threshold: float | None = None) -> str:
+    """The claims, every run's heatmap, differences, curves with intervals, and the table of metrics."""
+    found = compare_runs(*runs, rule=rule, threshold=threshold)
+    letters = [letter.upper() for letter in LETTERS[: len(runs)]]
+    key = pd.DataFrame({"": letters, "run": found.names, "id": [run.id for run in runs]})
+    parts: list[tuple[str, str, Part]] = [
+        ("Runs", "A is the reference of every difference", key),
+        ("The claims", "with 95 % intervals", pd.DataFrame(answers_table(found, answer_claims(found)))),
+    ]
+    for letter, run in zip(letters, runs, strict=True):
+        view = _view(run.trajectory, rule, threshold)
+        figure = trajectory_heatmap(view, normalised=True, show_sinks=False, height=340)
+        parts.append((f"{letter}: {run.name}", "attention received, mean over layers and heads", figure))
+    for letter, received, difference in zip(letters[1:], found.received[1:], found.differences, strict=True):
+        size = difference.shape[1]
+        figure = difference_heatmap(
+            size * rebin(found.received[0], size), size * rebin(received, size), names=("A", letter)
+        )
+        parts.append((f"{letter} relative to A", "attention received, position by position", figure))
+    for name, (title, unit) in CURVES.items():
+        figure = step_lines(
+            dict(zip(letters, found.curves[name], strict=True)),
+            f"{title}<br>({unit})",
+            x=found.time,
+            x_title="share of the run",
+            colours=dict(zip(letters, SERIES, strict=False)),
+            bands={
+                letter: (band[0], band[1])
+                for letter, band in zip(letters, found.bands[name], strict=True)
+                if band is not None
+            },
+        )
+        parts.append((title, "bands: 95 % interval over prompts, where there are several", figure))
+    parts.append(("Metrics", "intervals over prompts; NaN with a single prompt", found.table.drop(columns="metric")))
+    title = " and ".join(found.names) if len(runs) == 2 else f"{len(runs)} runs compared"
+    about = origin(f"Comparison: {title}", runs, {"rule": rule, "threshold": threshold})
+    return html_report(f"Comparison: {title}", about, parts)
+
+
+def checked_view(
+    run: Any, sample: int, layer: int | None, head: int | None, rule: str, threshold: float | None
+) -> View:
+    """The view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
+    trajectories = trajectories_of(run)
+    sizes = {
+        "sample": len(trajectories),
+        "layer": trajectories[0].sizes["layer"],
+        "head": trajectories[0].sizes["head"],
+    }
+    for name, value in (("sample", sample), ("layer", layer), ("head", head)):
+        if value is not None and not 0 <= value < sizes[name]:
+            raise InvalidInput(f"{name} is {value}; the run has {name}s 0 to {sizes[name] - 1}.")
+    return _view(trajectories[sample], rule, threshold, layer, head)
+
+
+def _view(
+    trajectory: Any, rule: str, threshold: float | None, layer: int | None = None, head: int | None = None
+) -> View:
+    view = make_view(trajectory, layer, head)
+    queries, visible = visibility(trajectory)
+    sinks = find_sinks(view.share, rule, threshold=threshold, visible=visible, queries=queries)
+    return View(**{**view.__dict__, "sinks": sinks})

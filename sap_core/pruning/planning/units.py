@@ -1,0 +1,192 @@
+"""Whole units taken out of a model: how many of each layer, and what shape is left. No torch here.
+
+Where every layer loses the same number, stock classes load the result; where an allocation gives layers different
+numbers, the export brings a generated modelling file. Heads go by key-value group: the heads that share their keys and
+values leave together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...choices.methods import UNITS
+from ...errors import InvalidInput
+from ...models.family import RESIZABLE
+
+if TYPE_CHECKING:
+    from ...models.info import ModelInfo
+
+ELASTIC = (
+    "sap_elastic.json"  # the order of importance of a checkpoint's units, see `sap_core.pruning.structured.elastic`
+)
+# What each unit needs to find in a block.
+PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model is made of, as far as removal changes it.
+
+    ``per_layer``: (kv_heads, ffn) of every layer where layers differ, else empty; heads, kv_heads and ffn are then
+    those of the widest layer.
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    per_layer: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> Shape:
+        """The shape of a model as it is."""
+        if not supported_units(info):
+            return cls(info.layers, info.heads, info.kv_heads, info.ffn)
+        sizes = zip(layer_units(info, "heads"), layer_units(info, "channels"), strict=True)
+        return cls.from_layers(sizes, info.heads // info.kv_heads)
+
+    @classmethod
+    def from_layers(cls, sizes: Iterable[tuple[int, int]], heads_per_group: int) -> Shape:
+        """The shape of layers of these (kv_heads, ffn)."""
+        sizes = tuple(sizes)
+        groups, ffn = max(kv for kv, _ in sizes), max(width for _, width in sizes)
+        per_layer = sizes if len(set(sizes)) > 1 else ()
+        return cls(len(sizes), heads_per_group * groups, groups, ffn, per_layer)
+
+    def words(self) -> str:
+        """Its sizes for a reader: of all layers, or from the narrowest to the widest."""
+        parts = [f"{self.layers} layers"]
+        ratio = self.heads // self.kv_heads
+        for name, widest, place, times in (
+            ("heads", self.heads, 0, ratio),
+            ("key-value heads", self.kv_heads, 0, 1),
+            ("channels", self.ffn, 1, 1),
+        ):
+            least = min((sizes[place] * times for sizes in self.per_layer), default=widest)
+            parts.append(f"{widest} {name}" if least == widest else f"{least} to {widest} {name}")
+        return ", ".join(parts)
+
+
+def layer_units(info: ModelInfo, unit: str) -> list[int]:
+    """How many of this unit (heads: key-value groups) each layer has, from its own matrices."""
+    kind = {"heads": "k", "channels": "down"}[unit]
+    found = {m.layer: m for m in info.matrices if m.kind == kind}
+    sizes = [found[layer].rows // info.head_dim if unit == "heads" else found[layer].cols for layer in sorted(found)]
+    return sizes if len(sizes) == info.layers else [info.kv_heads if unit == "heads" else info.ffn] * info.layers
+
+
+def has_even_heads(info: ModelInfo) -> bool:
+    """Whether all layers have as many heads, so that attention can be recorded layer by head."""
+    return not supported_units(info) or len(set(layer_units(info, "heads"))) == 1
+
+
+def supported_units(info: ModelInfo) -> tuple[str, ...]:
+    """The units that can be taken out of this model and saved in a format that loads.
+
+    The table of families says which; a family's own code may know a smaller feed-forward, but no head size of its own.
+    """
+    if info.native_config.get("model_type") not in RESIZABLE:
+        return ()
+    kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
+    return tuple(unit for unit in UNITS if unit in info.row.units and all(set(PARTS[unit]) <= kind for kind in kinds))
+
+
+def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
+    """int(share * units) of every layer; for layers, which go whole, one number.
+
+    Raises:
+        InvalidInput: a model this unit can't be taken out of, a share of less than one unit.
+    """
+    known = supported_units(info)
+    if unit not in known:
+        raise InvalidInput(
+            f"pattern {unit} is not supported for {info.title} ({info.native_config.get('model_type')}); "
+            f"it supports: {', '.join(('unstructured', 'N:M', *known))}."
+        )
+    counts = [info.layers] if unit == "layers" else layer_units(info, unit)
+    gone = [int(count * share + 1e-9) for count in counts]
+    if max(gone) < 1:
+        name = "key-value groups of heads" if unit == "heads" else unit
+        most = max(counts)
+        raise InvalidInput(f"sparsity {share:g} of {most} {name} is less than one; give at least {1 / most:.3g}.")
+    return gone
+
+
+def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> list[int]:
+    """Whole units per layer, near count * share, that add up to ``total``; every layer keeps at least one.
+
+    ``shares`` are those of an allocation with the mean total / sum(counts); largest remainders come first.
+    """
+    wanted, most = np.asarray(counts, float) * np.asarray(shares, float), np.asarray(counts) - 1
+    gone = np.clip(np.floor(wanted + 1e-9).astype(int), 0, most)
+    for layer in np.argsort(gone - wanted, kind="stable").tolist() * max(counts):
+        if gone.sum() >= total:
+            break
+        gone[layer] += gone[layer] < most[layer]
+    return gone.tolist()
+
+
+def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: bool = False) -> Shape:
+    """The shape after ``gone`` units of each layer have left (for layers: gone[0] of them).
+
+    Raises:
+        InvalidInput: biases that the resulting class does not have; layers that would differ in a format
+            that can't say so.
+    """
+    shape, ratio = Shape.of(info), info.heads // info.kv_heads
+    if unit == "layers":
+        kept = shape.layers - gone[0]
+        result = Shape(kept, shape.heads, shape.kv_heads, shape.ffn, shape.per_layer[:kept])
+    else:
+        groups, widths = layer_units(info, "heads"), layer_units(info, "channels")
+        changed = groups if unit == "heads" else widths
+        changed[:] = [count - out for count, out in zip(changed, gone, strict=True)]
+        result = Shape.from_layers(zip(groups, widths, strict=True), ratio)
+    own = info.config.get("model_type") != info.native_config.get("model_type")
+    if result.per_layer and own:
+        raise InvalidInput(
+            f"{info.title} has one {unit} count for all layers in its config, so layers can't lose different numbers; "
+            "use allocation uniform."
+        )
+    if biases and (info.native_config["model_type"] != "llama" or needs_mistral(info, result)):
+        raise InvalidInput(
+            "compensation by a bias needs biases, which only Llama's class has with a width that the heads divide; "
+            f"{info.ref} would have {result.heads} heads at width {info.hidden}. Take compensate weights, or none, or "
+            "another number."
+        )
+    return result
+
+
+def removed_weights(kind: str, rows: int, cols: int, unit: str, share: float) -> int:
+    """Weights that leave a matrix of this kind when ``share`` of the units does; whole units, so the product is whole.
+
+    For layers, which go whole: the mean over the layers, rounded.
+    """
+    if unit == "layers":
+        return round(rows * cols * share)
+    return round(rows * cols * share) if kind in PARTS[unit] else 0
+
+
+def how_it_loads(info: ModelInfo, shape: Shape) -> str:
+    """What an export of this shape needs to be loaded, in words, told before anything is done."""
+    if info.config.get("model_type") != info.native_config.get("model_type"):
+        return "the family's own code, and sap_core.load_model"
+    if shape.per_layer:
+        return (
+            "stock transformers with trust_remote_code=True: layers differ in width, so the folder has a "
+            "per_layer_config and a generated modelling file"
+        )
+    if needs_mistral(info, shape):
+        return "stock transformers, as the equal class Mistral (Llama wants the width divisible by the heads)"
+    return "stock transformers"
+
+
+def needs_mistral(info: ModelInfo, shape: Shape) -> bool:
+    """Llama refuses a width that the number of heads does not divide; Mistral computes the same and does not ask."""
+    if shape.per_layer:  # config.json keeps the head count of the source, which the width divides
+        return False
+    return info.native_config.get("model_type") == "llama" and info.hidden % shape.heads != 0

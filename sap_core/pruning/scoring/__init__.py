@@ -1,0 +1,1 @@
+"""Calibration passes, statistics, scores and masks of weights."""

@@ -1,0 +1,110 @@
+"""Whole attention heads: which ones, and how they are taken out of the computation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import InvalidInput
+from ...memoize import remember
+from ...progress import ProgressCallback, silent
+from ..planning.redundant_heads import IGNORE, Group
+from ..planning.units import has_even_heads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...models.loaded import LoadedModel
+    from ...runs.reading import Run
+    from ...specs import PruneSpec
+
+DEMO_PROMPT = "once there was a"
+
+
+def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
+    """Zeroes what each (layer, head) sends on: the head's input columns of the layer's output projection."""
+    width = model.info.head_dim
+    for layer, head in heads:
+        model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
+
+
+def ranking(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """The instability of every head: from the capture run the spec names, or from a short generation made here."""
+    if spec.run is not None:
+        return rank_from_run(spec.run)
+    return rank_on_demo_prompt(model, spec.seed, progress)
+
+
+def duplicates(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> list[Group]:
+    """Groups of heads that attend alike, from the same run as the ranking; empty where the spec ignores them.
+
+    Raises:
+        InvalidInput: no run is named and the model has no tokenizer to make one with.
+    """
+    if spec.duplicates == IGNORE:
+        return []
+    if spec.run is not None:
+        return duplicates_from_run(spec.run)
+    if not has_even_heads(model.info):
+        raise InvalidInput(
+            f"the layers of {model.info.ref} have different numbers of heads, so which of them attend alike can't be "
+            "looked at; remove heads whether or not they are the last of their kind with duplicates 'ignore'."
+        )
+    if model.tokenizer is None:
+        raise InvalidInput(
+            f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "
+            "run, or remove heads whether or not they are the last of their kind with duplicates 'ignore'."
+        )
+    return _on_demo_prompt(model, spec.seed, progress)[1]
+
+
+def rank_from_run(run: str) -> pd.DataFrame:
+    """The instability ranking of a finished capture run.
+
+    Raises:
+        RunProblem: the folder is missing, unfinished, or not a capture.
+    """
+    from ...sinks.instability import rank_heads
+
+    return rank_heads(_capture_run(run))
+
+
+def duplicates_from_run(run: str) -> list[Group]:
+    """Groups of heads that attend alike in a finished capture run. Raises RunProblem as `rank_from_run`."""
+    from ...sinks.redundant_heads import duplicate_heads
+
+    table = duplicate_heads(_capture_run(run))
+    return [
+        list(zip(group["layer"].tolist(), group["head"].tolist(), strict=True)) for _, group in table.groupby("group")
+    ]
+
+
+def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """The ranking from a short generation made here, kept nowhere."""
+    return _on_demo_prompt(model, seed, progress)[0]
+
+
+def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
+    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded."""
+    from ...capturing.api import capture
+
+    def look() -> tuple[pd.DataFrame, list[Group]]:
+        length = min(128, model.info.max_length or 128)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "run"
+            capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
+            return rank_from_run(str(path)), duplicates_from_run(str(path))
+
+    return remember(model.module, ("heads on the demo prompt", seed), look)
+
+
+def _capture_run(run: str) -> Run:
+    from ...errors import RunProblem
+    from ...runs.store import open_run
+
+    opened = open_run(Path(run))
+    if opened.kind != "capture":
+        raise RunProblem(f"run '{run}' is of kind '{opened.kind}'; heads are ranked by a run of kind 'capture'.")
+    return opened

@@ -1,0 +1,92 @@
+"""SparseGPT (Frantar & Alistarh, arXiv 2301.00774): remove weights and move the rest to make up for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ...choices.methods import BLOCK, Pattern
+from ...errors import OperationFailed
+from .masks import lowest_of_groups, lowest_of_matrix
+
+DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
+
+
+def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
+    """The pruned and adjusted weight, [out, in], in float32.
+
+    ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
+    weights. With U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per
+    block of 128 columns the int(size * sparsity) + 1 lowest go (N of every M, with the weights as moved so far, in a
+    pattern), and the error (w - q) / U_jj of each column is carried to the columns right of it.
+
+    Raises:
+        OperationFailed: the Hessian is not positive definite even when damped.
+    """
+    # [in, out], a copy of its own: what is one column here lies side by side in memory
+    weight = weight.t().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    columns = len(weight)
+    dead = hessian.diagonal() == 0
+    if not dead.all():  # an expert that no calibration token reached is pruned by magnitude, not emptied
+        weight[dead] = 0
+    factor = _inverse_factor(hessian)
+    width = BLOCK - BLOCK % pattern.m if pattern.structured else BLOCK
+    for start in range(0, columns, width):
+        stop = min(start + width, columns)
+        upper = factor[start:stop, start:stop]
+        block = weight[start:stop]
+        if not pattern.structured:
+            mask = _lowest(block.t().square() / upper.diagonal().square(), sparsity).t().contiguous()
+        errors = torch.zeros_like(block)
+        for j in range(stop - start):
+            if pattern.structured and j % pattern.m == 0:
+                group = slice(j, j + pattern.m)
+                saliency = block[group].t().square() / upper.diagonal()[group].square()
+                mask_group = lowest_of_groups(saliency, pattern.n, pattern.m).t()
+            gone = mask_group[j % pattern.m] if pattern.structured else mask[j]
+            # what is lost of this column, in units of its pivot; the columns after it take it over
+            errors[j] = torch.where(gone, block[j], 0.0) / upper[j, j]
+            block[j + 1 :] -= upper[j, j + 1 :, None] * errors[j]
+            block[j].masked_fill_(gone, 0)
+        weight[stop:] -= factor[start:stop, stop:].t() @ errors
+    return weight.t()
+
+
+def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
+    if sparsity == 0:
+        return torch.zeros_like(saliency, dtype=torch.bool)
+    return lowest_of_matrix(saliency, int(saliency.numel() * sparsity) + 1)
+
+
+def _inverse_factor(hessian: Tensor) -> Tensor:
+    """U with U^T U = (H + damping)^-1, upper triangular.
+
+    H and all of these are as large as the widest matrix' inputs squared, so each is computed in the place of the one
+    before, and ``hessian`` itself is damped for as long as its factor takes rather than copied.
+    """
+    try:
+        with damped(hessian):
+            factor = torch.linalg.cholesky(hessian)
+        torch.cholesky_inverse(factor, out=factor)
+        return torch.linalg.cholesky(factor, upper=True, out=factor)
+    except RuntimeError:  # torch.linalg.LinAlgError
+        raise OperationFailed(
+            "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
+        ) from None
+
+
+@contextmanager
+def damped(hessian: Tensor) -> Iterator[Tensor]:
+    """``hessian`` itself, float32, with 1 where an input is never active and `DAMPING` of its mean added to the
+    diagonal; as it was when the block ends."""
+    diagonal = hessian.diagonal()
+    as_it_was = diagonal.clone()
+    diagonal[diagonal == 0] = 1
+    diagonal.add_(DAMPING * diagonal.mean())
+    try:
+        yield hessian
+    finally:
+        diagonal.copy_(as_it_was)

@@ -1,0 +1,154 @@
+"""Layer by layer with a quality gate: each layer is pruned as hard as the budget of loss allows, or left alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ...choices.methods import parse_pattern
+from ...evaluation.api import text_rows
+from ...evaluation.likelihood import Losses, text_likelihood
+from ...evaluation.texts import check_text_file
+from ...progress import Progress, ProgressCallback, silent
+from ...specs import PruneSpec
+from ..api import (
+    Pruned,
+    prepare,
+    report_of,
+    spec_of,
+)
+from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
+from .direct import prune_block, remove
+
+if TYPE_CHECKING:
+    from ...evaluation.texts import TextRow
+    from ...models.loaded import LoadedModel
+    from ..scoring.calibration import Calibration
+
+STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # shares of the asked sparsity that a layer is tried with, in this order
+_TEXTS = 16
+_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was tried on one layer: (sparsity, loss so far as a share of the dense loss) in order, and what was kept;
+    ``sparsity`` 0 means the layer was left alone. ``allowed``: the share of loss the gate let pass at this layer."""
+
+    layer: int
+    tried: tuple[tuple[float, float], ...]
+    sparsity: float
+    loss: float
+    allowed: float
+
+
+def prune_progressively(
+    model: LoadedModel | str,
+    *,
+    budget: float = 0.05,
+    validation: str | None = None,
+    spec: PruneSpec | None = None,
+    progress: ProgressCallback = silent,
+    **fields: Any,
+) -> Pruned:
+    """Prunes low layers first; after each, the loss on validation texts decides how hard the layer is pruned.
+
+    The budget grows with the layers, layer i of L may bring the loss to budget * (i + 1) / L, so that the first ones
+    can't spend it all. A layer over it is tried again at 3/4, 1/2 and 1/4 of the sparsity (a pattern N:M has one
+    strength only), then left alone. Every decision is in the report under "decisions".
+
+    Args:
+        budget: largest rise of the nats per token, as a share of the dense model's.
+        validation: a text file; None takes held-out stories.
+        spec, fields: as `prune`; weights only, uniform allocation.
+
+    Raises:
+        InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
+    """
+    wish = {"budget": budget, "validation": validation}
+    spec = spec_of(model, spec, fields if spec is not None else fields | wish)
+    if spec.budget is None:
+        spec = PruneSpec.build(**spec.model_dump() | wish)
+    return prune_within_budget(model, spec, progress=progress)
+
+
+def prune_within_budget(
+    model: LoadedModel | str, spec: PruneSpec, texts: Calibration | None = None, progress: ProgressCallback = silent
+) -> Pruned:
+    """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
+    started = time.perf_counter()
+    if spec.validation is not None:
+        check_text_file(spec.validation)
+    dense, spec, plan, calibration = prepare(model, spec, {}, progress, texts=texts)
+    rows = text_rows(dense, text=spec.validation, samples=_TEXTS, seed=spec.seed)
+    gate = _Gate(dense.clone(), plan, spec, rows, spec.budget, progress)
+    gate.dense_loss = _losses(dense, rows, spec)
+    pruned, _ = remove(dense, gate.model, plan, spec, calibration, progress, each=gate.layer)
+    found = replace(plan, matrices=tuple(gate.kept), pending="")
+    report = report_of(pruned, found, calibration, time.perf_counter() - started)
+    decisions = {"budget": spec.budget, "decisions": [asdict(decision) for decision in gate.decisions]}
+    return Pruned(pruned, found, spec, report | decisions)
+
+
+class _Gate:
+    """Prunes one layer after the other, as hard as the budget lets it."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        plan: PruningPlan,
+        spec: PruneSpec,
+        rows: list[TextRow],
+        budget: float,
+        progress: ProgressCallback,
+    ) -> None:
+        self.model, self.plan, self.spec, self.rows = model, plan, spec, rows
+        self.budget, self.progress = budget, progress
+        self.dense_loss: Losses | None = None
+        self.loss = 0.0
+        self.decisions: list[Decision] = []
+        self.kept: list[PlannedMatrix] = []
+
+    def layer(self, layer: int, found: dict[str, Tensor]) -> None:
+        layers = len(self.model.blocks)
+        allowed = self.budget * (layer + 1) / layers
+        before = {name: module.weight.data.clone() for name, module in self.model.linears(layer).items()}
+        strengths = (1.0,) if parse_pattern(self.plan.pattern).structured else STRENGTHS
+        tried: list[tuple[float, float]] = []
+        for strength in strengths:
+            trial = self._weakened(layer, strength)
+            prune_block(self.model, layer, found, replace(self.plan, matrices=tuple(trial)), self.spec.seed)
+            loss = self._rise()
+            tried.append((self.plan.sparsity * strength, loss))
+            if loss <= allowed:
+                self.kept += trial
+                self.loss = loss
+                break
+            for name, module in self.model.linears(layer).items():
+                module.weight.data.copy_(before[name])
+        else:
+            self.kept += self._weakened(layer, 0.0)
+        sparsity = tried[-1][0] if tried[-1][1] <= allowed else 0.0
+        self.decisions.append(Decision(layer, tuple(tried), sparsity, self.loss, allowed))
+        message = f"layer {layer}: {sparsity:.0%} pruned, loss {self.loss:+.1%} of {allowed:.1%}"
+        self.progress(Progress("gate", layer + 1, layers, message, data=asdict(self.decisions[-1])))
+
+    def _weakened(self, layer: int, strength: float) -> list[PlannedMatrix]:
+        pattern = parse_pattern(self.plan.pattern)
+        rows = []
+        for m in (m for m in self.plan.matrices if m.layer == layer):
+            sparsity = m.sparsity * strength
+            zeros = planned_zeros(m.rows, m.cols, sparsity, pattern, self.plan.compare) if strength else 0
+            rows.append(replace(m, sparsity=sparsity, zeros=zeros))
+        return rows
+
+    def _rise(self) -> float:
+        change = _losses(self.model, self.rows, self.spec).minus(self.dense_loss)["nats_per_token"]
+        return change / self.dense_loss.summary()["nats_per_token"]
+
+
+def _losses(model: LoadedModel, rows: list[TextRow], spec: PruneSpec) -> Losses:
+    return text_likelihood(model, rows, draws=_DRAWS, seed=spec.seed)

@@ -1,0 +1,112 @@
+"""What a search found, as one pruning: the steps joined into one plan and one report, and made again from the plan."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...choices.strategies import PRESETS
+from ...progress import ProgressCallback, silent
+from ..api import Pruned, loaded, report_of
+from ..planning.plan import PlannedMatrix, PruningPlan
+from ..scoring.calibration import Calibration
+from .shape_search import Candidate, ShapeSearch
+
+if TYPE_CHECKING:
+    from ...models.loaded import LoadedModel
+    from ...specs import PruneSpec
+
+# What a search hands on to the prunings it tries.
+_HANDED = (
+    "calibration",
+    "samples",
+    "calibration_length",
+    "calibration_subset",
+    "calibration_split",
+    "calibration_column",
+    "noise_levels",
+    "run",
+    "duplicates",
+    "seed",
+)
+ALLOWED_DROP = 0.05
+
+
+def prune_by_search(
+    model: LoadedModel | str,
+    spec: PruneSpec,
+    plan: PruningPlan | None = None,
+    texts: Calibration | None = None,
+    progress: ProgressCallback = silent,
+) -> Pruned:
+    """The shape that the spec's preset or target finds; ``plan``: of an earlier search, made again without searching.
+
+    Raises:
+        InvalidInput: a model that can't be timed, or that no units can be taken out of.
+        NoSuchPlan: target and quality can't both be met.
+    """
+    started = time.perf_counter()
+    dense = loaded(model, spec)
+    fields = {name: getattr(spec, name) for name in _HANDED}
+    search = ShapeSearch(dense, spec.method, fields, texts, progress)
+    if plan is not None and plan.taken:
+        chosen, tried = Candidate(**dict(plan.taken)), []
+        steps = search.built(chosen)
+    elif spec.preset is not None:
+        chosen, steps, tried = search.choose(spec.preset)
+    else:
+        allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
+        chosen, steps, tried = search.meet(spec.target_speedup, allowed)
+    return joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+
+
+def joined(
+    dense: LoadedModel,
+    spec: PruneSpec,
+    chosen: Candidate,
+    steps: list[Pruned],
+    tried: list[Candidate],
+    seconds: float,
+) -> Pruned:
+    """The steps as one pruning of the dense model, with what was tried in the report under "search"."""
+    last = steps[-1]
+    plan = _joined_plan(dense, spec, chosen, steps)
+    report = report_of(last.model, plan, None, seconds) | {"calibration": last.report["calibration"]}
+    report["removed"] = [step.report["removed"] for step in steps]
+    report["search"] = {
+        "rule": _rule(spec),
+        "chosen": chosen.__dict__,
+        "tried": [candidate.__dict__ for candidate in tried],
+    }
+    return Pruned(last.model, plan, spec, report)
+
+
+def _joined_plan(dense: LoadedModel, spec: PruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
+    """Heads and channels leave different matrices, so each matrix has the zeros of the step that took from it."""
+    taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
+    rows = []
+    for m in dense.info.matrices:
+        found = next((step[m.name] for step in taken if m.name in step), None)
+        zeros = found.zeros if found else 0
+        rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
+    pattern = "+".join(chosen.units())
+    share = sum(m.zeros for m in rows) / sum(m.rows * m.cols for m in rows)
+    return replace(
+        steps[-1].plan,
+        method=spec.method,
+        pattern=pattern,
+        sparsity=share,
+        compare=pattern,
+        matrices=tuple(rows),
+        parameters=dense.info.parameters,
+        taken=tuple(chosen.units().items()),
+    )
+
+
+def _rule(spec: PruneSpec) -> dict[str, Any]:
+    if spec.preset is None:
+        allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
+        return {"target_speedup": spec.target_speedup, "quality_drop": allowed}
+    preset = PRESETS[spec.preset]
+    return {"preset": preset.name, "cost": preset.cost, "quality": preset.quality, "help": preset.help}

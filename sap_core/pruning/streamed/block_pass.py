@@ -1,0 +1,108 @@
+"""One walk through all blocks, each loaded once, with the calibration rows' hidden states on disk between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...progress import Progress, ProgressCallback
+from ..scoring.statistics import run_block
+from .streamed_model import StreamedModel
+from .workspace import DiskArray, Workspace
+
+
+class Stage:
+    """One walk; iterate `layers`, and inside run `batches`.
+
+    Args:
+        name: Of its files in the workspace.
+        tokens: int64 [N, S], what the model sees; None for a walk that looks at weights alone.
+        rows: Rows per batch.
+
+    Attributes:
+        found: What each finished block left (JSON-able); append one entry per block.
+    """
+
+    def __init__(
+        self,
+        streamed: StreamedModel,
+        work: Workspace,
+        name: str,
+        tokens: Tensor | None = None,
+        rows: int = 1,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        self.streamed, self.work, self.name = streamed, work, name
+        self.tokens, self.rows = tokens, rows
+        self.found: list[Any] = work.done(name)
+        self.total = len(streamed.blocks)
+        self._progress = progress or (lambda report: None)
+        self._calls: dict[int, list[dict[str, Any]]] = {}
+        self._layer = 0
+        self._block: nn.Module | None = None
+
+    def layers(self) -> Iterator[int]:
+        """Every block that is not finished, in order, with its weights in place; the next one is read meanwhile.
+
+        What the body of the loop leaves is kept when it ends normally: a block that it was interrupted in is done
+        again by the next walk of the same name. Whether gradients are kept is up to the caller.
+        """
+        first = len(self.found)
+        if first < self.total and self.tokens is not None:
+            self._begin(first)
+        with ThreadPoolExecutor(1, thread_name_prefix="read-block") as reader:
+            due = reader.submit(self.streamed.load, first) if first < self.total else None
+            for layer in range(first, self.total):
+                state = due.result()
+                if layer + 1 < self.total:
+                    due = reader.submit(self.streamed.load, layer + 1)
+                self._layer = layer
+                with self.streamed.block(layer, state) as self._block:
+                    yield layer
+                if self.tokens is not None and layer + 1 < self.total:
+                    self._hidden(layer + 1).sync()
+                self.work.finish(self.name, self.found)
+                self._progress(Progress(self.name, layer + 1, self.total))
+        for parity in (0, 1):
+            self.work.drop(f"{self.name}.{parity}")
+
+    def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
+        """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
+        hidden = self._hidden(self._layer)
+        count = len(self.tokens)
+        for done, part in enumerate(self._parts()):
+            x = hidden.read(part.start, part.stop).to(self.streamed.model.device)
+            yield part, x, self._calls[len(x)][self._layer]
+            words = f"block {self._layer + 1} of {self.total}, texts {min((done + 1) * self.rows, count)} of {count}"
+            self._progress(Progress(self.name, self._layer, self.total, words))
+
+    def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The block's output for one batch."""
+        return run_block(self._block, x, call)
+
+    def put(self, part: slice, output: Tensor) -> None:
+        """A batch's output is what the next block sees."""
+        if self._layer + 1 < self.total:
+            self._hidden(self._layer + 1).write(part.start, output)
+
+    def _parts(self) -> Iterator[slice]:
+        count = len(self.tokens)
+        return (slice(start, min(start + self.rows, count)) for start in range(0, count, self.rows))
+
+    def _begin(self, layer: int) -> None:
+        """The blocks' other arguments for each size of batch; for the first block also what it sees."""
+        for part in self._parts():
+            size = part.stop - part.start
+            if layer == 0 or size not in self._calls:
+                x, calls = self.streamed.calls(self.tokens[part])
+                self._calls.setdefault(size, calls)
+                if layer == 0:
+                    self._hidden(0).write(part.start, x)
+
+    def _hidden(self, layer: int) -> DiskArray:
+        """The inputs of a block, [N, S, width]; two files take turns."""
+        shape = (*self.tokens.shape, self.streamed.model.info.hidden)
+        return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

@@ -1,0 +1,1 @@
+"""Whole units removed: heads, channels, layers; compensation by least squares; elastic checkpoints."""

@@ -1,0 +1,57 @@
+"""Makes up for units that are taken out by moving the weights that stay: least squares on the calibration inputs.
+
+A unit leaves through the matrix that carries it on (W [out, in], inputs X). Of all W_R on the columns R that stay, the
+one that comes nearest to what the whole matrix gave, min ||X W^T - X_R W_R^T||^2, is W_R + W_G H_GR H_RR^-1 with
+H = X^T X and G the columns that go: Optimal Brain Surgeon for groups (Hassibi & Stork 1993; as in ZipLM, arXiv
+2302.04089). H is damped as SparseGPT's is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...errors import OperationFailed
+from ...progress import ProgressCallback, silent
+from ..scoring.sparsegpt import damped
+from ..scoring.statistics import Gram, TokenRows, block_by_block
+from .remove_units import CARRIES, unit_columns
+
+if TYPE_CHECKING:
+    from ...models.loaded import LoadedModel
+
+
+def refit(
+    model: LoadedModel, unit: str, gone: list[list[int]], data: TokenRows, progress: ProgressCallback = silent
+) -> None:
+    """Changes ``model`` in place: the units ``gone`` (heads or channels, per layer) send on nothing any more, and the
+    other columns of the matrices that carried them are the least-squares ones. Block by block, each measured behind
+    those that are done.
+
+    Raises:
+        OperationFailed: an H that is not positive definite even when damped.
+    """
+    carrying = {m.name: m.layer for m in model.info.matrices if m.kind in CARRIES[unit] and gone[m.layer]}
+
+    def move(layer: int, found: dict[str, Tensor]) -> None:
+        for name, statistic in found.items():
+            weight = model.module.get_submodule(name).weight.data
+            out = unit_columns(model.info, unit, gone[layer]).to(weight.device)
+            stays = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
+            stays[out] = False
+            with damped(statistic) as hessian:
+                right = weight[:, out].float() @ hessian[out][:, stays]
+                inside = hessian[stays][:, stays]
+            try:
+                moved = torch.cholesky_solve(right.T, torch.linalg.cholesky(inside)).T
+            except RuntimeError:  # torch.linalg.LinAlgError
+                raise OperationFailed(
+                    f"The inputs of {name} do not determine its weights; use more calibration samples, or another "
+                    "compensation."
+                ) from None
+            weight[:, stays] = (weight[:, stays].float() + moved).to(weight.dtype)
+            weight[:, out] = 0
+
+    block_by_block(model, data, Gram, move, names=carrying, progress=progress)

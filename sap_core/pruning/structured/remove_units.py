@@ -1,0 +1,146 @@
+"""Takes heads, feed-forward channels or layers out of a model: smaller matrices, less to compute, less to store.
+
+A unit's score is the sum of the method's weight score over the unit's columns of the matrix that carries it on: the
+attention's output projection for heads, the down projection for channels, both for layers (METRICS section 6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ...choices.methods import METHODS
+from ..planning.units import Shape, layer_units
+from ..scoring.scores import score
+from .resized import ResizedModel, resize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...models.info import ModelInfo
+    from ...models.loaded import LoadedModel
+
+CARRIES = {"heads": ("o",), "channels": ("down",), "layers": ("o", "down")}
+
+
+def unit_scores(
+    model: LoadedModel, method: str, unit: str, found: dict[str, Tensor], *, seed: int, ranking: pd.DataFrame | None
+) -> list[Tensor]:
+    """Per layer the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
+
+    ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: method
+    heads only; a group's score is minus the mean instability of its heads.
+    """
+    info = model.info
+    if method == "heads":
+        table = ranking.pivot(index="layer", columns="head", values="instability").sort_index()
+        return [-torch.tensor(row, dtype=torch.float32).view(info.kv_heads, -1).mean(1) for row in table.to_numpy()]
+    scores = []
+    for layer in range(info.layers):
+        columns = [
+            _column_scores(method, model.module.get_submodule(m.name).weight.data, found.get(m.name), seed, m.name)
+            for m in info.matrices
+            if m.layer == layer and m.kind in CARRIES[unit]
+        ]
+        if unit == "layers":
+            scores.append(sum(part.sum() for part in columns).view(1))
+        else:
+            scores.append(columns[0].view(layer_units(info, unit)[layer], -1).sum(1))
+    return scores
+
+
+def take_out(
+    model: LoadedModel, unit: str, gone: list[list[int]], shape: Shape, means: dict[str, Tensor] | None = None
+) -> ResizedModel:
+    """``model`` without the units ``gone`` (per layer; for layers: the layers in gone[0]), cut to ``shape``.
+
+    ``model`` itself is changed and must not be used any more. ``means``: mean of the input columns of the carrying
+    matrices, by name; given, W * mean of what is removed becomes their bias (FLAP, arXiv 2312.11983).
+    """
+    if unit == "layers":
+        _drop_layers(model, gone[0])
+        return resize(model, shape.layers)
+    info = model.info
+    for layer, (out, total) in enumerate(zip(gone, layer_units(info, unit), strict=True)):
+        left = [index for index in range(total) if index not in set(out)]
+        for matrix in (m for m in info.matrices if m.layer == layer):
+            linear = model.module.get_submodule(matrix.name)
+            if matrix.kind in CARRIES[unit]:
+                mean = means[matrix.name] if means else None
+                _keep_inputs(linear, unit_columns(info, unit, left), unit_columns(info, unit, sorted(out)), mean)
+            elif unit == "heads" and matrix.kind == "q":
+                _keep_outputs(linear, unit_columns(info, unit, left))
+            elif unit == "heads" and matrix.kind in ("k", "v"):
+                _keep_outputs(linear, _columns(left, info.head_dim))
+            elif unit == "channels" and matrix.kind in ("gate", "up"):
+                _keep_outputs(linear, _columns(left, 1))
+    if means:
+        _fill_biases(model, unit)
+    return resize(model, shape.layers)
+
+
+def silence(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
+    """Sets to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
+    info = model.info
+    for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
+        weight = model.module.get_submodule(matrix.name).weight.data
+        weight[:, unit_columns(info, unit, units).to(weight.device)] = 0
+
+
+def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:
+    """Sum over outputs of the weight score, float32 [in]; for flap Var(x_j) * norm2(W_:j)^2."""
+    if method == "flap":
+        return statistic[1].float() * weight.float().square().sum(0)
+    return score(METHODS[method].score, weight, statistic, seed=seed, matrix=name).sum(0)
+
+
+def unit_columns(info: ModelInfo, unit: str, units: list[int]) -> Tensor:
+    """The columns of these heads (key-value groups of them) or channels in the matrix that carries them on."""
+    return _columns(units, info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1)
+
+
+def _columns(units: list[int], size: int) -> Tensor:
+    """The columns of these units, each ``size`` wide."""
+    return (torch.tensor(units, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
+
+
+def _keep_outputs(linear: nn.Linear, rows: Tensor) -> None:
+    rows = rows.to(linear.weight.device)
+    linear.weight = nn.Parameter(linear.weight.data[rows].clone(), requires_grad=False)
+    if linear.bias is not None:
+        linear.bias = nn.Parameter(linear.bias.data[rows].clone(), requires_grad=False)
+    linear.out_features = len(rows)
+
+
+def _keep_inputs(linear: nn.Linear, left: Tensor, gone: Tensor, mean: Tensor | None) -> None:
+    device = linear.weight.device
+    weight = linear.weight.data
+    if mean is not None:
+        bias = (weight[:, gone.to(device)].float() @ mean.float()[gone.to(mean.device)].to(device)).to(weight.dtype)
+        old = linear.bias.data if linear.bias is not None else 0
+        linear.bias = nn.Parameter(old + bias, requires_grad=False)
+    linear.weight = nn.Parameter(weight[:, left.to(device)].clone(), requires_grad=False)
+    linear.in_features = len(left)
+
+
+def _fill_biases(model: LoadedModel, unit: str) -> None:
+    """Native classes have a bias on all matrices of a part or on none: the others get one of zeros."""
+    kinds = ("q", "k", "v") if unit == "heads" else ("gate", "up")
+    for matrix in model.info.matrices:
+        linear = model.module.get_submodule(matrix.name)
+        if matrix.kind in kinds and linear.bias is None:
+            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features), requires_grad=False)
+
+
+def _drop_layers(model: LoadedModel, gone: list[int]) -> None:
+    name = model.info.matrices[0].name.partition(".0.")[0]
+    holder, _, attribute = name.rpartition(".")
+    blocks = model.module.get_submodule(name)
+    left = nn.ModuleList([block for index, block in enumerate(blocks) if index not in set(gone)])
+    for index, block in enumerate(left):
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index
+    setattr(model.module.get_submodule(holder), attribute, left)

@@ -1,0 +1,65 @@
+"""Which units go: the lowest of each layer, or of all layers together, with the last of a group of duplicates kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..planning.redundant_heads import Group, keep_one
+from ..planning.units import layer_units
+
+if TYPE_CHECKING:
+    from ...models.info import ModelInfo
+    from ..planning.plan import PruningPlan
+
+
+def units_that_go(
+    info: ModelInfo, plan: PruningPlan, scores: list[Tensor], groups: Sequence[Group] = ()
+) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """(per layer the units that go, those that stay because they are the last of a group).
+
+    For layers: the layers in [0][0]. ``groups``: near-duplicate heads, pattern heads only.
+    """
+    gone = lowest_units(scores, planned_counts(info, plan), plan.pattern)
+    if plan.pattern != "heads" or not groups:
+        return gone, []
+    return keep_one(gone, [layer.tolist() for layer in scores], groups, info.heads // info.kv_heads)
+
+
+def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
+    """How many units of each layer the plan takes; for layers one number."""
+    shape = plan.left()
+    if plan.pattern == "layers":
+        return [info.layers - shape.layers]
+    place = 0 if plan.pattern == "heads" else 1
+    left = [sizes[place] for sizes in shape.per_layer or ((shape.kv_heads, shape.ffn),) * info.layers]
+    return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
+
+
+def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[list[int]]:
+    """Which units go: the ``counts`` lowest of each layer, or the counts[0] lowest layers of all, in [0]."""
+    if unit == "layers":
+        return [torch.cat(scores).argsort(stable=True)[: counts[0]].sort().values.tolist()]
+    return [
+        layer.argsort(stable=True)[:count].sort().values.tolist() for layer, count in zip(scores, counts, strict=True)
+    ]
+
+
+def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
+    """How many units each layer loses when all compete: the ``total`` lowest, one at least staying in every layer.
+
+    ``relative``: scores count as shares of their layer's mean, since weight scores grow with a layer's activations.
+    """
+    values = [
+        layer / layer.mean().clamp(min=torch.finfo(torch.float32).tiny) if relative else layer for layer in scores
+    ]
+    entries = sorted((float(value), layer) for layer, units in enumerate(values) for value in units)
+    counts = [0] * len(scores)
+    for _, layer in entries:
+        if sum(counts) == total:
+            break
+        counts[layer] += counts[layer] < len(scores[layer]) - 1
+    return counts

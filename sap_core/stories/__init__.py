@@ -1,0 +1,1 @@
+"""The demo corpus: stories with exact entropy, exact faults and scored tasks. No torch."""

@@ -1,0 +1,47 @@
+"""The word-level tokenizer of the demo models, as a stock Hugging Face fast tokenizer.
+
+Text with spaces between all tokens and text as a reader writes it give the same ids; decoding gives the latter, and
+encode(decode(ids)) == ids for every text of the corpus.
+"""
+
+from __future__ import annotations
+
+from sap_core.stories.corpus import vocabulary
+
+PAD, BOS, EOS, MASK, UNK = "<pad>", "<bos>", "<eos>", "<mask>", "<unk>"
+SPECIALS = (PAD, BOS, EOS, MASK, UNK)
+#: Longest text the demo models read, in tokens.
+CONTEXT = 256
+
+
+def build_tokenizer(add_bos: bool):
+    """A `PreTrainedTokenizerFast`; `add_bos`: every encoding begins with <bos>, as the autoregressive model wants."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {word: i for i, word in enumerate(SPECIALS + vocabulary())}
+    core = Tokenizer(models.WordLevel(ids, unk_token=UNK))
+    core.normalizer = normalizers.Sequence(
+        # a straight quote opens after a space or at the start and closes elsewhere
+        [normalizers.Lowercase(), normalizers.Replace(Regex(r'(?<=^|\s)"(?=\w)'), "“"), normalizers.Replace('"', "”")]
+    )
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")]
+    )
+    closing = [decoders.Replace(f" {mark}", mark) for mark in ".,!?:”"]
+    core.decoder = decoders.Sequence(
+        [decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), *closing, decoders.Replace("“ ", "“")]
+    )
+    if add_bos:
+        core.post_processor = processors.TemplateProcessing(f"{BOS} $A", None, [(BOS, ids[BOS])])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        mask_token=MASK,
+        unk_token=UNK,
+        model_max_length=CONTEXT,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )

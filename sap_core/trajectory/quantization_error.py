@@ -1,0 +1,37 @@
+"""The error that 8-bit storage made in one run, measured while it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .quantization import decode_rows
+
+
+class CodeError:
+    """Largest absolute error of a share, largest error of a row's sum, and root mean square error so far."""
+
+    def __init__(self) -> None:
+        self._largest = self._sum = self._squares = 0.0
+        self._count = 0
+
+    def add(self, values: np.ndarray, codes: np.ndarray, top: np.ndarray) -> None:
+        """Compare shares (..., S) with what their codes decode to."""
+        error = decode_rows(codes, top) - values
+        if not np.isfinite(error).all():
+            error = np.nan_to_num(error)
+        self._largest = max(self._largest, float(np.abs(error).max(initial=0)))
+        self._sum = max(self._sum, float(np.abs(error.sum(axis=-1)).max(initial=0)))
+        self._squares += float(np.vdot(error, error))
+        self._count += error.size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Empty when nothing was coded."""
+        if not self._count:
+            return {}
+        return {
+            "largest_error": self._largest,
+            "rms_error": (self._squares / self._count) ** 0.5,
+            "largest_error_of_a_row_sum": self._sum,
+        }

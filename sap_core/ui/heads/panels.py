@@ -1,0 +1,142 @@
+"""The controls and the table of the Heads page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ...plots.heads import component_bars, value_title
+from ...sinks.instability import COMPONENTS
+from ..widgets.address import address_choice, choose
+from ..widgets.figure import draw
+
+
+def pick_value(container: Any) -> str:
+    """What colours the grid."""
+    return address_choice(
+        "Coloured by",
+        ["instability", *COMPONENTS],
+        "value",
+        format_func=lambda name: value_title(name).capitalize(),
+        container=container,
+        help="The score, or one of the five quantities it is made of, as the table below lists them.",
+    )
+
+
+def pick_weights() -> dict[str, float] | None:
+    """The weights of the score's components; None while all are equal."""
+    with st.expander("Weights of the instability score", icon=":material/tune:"):
+        st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
+        weights = {}
+        for column, (name, part) in zip(st.columns(len(COMPONENTS)), COMPONENTS.items(), strict=True):
+            weights[name] = column.slider(
+                part.title, 0.0, 1.0, 1.0, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
+            )
+        if not any(weights.values()):
+            st.warning("All weights are 0; give at least one a positive weight. Equal weights are used meanwhile.")
+            return None
+    return None if len(set(weights.values())) == 1 else weights
+
+
+def weights_text(weights: dict[str, float] | None) -> str:
+    """The weights as an argument in Python."""
+    return "" if weights is None else f", weights={weights!r}"
+
+
+def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
+    """The head in the address, or the most unstable one."""
+    found = []
+    for key in ("layer", "head"):
+        text = str(st.query_params.get(key, ""))
+        found.append(int(text) if text.isdigit() else None)
+    layer, head = found
+    if layer is not None and head is not None and ((ranking["layer"] == layer) & (ranking["head"] == head)).any():
+        return layer, head
+    return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
+
+
+def grid_clicked() -> None:
+    """A click on the grid opens the head, here and on Sinks."""
+    points = st.session_state["grid"]["selection"]["points"]
+    if points:  # x and y, not customdata: a numeric one comes back as a dict of its indices
+        open_head(int(points[-1]["y"]), int(points[-1]["x"]))
+
+
+def open_head(layer: int, head: int) -> None:
+    choose("layer", layer)
+    choose("head", head)
+
+
+def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """The same choice without a mouse: every head by name, the most unstable first."""
+    heads = [(int(row.layer), int(row.head)) for row in ranking.itertuples()]
+    key = f"detail_{layer}_{head}"  # a new widget for each head, so that a click elsewhere is followed
+
+    def chosen() -> None:
+        open_head(*st.session_state[key])
+
+    st.selectbox(
+        "Head in detail",
+        heads,
+        index=heads.index((layer, head)),
+        format_func=lambda pair: f"layer {pair[0]}, head {pair[1]} · rank {heads.index(pair) + 1}",
+        key=key,
+        on_change=chosen,
+        help="Opens a head, as a click on the grid or on a row does.",
+    )
+
+
+def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """One head's place in the ranking, and the choice of another."""
+    row = _row_of(ranking, layer, head)
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    with left:
+        st.subheader(f"Layer {layer}, head {head}", anchor=False)
+        st.markdown(f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}.")
+    with right:
+        head_choice(ranking, layer, head)
+
+
+def parts(ranking: pd.DataFrame, layer: int, head: int) -> None:
+    """The components of one head's score, which no weight changes."""
+    row = _row_of(ranking, layer, head)
+    st.markdown("The score is the weighted mean of:")
+    draw(component_bars(row), alt="Components of the instability score", key="parts")
+
+
+def _row_of(ranking: pd.DataFrame, layer: int, head: int) -> pd.Series:
+    return ranking[(ranking["layer"] == layer) & (ranking["head"] == head)].iloc[0]
+
+
+def ranking_table(ranking: pd.DataFrame) -> None:
+    """The ranking with its components; a chosen row opens the head."""
+    st.subheader("Ranking", anchor=False)
+    shares = {
+        name: st.column_config.NumberColumn(value_title(name), format="%.2f", help=COMPONENTS[name].formula)
+        for name in COMPONENTS
+    }
+    st.dataframe(
+        ranking[["rank", "layer", "head", "instability", *COMPONENTS]],
+        key="ranking",
+        on_select=lambda: _row_chosen(ranking),
+        selection_mode="single-row",
+        hide_index=True,
+        height=330,
+        column_config={
+            **{name: st.column_config.NumberColumn(width=48) for name in ("rank", "layer", "head")},
+            "instability": st.column_config.ProgressColumn(
+                "instability", format="%.2f", min_value=0, max_value=1, width=120
+            ),
+            **shares,
+        },
+        alt="Ranking of the heads by instability, with its components",
+    )
+
+
+def _row_chosen(ranking: pd.DataFrame) -> None:
+    rows = st.session_state["ranking"]["selection"]["rows"]
+    if rows:
+        row = ranking.iloc[rows[0]]
+        open_head(int(row["layer"]), int(row["head"]))

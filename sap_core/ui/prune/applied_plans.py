@@ -1,0 +1,44 @@
+"""The applied plans of a model beside each other: what goes, what it costs, and a way to open each."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from ...choices.methods import METHODS
+from ..widgets import results
+from ..widgets.formatting import moment, size
+from ..widgets.layout import go
+
+
+def show_candidates(model: str, chosen: str) -> None:
+    """The table; ``chosen`` is the id of the plan shown above."""
+    plans = results.measured_of(model)
+    plans = plans[plans["source"] == "applied"]
+    if plans.empty:
+        return
+    st.subheader("All applied plans", anchor=False)
+    table = pd.DataFrame(
+        {
+            "shown": ["above" if run == chosen else "" for run in plans["id"]],
+            "method": [METHODS[name].title if name in METHODS else name for name in plans["method"]],
+            "pattern": plans["pattern"].tolist(),
+            "sparsity": plans["sparsity"].tolist(),
+            "loss increase (nats/token)": plans["loss"].tolist(),
+            "± SE": plans["error"].tolist(),
+            "parameters left": plans["size"].tolist(),
+            "speed (× dense)": plans["speedup"].tolist(),
+            "weights": [size(value) if pd.notna(value) else "–" for value in plans["memory"]],
+            "name": plans["label"].tolist(),
+            "applied (UTC)": [moment(created) for created in plans["created"]],
+        }
+    )
+    shares = {name: st.column_config.NumberColumn(format="percent") for name in ("sparsity", "parameters left")}
+    numbers = {
+        name: st.column_config.NumberColumn(format=form)
+        for name, form in (("loss increase (nats/token)", "%+.3f"), ("± SE", "%.3f"), ("speed (× dense)", "%.2f"))
+    }
+    st.dataframe(
+        table, hide_index=True, column_config=shares | numbers, alt="Applied plans with their measured loss and cost"
+    )
+    go("See them on the trade-off", "tradeoff", model=model)

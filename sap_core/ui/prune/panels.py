@@ -1,0 +1,101 @@
+"""The plan of the form, the job that applies it, and the applied plans of the Prune page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ...errors import SapError
+from ...jobs.layout import JobStatus
+from ...models.info import ModelInfo
+from ...models.memory import available_memory
+from ...pruning.planning.memory_check import pruning_memory
+from ...pruning.planning.plan import PruningPlan, make_plan
+from ...runs.listing import RunSummary
+from ...runs.reading import Run
+from ...specs import PruneSpec
+from ..widgets import results
+from ..widgets.address import address_choice, choose
+from ..widgets.formatting import moment, plain_error, size
+from ..widgets.layout import go
+from .applied_plans import show_candidates
+from .plan_form import load_plan
+from .prune_result import show_outcome
+
+DENSE = "dense"  # in the address: no applied plan is looked at
+
+
+def plan_of(spec: PruneSpec, info: ModelInfo) -> PruningPlan:
+    """What will go; in milliseconds. Raises InvalidInput."""
+    ranking = results.ranking_of(spec.run) if spec.method == "heads" and spec.heads is None and spec.run else None
+    return make_plan(info, spec, ranking)
+
+
+def memory_line(info: ModelInfo, spec: PruneSpec) -> None:
+    """What applying takes, against what there is."""
+    st.caption(
+        f"Apply works on a copy: the model itself stays as it is. Both take {size(pruning_memory(info, spec))} of "
+        f"memory; {size(available_memory(spec.device))} are free."
+    )
+
+
+def follow(status: JobStatus | None) -> None:
+    """When the session's job has ended well, show its result once, and from then on the one in the address."""
+    if status is not None and status.kind == "prune" and status.state == "finished" and status.run_path is not None:
+        if st.session_state.get("prune_shown") != status.id:
+            st.session_state["prune_shown"] = status.id
+            choose("result", status.run_path.name)
+
+
+def candidates(model: str) -> None:
+    """Every applied plan of this model, and the chosen one in full."""
+    runs = [run for run in results.runs_of("prune", states=("finished",)) if run.model == model]
+    if not runs:
+        st.caption("No plan has been applied to this model yet.")
+        return
+    st.subheader("Result", anchor=False)
+    known = {run.id: run for run in runs}
+    chosen = address_choice(
+        "Applied plan", [*known, DENSE], "result",
+        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)}"
+        if name in known
+        else "none: the dense model",
+        help="Every plan that was applied to this model, newest first. The model itself is never changed.",
+    )  # fmt: skip
+    if chosen != DENSE:
+        try:
+            run = results.run_at(known[chosen].path)
+        except SapError as error:
+            st.error(plain_error(str(error)))
+            return
+        _actions(run, runs)
+        show_outcome(run)
+    if len(runs) > 1:
+        show_candidates(model, chosen)
+
+
+def _actions(run: Run, runs: list[RunSummary]) -> None:
+    """Where to go with the plan in view, and the way back from it."""
+    first, second, third = st.columns(3, vertical_alignment="center")
+    with first:
+        go("Export this checkpoint", "export", prune=run.id)
+    second.button(
+        "Set the form to this plan", on_click=load_plan, args=(run.spec,), type="tertiary", icon=":material/tune:",
+        width="stretch",
+    )  # fmt: skip
+    order = [one.id for one in runs]
+    earlier = next((one for one in runs[order.index(run.id) + 1 :]), None)
+    third.button(
+        "Undo",
+        on_click=_undo,
+        args=(earlier,),
+        icon=":material/undo:",
+        width="stretch",
+        help=f"Back to {f'the plan before, {plain_error(earlier.name)}' if earlier else 'the dense model'}: the form "
+        "and the result. The plan stays in the list, and on Runs until it is deleted there.",
+    )
+
+
+def _undo(earlier: RunSummary | None) -> None:
+    choose("result", earlier.id if earlier else DENSE)
+    if earlier is not None:
+        load_plan(results.run_at(earlier.path).spec)

@@ -1,0 +1,285 @@
+"""The form of the Prune page: every field of a `PruneSpec`, and how a known plan is put into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ...choices.allocations import looks_at_texts
+from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
+from ...choices.strategies import PRESETS
+from ...errors import InvalidInput
+from ...models.info import ModelInfo
+from ...pruning.planning.defaults import best_recipe
+from ...pruning.planning.units import supported_units
+from ...specs import PruneSpec
+from ..widgets.address import address_choice, choose
+from ..widgets.pickers import pick_run
+from .allocation import load_allocation, pick_allocation
+
+PATTERNS = {
+    "unstructured": "Any weight",
+    "2:4": "2:4, two of four consecutive inputs",
+    "4:8": "4:8, four of eight consecutive inputs",
+    "heads": "Whole attention heads, taken out",
+    "channels": "Whole feed-forward channels, taken out",
+    "layers": "Whole layers, taken out",
+}
+EXPANDED = {"N:M": ("2:4", "4:8")}
+COMPENSATIONS = {"none": "nothing", "bias": "a bias", "weights": "the weights that stay"}
+COMPARED = {"row": "within an output row", "matrix": "within the whole matrix"}
+MODES = {
+    "plain": "These settings",
+    "progressive": "A loss budget, layer by layer",
+    "search": "A goal: a preset, or a speed",
+}
+OWN_GOAL = "own"
+#: Calibration texts of a first look: an answer within seconds on the demo models.
+QUICK_SAMPLES = 16
+ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
+
+
+def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec:
+    """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    mode = address_choice(
+        "Decided by", list(MODES), "decided", format_func=MODES.get,
+        help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
+        "among shapes of the model, each measured on this machine.",
+    )  # fmt: skip
+    pattern = PruneSpec.model_fields["pattern"].default if mode == "search" else _pick_pattern(mode, info)
+    usable = [name for name in METHODS if _usable(name, mode, pattern, info)]
+    best = best_recipe(info, pattern, mode)["method"]
+    method = address_choice(
+        "Method",
+        usable,
+        "method",
+        format_func=lambda name: METHODS[name].title,
+        default=usable.index(best) if best in usable else 0,
+        help="How weights are told apart that may go from those that must stay. It starts at the one that measured "
+        "best on the demo models.",
+    )
+    row = METHODS[method]
+    st.caption(f"{row.help} Source: {row.source}.")
+    if mode == "search":
+        fields = _pick_goal()
+    else:
+        fields = _pick_heads(info, pattern) if method == "heads" else {}
+        fields["pattern"] = pattern
+        fields["sparsity"] = _pick_sparsity(method, pattern)
+        if mode == "progressive":
+            fields |= _pick_budget()
+        elif pattern == "unstructured" and method != "heads":
+            fields |= pick_allocation(info, fields["sparsity"])
+    with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
+        if mode != "search":
+            fields |= _pick_recipe(row, pattern)
+        fields |= _pick_calibration(row, fields)
+        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
+        name = st.text_input("Name", key="prune_name", placeholder="optional", help="Shown in the lists of plans.")
+    return PruneSpec.build(model=model, method=method, seed=seed, name=name, **fields, **loading)
+
+
+def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
+    row = METHODS[name]
+    if row.needs_mask_token and info.mask_token_id is None:
+        return False
+    if mode == "search":
+        return name != "heads" and "channels" in row.patterns
+    kind = "N:M" if parse_pattern(pattern).structured else pattern
+    return kind in row.patterns and (mode == "plain" or name != "heads")
+
+
+def _pick_pattern(mode: str, info: ModelInfo) -> str:
+    """Of all patterns those that the mode and the model allow."""
+    kinds = [*WEIGHTS, *(supported_units(info) if mode == "plain" else ())]
+    return address_choice(
+        "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
+        format_func=lambda name: PATTERNS.get(name, name),
+        help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
+    )  # fmt: skip
+
+
+def _pick_budget() -> dict[str, Any]:
+    budget = st.slider(
+        "Loss budget", 0.0, 1.0, 0.05, 0.01, key="budget", format="percent",
+        help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
+        "sparsity above, less where the loss would leave the budget.",
+    )  # fmt: skip
+    validation = st.text_input(
+        "Validation texts", key="validation", placeholder="held-out stories", help="FILE.txt the loss is measured on."
+    )
+    return {"budget": round(float(budget), 4), "validation": validation.strip() or None}
+
+
+def _pick_goal() -> dict[str, Any]:
+    """A preset, or a speed with the loss it may cost."""
+    goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
+    goal = address_choice("Goal", list(goals), "goal", format_func=goals.get, default=1, help="What is looked for.")
+    if goal != OWN_GOAL:
+        st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
+        return {"preset": goal}
+    left, right = st.columns(2)
+    speed = left.number_input(
+        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help="At least this, measured on this machine."
+    )
+    drop = right.number_input(
+        "Loss may rise by (share)", 0.0, 10.0, 0.05, 0.01, key="quality_drop", help="Of the dense model's; 0.05 is 5 %."
+    )
+    return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
+
+
+def _pick_sparsity(method: str, pattern: str) -> float:
+    parsed = parse_pattern(pattern)
+    if parsed.structured:
+        share = parsed.n / parsed.m
+        st.slider(
+            "Sparsity",
+            0.0,
+            0.95,
+            share,
+            key="fixed_sparsity",
+            disabled=True,
+            format="percent",
+            help=f"{pattern} fixes it.",
+        )
+        return share
+    what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
+    if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
+        st.session_state["sparsity"] = 0.5
+    share = st.slider(
+        "Sparsity",
+        min_value=0.0,
+        max_value=0.95,
+        step=0.01,
+        key="sparsity",
+        bind="query-params",
+        format="percent",
+        help=f"Share of the {what} that goes.",
+    )
+    return round(float(share), 4)
+
+
+def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
+    """Which ranking decides, or exactly which heads."""
+    summary = pick_run(
+        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
+    )
+    if pattern == "unstructured":
+        grid = [(layer, head) for layer in range(info.layers) for head in range(info.heads)]
+        chosen = st.multiselect(
+            "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
+            placeholder="the most unstable ones", help="Overrides the ranking and the slider.",
+        )  # fmt: skip
+        if chosen:
+            return {"heads": tuple(chosen)}
+    if summary is None:
+        raise InvalidInput(
+            "No captured run to rank the heads by; capture one of this model, or choose the heads one by one."
+        )
+    return {"run": str(summary.path)}
+
+
+def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
+    """Order, comparison and compensation, where the method and the pattern leave a choice."""
+    parsed, fields = parse_pattern(pattern), {}
+    if len(row.orders) > 1 and not parsed.unit:
+        fields["order"] = address_choice(
+            "Order",
+            [AUTO, *row.orders],
+            "order",
+            format_func=lambda name: ORDERED.get(name, f"as published: {ORDERED[_own_order(row)]}"),
+            help="Whether each block is measured behind the pruned ones before it, or on the dense model.",
+        )
+    if pattern == "unstructured" and row.compare in COMPARISONS:
+        fields["compare"] = address_choice(
+            "Weights compete",
+            [AUTO, *COMPARISONS],
+            "compare",
+            format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[row.compare]}"),
+            help="Among which weights the lowest scores go.",
+        )
+    if pattern == "heads" or row.name == "heads":
+        keep = st.toggle(
+            "Keep one of heads that attend alike", True, key="keep_one",
+            help="Of a group of near-duplicate heads the last never goes.",
+        )  # fmt: skip
+        if not keep:
+            fields["duplicates"] = "ignore"
+    if parsed.unit in ("heads", "channels") and row.name != "flap":
+        fields["compensate"] = address_choice(
+            "Made up for by",
+            list(COMPENSATIONS),
+            "compensate",
+            format_func=COMPENSATIONS.get,
+            default=2,
+            help="What stays takes over what goes, as far as the calibration texts tell: the weights that stay, moved "
+            "by least squares, or a bias of what it gave on average.",
+        )
+    return fields
+
+
+def _own_order(row: Method) -> str:
+    return "sequential" if row.sequential else "one_shot"
+
+
+def _pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
+    """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
+        st.caption(
+            "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
+        )
+        return {}
+    text = st.text_input(
+        "Calibration texts", "demo", key="calibration",
+        help="demo, FILE.txt, FILE.npy (token ids, shape (samples, length)), or dataset:NAME of the Hub.",
+    )  # fmt: skip
+    text = text.strip() or "demo"
+    left, right = st.columns(2)
+    samples = left.number_input(
+        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
+        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
+        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
+    )  # fmt: skip
+    length = right.number_input(
+        "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
+        help="Tokens per calibration text.",
+    )  # fmt: skip
+    picked = {"calibration": text, "samples": samples, "calibration_length": length}
+    if text.startswith("dataset:"):
+        first, second, third = st.columns(3)
+        picked["calibration_subset"] = first.text_input("Subset", key="calibration_subset", help="Where it has some.")
+        picked["calibration_split"] = second.text_input("Split", "train", key="calibration_split", help="Of the data.")
+        picked["calibration_column"] = third.text_input("Column", "text", key="calibration_column", help="The text's.")
+        picked["calibration_subset"] = picked["calibration_subset"] or None
+    if row.inputs == "noised" or row.sinks != "none":
+        picked["noise_levels"] = st.number_input(
+            "Levels of masking", 1, 50, 10, key="noise_levels", help="At which the texts are looked at, evenly to all."
+        )
+    return picked
+
+
+def load_plan(spec: dict[str, Any]) -> None:
+    """Set the form to a known plan: for callbacks, and before a switch to the page. Fields without a widget are at
+    their defaults in every plan that the studio makes."""
+    state = st.session_state
+    known = PruneSpec.build(**spec)
+    choose("decided", known.mode)
+    if known.mode == "search":
+        choose("goal", known.preset or OWN_GOAL)
+        state["target_speedup"], state["quality_drop"] = known.target_speedup or 1.3, known.quality_drop or 0.05
+    if known.mode == "progressive":
+        state["budget"], state["validation"] = known.budget, known.validation or ""
+    state["keep_one"] = known.duplicates == "keep_one"
+    for key in ("method", "pattern", "order", "compare", "compensate"):
+        choose(key, getattr(known, key))
+    if spec.get("run"):
+        choose("ranking", str(spec["run"]).rsplit("/", 1)[-1])
+    if not parse_pattern(spec["pattern"]).structured:
+        state["sparsity"] = float(spec["sparsity"])
+    load_allocation(spec)
+    state["heads"] = [tuple(pair) for pair in spec.get("heads") or ()]
+    for key, field in (("calibration", "calibration"), ("samples", "samples"), ("prune_seed", "seed"),
+                       ("calibration_length", "calibration_length"), ("noise_levels", "noise_levels")):  # fmt: skip
+        state[key] = spec.get(field, PruneSpec.model_fields[field].default)
+    state["prune_name"] = ""

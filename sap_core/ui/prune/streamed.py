@@ -1,0 +1,65 @@
+"""Pruning from file to file on the Prune page: offered where the model and its copy do not fit the memory."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ...errors import InvalidInput, SapError
+from ...jobs.layout import JobStatus
+from ...models.info import ModelInfo
+from ...pruning.planning.memory_check import check_room, check_streamed
+from ...runs.paths import runs_root
+from ...specs import PruneCheckpointSpec, PruneSpec
+from ..widgets import results
+from ..widgets.formatting import plain_error, size
+
+KIND = "prune_checkpoint"
+
+
+def offer(spec: PruneSpec, info: ModelInfo) -> PruneSpec | None:
+    """``spec`` itself where the model fits; else a toggle, and with it on the spec that writes files block by block,
+    with it off None.
+
+    Raises:
+        InvalidInput: what is asked needs the whole model at once; no folder is named.
+    """
+    try:
+        check_room(info, spec)
+        return spec
+    except InvalidInput as error:
+        st.warning(plain_error(str(error)))
+    on = st.toggle(
+        "From file to file, one block in memory at a time", key="streamed",
+        help="Slower. The result is written to a folder; interrupted, the same settings go on after the last block.",
+    )  # fmt: skip
+    if not on:
+        return None
+    check_streamed(spec)
+    name = f"{info.ref.rstrip('/').rpartition('/')[2].replace(':', '-')}-{spec.method}"
+    out = st.text_input(
+        "Folder to write", str(runs_root().parent / "exports" / name), key="streamed_out",
+        help="On the machine the studio runs on. It must not exist yet.",
+    )  # fmt: skip
+    if not out.strip():
+        raise InvalidInput("Name a folder to write to.")
+    fields = {name: getattr(spec, name) for name in PruneSpec.model_fields if name != "kind"}
+    return PruneCheckpointSpec.build(**fields, out=out.strip())
+
+
+def written(status: JobStatus | None) -> None:
+    """Where the session's finished job of this kind has written, and how to load it."""
+    if status is None or status.kind != KIND or status.state != "finished" or status.run_path is None:
+        return
+    try:
+        result = results.run_at(status.run_path).result
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        return
+    export = result["export"]
+    checked = "verified in a fresh process" if export["verification"] else "too large to be verified here"
+    st.success(
+        f"Written: {size(export['bytes'])}, {result['report']['sparsity']:.1%} of the matrices' weights are zero, "
+        f"{checked}."
+    )
+    st.code(export["folder"], language=None)
+    st.code(export["code"], language="python", wrap_lines=True)

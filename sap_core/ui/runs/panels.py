@@ -1,0 +1,234 @@
+"""The list of runs: search, details, name and notes, archive, deletion."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from ...errors import SapError
+from ...runs.archive import export_archive, import_archive
+from ...runs.listing import RunSummary, delete_run, describe_run, list_runs
+from ...runs.meta import update_run
+from ...runs.paths import runs_root
+from ..widgets import results
+from ..widgets.address import address_choice, remember
+from ..widgets.formatting import (
+    duration,
+    moment,
+    plain_error,
+    size,
+)
+from ..widgets.layout import go
+
+KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "elastic", "push", "attention_map")
+SORTS = {
+    "newest": "newest first",
+    "oldest": "oldest first",
+    "name": "by name",
+    "model": "by model",
+    "size": "largest first",
+    "took": "longest first",
+}
+
+
+def listed() -> list[RunSummary] | None:
+    """All runs, newest first; None when there are none."""
+    return list_runs() or None
+
+
+def search(runs: list[RunSummary]) -> list[RunSummary]:
+    """The runs that match the words, kinds and tags chosen, in the order chosen."""
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    words = (
+        left.text_input(
+            "Search", key="q", bind="query-params", placeholder="name, model, tag, note or id",
+            help="All words must occur somewhere in a run's name, model, tags, notes, state or id.",
+        )
+        .lower()
+        .split()
+    )  # fmt: skip
+    order = address_choice(
+        "Order",
+        list(SORTS),
+        "sort",
+        container=right,
+        format_func=SORTS.get,
+        help="A click on a column's head sorts too.",
+    )
+    known = {run.kind for run in runs}
+    kinds = st.pills(
+        "Kind",
+        [kind for kind in KINDS if kind in known],
+        selection_mode="multi",
+        key="kinds",
+        format_func=lambda kind: kind.replace("_", " ").capitalize(),
+    )
+    labels = sorted({tag for run in runs for tag in run.tags}, key=str.lower)
+    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen") if labels else []
+    found = []
+    for run in runs:
+        text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
+        fits = all(word in text for word in words) and (not kinds or run.kind in kinds)
+        if fits and set(tags or ()) <= set(run.tags):
+            found.append(run)
+    return _sorted(found, order)
+
+
+def _sorted(runs: list[RunSummary], order: str) -> list[RunSummary]:
+    if order == "oldest":
+        return runs[::-1]
+    keys = {
+        "name": lambda run: run.name.lower(),
+        "model": lambda run: run.model.lower(),
+        "size": lambda run: -run.bytes,
+        "took": lambda run: -(run.seconds or 0),
+    }
+    return sorted(runs, key=keys[order]) if order in keys else runs
+
+
+def table(runs: list[RunSummary]) -> RunSummary | None:
+    """The list; the chosen row, or the run that the address names."""
+    if not runs:
+        st.info("No run matches. Clear the search or the kinds.")
+        return None
+    event = st.dataframe(
+        [
+            {
+                "name": run.name,
+                "kind": run.kind,
+                "state": run.state,
+                "when (UTC)": moment(run.created),
+                "took": duration(run.seconds),
+                "size": size(run.bytes) if run.bytes else "–",
+                "model": run.model,
+                "tags": list(run.tags),
+            }
+            for run in runs
+        ],
+        key="runs_table",
+        on_select="rerun",
+        selection_mode="single-row",
+        hide_index=True,
+        height=min(38 + 35 * len(runs), 420),
+        column_config={"name": st.column_config.TextColumn(width=330)},
+        alt="List of runs",
+    )
+    rows = event["selection"]["rows"] if event else []
+    if rows and rows[0] < len(runs):
+        remember("run", runs[rows[0]].id)
+        return runs[rows[0]]
+    named = st.query_params.get("run")
+    return next((run for run in runs if run.id == named), None)
+
+
+def details(run: RunSummary) -> None:
+    """One run: where it leads, what it was asked, what the user wrote on it, and how it is removed."""
+    with st.container(border=True):
+        st.subheader(plain_error(run.name), anchor=False)
+        if run.problem:
+            st.error(plain_error(run.problem))
+        st.caption(f"{run.kind} · {run.state} · {moment(run.created)} UTC · {run.id}")
+        _links(run)
+        left, right = st.columns(2, gap="large")
+        with left:
+            _notes(run)
+        with right:
+            _settings(run)
+        _archive_and_delete(run)
+
+
+def _links(run: RunSummary) -> None:
+    first, second, third, _ = st.columns(4)
+    if run.kind == "capture" and run.state in ("finished", "cancelled", "running"):
+        with first:
+            go("Open on Sinks", "sinks", run=run.id)
+        with second:
+            go("Open on Heads", "heads", run=run.id)
+        with third:
+            go("Compare", "compare", b=run.id)
+    elif run.kind == "sweep":
+        with first:
+            go("Open on Trade-off", "tradeoff", model=run.model)
+    elif run.kind == "export" and run.state == "finished":
+        with first:
+            go("Open on Export", "export", prune=Path(str(results.run_at(run.path).spec.get("run"))).name)
+    elif run.kind == "prune" and run.state == "finished":
+        with first:
+            go("Open on Prune", "prune", model=run.model, result=run.id)
+        with second:
+            go("Export", "export", prune=run.id)
+
+
+def _notes(run: RunSummary) -> None:
+    with st.form(f"meta_{run.id}", border=False):
+        name = st.text_input("Name", run.name, help="Shown in every list.")
+        tags = st.text_input(
+            "Tags", ", ".join(run.tags), placeholder="separated by commas", help="To find runs that belong together."
+        )
+        notes = st.text_area("Notes", run.notes, height=90, help="For yourself; they travel with the archive.")
+        if st.form_submit_button("Save"):
+            try:
+                update_run(run.path, name=name, tags=tags.split(","), notes=notes)
+                st.rerun()
+            except SapError as error:
+                st.error(plain_error(str(error)))
+
+
+def _settings(run: RunSummary) -> None:
+    try:
+        opened = results.run_at(run.path, unfinished=True)
+    except SapError:
+        return
+    st.caption("Settings")
+    rows = [
+        {"setting": key, "value": str(value)}
+        for key, value in opened.spec.items()
+        if value not in (None, "") and key != "name"
+    ]
+    st.dataframe(rows, hide_index=True, height=240, alt="Settings of the run")
+    if run.state == "failed":
+        st.error(plain_error(opened.result.get("error", "It failed without a message.")))
+
+
+def _archive_and_delete(run: RunSummary) -> None:
+    left, middle, right = st.columns([1, 1, 2], vertical_alignment="center")
+    with left:
+        st.download_button(
+            "Take it along (zip)", lambda: _archived(run), f"{run.id}.zip", "application/zip", width="stretch",
+            disabled=run.state not in ("finished", "cancelled", "failed"), on_click="ignore",
+        )  # fmt: skip
+    with middle.popover("Delete", width="stretch"):
+        st.markdown(f"Delete **{plain_error(run.name)}** and its {size(run.bytes)} for good?")
+        if st.button("Delete it", type="primary", key=f"delete_{run.id}"):
+            try:
+                delete_run(run.path)
+            except SapError as error:
+                st.error(plain_error(str(error)))
+            else:
+                st.toast(f"Deleted {run.id}.")
+                st.rerun()
+    right.caption(f"`{run.path}`")
+
+
+def import_panel() -> None:
+    """Bring a run back from its archive."""
+    with st.expander("Bring in a run from its archive", icon=":material/upload:"):
+        with st.form("import", clear_on_submit=True, border=False):
+            file = st.file_uploader("Archive (zip)", type="zip", help="As made by “Take it along”.")
+            if st.form_submit_button("Bring it in") and file is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    archive = Path(folder) / "run.zip"
+                    archive.write_bytes(file.getbuffer())
+                    try:
+                        run = import_archive(archive, root=runs_root())
+                    except SapError as error:
+                        st.error(plain_error(str(error)))
+                    else:
+                        st.success(f"Here now: {plain_error(describe_run(run.path).name)}")
+
+
+def _archived(run: RunSummary) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return export_archive(run.path, Path(folder) / f"{run.id}.zip").read_bytes()

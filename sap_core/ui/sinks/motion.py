@@ -1,0 +1,100 @@
+"""How one head's (or mean's) sink moves: the numbers, their formulas, and the figures behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from ...plots.lines import frequency_bars, step_lines
+from ...plots.view import View, printable
+from ...sinks import motion as formulas
+from ..widgets.figure import draw
+
+
+def step_line(view: View, step: int) -> None:
+    """One line on the chosen step: where the dominant position is and what stands there."""
+    place = int(view.path[step])
+    sinks = int(view.sinks[step].sum())
+    st.markdown(
+        f"Step **{step}**: position **{place}** (`{_code(printable(view.piece(step, place)))}`) receives "
+        f"**{view.share[step, place]:.1%}** of the attention, {view.times_even[step, place]:.1f} times an even share; "
+        f"{sinks} {'sink' if sinks == 1 else 'sinks'} under the rule."
+    )
+
+
+def figures_strip(view: View) -> None:
+    """The five numbers of the instability score's kin, in one row."""
+    values = _scalars(view)
+    shown = ("switch_rate", "persistence", "temporal_deviation", "autocorrelation", "overlap")
+    for column, name in zip(st.columns(len(shown)), shown, strict=True):
+        metric = formulas.METRICS[name]
+        column.metric(
+            metric.title, f"{values[name]:.3f}", help=f"{metric.unit}. Formula: {metric.formula}", border=True
+        )
+
+
+def panel(view: View) -> None:
+    """Dwell times, dominance, autocorrelation by lag, drift, each with its formula beside it."""
+    received = view.share
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Which positions dominate", anchor=False)
+        last = [printable(view.piece(view.steps - 1, place)) for place in range(view.positions)]
+        frequency = formulas.dominance_frequency(view.path, view.positions)
+        draw(frequency_bars(frequency, last), alt="Share of steps in which each position dominates")
+    with right:
+        st.subheader("Autocorrelation", anchor=False)
+        lags = range(1, max(2, min(33, view.steps)))
+        values = [float(formulas.autocorrelation(received, lag)) for lag in lags]
+        draw(
+            step_lines({"autocorrelation": values}, "correlation (-1 to 1)", x=list(lags), x_title="lag (steps)"),
+            alt="Autocorrelation of received attention by lag",
+        )
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Drift from step to step", anchor=False)
+        drift = formulas.drift(received) if view.steps > 1 else np.zeros(1)
+        draw(
+            step_lines({"drift": drift}, "Jensen-Shannon distance (0 to 1)", x=list(range(1, len(drift) + 1))),
+            alt="Jensen-Shannon distance between neighbouring steps",
+        )
+    with right:
+        st.subheader("Dwell times", anchor=False)
+        dwells = formulas.dwell_times(view.path)
+        st.dataframe(
+            [
+                {
+                    "from step": start,
+                    "steps": length,
+                    "position": place,
+                    "token then": printable(view.piece(start, place)),
+                }
+                for place, start, length in dwells
+            ],
+            height=260,
+            hide_index=True,
+            alt="Runs of one dominant position",
+        )
+    formula_list(view)
+
+
+def formula_list(view: View) -> None:
+    """Every number of motion with its unit and formula."""
+    with st.expander("All numbers, with their formulas"):
+        values = _scalars(view)
+        st.dataframe(
+            [
+                {"quantity": metric.title, "value": float(values[name]), "unit": metric.unit, "formula": metric.formula}
+                for name, metric in formulas.METRICS.items()
+            ],
+            hide_index=True,
+            column_config={"value": st.column_config.NumberColumn(format="%.4g")},
+        )
+
+
+def _scalars(view: View) -> dict[str, float]:
+    return {name: float(value) for name, value in formulas.motion(view.share, view.sinks).items()}
+
+
+def _code(text: str) -> str:
+    return text.replace("`", "ˋ")

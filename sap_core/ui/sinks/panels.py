@@ -1,0 +1,71 @@
+"""The figures of the Sinks page: one heatmap large, or every layer, across positions or kinds of token."""
+
+from __future__ import annotations
+
+import streamlit as st
+import xarray as xr
+
+from ...plots.heatmap import trajectory_heatmap
+from ...plots.multiples import layer_multiples
+from ...plots.reduce import MAX_COLUMNS, MAX_ROWS
+from ...plots.token_types import type_heatmap
+from ...plots.view import View
+from ..widgets.address import address_number
+from ..widgets.figure import draw
+
+KINDS = "kind of token"
+
+
+def large_heatmap(view: View) -> None:
+    """Step x position, or step x kind of token, with the cursor where the replay stands."""
+    step = address_number("step", 0, 0, view.steps - 1)
+    if pick_axis("axis") == KINDS:
+        figure, across = type_heatmap(view, step=step), KINDS
+    else:
+        figure, across = trajectory_heatmap(view, step=step, window=_pick_window(view)), "position"
+    draw(figure, alt=f"Attention received per step and {across}, {view.label}", key="figure", data=view)
+
+
+def _pick_window(view: View) -> tuple[int, int, int, int] | None:
+    """What of a run too large for one figure is shown; None where all of it fits at full resolution."""
+    if view.steps <= MAX_ROWS and view.positions <= MAX_COLUMNS:
+        return None
+    ends = []
+    axes = {"Steps": (view.steps, MAX_ROWS), "Positions": (view.positions, MAX_COLUMNS)}
+    for column, (name, (count, most)) in zip(st.columns(2), axes.items(), strict=True):
+        first, last = column.slider(
+            f"{name} shown", 0, count - 1, (0, count - 1), key=f"{name.lower()}_{count}",
+            help=f"Up to {most} are drawn one by one; of more, each cell is the largest of a block.",
+        )  # fmt: skip
+        ends += [first, last + 1]
+    return tuple(ends)
+
+
+def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
+    """Small multiples of all layers."""
+    kinds = pick_axis("axis") == KINDS
+    st.caption(
+        "Every layer on the same scale"
+        + (", mean over the tokens of a kind." if kinds else ", with its dominant position.")
+        + " Choose one above to see it large."
+    )
+    shown = "mean over heads" if head is None else f"head {head}"
+    across = KINDS if kinds else "position"
+    draw(
+        layer_multiples(trajectory, head=head, kinds=kinds),
+        alt=f"Attention received per step and {across} in every layer, {shown}",
+        key="layers",
+    )
+
+
+def pick_axis(key: str) -> str:
+    """What runs across the figures."""
+    return st.segmented_control(
+        "Across",
+        ["position", KINDS],
+        default="position",
+        key=key,
+        required=True,
+        bind="query-params",
+        help="Positions of the text, or kinds of token: content, punctuation, white space, special, still masked.",
+    )

@@ -1,0 +1,233 @@
+"""Starting a sweep from the page, following it, going on with one that was stopped, and reading the ablation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ...choices.allocations import ALLOCATIONS
+from ...choices.methods import METHODS, ORDERS
+from ...errors import InvalidInput, SapError
+from ...models.info import ModelInfo
+from ...runs.listing import RunSummary
+from ...specs import AUTO, SweepSpec, parse_spec
+from ...sweeps.grid import make_grid
+from ...sweeps.table import summarise, sweep_table
+from ..prune.plan_form import COMPENSATIONS, PATTERNS
+from ..widgets import jobs, results
+from ..widgets.formatting import duration, moment, plain_error
+
+GRID, ABLATION = "grid", "ablation"
+KINDS = {GRID: "Methods × patterns × sparsities", ABLATION: "Ablation: what each part of sink-aware pruning adds"}
+
+
+def sweeps_of(model: str) -> list[RunSummary]:
+    """All sweeps of a model, newest first, in whatever state."""
+    return [run for run in results.runs_of("sweep", states=("finished", "running", "unfinished", "cancelled", "failed"))
+            if run.model == model]  # fmt: skip
+
+
+def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpec | None:
+    """The spec of the form, with its number of cells shown; None, with the reason shown, where it can't be."""
+    kind = st.radio(
+        "What to measure", list(KINDS), format_func=KINDS.get, key="sweep_kind", horizontal=True,
+        help="Every combination is one pruning of the model, measured on the same texts and masks.",
+    )  # fmt: skip
+    fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
+    left, middle, right = st.columns([2, 1, 1])
+    patterns = left.multiselect(
+        "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.get, key="sweep_patterns",
+        help="An N:M pattern has its own sparsity.",
+    )  # fmt: skip
+    compensations = middle.multiselect(
+        "Made up for by", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.get, key="sweep_compensations",
+        help="Heads and channels: what takes over what is taken out.",
+    )  # fmt: skip
+    shares = right.text_input(
+        "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help="Shares between 0 and 1, with commas."
+    )
+    with st.expander("Seeds, texts, tasks, timing", icon=":material/settings:"):
+        fields |= _pick_measuring()
+    try:
+        spec = SweepSpec.build(
+            model=model,
+            patterns=tuple(patterns),
+            compensations=tuple(compensations),
+            sparsities=_numbers(shares),
+            skip_invalid=True,
+            **fields,
+            **loading,
+        )
+        grid = make_grid(spec, info)
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        return None
+    seconds = _seconds_per_cell(model)
+    known = f", about {duration(seconds * len(grid.cells))} by the pace of earlier sweeps" if seconds else ""
+    st.markdown(f"**{len(grid.cells)}** models to measure, the dense one among them{known}.")
+    if grid.skipped:
+        with st.expander(f"{len(grid.skipped)} combinations can't be and are left out"):
+            st.dataframe(
+                [{"combination": one.id, "why": one.reason} for one in grid.skipped],
+                hide_index=True,
+                alt="Combinations that are left out",
+            )
+    return spec
+
+
+def _pick_methods(info: ModelInfo) -> dict[str, Any]:
+    usable = [
+        name
+        for name, row in METHODS.items()
+        if name != "heads" and (not row.needs_mask_token or info.mask_token_id is not None)
+    ]
+    left, middle, right = st.columns([2, 1, 1])
+    default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
+    return {
+        "methods": tuple(
+            left.multiselect(
+                "Methods", usable, default, format_func=lambda name: METHODS[name].title, key="sweep_methods",
+                help="Each with every pattern and sparsity.",
+            )
+        ),
+        "orders": tuple(
+            middle.multiselect(
+                "Orders", [AUTO, *ORDERS], [AUTO], key="sweep_orders", help="auto: as the method was published."
+            )
+        ),
+        "allocations": tuple(
+            right.multiselect(
+                "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
+                ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
+                help="How the sparsity is shared among the layers.",
+            )
+        ),
+    }  # fmt: skip
+
+
+def _pick_measuring() -> dict[str, Any]:
+    first, second, third, fourth = st.columns(4)
+    seeds = first.number_input("Seeds", 1, 20, 1, key="sweep_seeds", help="Of calibration texts and noise: 0, 1, 2 …")
+    samples = second.number_input("Calibration samples", 1, 4096, 64, key="sweep_samples", help="Texts to prune by.")
+    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help="Held-out texts to measure on.")
+    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help="Diffusion models only.")
+    tasks = first.number_input(
+        "Task examples",
+        0,
+        1000,
+        0,
+        key="sweep_tasks",
+        help="Of each demo task, others for each seed; 0: none.",
+    )
+    name = second.text_input("Name", key="sweep_name", placeholder="optional", help="Shown in the lists.")
+    speed = third.toggle("Time generation", True, key="sweep_speed", help="In turns with the dense model.")
+    return {
+        "seeds": tuple(range(int(seeds))),
+        "samples": samples,
+        "texts": texts,
+        "draws": draws,
+        "tasks": tasks,
+        "speed": speed,
+        "name": name,
+    }
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.replace(";", ",").split(",") if part.strip())
+    except ValueError:
+        raise InvalidInput(f"Sparsities are '{text}'; expected numbers with commas, such as 0.3, 0.5.") from None
+
+
+def _seconds_per_cell(model: str) -> float | None:
+    """Mean of the newest sweep that has a finished pruned cell."""
+    for run in sweeps_of(model):
+        try:
+            seconds = sweep_table(run.path)["seconds"].dropna()
+        except SapError:
+            continue
+        if len(seconds):
+            return float(seconds.mean())
+    return None
+
+
+def unfinished(model: str) -> None:
+    """Sweeps that stopped on the way, each with a button that goes on; finished cells are never done again."""
+    busy = (job := jobs.job_of("sweep")) is not None and job.open
+    for run in sweeps_of(model):
+        if run.state in ("finished", "running") or busy:
+            continue
+        table = sweep_table(run.path)
+        done = int((table["state"] == "finished").sum())
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        left.markdown(
+            f"**{plain_error(run.name)}** of {moment(run.created)} UTC stopped after {done} of {len(table)} cells."
+        )
+        if right.button("Go on", key=f"resume_{run.id}", width="stretch", help="Finished cells are not run again."):
+            spec = parse_spec(results.run_at(run.path, unfinished=True).spec)
+            if jobs.submit(spec, "sweep", run_dir=str(run.path)):
+                st.rerun()
+
+
+def ablation(model: str) -> None:
+    """What each part adds, from the ablation sweeps of this model; nothing where there is none."""
+    runs = [run for run in sweeps_of(model) if results.run_at(run.path, unfinished=True).spec.get("preset") == ABLATION]
+    if not runs:
+        st.caption("No ablation of this model yet: choose it below as what to measure.")
+        return
+    known = {run.id: run for run in runs}
+    chosen = st.selectbox(
+        "Ablation", list(known), key="ablation_run", help="Sweeps that took the method apart, newest first.",
+        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)} ({known[name].state})",
+    )  # fmt: skip
+    table = sweep_table(known[chosen].path)
+    found = summarise(table) if table["difference"].notna().any() else pd.DataFrame()
+    if found.empty:
+        st.info("None of its cells is measured yet.")
+        return
+    st.dataframe(
+        ablation_rows(found),
+        hide_index=True,
+        column_config={
+            "sparsity": st.column_config.NumberColumn(format="percent"),
+            **{
+                name: st.column_config.NumberColumn(format="%+.3f")
+                for name in ("loss increase (nats/token)", "from", "to")
+            },
+        },
+        alt="Ablation: loss increase with and without each part of the method",
+    )
+    st.caption("Mean over seeds with a 95 % interval of seeds and texts; lower is better.")
+
+
+def ablation_rows(found: pd.DataFrame) -> pd.DataFrame:
+    """`summarise`'s table with the parts that each variant has."""
+    rows = []
+    for row in found.to_dict(orient="records"):
+        method = METHODS[row["method"]]
+        order = row.get("order")
+        plain = not isinstance(order, str)
+        sequential = method.sequential if plain or order == AUTO else order == "sequential"
+        rows.append(
+            {
+                "variant": method.title,
+                "sparsity": row["sparsity"],
+                "loss increase (nats/token)": row["mean"],
+                "from": row["low"],
+                "to": row["high"],
+                "looks at inputs": _tick(method.needs_calibration),
+                "noise": _tick(method.inputs == "noised"),
+                "sink mask": _tick(method.sinks != "none"),
+                "temporal factor": _tick(method.sinks == "lasting"),
+                "sequential": _tick(sequential and method.needs_calibration),
+                "pattern": row["pattern"],
+                "seeds": row["seeds"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _tick(value: bool) -> str:
+    return "yes" if value else "–"

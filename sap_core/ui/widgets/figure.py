@@ -1,0 +1,113 @@
+"""Putting a figure on the page: the page's ink, the house's mode bar, a text for those who can't see it, and a way to
+take it along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from ...plots.figure_files import (
+    WIDTH,
+    csv_text,
+    figure_html,
+    for_paper,
+    origin,
+    parquet_bytes,
+    table_of,
+)
+from ...plots.theme import CONFIG
+from ...plots.view import View
+from ...runs.reading import Run
+from .figure_files import picture_buttons
+
+# Streamlit's own axis grey has a contrast of 3.6 on white; these have more than 7 on either ground.
+INK = {"light": "#3A4653", "dark": "#C6CFD9"}
+GRID = {"light": "#E3E8ED", "dark": "#2A333E"}
+RUNS = "figure_runs"
+
+
+def draw(
+    figure: go.Figure, *, alt: str, key: str | None = None, data: View | pd.DataFrame | None = None, **options: Any
+) -> Any:
+    """`st.plotly_chart` with axes and legends in the page's ink, and below it a button to take the figure along.
+
+    Args:
+        alt: says what the figure shows; also its title when it is taken along.
+        data: what its CSV and Parquet hold; default: what is drawn.
+    """
+    name = key or alt
+    theme = st.context.theme.type
+    if theme in INK:
+        _in_ink(figure, INK[theme], GRID[theme])
+    with st.container(gap=None):
+        result = st.plotly_chart(figure, config=CONFIG, key=key, alt=alt, **options)
+        wanted = st.button(
+            "Take along",
+            key=f"take_{name}",
+            type="tertiary",
+            icon=":material/download:",
+            help="This figure as PNG, SVG or HTML, its data as CSV or Parquet.",
+        )
+    if wanted:
+        _take(figure, alt, data)
+    return result
+
+
+def _in_ink(figure: go.Figure, ink: str, grid: str) -> None:
+    """Property by property: plotly's ``update_...`` take three times as long, on every rerun of every page."""
+    layout = figure.layout
+    for part in (layout, layout.title, layout.legend, *layout.annotations):
+        part.font.color = ink
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        axis.title.font.color = axis.tickfont.color = ink
+        axis.gridcolor = grid
+    bars = [trace.colorbar for trace in figure.data if trace.type == "heatmap"]
+    if layout.coloraxis.colorbar.thickness is not None:
+        bars.append(layout.coloraxis.colorbar)
+    for bar in bars:
+        bar.title.font.color = bar.tickfont.color = ink
+
+
+def figures_of(runs: Iterable[Run]) -> None:
+    """Say which runs the page's figures are made from; written into what is taken along."""
+    st.session_state[RUNS] = list(runs)
+
+
+def origin_here(title: str) -> dict[str, Any]:
+    """The origin of what this page shows: its runs, and the view as its address has it."""
+    view = {key: value for key, value in st.query_params.to_dict().items() if value not in ("", "mean")}
+    return origin(title, st.session_state.get(RUNS, []), view)
+
+
+def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None:
+    """A table as CSV and Parquet, with its origin written in."""
+    about = origin(name, runs, st.query_params.to_dict())
+    with st.container(horizontal=True):
+        _download("Table (CSV)", lambda: csv_text(table, about), f"{name}.csv", "text/csv")
+        _download("Table (Parquet)", lambda: parquet_bytes(table, about), f"{name}.parquet")
+
+
+@st.dialog("Take this figure along", width="large", icon=":material/download:")
+def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> None:
+    about = origin_here(title)
+    paper = for_paper(figure, about)
+    name = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()[:8])
+    st.caption("Run, settings and version are written into every file, and into the foot of the picture.")
+    with st.container(horizontal=True):
+        picture_buttons(name, about, of="take_preview")
+        _download("HTML", lambda: figure_html(figure, about), f"{name}.html", "text/html")
+        _download("Data as CSV", lambda: csv_text(table_of(figure, data), about), f"{name}.csv", "text/csv")
+        _download("Data as Parquet", lambda: parquet_bytes(table_of(figure, data), about), f"{name}.parquet")
+    with st.container(key="take_preview"):
+        st.plotly_chart(
+            paper, theme=None, width=WIDTH, config={**CONFIG, "displayModeBar": False}, key="taken", alt=title
+        )
+
+
+def _download(label: str, content: Any, name: str, mime: str = "application/octet-stream") -> None:
+    st.download_button(label, content, Path(name).name, mime, on_click="ignore", key=f"save_{name}")

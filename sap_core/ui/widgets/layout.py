@@ -1,0 +1,161 @@
+"""What every page has around it: navigation, heading, running work, and the two other doors."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from .jobs import (
+    POLL_SECONDS,
+    client,
+    open_jobs,
+    progress_share,
+    progress_text,
+)
+
+LOGO = Path(__file__).with_name("logo.svg")
+ICON = Path(__file__).with_name("icon.svg")
+REST = "rest_is_of"
+STYLE = Path(__file__).with_name("studio.css")
+# section -> (file, title, address, icon, help)
+PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
+    "": (("start", "Start", "start", "home", "What this is, and the demo in one click"),),
+    "See": (
+        ("capture", "Capture", "capture", "radio_button_checked", "Run a model and record its attention"),
+        ("sinks", "Sinks", "sinks", "blur_on", "Replay a run: text, heatmap, sinks"),
+        ("heads", "Heads", "heads", "grid_on", "Which heads are unstable, and why"),
+        ("compare", "Compare", "compare", "compare_arrows", "Two runs on one time axis"),
+    ),
+    "Decide": (
+        ("prune", "Prune", "prune", "content_cut", "Plan, apply, see what it cost"),
+        ("tradeoff", "Trade-off", "tradeoff", "scatter_plot", "Every measured plan: quality against speed and size"),
+        ("export", "Export", "export", "download", "A checkpoint that loads elsewhere"),
+    ),
+    "Keep": (("runs", "Runs", "runs", "history", "Everything that was run"),),
+}
+
+
+def navigation(folder: str = "pages") -> Any:
+    """The pages, by section; to be called from app.py, next to which ``folder`` lies."""
+    return st.navigation(
+        {
+            section: [
+                st.Page(
+                    f"{folder}/{file}.py",
+                    title=title,
+                    url_path=address,
+                    icon=f":material/{icon}:",
+                    default=file == "start",
+                    help=help,
+                )
+                for file, title, address, icon, help in pages
+            ]
+            for section, pages in PAGES.items()
+        }
+    )
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up(page: str) -> None:
+    """Start the worker while the first visitor still reads, so that the first run does not wait for its imports.
+
+    And, once for each ``page``, tell Python's collector that what it imported stays: Streamlit runs the collector in
+    full after every script, and over all of plotly and pandas that takes longer than most scripts.
+    """
+    client().ensure_worker()
+    gc.collect()
+    gc.freeze()
+
+
+def heading(title: str, sentence: str) -> None:
+    """The page's title and the one sentence that says what it is for. Every page calls this first."""
+    _enter_through_app()
+    st.session_state["figure_runs"] = []  # until the page says which runs its figures show
+    st.html(STYLE)
+    st.title(title, anchor=False)
+    st.caption(sentence)
+
+
+def _enter_through_app() -> None:
+    """A fresh server whose first visitor comes by a deep link runs the page's file itself, without app.py around it:
+    Streamlit discovers pages/ by its name until st.navigation has been called once. Call it, and start over."""
+    context = get_script_run_ctx()
+    if context and PagesManager.uses_pages_directory and Path(context.main_script_path).name == "app.py":
+        navigation()
+        st.rerun()
+
+
+def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> None:
+    """A link to another page of the studio, with its address."""
+    query = {key: str(value) for key, value in address.items()}
+    try:
+        st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
+    except (KeyError, st.errors.StreamlitAPIException):  # a page run alone, as tests do, knows no other page
+        st.markdown(f"{label} (page {page})")
+
+
+def rest_not_drawn() -> None:
+    """At the start of a run of a page with a fragment that `rest_is_of`."""
+    st.session_state[REST] = None
+
+
+def rest_is_of(thing: Any) -> None:
+    """In a fragment: run the whole page again if what stands outside it was drawn for another ``thing``."""
+    drawn = st.session_state.get(REST)
+    st.session_state[REST] = thing
+    if drawn not in (None, thing):
+        st.rerun()
+
+
+def visit(page: str, **address: Any) -> None:
+    """Leave for another page of the studio at once."""
+    try:
+        st.switch_page(f"pages/{page}.py", query_params={key: str(value) for key, value in address.items()})
+    except (KeyError, st.errors.StreamlitAPIException):  # as in `go`
+        st.markdown(f"To page {page}.")
+
+
+def doors(command: str, python: str) -> None:
+    """The same action from the command line and from Python, to copy."""
+    with st.expander("The same from the command line and from Python", icon=":material/terminal:"):
+        st.code(command, language="bash", wrap_lines=True)
+        st.code(python, language="python", wrap_lines=True)
+
+
+def nothing_here(sentence: str, label: str, page: str) -> None:
+    """An empty page: what is missing and where to get it."""
+    with st.container(border=True):
+        st.markdown(sentence)
+        go(label, page)
+
+
+def work_panel() -> None:
+    """In the sidebar: what runs now, in whatever tab it was started. Polls only while something runs."""
+    if open_jobs():
+        with st.sidebar:
+            st.markdown("**At work**")
+            _work_list()
+
+
+@st.fragment(run_every=2 * POLL_SECONDS)
+def _work_list() -> None:
+    jobs = open_jobs()
+    if not jobs:
+        st.caption("All done.")
+        return
+    for job in jobs[:5]:
+        st.progress(progress_share(job), text=f"{job.kind.replace('_', ' ').capitalize()} · {progress_text(job)}")
+        st.button(
+            f"Cancel this {job.kind.replace('_', ' ')}",
+            key=f"panel_{job.id}",
+            on_click=client().cancel,
+            args=(job.id,),
+            type="tertiary",
+        )
+    if len(jobs) > 5:
+        st.caption(f"and {len(jobs) - 5} more waiting")

@@ -1,0 +1,92 @@
+"""Choosing a model: a demo, a folder or a Hub id; and what is known of it before it is loaded."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import streamlit as st
+
+from ...errors import SapError
+from ...models.info import ModelInfo
+from ...specs import ModelOptions
+from .formatting import count, plain_error, size
+from .results import model_info
+
+DEMOS = {
+    "demo:stories-diffusion": "demo:stories-diffusion (masked diffusion)",
+    "demo:stories-ar": "demo:stories-ar (autoregressive)",
+}
+DTYPES = get_args(ModelOptions.model_fields["dtype"].annotation)
+OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoregressive"}
+
+
+def pick_model(
+    key: str = "model", *, container: Any = None, mask_token_id: int | None = None
+) -> tuple[str, ModelInfo | None]:
+    """A model's name and what its config says; None, with the reason shown, when it can't be used."""
+    place = container or st
+    options = list(DEMOS)
+    held, named = f"choice_{key}", st.query_params.get(key)
+    if held not in st.session_state and named:
+        st.session_state[held] = named
+    current = st.session_state.get(held)
+    if current and current not in options:
+        options.append(current)
+    model = place.selectbox(
+        "Model",
+        options,
+        key=held,
+        format_func=lambda name: DEMOS.get(name, name),
+        accept_new_options=True,
+        persist_state="session",
+        help="A demo model, a folder with config.json and safetensors, or a Hub id: type it and press Enter.",
+    )
+    if st.query_params.get(key) != model:
+        st.query_params[key] = model
+    try:
+        return model, model_info(model, mask_token_id)
+    except SapError as error:
+        place.error(plain_error(str(error)))
+        return model, None
+
+
+def describe(info: ModelInfo) -> None:
+    """One line on the model."""
+    parts = [
+        info.title,
+        OBJECTIVES.get(info.objective, info.objective),
+        f"{count(info.parameters)} parameters ({size(info.bytes)}, {info.dtype})",
+        f"{info.layers} layers × {info.heads} heads",
+    ]
+    if info.max_length:
+        parts.append(f"up to {info.max_length} tokens")
+    st.caption(" · ".join(parts))
+
+
+def loading_options() -> dict[str, Any]:
+    """How a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
+    with st.expander("How the model is loaded", icon=":material/settings:"):
+        left, right = st.columns(2)
+        dtype = left.selectbox(
+            "Precision", list(DTYPES), help="auto: as stored. int8 and int4 need bitsandbytes and can't be pruned.",
+            key="dtype", persist_state="session",
+        )  # fmt: skip
+        device = right.text_input(
+            "Device", "auto", key="device", persist_state="session",
+            help="auto, cpu, cuda, cuda:N, mps, or spread (over all GPUs and main memory).",
+        )  # fmt: skip
+        mask = left.number_input(
+            "Mask token id",
+            min_value=0,
+            value=None,
+            help="Only for diffusion models that do not declare one.",
+            key="mask_token_id",
+            persist_state="session",
+        )
+        trust = right.toggle(
+            "Run code that comes with the model",
+            key="trust_remote_code",
+            persist_state="session",
+            help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
+        )
+    return {"dtype": dtype, "device": device or "auto", "mask_token_id": mask, "trust_remote_code": trust}

@@ -1,0 +1,150 @@
+"""The choices that several pages share: which run, which layer and head, which rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from ...choices.sink_rules import SINK_RULES
+from ...errors import SapError
+from ...runs.listing import RunSummary, describe_run, list_runs
+from ...runs.paths import resolve_run
+from ...runs.reading import Run
+from ...trajectory.accuracy import sampling_note
+from .address import address_choice, address_text
+from .formatting import plain_error, run_label
+from .layout import nothing_here
+from .results import run_at
+
+VIEWABLE = ("finished", "cancelled", "running")
+
+
+def pick_run(
+    kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
+    help: str | None = None,
+) -> RunSummary | None:  # fmt: skip
+    """The one run picker: a run of ``kind``, named in the address as ``key``. None when there is none.
+
+    A run that the address names and that lies outside the root is offered too.
+    """
+    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    named = st.query_params.get(key)
+    if named and named not in {run.id for run in runs}:
+        path = resolve_run(named)
+        found = describe_run(path) if path.is_dir() else None
+        if found and found.kind == kind and found.state in states and "/" in named:
+            runs.append(found)
+        elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
+            st.session_state[f"missing_{key}"] = named
+            st.warning(
+                f"The address names run {plain_error(named)}, which is not among the {kind} runs here; showing another."
+            )
+    if not runs:
+        return None
+    known = {_address(run, named): run for run in runs}
+    chosen = address_choice(
+        label,
+        list(known),
+        key,
+        format_func=lambda name: run_label(known[name].name, known[name].created, known[name].state),
+        container=container,
+        default=min(default, len(known) - 1),
+        help=help,
+    )
+    return known[chosen]
+
+
+def accuracy_line(run: Run, sample: int = 0) -> None:
+    """Says of a run with sampled queries that its attention is an estimate, and how good one."""
+    note = sampling_note(run.trajectories[sample])
+    if note:
+        st.info(note, icon=":material/straighten:")
+
+
+def run_in_view(kind: str = "capture") -> Run | None:
+    """The run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
+    summary = pick_run(
+        kind, "run", "Run in view", container=st.sidebar, help="Captured runs, newest first. Shared by Sinks and Heads."
+    )
+    if summary is None:
+        nothing_here("No run has been captured yet.", "Run the demo, or capture your own", "start")
+        return None
+    try:
+        run = run_at(summary.path, unfinished=summary.state == "running")
+        if run.trajectory.sizes["step"] == 0:
+            st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
+            return None
+    except SapError as error:
+        st.error(plain_error(str(error)))
+        return None
+    return run
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a run is looked at; None means the mean."""
+
+    sample: int
+    layer: int | None
+    head: int | None
+    rule: str
+    threshold: float
+
+
+def pick_selection(run: Run) -> Selection:
+    """Sample, layer, head, rule and threshold in one row; all in the address."""
+    trajectory = run.trajectory
+    samples = len(run.trajectories)
+    widths = ([1] if samples > 1 else []) + [1.3, 1.3, 1.3, 1.9]
+    boxes = iter(st.columns(widths, vertical_alignment="bottom"))
+    sample = 0
+    if samples > 1:
+        sample = address_choice(
+            "Prompt", range(samples), "sample", container=next(boxes), format_func=lambda n: f"{n + 1} of {samples}"
+        )
+    layer = address_choice(
+        "Layer",
+        [None, *range(trajectory.sizes["layer"])],
+        "layer",
+        format_func=lambda n: "mean over layers" if n is None else f"layer {n}",
+        container=next(boxes),
+        help="Layer 0 is nearest to the input.",
+    )
+    head = address_choice(
+        "Head",
+        [None, *range(trajectory.sizes["head"])],
+        "head",
+        format_func=lambda n: "mean over heads" if n is None else f"head {n}",
+        container=next(boxes),
+        help="Attention is averaged over what is not chosen.",
+    )
+    rule = pick_rule(next(boxes))
+    threshold = next(boxes).number_input(
+        f"Threshold ({SINK_RULES[rule].unit})",
+        min_value=0.0,
+        value=SINK_RULES[rule].threshold,
+        step=0.1,
+        key=f"threshold_{rule}",
+        bind="query-params",
+        help=f"{SINK_RULES[rule].help} Source: {SINK_RULES[rule].source}.",
+    )
+    return Selection(sample, layer, head, rule, float(threshold))
+
+
+def pick_rule(container: Any = None) -> str:
+    """Which rule says what a sink is."""
+    return address_choice(
+        "Sink rule",
+        list(SINK_RULES),
+        "rule",
+        format_func=lambda name: SINK_RULES[name].title,
+        container=container,
+        help="What counts as an attention sink; the threshold beside it is the rule's own.",
+    )
+
+
+def _address(run: RunSummary, named: str | None) -> str:
+    """Runs under the root go by their id, others by their path."""
+    return named if named and "/" in named and address_text(run.path) == str(resolve_run(named)) else run.id

@@ -1,0 +1,37 @@
+"""The replay: play, pause, step and scrub through a run in the browser, without a round trip per frame."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ....plots.replay import replay_data
+from ....plots.view import View
+
+_HERE = Path(__file__).parent
+
+
+def replay(view: View, *, run: str, step: int, key: str) -> int:
+    """Show ``view`` at ``step`` and return the step on which the reader stopped.
+
+    ``run`` names what is shown: as long as it stays the same, the reader's place is kept when the data changes (another
+    head, another rule).
+    """
+    state = _component()(
+        key=key, data={**replay_data(view, step=step), "run": run}, default={"step": step}, on_step_change=_ignore
+    )
+    chosen: Any = state.get("step")
+    return step if chosen is None else max(0, min(int(chosen), view.steps - 1))
+
+
+@cache
+def _component() -> Any:
+    html, css, js = ((_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return st.components.v2.component("sap_studio.replay", html=html, css=css, js=js)
+
+
+def _ignore() -> None:
+    """A state value is only kept when it has a callback."""

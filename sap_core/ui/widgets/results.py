@@ -1,0 +1,161 @@
+"""Results for the pages, remembered as long as the run folder stays as it is.
+
+Every function takes a run's path and a stamp; the stamp changes when the run does (see `stamp`), which is all that
+keeps a remembered result true. Numbers are computed by the rooms that own them; nothing here computes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ...errors import SapError
+from ...models.duration import machine_pace, step_flops
+from ...models.info import ModelInfo, inspect_model
+from ...plots.view import View, make_view
+from ...runs.files import file_stamp
+from ...runs.listing import RunSummary, list_runs
+from ...runs.reading import Run, open_run
+from ...sinks.compare import Comparison, compare_runs
+from ...sinks.instability import head_components, score_heads
+from ...sinks.rules import find_sinks
+from ...sinks.scan import scan
+from ...sinks.summary import sink_summary
+from ...storage import as_place, is_remote
+from ...sweeps.results_table import measured_plans
+from ...sweeps.results_table import stamp as plans_stamp
+from ...trajectory.access import visibility
+
+Stamp = tuple[int | str, ...]
+
+
+def stamp(path: str | Path) -> Stamp:
+    """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
+    path = as_place(path)
+    closed = file_stamp(path / "manifest.json")
+    if any(closed) and is_remote(path):  # a closed run does not change, and every look is a request
+        return closed
+    return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
+
+
+def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
+    """Runs of a kind in one of the states, newest first."""
+    return [run for run in list_runs(kind=kind) if run.state in states]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def opened(path: str, stamp: Stamp, unfinished: bool = False) -> Run:
+    """The run itself. Raises RunProblem."""
+    return open_run(path, unfinished=unfinished)
+
+
+def run_at(path: str | Path, *, unfinished: bool = False) -> Run:
+    """The run at a path, opened once per state of its folder. Raises RunProblem."""
+    return opened(str(path), stamp(path), unfinished)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def objective_of(path: str, stamp: Stamp) -> str:
+    """Of the model that a capture run recorded; empty where the run can't be opened."""
+    try:
+        return str(opened(path, stamp, True).trajectory.attrs.get("objective", ""))
+    except SapError:
+        return ""
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def view_of(
+    path: str, stamp: Stamp, sample: int, layer: int | None, head: int | None, rule: str | None, threshold: float | None
+) -> View:
+    """One head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
+    trajectory = opened(path, stamp, True).trajectories[sample]
+    view = make_view(trajectory, layer, head)
+    if rule is None:
+        return view
+    queries, visible = visibility(trajectory)
+    sinks = find_sinks(view.share, rule, threshold=threshold, visible=visible, queries=queries)
+    return View(**{**view.__dict__, "sinks": sinks})
+
+
+@st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
+def components_of(path: str, stamp: Stamp, rule: str, threshold: float | None) -> pd.DataFrame:
+    """The components of every head's instability, mean over the run's samples."""
+    run = opened(path, stamp, True)
+    parts = [head_components(trajectory, rule=rule, threshold=threshold) for trajectory in run.trajectories]
+    return pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
+
+
+def ranking_of(
+    path: str | Path, rule: str = "column_sum", threshold: float | None = None, weights: Any = None
+) -> pd.DataFrame:
+    """The ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
+    return score_heads(components_of(str(path), stamp(path), rule, threshold), weights)
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking for sinks …")
+def summary_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int = 0) -> dict[str, Any]:
+    """`sap_core.sink_summary` of a run."""
+    return sink_summary(opened(path, stamp, True), rule, threshold=threshold, sample=sample)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def scan_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int) -> Any:
+    """Per layer and head: every metric of motion."""
+    return scan(opened(path, stamp, True).trajectories[sample], rule, threshold)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing …")
+def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: str, threshold: float | None) -> Comparison:
+    """`sap_core.compare_runs` of runs given as (path, stamp)."""
+    return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule, threshold=threshold)
+
+
+@st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
+def model_info(ref: str, mask_token_id: int | None = None) -> ModelInfo:
+    """`sap_core.inspect_model`. Raises ModelProblem."""
+    return inspect_model(ref, mask_token_id=mask_token_id)
+
+
+def measured_of(model: str) -> pd.DataFrame:
+    """`sap_core.sweeps.measured_plans` of a model, read again when a plan or a cell of a sweep has come."""
+    return _measured(model, plans_stamp(model))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _measured(model: str, stamp: tuple) -> pd.DataFrame:
+    return measured_plans(model)
+
+
+def paces(objective: str, device: str) -> list[tuple[str, float]]:
+    """(model, operations per second) of the newest captures of this kind of model on this device."""
+    found = []
+    for run in list_runs(kind="capture")[:50]:
+        pace = _pace(str(run.path), stamp(run.path), objective, device) if run.state == "finished" else None
+        if pace:
+            found.append((run.model, pace))
+        if len(found) == 8:
+            break
+    return found
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
+    try:
+        run = open_run(path)
+        spec, seconds = run.spec, run.result.get("step_seconds")
+        info = model_info(spec["model"], spec.get("mask_token_id"))
+    except (SapError, KeyError):
+        return None
+    if not seconds or info.objective != objective or spec.get("device") != device:
+        return None
+    batch, guided = len(spec["prompts"]), bool(spec.get("guidance"))
+    return step_flops(info, length=spec["length"], batch=batch, guidance=guided) / seconds
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def probed_pace() -> float:
+    """`machine_pace`, once an hour."""
+    return machine_pace()
