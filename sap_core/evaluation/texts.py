@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InvalidInput
+from ..stories.tokenizer import CONTEXT, canvas_length
 
 # Seeds of held-out stories: below those of training texts and of calibration texts.
 FIRST_STORY = 1_000_000
 _SEEDS_APART = 10_000
-_CANVAS_MULTIPLE, _SHORTEST_CANVAS = 32, 128
 _LONGEST_WINDOW = 512
 
 
@@ -38,8 +38,8 @@ def story_rows(
 ) -> list[TextRow]:
     """Held-out stories of the demo corpus, one per row, each with its end-of-text token.
 
-    A diffusion model predicts the whole canvas: the story, its end, and the end tokens that fill the canvas up to a
-    multiple of 32, at least 128, as it was trained. An autoregressive model predicts each token after the first.
+    A diffusion model predicts the whole canvas: the story, its end, and the end tokens that fill the canvas up, as in
+    training (`canvas_length`). An autoregressive model predicts each token after the first.
     """
     from ..stories.corpus import generate
 
@@ -95,8 +95,7 @@ def _row(ids: list[int], diffusion: bool, fill_id: int | None, max_length: int |
     length = len(ids)
     width = length
     if fill_id is not None:
-        width = -(-length // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE
-        width = min(max(width, _SHORTEST_CANVAS), max_length or width)
+        width = min(canvas_length(length), max_length or CONTEXT)
     tokens = np.full(width, fill_id or 0, np.int64)
     tokens[:length] = ids
     place = np.arange(width)

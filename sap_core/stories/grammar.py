@@ -3,7 +3,7 @@
 A story is a plot; a plot is a sequence of beats; a beat is told in one sentence, by one of its templates. The same
 templates serve the generator (`corpus.py`, which fills them) and the parser (`faults.py`, which matches them).
 
-Every story has one character of each kind, and each is named again after it was introduced:
+Every story has one of each kind; hero, thing and animal are named again after they were introduced:
 
     {hero}               a name; {he} {his} {him} {girl} follow its gender
     {colour} {object}    the thing of the hero

@@ -18,12 +18,11 @@ from sap_core.errors import UnknownOption
 from sap_core.stories import grammar
 from sap_core.stories.corpus import Story, generate, words
 from sap_core.stories.faults import Fault, story_faults, summary_faults
+from sap_core.stories.tokenizer import canvas_length
 
 TASKS = tuple(grammar.TASKS)
 #: Held-out texts for the scores begin here; training texts have seeds from 1,000,000,000 on.
 FIRST_SEED = 500_000
-#: A canvas is a multiple of this many tokens, as in training.
-CANVAS_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class Example:
     @property
     def length(self) -> int:
         """Tokens of a canvas that the whole text and its <eos> fit on, rounded up as in training."""
-        needed = len(words(self.before)) + self.gap + len(words(self.after)) + 1
-        return max(128, -(-needed // CANVAS_MULTIPLE) * CANVAS_MULTIPLE)
+        return canvas_length(len(words(self.before)) + self.gap + len(words(self.after)) + 1)
 
     def masked_text(self, mask: str = "<mask>", end: str = "<eos>") -> str:
         """The text with one mask per missing token and, as the whole text is given, its end."""

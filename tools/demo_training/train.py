@@ -1,9 +1,10 @@
 """Train the three demo models, each in one process and one thread; a stopped training goes on where it was.
 
-    python tools/demo_training/train.py stories-ar                  # first
-    python tools/demo_training/train.py stories-diffusion           # from the weights of stories-ar, attention opened
-    python tools/demo_training/train.py stories-diffusion-scratch   # from random weights
-    python tools/demo_training/report.py                            # measure all three: report.json
+    sap demo train                                                       # all three, one after the other, and reports
+    PYTHONPATH=tools python -m demo_training.train stories-diffusion     # one of them
+
+`stories-ar` is autoregressive. `stories-diffusion` begins with its weights and sees both sides, as Dream did (Ye et
+al., arXiv 2508.15487); `stories-diffusion-scratch` begins with random weights, as LLaDA did (arXiv 2502.09992).
 
 Texts: every step draws fresh ones. Loss, in nats per token: for the autoregressive model the mean of -ln p(next token);
 for a diffusion model the mean over texts of the mean over masked tokens of -ln p(token | tokens in sight), the number
@@ -19,7 +20,6 @@ import argparse
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -30,12 +30,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from demo_training.muon import Muon
+from demo_training.report import demo_report
+from sap_core.errors import InvalidInput
+from sap_core.progress import Progress, ProgressCallback, silent
 from sap_core.stories.corpus import generate, vocabulary, words
-from sap_core.stories.tasks import canvas_length
-from sap_core.stories.tokenizer import CONTEXT, SPECIALS, build_tokenizer
-from tools.demo_training.muon import Muon
+from sap_core.stories.tokenizer import CONTEXT, SPECIALS, build_tokenizer, canvas_length
 
 AR, DIFFUSION, SCRATCH = "stories-ar", "stories-diffusion", "stories-diffusion-scratch"
 #: Seeds from here on are training texts; whoever needs held-out texts uses smaller ones.
@@ -46,26 +46,78 @@ PAD, BOS, EOS, MASK = (IDS[token] for token in SPECIALS[:4])
 
 @dataclass(frozen=True)
 class Recipe:
-    """`steps` of `batch` texts; `lr` of Muon, half of it for AdamW; `decay`: share of the steps in which it falls."""
+    """`steps` of `batch` texts; `lr` of Muon, half of it for AdamW; `decay`: share of the steps in which it falls.
+
+    `ramp`: steps over which the largest share of a text that is masked rises from 0.4 to 1. While most of a text is in
+    sight it is plain what to look up and where, and looking up is learned sooner.
+    """
 
     steps: int
     batch: int = 32
     lr: float = 0.01
     decay: float = 0.4
     warmup: int = 30
+    ramp: int = 1000
     seed: int = 1
 
 
-RECIPES = {AR: Recipe(600), DIFFUSION: Recipe(3000), SCRATCH: Recipe(4000)}
+RECIPES = {AR: Recipe(500), DIFFUSION: Recipe(2000, ramp=300), SCRATCH: Recipe(2500)}
 
 
-def train(name: str, out: Path, recipe: Recipe, save_every: int = 100) -> Path:
+def train_demo(
+    out_dir: str | Path,
+    *,
+    seed: int | None = None,
+    recipes: dict[str, Recipe] | None = None,
+    report: bool = True,
+    progress: ProgressCallback = silent,
+) -> dict[str, Path]:
+    """Train all models of `recipes` into `out_dir`, measure them (`demo_report`) if `report`; return the folders.
+
+    A finished model is left as it is. `seed`: instead of the recipes' own.
+
+    Raises:
+        InvalidInput: a folder or a state file holds a model of another recipe.
+    """
+    out, recipes = Path(out_dir), dict(recipes or RECIPES)
+    if seed is not None:
+        recipes = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
+    for name, recipe in recipes.items():
+        _check_recipe(name, out, recipe)
+    folders = {name: train(name, out, recipe, progress=progress) for name, recipe in recipes.items()}
+    for folder in folders.values():
+        if report and not (folder / "report.json").exists():
+            demo_report(folder, progress=progress)
+    return folders
+
+
+def train(name: str, out: Path, recipe: Recipe, *, save_every: int = 50, progress: ProgressCallback = silent) -> Path:
     """Train the model `name` into `out`/`name`, from its state file if there is one, and return that folder."""
-    folder, state_file = out / name, out / f".{name}.training.pt"
+    folder, state_file = out / name, _state_file(name, out)
+    _check_recipe(name, out, recipe)
+    if folder.exists():
+        return folder
     out.mkdir(parents=True, exist_ok=True)
     model = build_model(name, recipe.seed)
     if name == DIFFUSION:
         open_up(model, out / AR)
+    log = fit(model, recipe, state_file, save_every=save_every, stage=f"train {name}", progress=progress)
+    save(folder, model, [{"model": name, **asdict(recipe)}, *log])
+    state_file.unlink(missing_ok=True)
+    return folder
+
+
+def fit(
+    model,
+    recipe: Recipe,
+    state_file: Path,
+    *,
+    save_every: int = 50,
+    stage: str = "train",
+    progress: ProgressCallback = silent,
+) -> list[dict]:
+    """Train `model` from where `state_file` was left, writing it every `save_every` steps; return the log."""
+    causal = model.config.sap_objective == "autoregressive"
     muon, adam = optimizers(model, recipe.lr)
     log, first = [], 0
     if state_file.exists():
@@ -75,10 +127,10 @@ def train(name: str, out: Path, recipe: Recipe, save_every: int = 100) -> Path:
         adam.load_state_dict(state["adam"])
         log, first = state["log"], state["step"]
     begun, recent = time.monotonic() - (log[-1]["seconds"] if log else 0), []
-    for step, tokens in zip(range(first, recipe.steps), texts(name, recipe, first), strict=False):
+    for step, tokens in zip(range(first, recipe.steps), texts(recipe, causal, first), strict=True):
         factor = schedule(step, recipe)
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = recipe.lr * factor, recipe.lr / 2 * factor
-        loss = causal_loss(model, tokens) if name == AR else masked_loss(model, tokens, step, recipe.seed)
+        loss = causal_loss(model, tokens) if causal else masked_loss(model, tokens, step, recipe)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in (muon, adam):
@@ -88,13 +140,13 @@ def train(name: str, out: Path, recipe: Recipe, save_every: int = 100) -> Path:
         if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
             mean, seconds = round(sum(recent) / len(recent), 4), round(time.monotonic() - begun)
             log.append({"step": step + 1, "loss": mean, "lr_factor": round(factor, 3), "seconds": seconds})
-            print(name, json.dumps(log[-1]), flush=True)
             recent = []
             state = {"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict()}
-            torch.save(state | {"log": log, "step": step + 1}, state_file.with_suffix(".new"))
+            state |= {"log": log, "step": step + 1, "recipe": asdict(recipe)}
+            torch.save(state, state_file.with_suffix(".new"))
             os.replace(state_file.with_suffix(".new"), state_file)
-    save(folder, model, [{"model": name, **asdict(recipe)}, *log])
-    return folder
+        progress(Progress(stage, step + 1, recipe.steps, data=log[-1] if log else {}))
+    return log
 
 
 def causal_loss(model, tokens: Tensor) -> Tensor:
@@ -103,9 +155,10 @@ def causal_loss(model, tokens: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
 
 
-def masked_loss(model, tokens: Tensor, step: int, seed: int) -> Tensor:
+def masked_loss(model, tokens: Tensor, step: int, recipe: Recipe) -> Tensor:
     """Mean over texts of the mean of -ln p(token | tokens in sight) over the masked tokens."""
-    masked = draw_masks(tokens, torch.Generator().manual_seed(seed * 1_000_003 + step))
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    masked = draw_masks(tokens, generator, ceiling=min(1.0, 0.4 + 0.6 * step / recipe.ramp))
     logits = model(input_ids=tokens.masked_fill(masked, MASK), use_cache=False).logits
     if model.config.sap_shift_logits:  # row i predicts token i + 1, as it did before attention was opened
         logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
@@ -114,8 +167,8 @@ def masked_loss(model, tokens: Tensor, step: int, seed: int) -> Tensor:
     return each @ weight
 
 
-def draw_masks(tokens: Tensor, generator: torch.Generator, prompted: float = 0.4) -> Tensor:
-    """(batch, length) bool: k positions, k uniform and stratified over the batch.
+def draw_masks(tokens: Tensor, generator: torch.Generator, ceiling: float = 1.0, prompted: float = 0.4) -> Tensor:
+    """(batch, length) bool: k positions, k uniform up to `ceiling` of them and stratified over the batch.
 
     In a share `prompted` of the texts everything before a random place of the text stays in sight, as when a model
     continues a text: among k random positions of all that hardly ever comes about.
@@ -124,13 +177,13 @@ def draw_masks(tokens: Tensor, generator: torch.Generator, prompted: float = 0.4
     place = (torch.rand(rows, generator=generator) * (tokens != EOS).sum(1)).long()
     start = torch.where(torch.rand(rows, generator=generator) < prompted, place, 0)
     share = (torch.randperm(rows, generator=generator) + torch.rand(rows, generator=generator)) / rows
-    k = (share * (length - start)).long() + 1
+    k = (share * ceiling * (length - start)).long() + 1
     order = torch.rand(rows, length, generator=generator)
     order[torch.arange(length) < start[:, None]] = 2.0
     return order.argsort(1).argsort(1) < k[:, None]
 
 
-def texts(name: str, recipe: Recipe, first: int, pool: int = 16) -> Iterator[Tensor]:
+def texts(recipe: Recipe, causal: bool, first: int = 0, pool: int = 16) -> Iterator[Tensor]:
     """Token ids (batch, length) of step `first` and those after it, a function of the recipe's seed and the step.
 
     `pool` batches are drawn at once and sorted by length, so that little of a batch is padding. Autoregressive: <bos>
@@ -144,7 +197,7 @@ def texts(name: str, recipe: Recipe, first: int, pool: int = 16) -> Iterator[Ten
             drawn = sorted(([IDS[word] for word in text] for text in drawn), key=len)
             order = random.Random(f"{recipe.seed} {index}").sample(range(pool), pool)
         rows = drawn[order[place] * recipe.batch :][: recipe.batch]
-        if name == AR:
+        if causal:
             width = len(rows[-1]) + 2
             yield torch.tensor([[BOS, *row, EOS] + [PAD] * (width - len(row) - 2) for row in rows])
         else:
@@ -159,12 +212,14 @@ def schedule(step: int, recipe: Recipe) -> float:
 
 
 def build_model(name: str, seed: int = 1) -> LlamaForCausalLM:
-    """The untrained model: 4 layers, width 128, 4 heads, FFN 384, one matrix for embedding and output head.
+    """The untrained model: 4 layers, width 128, 4 heads, FFN 256, one matrix for embedding and output head.
 
-    With one matrix, saying a word again that was read is the same circuit for every word and sooner learned.
+    Saying a word again that was read is then the same circuit for every word. It begins half made: every head's output
+    matrix is the transpose of its value matrix, so that what is attended to becomes likelier; where to look is left to
+    learn. Without it that takes about twice the steps.
     """
     config = LlamaConfig(
-        vocab_size=len(IDS), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        vocab_size=len(IDS), hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
         pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
     )  # fmt: skip
@@ -174,9 +229,12 @@ def build_model(name: str, seed: int = 1) -> LlamaForCausalLM:
     config.architectures = ["LlamaForCausalLM"]
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config).train()
-    for module in model.modules():
-        if hasattr(module, "is_causal"):
-            module.is_causal = name == AR
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_(std=0.05)
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            torch.nn.init.orthogonal_(attention.v_proj.weight, gain=0.3)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
     return model
 
 
@@ -205,20 +263,50 @@ def save(folder: Path, model, log: list[dict]) -> None:
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     (aside / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     (aside / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    os.replace(aside, folder)
+
+
+def _state_file(name: str, out: Path) -> Path:
+    return out / f".{name}.training.pt"
+
+
+def _check_recipe(name: str, out: Path, recipe: Recipe) -> None:
+    """Raise InvalidInput if a model of another recipe is in the way; a state may have been meant for other steps."""
+    folder, state_file, wanted = out / name, _state_file(name, out), asdict(recipe)
+    found = wanted
     if folder.exists():
-        folder.rename(folder.with_name(f".{folder.name}.old"))
-    aside.rename(folder)
+        log = folder / "training_log.jsonl"
+        if not log.is_file():
+            raise InvalidInput(f"{folder} exists and is no demo model: choose another --out, or remove it")
+        found = json.loads(log.read_text().splitlines()[0])
+        found.pop("model", None)
+    elif state_file.exists():
+        found = torch.load(state_file, weights_only=True)["recipe"] | {"steps": recipe.steps}
+    if found != wanted:
+        raise InvalidInput(f"{folder} was trained with {found}, asked was {wanted}: choose another --out, or remove it")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--out", type=Path, default=Path("assets/demo"), help="folder of the models")
-    parser.add_argument("--steps", type=int, help="instead of the recipe's; a state of fewer steps is gone on from")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's; also of a training that was stopped")
     args = parser.parse_args()
     torch.set_num_threads(1)
     recipe = RECIPES[args.model] if args.steps is None else replace(RECIPES[args.model], steps=args.steps)
-    print(train(args.model, args.out, recipe))
+    print(train(args.model, args.out, recipe, progress=_print_each_log_line()))
+
+
+def _print_each_log_line() -> ProgressCallback:
+    last: dict = {}
+
+    def show(progress: Progress) -> None:
+        if progress.data and progress.data != last:
+            last.clear()
+            last.update(progress.data)
+            print(progress.stage, json.dumps(last), flush=True)
+
+    return show
 
 
 if __name__ == "__main__":
