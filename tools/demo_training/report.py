@@ -105,7 +105,7 @@ def _writing(model, count: int, pace: int, progress: ProgressCallback) -> dict[s
 
 
 def _written(model, asked: list, length: int, pace: int) -> list[str]:
-    from sap_core.evaluation.writing import STORY_BLOCK, write
+    from sap_core.evaluation.generation import STORY_BLOCK, write
 
     from sap_core.evaluation.tasks import continued
 

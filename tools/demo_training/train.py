@@ -61,7 +61,7 @@ class Recipe:
     seed: int = 1
 
 
-RECIPES = {AR: Recipe(500), DIFFUSION: Recipe(2000, ramp=300), SCRATCH: Recipe(2500)}
+RECIPES = {AR: Recipe(320, decay=0.375), DIFFUSION: Recipe(2000, ramp=300), SCRATCH: Recipe(2500)}
 
 
 def train_demo(
