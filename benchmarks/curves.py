@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.stats import binomtest, t
 
 from sap_core.choices.methods import METHODS
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
 

@@ -28,7 +28,7 @@ import numpy as np
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.plots.multiples import layer_multiples
 from sap_core.plots.view import make_view
-from sap_core.storage import file_sizes
+from sap_core.storage import storage_of
 from sap_core.trajectory.access import by_layer
 from sap_core.trajectory.store import TrajectoryWriter, open_trajectory
 from sap_core.trajectory.synthetic import synthetic_trajectory
@@ -137,7 +137,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=asked.folder, prefix="sap-benchmark-") as folder:
             path = Path(folder) / "0.zarr"
             took, longest = write(path, source, precision)
-            sizes = file_sizes(path)
+            sizes = storage_of(path).sizes(path)
             storage = open_trajectory(path).attrs["storage"]
             cells = rows.setdefault
             cells("writing all steps, s", []).append(f"{took.passed:.1f} ({took.processor:.1f})")

@@ -16,7 +16,7 @@ if runs is None:
     st.stop()
 figures_of(runs)
 rule = pick_rule(st.sidebar)
-found = results.comparison_of(tuple((str(run.path), results.stamp(run.path)) for run in runs), rule, None)
+found = results.comparison_of(tuple((str(run.path), results.stamp(run.path)) for run in runs), rule)
 
 panels.headline(found)
 panels.claims(found)

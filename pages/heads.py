@@ -5,12 +5,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from sap_core.plots.heads import head_grid
-from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.ui.heads import panels
 from sap_core.ui.sinks import motion
 from sap_core.ui.widgets import results, snippets
-from sap_core.ui.widgets.figure import draw, figures_of
+from sap_core.ui.widgets.figure import figures_of
 from sap_core.ui.widgets.layout import doors as show_doors
 from sap_core.ui.widgets.layout import (
     go,
@@ -37,19 +35,13 @@ rule = pick_rule(st.sidebar)
 def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
     value = panels.pick_value(st.columns([1, 2])[0])
     weights = panels.pick_weights()
-    ranking = results.ranking_of(run.path, rule, None, weights)
+    ranking = results.ranking_of(run.path, rule, weights)
     layer, head = panels.chosen_head(ranking)
     rest_is_of((layer, head))
     grid, table = st.columns([3, 2], gap="large")
     with grid:
         st.subheader("Layer and head", anchor=False)
-        draw(
-            head_grid(ranking, value, selected=(layer, head)),
-            key="grid",
-            on_select=panels.grid_clicked,
-            selection_mode="points",
-            alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
-        )
+        panels.grid(ranking, value, layer, head)
     with table:
         panels.ranking_table(ranking)
     panels.head_line(ranking, layer, head)
@@ -58,8 +50,8 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
             *snippets.reading(
                 "heads",
                 str(run.path),
-                f"sap.rank_heads(run, rule={rule!r}{panels.weights_text(weights)})",
-                options={"rule": rule, "top": 10},
+                f"sap.rank_heads(run, rule={rule.name!r}{panels.weights_text(weights)})",
+                options={"rule": rule.name, "top": 10},
             )
         )
     return layer, head, ranking
@@ -70,10 +62,10 @@ rest_not_drawn()
 with above:
     layer, head, ranking = ranked(below)
 with detail:
-    view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule, None)
+    view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
+        panels.head_map(view)
     with right:
         panels.parts(ranking, layer, head)
         go("Replay this head", "sinks", run=run.id, layer=layer, head=head)

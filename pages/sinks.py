@@ -23,7 +23,7 @@ figures_of([run])
 pick = pick_selection(run)
 accuracy_line(run, pick.sample)
 path, stamp = str(run.path), results.stamp(run.path)
-view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule, pick.threshold)
+view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule)
 if run.state == "running":
     st.info(f"This run is still being recorded: {view.steps} of {view.steps_total} steps so far.")
 
@@ -57,14 +57,14 @@ if moves.open:
         motion.panel(view)
 if tokens.open:
     with tokens:
-        sink_tables(results.summary_of(path, stamp, pick.rule, pick.threshold, pick.sample))
+        sink_tables(results.summary_of(path, stamp, pick.rule, pick.sample))
 
 go("Which heads are unstable?", "heads", run=run.id)
 read = snippets.reading(
     "sinks",
     path,
-    f"sap.sink_summary(run, rule={pick.rule!r}, threshold={pick.threshold:g})",
-    options={"rule": pick.rule, "threshold": pick.threshold, "sample": pick.sample or None},
+    f"sap.sink_summary(run, rule={pick.rule.name!r}, threshold={pick.rule.threshold:g})",
+    options={"rule": pick.rule.name, "threshold": pick.rule.threshold, "sample": pick.sample or None},
 )
 take = snippets.taking(
     path,
@@ -73,8 +73,8 @@ take = snippets.taking(
         "head": pick.head,
         "sample": pick.sample or None,
         "step": address_number("step", 0, 0, view.steps - 1),
-        "rule": pick.rule,
-        "threshold": pick.threshold,
+        "rule": pick.rule.name,
+        "threshold": pick.rule.threshold,
     },
 )
 show_doors(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,15 +23,32 @@ from .attention_rows import Attention
 from .kernel_dispatch import fusable
 from .log_sum_exp import keeping_log_sum_exp
 
-if TYPE_CHECKING:
-    from .recorder import AttentionRecorder
-
 BASES = ("sdpa", "eager")
-_ACTIVE: dict[int, tuple[AttentionRecorder, int]] = {}  # id of an attention module -> who records it, as which layer
+
+
+class Recorder(Protocol):
+    """What the hooks report to; `AttentionRecorder` is one."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether an observed forward is running."""
+        ...
+
+    @property
+    def next_layer(self) -> int:
+        """The first layer that has not reported in the running forward."""
+        ...
+
+    def record(self, layer: int, inputs: Attention) -> None:
+        """Take the queries and keys of one attention layer."""
+        ...
+
+
+_ACTIVE: dict[int, tuple[Recorder, int]] = {}  # id of an attention module -> who records it, as which layer
 
 
 @contextmanager
-def interface_route(recorder: AttentionRecorder, module: nn.Module, attentions: list[nn.Module]) -> Iterator[None]:
+def interface_route(recorder: Recorder, module: nn.Module, attentions: list[nn.Module]) -> Iterator[None]:
     """While open, ``attentions`` (one per layer, in order) of ``module`` report to ``recorder``.
 
     Raises:
@@ -55,7 +72,7 @@ def interface_route(recorder: AttentionRecorder, module: nn.Module, attentions: 
 class functional_route(TorchFunctionMode):
     """While open, calls of scaled_dot_product_attention during a forward report to ``recorder``."""
 
-    def __init__(self, recorder: AttentionRecorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self._recorder = recorder
 

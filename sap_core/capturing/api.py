@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InvalidInput
 from ..models.family import AUTOREGRESSIVE
-from ..models.info import inspect_model
+from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampling
+from ..samplers.check import check_sampler, check_sampling
 from ..specs import CaptureSpec
-from ..storage import is_remote
+from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
+from .trajectory_output import Recording
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -74,9 +75,9 @@ def capture_spec(
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"
-        if not is_remote(folder):  # an object store has no folders
-            folder.mkdir()
-        work = method(model, spec, canvas, sampling.steps, folder, progress)
+        storage_of(folder).make_folder(folder)
+        recording = Recording(spec.query_stride, spec.precision)
+        work = method(model, spec, canvas, sampling.steps, folder, progress, recording)
         try:
             work.run()
         except Cancelled:
@@ -88,8 +89,7 @@ def capture_spec(
 def check_capture(spec: CaptureSpec) -> None:
     """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
-    # Without steps and blocks: how many tokens there are to fill is known only with the tokenizer.
-    check_sampling(info, spec.model_copy(update={"steps": None, "block_length": None}), spec.length)
+    check_sampler(info, spec)
     _check_stride(info, spec)
 
 

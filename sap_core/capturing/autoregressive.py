@@ -21,11 +21,12 @@ from ..progress import Progress, ProgressCallback
 from ..samplers.canvas import Canvas
 from ..samplers.dispatch import sample
 from ..samplers.step import Step
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 from ..trajectory.store import TrajectoryWriter
 from .trajectory_output import (
     Clock,
     Pieces,
+    Recording,
     live_text,
     new_trajectory,
     result,
@@ -43,20 +44,21 @@ class AutoregressiveCapture:
     def __init__(
         self,
         model: LoadedModel,
-        spec: CaptureSpec,
+        options: SamplingOptions,
         canvas: Canvas,
         steps: int,
         folder: Path,
         progress: ProgressCallback,
+        recording: Recording,
     ) -> None:
-        self._model, self._spec, self._canvas, self._planned = model, spec, canvas, steps
-        self._folder, self._progress = folder, progress
+        self._model, self._options, self._canvas, self._planned = model, options, canvas, steps
+        self._folder, self._progress, self._recording = folder, progress, recording
         self._steps: list[Step] = []
         self._clock = Clock()
 
     def run(self) -> None:
         try:
-            for step in sample(self._model, self._canvas, self._spec):
+            for step in sample(self._model, self._canvas, self._options):
                 self._steps.append(step)
                 self._progress(self._report(step))
         finally:
@@ -73,7 +75,7 @@ class AutoregressiveCapture:
             where = self._columns(i)
             count = len(self._steps)
             writer = new_trajectory(
-                self._folder, i, self._model, self._spec, self._canvas, count, where.stop - where.start
+                self._folder, i, self._model, self._recording.precision, self._canvas, count, where.stop - where.start
             )
             _record_sample(self._model, self._steps, i, where, self._canvas.prompt_lengths[i], writer)
 

@@ -15,10 +15,11 @@ from ..progress import Progress, ProgressCallback
 from ..samplers.canvas import Canvas
 from ..samplers.dispatch import sample
 from ..samplers.step import Step
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 from .trajectory_output import (
     Clock,
     Pieces,
+    Recording,
     live_text,
     new_trajectory,
     result,
@@ -33,17 +34,18 @@ class DiffusionCapture:
     def __init__(
         self,
         model: LoadedModel,
-        spec: CaptureSpec,
+        options: SamplingOptions,
         canvas: Canvas,
         steps: int,
         folder: Path,
         progress: ProgressCallback,
+        recording: Recording,
     ) -> None:
-        self._model, self._spec, self._canvas, self._steps = model, spec, canvas, steps
-        self._folder, self._progress = folder, progress
+        self._model, self._options, self._canvas, self._steps = model, options, canvas, steps
+        self._folder, self._progress, self._recording = folder, progress, recording
         self._last: Step | None = None
         self._clock = Clock()
-        self._sampling = QuerySampling(spec.query_stride) if spec.query_stride > 1 else None
+        self._sampling = QuerySampling(recording.query_stride) if recording.query_stride > 1 else None
 
     def run(self) -> None:
         model, positions = self._model, self._canvas.tokens.shape[1]
@@ -51,12 +53,14 @@ class DiffusionCapture:
         with ExitStack() as stack:
             writers = [
                 stack.enter_context(
-                    new_trajectory(self._folder, i, model, self._spec, self._canvas, self._steps, positions)
+                    new_trajectory(
+                        self._folder, i, model, self._recording.precision, self._canvas, self._steps, positions
+                    )
                 )
                 for i in range(len(self._canvas.tokens))
             ]
             recorder = stack.enter_context(record_attention(model, reduce=self._sampling))
-            for step in sample(model, self._canvas, self._spec):
+            for step in sample(model, self._canvas, self._options):
                 stats = recorder.collect()
                 more = self._measured(step.index + 1)
                 for i, writer in enumerate(writers):

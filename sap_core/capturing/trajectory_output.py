@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor
 from ..models.loaded import LoadedModel
 from ..samplers.canvas import Canvas
 from ..samplers.step import Step
-from ..specs import CaptureSpec
 from ..trajectory.store import TrajectoryWriter
 
 BLANK = "▢"  # stands for a masked position in a text
@@ -51,8 +51,16 @@ class Clock:
         return time.monotonic() - self.begun
 
 
+@dataclass(frozen=True)
+class Recording:
+    """How attention is measured and stored: every ``query_stride``-th query, in which precision."""
+
+    query_stride: int = 1
+    precision: str = "float32"
+
+
 def new_trajectory(
-    folder: Path, sample: int, model: LoadedModel, spec: CaptureSpec, canvas: Canvas, steps: int, positions: int
+    folder: Path, sample: int, model: LoadedModel, precision: str, canvas: Canvas, steps: int, positions: int
 ) -> TrajectoryWriter:
     """The writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
@@ -64,10 +72,10 @@ def new_trajectory(
         layers=model.info.layers,
         heads=model.info.heads,
         positions=positions,
-        precision=spec.precision,
+        precision=precision,
         attrs={
             "objective": model.info.objective,
-            "model": spec.model,
+            "model": model.info.ref,
             "prompt_length": int(canvas.prompt_lengths[sample]),
             "mask_token_id": model.info.mask_token_id,
             "pieces": "{}",

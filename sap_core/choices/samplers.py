@@ -13,7 +13,6 @@ class SamplerRule:
 
     Attributes:
         objective: That of the models it samples from.
-        run: "module:function", (model, canvas, spec, sampling, generator) -> steps.
         default_steps: Steps when none are given; None: as many as there are tokens to fill.
         threshold: Default of the confidence at which a token is kept; None for rules without one.
         guidance: Whether classifier-free guidance applies.
@@ -24,7 +23,6 @@ class SamplerRule:
     objective: str  # "masked_diffusion" or "autoregressive"
     help: str
     source: str
-    run: str
     default_steps: int | None = 64
     threshold: float | None = None
     guidance: bool = True
@@ -39,7 +37,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.llada:low_confidence",
         ),
         SamplerRule(
             "random",
@@ -47,7 +44,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
-            "sap_core.samplers.llada:random",
         ),
         SamplerRule(
             "confidence_threshold",
@@ -55,7 +51,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps every token that is sure enough, at least one a step; ends early when the model is sure.",
             "Fast-dLLM, arXiv 2505.22618",
-            "sap_core.samplers.llada:confidence_threshold",
             default_steps=None,
             threshold=0.9,
         ),
@@ -65,7 +60,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Every mask opens with the probability that the noise schedule gives it.",
             "Dream, arXiv 2508.15487",
-            "sap_core.samplers.schedule:origin_sampler",
         ),
         SamplerRule(
             "maskgit_plus",
@@ -73,7 +67,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks with the most probable tokens, as many as the schedule says.",
             "Dream, arXiv 2508.15487; MaskGIT, arXiv 2202.04200",
-            "sap_core.samplers.schedule:maskgit_plus_sampler",
         ),
         SamplerRule(
             "topk_margin",
@@ -81,7 +74,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose best token is furthest ahead of the second best.",
             "Dream, arXiv 2508.15487; arXiv 2502.06768",
-            "sap_core.samplers.schedule:topk_margin_sampler",
         ),
         SamplerRule(
             "entropy",
@@ -89,7 +81,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose prediction has least entropy.",
             "Dream, arXiv 2508.15487",
-            "sap_core.samplers.schedule:entropy_sampler",
         ),
         SamplerRule(
             "mdlm",
@@ -97,7 +88,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Draws each step from the exact reverse of the masking process.",
             "MDLM, arXiv 2406.07524",
-            "sap_core.samplers.schedule:mdlm_sampler",
         ),
         SamplerRule(
             "low_confidence_dynamic",
@@ -105,7 +95,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within the model's blocks, keeps every token that is sure enough, and no fewer than an even share.",
             "SDAR, arXiv 2510.06303",
-            "sap_core.samplers.llada:confidence_threshold",
             default_steps=None,
             threshold=0.85,
         ),
@@ -115,7 +104,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Within the model's blocks, keeps the surest tokens, an even share at every step.",
             "SDAR, arXiv 2510.06303",
-            "sap_core.samplers.llada:low_confidence",
             default_steps=None,
         ),
         SamplerRule(
@@ -124,7 +112,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Accepts the tokens that are sure together and draws the others anew; the model's own generate.",
             "DiffusionGemma; EB-Sampler, arXiv 2505.24857",
-            "sap_core.samplers.observed:entropy_bound",
             default_steps=48,
             guidance=False,
         ),
@@ -134,7 +121,6 @@ SAMPLERS: dict[str, SamplerRule] = {
             "autoregressive",
             "One token after the other, each from all before it.",
             "",
-            "sap_core.samplers.autoregressive:autoregressive",
             default_steps=None,
             guidance=False,
         ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InvalidInput, UnknownOption
 
 
 @dataclass(frozen=True)
-class SinkRule:
+class SinkRuleInfo:
     """One row of the table. ``threshold`` is the default, in ``unit``."""
 
     name: str
@@ -20,10 +21,10 @@ class SinkRule:
     unit: str
 
 
-SINK_RULES: dict[str, SinkRule] = {
+SINK_RULES: dict[str, SinkRuleInfo] = {
     rule.name: rule
     for rule in (
-        SinkRule(
+        SinkRuleInfo(
             "column_sum",
             "Column sum",
             "The attention a position receives, summed over queries, exceeds the mean of the other positions by more "
@@ -32,7 +33,7 @@ SINK_RULES: dict[str, SinkRule] = {
             3.0,
             "column sum above the others' mean",
         ),
-        SinkRule(
+        SinkRuleInfo(
             "rate",
             "Attention rate",
             "A query that can see the position gives it more than this share of its attention, on average.",
@@ -40,7 +41,7 @@ SINK_RULES: dict[str, SinkRule] = {
             0.3,
             "share of attention",
         ),
-        SinkRule(
+        SinkRuleInfo(
             "zscore",
             "Z-score",
             "The received attention lies more than this many standard deviations above the mean over positions.",
@@ -52,25 +53,57 @@ SINK_RULES: dict[str, SinkRule] = {
 }
 
 
-def rule_threshold(rule: str, threshold: float | None = None) -> float:
-    """The threshold to use: the given one, or the rule's default.
+@dataclass(frozen=True)
+class SinkRule:
+    """What counts as a sink: a rule of `SINK_RULES` by name, and its threshold (None: the rule's own).
 
     Raises:
-        UnknownOption, InvalidInput: as `find_sinks`.
+        UnknownOption: no such rule.
+        InvalidInput: a threshold that is not a finite number.
     """
-    if rule not in SINK_RULES:
-        raise UnknownOption("sink rule", rule, SINK_RULES)
-    if threshold is None:
-        return SINK_RULES[rule].threshold
-    if not math.isfinite(threshold):
-        raise InvalidInput(
-            f"threshold is {threshold}; expected a finite number, such as {SINK_RULES[rule].threshold:g}."
-        )
-    return float(threshold)
+
+    name: str = "column_sum"
+    threshold: float = None  # type: ignore[assignment]  # always a number once it is made
+
+    def __post_init__(self) -> None:
+        if self.name not in SINK_RULES:
+            raise UnknownOption("sink rule", self.name, SINK_RULES)
+        value = self.info.threshold if self.threshold is None else float(self.threshold)
+        if not math.isfinite(value):
+            raise InvalidInput(f"threshold is {value}; expected a finite number, such as {self.info.threshold:g}.")
+        object.__setattr__(self, "threshold", value)
+
+    @property
+    def info(self) -> SinkRuleInfo:
+        """The rule's row of the table."""
+        return SINK_RULES[self.name]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the threshold is the rule's own."""
+        return self.threshold == self.info.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, title, threshold and unit, as JSON outputs name them."""
+        return {
+            "name": self.name,
+            "title": self.info.title,
+            "threshold": self.threshold,
+            "unit": self.info.unit,
+        }
 
 
-def check_rule(name: str) -> str:
-    """The name of a sink rule, or an error that lists the rules."""
-    if name not in SINK_RULES:
-        raise UnknownOption("sink rule", name, SINK_RULES)
-    return name
+DEFAULT_RULE = SinkRule()
+
+
+def sink_rule(rule: SinkRule | str = DEFAULT_RULE, threshold: float | None = None) -> SinkRule:
+    """Return the rule that a public function was asked for, by name and threshold or as a `SinkRule`.
+
+    Raises:
+        UnknownOption, InvalidInput: as `SinkRule`; a threshold beside a `SinkRule`, which has its own.
+    """
+    if not isinstance(rule, SinkRule):
+        return SinkRule(rule, threshold)
+    if threshold is None or rule is DEFAULT_RULE:
+        return rule if threshold is None else SinkRule(rule.name, threshold)
+    raise InvalidInput(f"threshold is {threshold:g}, but {rule} has its own; give one of the two.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..choices.sink_rules import SinkRule
 from . import options as opt
 from .console import cell, emit, table
 
@@ -26,12 +27,11 @@ def sinks(
     as_json: opt.Json = False,
 ) -> None:
     """Where the sinks of a run are, which tokens they are, and how they move."""
-    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
 
-    check_rule(rule)
-    summary = sink_summary(open_run(run), rule, threshold=threshold, sample=sample)
+    asked = SinkRule(rule, threshold)
+    summary = sink_summary(open_run(run), asked, sample=sample)
 
     def show():
         rule_ = summary["rule"]
@@ -60,12 +60,11 @@ def heads(
     as_json: opt.Json = False,
 ) -> None:
     """The heads of a run, the most unstable first."""
-    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
 
-    check_rule(rule)
-    ranking = rank_heads(open_run(run), rule=rule, threshold=threshold)
+    asked = SinkRule(rule, threshold)
+    ranking = rank_heads(open_run(run), rule=asked)
     rows = ranking.to_dict(orient="records")
     rows = [{"rank": row["rank"], **row} for row in rows][:top]
     names = {name: name.replace("_", " ") for name in rows[0]} if rows else {}
@@ -82,13 +81,12 @@ def compare(
     as_json: opt.Json = False,
 ) -> None:
     """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
-    from ..choices.sink_rules import check_rule
     from ..runs.reading import open_run
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs
 
-    check_rule(rule)
-    found = compare_runs(*(open_run(run) for run in runs), points=points, rule=rule, threshold=threshold)
+    asked = SinkRule(rule, threshold)
+    found = compare_runs(*(open_run(run) for run in runs), points=points, rule=asked)
     letters = LETTERS[: len(runs)]
     rows = [
         {"metric": row["title"], "unit": row["unit"], "difference": row["difference"]}

@@ -175,7 +175,7 @@ def _told(run: Run) -> dict[str, Any]:
 def _show_what_is_sent(spec: CaptureSpec) -> None:
     """Each prompt inside the model's chat template, on standard error, before the model is loaded."""
     from ..models.chat import chat_text
-    from ..models.info import inspect_model
+    from ..models.inspection import inspect_model
 
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
     for prompt in spec.prompts:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..choices.sink_rules import SinkRule
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
 from .console import emit
@@ -36,18 +37,17 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
-    from ..choices.sink_rules import check_rule
     from ..plots.figure_files import origin, save_figure
     from ..runs.reading import open_run
 
-    check_rule(rule)
+    asked = SinkRule(rule, threshold)
     if kind not in KINDS:
         raise UnknownOption("kind of figure", kind, KINDS)
     wanted = 2 if kind == "difference" else 1
     if len(runs) != wanted:
         raise InvalidInput(f"{len(runs)} runs were given; a figure of kind {kind} takes {wanted}.")
     opened = [open_run(run) for run in runs]
-    drawn, data, title = _drawn(kind, opened, layer, head, sample, step, rule, threshold)
+    drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
     view = {"layer": layer, "head": head, "sample": sample or None, "step": step, "rule": rule, "threshold": threshold}
     about = origin(title, opened, {key: value for key, value in view.items() if value is not None})
     path = save_figure(drawn, out, about, data)
@@ -65,21 +65,20 @@ def report(
     as_json: opt.Json = False,
 ) -> None:
     """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
-    from ..choices.sink_rules import check_rule
     from ..plots.figure_files import write_aside
     from ..plots.run_report import report as make
     from ..runs.reading import open_run
 
-    check_rule(rule)
+    asked = SinkRule(rule, threshold)
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
         raise InvalidInput("Layer, head and sample choose a part of one run; a comparison is over all of them.")
-    page = make(*(open_run(run) for run in runs), rule=rule, threshold=threshold, sample=sample, layer=layer, head=head)
+    page = make(*(open_run(run) for run in runs), rule=asked, sample=sample, layer=layer, head=head)
     path = Path(out).expanduser()
     write_aside(path, page.encode())
     emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
 
 
-def _drawn(kind, opened, layer, head, sample, step, rule, threshold):
+def _drawn(kind, opened, layer, head, sample, step, rule):
     """The figure, the data behind it (None: what is drawn), and its title."""
     from ..plots.compare import difference_heatmap
     from ..plots.heads import head_grid
@@ -92,14 +91,14 @@ def _drawn(kind, opened, layer, head, sample, step, rule, threshold):
 
     run = opened[0]
     if kind == "difference":
-        found = compare_runs(*opened, rule=rule, threshold=threshold)
+        found = compare_runs(*opened, rule=rule)
         size = found.difference.shape[1]
         first, second = (size * rebin(received, size) for received in found.received)
         return difference_heatmap(first, second), None, f"Attention received in {found.names[1]} relative to {run.name}"
     if kind == "heads":
-        ranking = rank_heads(run, rule=rule, threshold=threshold)
+        ranking = rank_heads(run, rule=rule)
         return head_grid(ranking), ranking, f"Instability of the heads, {run.name}"
-    view = checked_view(run, sample, layer, head, rule, threshold)
+    view = checked_view(run, sample, layer, head, rule)
     if kind == "layers":
         return layer_multiples(run.trajectories[sample], head=head), None, f"Attention received by layer, {run.name}"
     draw = type_heatmap if kind == "kinds" else trajectory_heatmap

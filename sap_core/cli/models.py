@@ -39,7 +39,7 @@ def models(
         columns |= {"pruning": "pruning", "export": "export"}
         emit(rows, as_json, lambda: table(rows, columns))
         return
-    from ..models.info import inspect_model
+    from ..models.inspection import inspect_model
     from ..specs import CaptureSpec
 
     spec = CaptureSpec.build(model=model, **opt.given(dtype=dtype, device=device, length=length, steps=steps))

@@ -193,7 +193,7 @@ def prune(
         else:
             from ..evaluation.quick import quick_compare
             from ..export.checkpoint import export_checkpoint
-            from ..pruning.api import loaded
+            from ..pruning.strategies.preparation import loaded
 
             dense = loaded(spec.model, spec)
             pruned = apply(dense, spec=spec, progress=progress)
@@ -267,7 +267,7 @@ def check_token_file(spec: Any) -> None:
     """
     if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
         return
-    from ..models.info import inspect_model
+    from ..models.inspection import inspect_model
     from ..pruning.scoring.calibration import read_calibration
 
     info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)

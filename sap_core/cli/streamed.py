@@ -17,7 +17,7 @@ def prune_streamed(
     """Does what ``spec`` says, or with ``dry_run`` only prints what is known of it beforehand."""
     with work("prune") as progress:
         if dry_run:
-            from ..models.info import inspect_model
+            from ..models.inspection import inspect_model
             from ..pruning.planning.memory_check import check_streamed
             from ..pruning.planning.plan import make_plan
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -58,14 +58,13 @@ def write(
 
     if not model.is_diffusion or model.info.block_size is not None:
         block_length = None
-    options = {"length": length, "steps": steps, "block_length": block_length, "temperature": 0.0, "seed": seed}
-    spec = CaptureSpec.build(model=model.info.ref, prompts=tuple(prompts), **options)
+    options = SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
     canvas = build_canvas(model, prompts, length)
     # An autoregressive canvas is padded on the left: all its prompts end at the same column.
     starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
     until_end = until_end and model.is_diffusion  # autoregressive samplers stop there by themselves
     count = 0
-    for step in sample(model, canvas, spec):
+    for step in sample(model, canvas, options):
         tokens = step.next_tokens
         count += int(step.accepted.sum())
         if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..errors import InvalidInput
 from ..progress import Progress
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 from .likelihood import text_likelihood
 from .texts import TextRow
 
@@ -56,7 +56,7 @@ class StudioLM(TemplateLM):
         check_greedy: whether to let a diffusion model write each continuation to see if it is its own; tasks that
             only compare log-likelihoods are as right without, and faster.
         steps: denoising steps of a generation; default one per token, at most 64.
-        sampler, block_length: as in `CaptureSpec`.
+        sampler, block_length: as in `SamplingOptions`.
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
@@ -268,8 +268,7 @@ class StudioLM(TemplateLM):
         length = max(len(one.before) for one in batch) + count
         canvas = canvas_of_ids(self.model, [one.before for one in batch], length)
         asked = steps or self.steps
-        spec = CaptureSpec.build(
-            model=self.model.info.ref,
+        options = SamplingOptions.build(
             length=length,
             steps=None if asked is None else min(asked, count),
             sampler=self.sampler,
@@ -278,7 +277,7 @@ class StudioLM(TemplateLM):
             seed=self.seed,
         )
         tokens = canvas.tokens
-        for step in sample(self.model, canvas, spec):
+        for step in sample(self.model, canvas, options):
             tokens = step.next_tokens
         starts = canvas.prompt_lengths if self.model.is_diffusion else [length - canvas.fill] * len(batch)
         return [row[start : start + count].tolist() for row, start in zip(tokens, starts, strict=True)]

@@ -26,7 +26,7 @@ from .verify import (
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.api import Pruned
+    from ..pruning.strategies.report import Pruned
 
 SCHEMA = 1
 # Room beside the weights for tokenizer, card and the logits for checking.

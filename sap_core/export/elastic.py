@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
+from ..models.resizing.elastic import FILE
 from ..progress import ProgressCallback, silent
-from ..pruning.structured.elastic import FILE, importance_order
+from ..pruning.strategies.elastic import importance_order
 from ..specs import ElasticSpec
 from .checkpoint import ExportReport, check_export_folder, export_checkpoint
 

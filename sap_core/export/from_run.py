@@ -13,7 +13,7 @@ from ..specs import parse_spec
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.api import Pruned
+    from ..pruning.strategies.report import Pruned
     from .checkpoint import ExportReport
 
 

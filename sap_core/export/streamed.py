@@ -14,15 +14,11 @@ from ..models.headers import SINGLE
 from ..models.memory import available_memory
 from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
-from ..pruning.api import (
-    calibration_of,
-    check_method,
-    needs_texts,
-    report_from,
-)
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
 from ..pruning.scoring.calibration import check_source
+from ..pruning.strategies.preparation import calibration_of, check_method, needs_texts
+from ..pruning.strategies.report import report_from
 from ..pruning.streamed.allocator import release_freed_memory
 from ..pruning.streamed.engine import (
     disk_needed,

@@ -14,7 +14,7 @@ from ..specs import ModelOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..pruning.api import Pruned
+    from ..pruning.strategies.report import Pruned
 
 KEPT = 4  # models at once, pruned ones among them
 SHARE = 0.5  # of the machine's memory
@@ -29,7 +29,7 @@ class ModelCache:
 
     def get(self, options: ModelOptions) -> LoadedModel:
         """The model an action names, loaded if it is not warm. Raises ModelProblem as `load_model` does."""
-        from ..models.info import inspect_model
+        from ..models.inspection import inspect_model
         from ..models.loading import load_model
 
         loading = {"keep": None} | options.loading  # named by all alike, for all share what is warm

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, RunProblem
-from ..runs.files import disk_problem, read_json, write_json
+from ..runs.files import read_json, write_json
 from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
-from ..storage import as_place, local_folder, reaching
+from ..storage import disk_problem, local_folder, remote_errors, storage_path
 from .layout import (
     GONE,
     OPEN,
@@ -28,11 +28,11 @@ from .layout import (
 )
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 # Workers started by this process, by root: only their parent can learn how they ended. Shared by all sessions of a
 # web server, so guarded by a lock.
-_started: dict[Place, subprocess.Popen] = {}
+_started: dict[StoragePath, subprocess.Popen] = {}
 _guard = threading.RLock()
 
 
@@ -54,7 +54,7 @@ class JobClient:
             InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
             OperationFailed: the disk is full.
         """
-        run = as_place(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
+        run = storage_path(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
         if spec.kind == "sweep":  # it goes on in the folder it has, and looks into it first itself
             run = local_folder(run, "A sweep, which is resumed where it lies,")
         else:
@@ -169,8 +169,8 @@ class JobClient:
         job = read_json(folder / "job.json")
         if job is None:
             raise self._unknown(job_id)
-        run = as_place(state.get("run") or job["run"])
-        with reaching(run):
+        run = storage_path(state.get("run") or job["run"])
+        with remote_errors(run):
             begun = run.is_dir()
         progress, remaining = read_progress(folder)
         return JobStatus(

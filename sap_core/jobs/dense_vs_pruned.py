@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Cancelled, SapError
 from ..progress import Progress, ProgressCallback
 from ..runs.store import one_line
-from ..specs import CaptureSpec
+from ..specs import SamplingOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -56,24 +56,23 @@ def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int
     beside and is moved."""
     from ..capturing.autoregressive import AutoregressiveCapture
     from ..capturing.diffusion import DiffusionCapture
+    from ..capturing.trajectory_output import Recording
     from ..samplers.canvas import build_canvas
     from ..samplers.check import check_sampling
 
     length = min(LENGTH, model.info.max_length or LENGTH)
     to_write = length - len(model.encode(prompt))
-    spec = CaptureSpec.build(
-        model=model.info.ref,
-        prompts=(prompt,),
+    options = SamplingOptions.build(
         length=length,
         steps=max(1, min(STEPS, to_write)) if model.is_diffusion else None,
         seed=seed,
     )
     canvas = build_canvas(model, [prompt], length)
-    sampling = check_sampling(model.info, spec, canvas.fill)
+    sampling = check_sampling(model.info, options, canvas.fill)
     beside = folder / f".{place}"
     beside.mkdir()
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
-    work = method(model, spec, canvas, sampling.steps, beside, progress)
+    work = method(model, options, canvas, sampling.steps, beside, progress, Recording())
     work.run()
     (beside / "0.zarr").rename(folder / f"{place}.zarr")
     shutil.rmtree(beside)

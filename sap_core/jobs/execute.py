@@ -25,7 +25,7 @@ from ..specs import (
     SweepSpec,
     parse_spec,
 )
-from ..storage import is_remote
+from ..storage import storage_of
 from .cache import ModelCache
 
 
@@ -42,7 +42,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
     if type(spec) not in KINDS:
         raise UnknownOption("kind of job", spec.kind, [kind.model_fields["kind"].default for kind in KINDS])
     try:
-        if is_remote(out) and not isinstance(spec, CaptureSpec | SweepSpec):  # the one streams, the other refuses
+        # A capture streams to an address; a sweep refuses one.
+        if storage_of(out).remote and not isinstance(spec, CaptureSpec | SweepSpec):
             with made_here(out) as folder:
                 KINDS[type(spec)](spec, folder, models, progress)
             return out
@@ -65,7 +66,7 @@ def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: Progres
 def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
-    from ..models.info import inspect_model
+    from ..models.inspection import inspect_model
     from ..pruning.api import plan_pruning, prune
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both

@@ -16,10 +16,10 @@ import psutil
 from ..errors import OperationFailed
 from ..progress import Progress
 from ..runs.files import plain, read_json, write_json
-from ..storage import as_place, is_remote
+from ..storage import storage_of, storage_path
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 OPEN = ("queued", "running")
 #: What is said of a job whose worker is gone, where nobody can know how it ended.
@@ -35,7 +35,7 @@ class JobStatus:
     state: str  # queued, running, finished, failed or cancelled
     spec: dict[str, Any]
     progress: Progress | None
-    run_path: Place | None
+    run_path: StoragePath | None
     error: str
     submitted: float
     started: float | None
@@ -61,9 +61,9 @@ class JobFolder:
     a queue needs locks, and its worker is here."""
 
     def __init__(self, root: str | os.PathLike) -> None:
-        self.root = as_place(root)
+        self.root = storage_path(root)
         self.path = self.root / ".jobs"
-        if is_remote(self.root):
+        if storage_of(self.root).remote:
             cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
             self.path = cache / "sap-studio" / "jobs" / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         self.queue = self.path / "queue"

@@ -23,7 +23,7 @@ from ..progress import Progress, ProgressCallback
 from ..runs.files import read_json, write_json
 from ..runs.store import one_line
 from ..specs import Spec, parse_spec
-from ..storage import as_place
+from ..storage import storage_path
 from .layout import GONE, JobFolder
 
 # (spec, folder of the run to make, progress) -> folder of the run that was made
@@ -99,7 +99,7 @@ class Worker:
             job = read_json(folder / "job.json")
             if job is None:
                 raise OperationFailed(f"The job file in {folder} can't be read; submit it again.")
-            run = execute(parse_spec(job["spec"]), as_place(job["run"]), self._reporter(folder))
+            run = execute(parse_spec(job["spec"]), storage_path(job["run"]), self._reporter(folder))
             outcome = {"state": "finished", "run": run or job["run"]}
         except (Cancelled, KeyboardInterrupt) as error:
             outcome = {"state": "cancelled", "error": one_line(error)}

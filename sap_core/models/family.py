@@ -80,8 +80,8 @@ class Family:
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False
-    adapter: str = "sap_core.models.loaded:LoadedModel"
-    reader: str = "sap_core.models.reading:read_native"
+    adapter: str = "plain"
+    reader: str = "native"
 
     def native_key(self, key: str) -> str:
         """The native name of a stored tensor."""

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelProblem
+from ..errors import ModelProblem, OperationFailed
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
+from .saving import save_checkpoint
 
 RECORDING = "sap_"
 
@@ -217,10 +218,16 @@ class LoadedModel:
         return state
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model in the format it came in: the same tensor names and config, with the current weights."""
-        from .saving import save_checkpoint
+        """Write the model in the format it came in: the same tensor names and config, with the current weights.
 
-        save_checkpoint(self, Path(folder))
+        Raises:
+            OperationFailed: as `save_checkpoint`; weights that are out of reach between forwards.
+        """
+        if self.offloaded:
+            raise OperationFailed(
+                f"Some weights of {self.info.ref} are out of reach; load it on one device to save it."
+            )
+        save_checkpoint(self.info, self.module, self.native_state(), Path(folder))
 
 
 def shift_back(logits: Tensor) -> Tensor:

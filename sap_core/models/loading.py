@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from ..errors import ModelProblem
+from .adapters import adapter_of, reader_of
 from .experts import unpack_experts
-from .info import ModelInfo, describe
+from .info import ModelInfo
+from .inspection import describe
 from .layout import TRANSPOSED
 from .loaded import LoadedModel
 from .placement import (
@@ -20,6 +20,7 @@ from .placement import (
     pick_device,
     placement,
 )
+from .resizing.elastic import cut
 from .source import download, find_source
 from .tokens import load_tokenizer
 
@@ -57,7 +58,7 @@ def load_model(
     if info.path is None:
         info = dataclasses.replace(info, path=str(download(ref, code=info.row.remote_code)))
     row = info.row
-    module = named(row.reader)(source, info, placing)
+    module = reader_of(row)(source, info, placing)
     if dtype in QUANTIZED:
         info = dataclasses.replace(info, no_pruning=f"it was loaded in {dtype}; load it in another dtype to prune it")
     else:
@@ -68,11 +69,11 @@ def load_model(
         Path(info.path), module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer
     )
     placed = module if "device_map" in placing else module.to(target)
-    model = named(row.adapter)(placed, tokenizer, info)
+    model = adapter_of(row)(placed, tokenizer, info)
     if model.offloaded:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
-    return model if keep is None else named("sap_core.pruning.structured.elastic:cut")(model, keep)
+    return model if keep is None else cut(model, keep)
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
@@ -118,9 +119,3 @@ def _submodule(module: nn.Module, name: str) -> nn.Module | None:
         return module.get_submodule(name)
     except AttributeError:
         return None
-
-
-def named(path: str) -> Any:
-    """What a "module:name" of a family's row stands for."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

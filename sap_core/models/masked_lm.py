@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .info import first_position
 from .loaded import LoadedModel, positions
+from .sizes import first_position
 
 
 class MaskedLanguageModel(LoadedModel):

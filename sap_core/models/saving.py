@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..errors import OperationFailed
 from .headers import (
@@ -16,41 +17,36 @@ from .headers import (
     read_headers,
 )
 from .info import ModelInfo
-from .loaded import LoadedModel
 from .source import SMALL_FILES
 
 # Copied as they are; weights and their index are written anew.
 COPIED = (*SMALL_FILES, "*.py", "LICENSE*")
 
 
-def save_checkpoint(model: LoadedModel, folder: Path) -> None:
-    """Writes ``model`` to ``folder`` (made if needed) with exactly the tensor names and files of its source.
+def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write a module to ``folder`` (made if needed) with exactly the tensor names and files of its source.
 
     Tensors that the native class does not hold (stored buffers) are copied from the source. config.json stays the
     source's own, except for its dtype where the model was loaded in another precision.
 
     Raises:
-        OperationFailed: the source folder is gone, the model is quantized or offloaded, or a weight of the model has no
-            name there.
+        OperationFailed: the source folder is gone, the module is quantized, or a weight of it has no name there.
     """
-    source = Path(model.info.path)
+    source = Path(info.path)
     if not source.is_dir():
         raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
-    if getattr(model.module, "is_quantized", False):
-        raise OperationFailed(f"{model.info.ref} was loaded quantized and can't be written in its source's format.")
-    if model.offloaded:
-        raise OperationFailed(f"Some weights of {model.info.ref} are out of reach; load it on one device to save it.")
+    if getattr(module, "is_quantized", False):
+        raise OperationFailed(f"{info.ref} was loaded quantized and can't be written in its source's format.")
     folder.mkdir(parents=True, exist_ok=True)
     stored = read_headers(source)
-    state = model.native_state()
-    _check_covered(model, stored, state)
+    _check_covered(info, module, stored, state)
     by_file: dict[str, list[StoredTensor]] = {}
     for tensor in stored:
         by_file.setdefault(tensor.file, []).append(tensor)
     total = 0
     for name, tensors in by_file.items():
-        total += _write_file(model, source / name, folder / name, tensors, state)
-    copy_small_files(model.info, str(model.dtype).removeprefix("torch."), folder)
+        total += _write_file(info, source / name, folder / name, tensors, state)
+    copy_small_files(info, str(module.dtype).removeprefix("torch."), folder)
     if not (source / SINGLE).is_file():
         write_index(folder, stored, total)
 
@@ -63,7 +59,7 @@ def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> N
 
 
 def _write_file(
-    model: LoadedModel, source: Path, target: Path, tensors: list[StoredTensor], state: dict[str, torch.Tensor]
+    info: ModelInfo, source: Path, target: Path, tensors: list[StoredTensor], state: dict[str, torch.Tensor]
 ) -> int:
     """One weights file; returns the bytes of its tensors."""
     from safetensors import safe_open
@@ -73,7 +69,7 @@ def _write_file(
     with safe_open(source, framework="pt") as original:
         metadata = original.metadata() or {"format": "pt"}
         for tensor in tensors:
-            name = model.info.keys[tensor.key]
+            name = info.keys[tensor.key]
             value = state.get(name, state.get(tensor.key))
             # A clone, because tied weights share memory and safetensors refuses that.
             content[tensor.key] = original.get_tensor(tensor.key) if value is None else value.cpu().contiguous().clone()
@@ -81,12 +77,14 @@ def _write_file(
     return sum(value.numel() * value.element_size() for value in content.values())
 
 
-def _check_covered(model: LoadedModel, stored: tuple[StoredTensor, ...], state: dict[str, torch.Tensor]) -> None:
+def _check_covered(
+    info: ModelInfo, module: nn.Module, stored: tuple[StoredTensor, ...], state: dict[str, torch.Tensor]
+) -> None:
     """Every weight of the module is written under some name; tied ones count once."""
-    written = {model.info.keys[tensor.key] for tensor in stored} | {tensor.key for tensor in stored}
+    written = {info.keys[tensor.key] for tensor in stored} | {tensor.key for tensor in stored}
     memory = {state[name].data_ptr() for name in written & state.keys()}
     lost = [name for name, value in state.items() if name not in written and value.data_ptr() not in memory]
-    parameters = {name for name, _ in model.module.named_parameters()}
+    parameters = {name for name, _ in module.named_parameters()}
     lost = [name for name in lost if name in parameters]
     if lost:
         raise OperationFailed(f"{len(lost)} weights have no name in the source's format, first {lost[0]}; not saved.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
 from ..sinks.claims import answer_claims, answers_table
 from ..sinks.compare import (
@@ -17,9 +18,8 @@ from ..sinks.compare import (
 )
 from ..sinks.instability import rank_heads
 from ..sinks.motion import METRICS
-from ..sinks.rules import find_sinks
 from ..sinks.summary import sink_summary
-from ..trajectory.access import trajectories_of, visibility
+from ..trajectory.access import trajectories_of
 from .compare import difference_heatmap
 from .figure_files import origin
 from .heads import head_grid
@@ -33,7 +33,7 @@ from .view import View, make_view
 
 def report(
     *runs: Any,
-    rule: str = "column_sum",
+    rule: SinkRule | str = DEFAULT_RULE,
     threshold: float | None = None,
     sample: int = 0,
     layer: int | None = None,
@@ -48,18 +48,17 @@ def report(
     Raises:
         InvalidInput, UnknownOption, RunProblem: as `sink_summary`, `rank_heads` and `compare_runs`.
     """
+    asked = sink_rule(rule, threshold)
     if len(runs) == 1:
-        return run_report(runs[0], rule=rule, threshold=threshold, sample=sample, layer=layer, head=head)
-    return comparison_report(runs, rule=rule, threshold=threshold)
+        return run_report(runs[0], rule=asked, sample=sample, layer=layer, head=head)
+    return comparison_report(runs, rule=asked)
 
 
-def run_report(
-    run: Any, *, rule: str, threshold: float | None, sample: int = 0, layer: int | None = None, head: int | None = None
-) -> str:
+def run_report(run: Any, *, rule: SinkRule, sample: int = 0, layer: int | None = None, head: int | None = None) -> str:
     """Text, heatmap, layers, numbers with formulas, heads and ranking of one run."""
-    view = checked_view(run, sample, layer, head, rule, threshold)
-    summary = sink_summary(run, rule, threshold=threshold, sample=sample)
-    ranking = rank_heads(run, rule=rule, threshold=threshold)
+    view = checked_view(run, sample, layer, head, rule)
+    summary = sink_summary(run, rule, sample=sample)
+    ranking = rank_heads(run, rule=rule)
     trajectory = run.trajectories[sample]
     numbers = pd.DataFrame(
         [
@@ -74,8 +73,7 @@ def run_report(
         ]
     )
     tokens = pd.DataFrame([{"token": row["piece"], "share of sinks": row["share"]} for row in summary["tokens"]])
-    used = summary["rule"]
-    said = f"sink rule: {used['title']}, threshold {used['threshold']:g} ({used['unit']})"
+    said = f"sink rule: {rule.info.title}, threshold {rule.threshold:g} ({rule.info.unit})"
     parts: list[tuple[str, str, Part]] = [
         ("Text", "", run.text),
         ("Attention received", f"{view.label}; in multiples of an even share", trajectory_heatmap(view)),
@@ -85,13 +83,13 @@ def run_report(
         ("Instability of the heads", "0 steady, 1 unstable", head_grid(ranking)),
         ("Ranking", "the 20 most unstable", ranking.head(20)),
     ]
-    shown = {"sample": sample, "layer": layer, "head": head, "rule": rule, "threshold": used["threshold"]}
+    shown = {"sample": sample, "layer": layer, "head": head, "rule": rule.name, "threshold": rule.threshold}
     return html_report(run.name, origin(f"Report of {run.name}", [run], shown), parts)
 
 
-def comparison_report(runs: Sequence[Any], *, rule: str, threshold: float | None = None) -> str:
+def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
     """The claims, every run's heatmap, differences, curves with intervals, and the table of metrics."""
-    found = compare_runs(*runs, rule=rule, threshold=threshold)
+    found = compare_runs(*runs, rule=rule)
     letters = [letter.upper() for letter in LETTERS[: len(runs)]]
     key = pd.DataFrame({"": letters, "run": found.names, "id": [run.id for run in runs]})
     parts: list[tuple[str, str, Part]] = [
@@ -99,7 +97,7 @@ def comparison_report(runs: Sequence[Any], *, rule: str, threshold: float | None
         ("The claims", "with 95 % intervals", pd.DataFrame(answers_table(found, answer_claims(found)))),
     ]
     for letter, run in zip(letters, runs, strict=True):
-        view = _view(run.trajectory, rule, threshold)
+        view = make_view(run.trajectory, sinks=rule)
         figure = trajectory_heatmap(view, normalised=True, show_sinks=False, height=340)
         parts.append((f"{letter}: {run.name}", "attention received, mean over layers and heads", figure))
     for letter, received, difference in zip(letters[1:], found.received[1:], found.differences, strict=True):
@@ -124,13 +122,11 @@ def comparison_report(runs: Sequence[Any], *, rule: str, threshold: float | None
         parts.append((title, "bands: 95 % interval over prompts, where there are several", figure))
     parts.append(("Metrics", "intervals over prompts; NaN with a single prompt", found.table.drop(columns="metric")))
     title = " and ".join(found.names) if len(runs) == 2 else f"{len(runs)} runs compared"
-    about = origin(f"Comparison: {title}", runs, {"rule": rule, "threshold": threshold})
+    about = origin(f"Comparison: {title}", runs, {"rule": rule.name, "threshold": rule.threshold})
     return html_report(f"Comparison: {title}", about, parts)
 
 
-def checked_view(
-    run: Any, sample: int, layer: int | None, head: int | None, rule: str, threshold: float | None
-) -> View:
+def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rule: SinkRule) -> View:
     """The view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
     trajectories = trajectories_of(run)
     sizes = {
@@ -141,13 +137,4 @@ def checked_view(
     for name, value in (("sample", sample), ("layer", layer), ("head", head)):
         if value is not None and not 0 <= value < sizes[name]:
             raise InvalidInput(f"{name} is {value}; the run has {name}s 0 to {sizes[name] - 1}.")
-    return _view(trajectories[sample], rule, threshold, layer, head)
-
-
-def _view(
-    trajectory: Any, rule: str, threshold: float | None, layer: int | None = None, head: int | None = None
-) -> View:
-    view = make_view(trajectory, layer, head)
-    queries, visible = visibility(trajectory)
-    sinks = find_sinks(view.share, rule, threshold=threshold, visible=visible, queries=queries)
-    return View(**{**view.__dict__, "sinks": sinks})
+    return make_view(trajectories[sample], layer, head, rule)

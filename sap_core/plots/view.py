@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from ..choices.sink_rules import SinkRule
+from ..sinks.rules import find_sinks
 from ..trajectory.access import layers_of, received_by, visibility
 
 
@@ -56,17 +58,22 @@ class View:
 
 
 def make_view(
-    trajectory: xr.Dataset, layer: int | None = None, head: int | None = None, sinks: np.ndarray | None = None
+    trajectory: xr.Dataset,
+    layer: int | None = None,
+    head: int | None = None,
+    sinks: np.ndarray | SinkRule | None = None,
 ) -> View:
     """The view of ``layer`` and ``head``; None means the mean over all of them.
 
     Args:
         trajectory: see `sap_core.trajectory`; may be unfinished.
-        sinks: bool (T, S), positions that a rule calls sinks; none when left out.
+        sinks: the rule that says which positions are sinks, or bool (T, S); no sinks when left out.
     """
     share = received_by(trajectory, layer, head)
-    exists = visibility(trajectory)[1] > 0
-    times_even, path = _relative(share, exists)
+    queries, visible = visibility(trajectory)
+    times_even, path = _relative(share, visible > 0)
+    if isinstance(sinks, SinkRule):
+        sinks = find_sinks(share, sinks, visible=visible, queries=queries)
     masked, accepted = trajectory["masked"].values, trajectory["accepted"].values
     return View(
         share=share,

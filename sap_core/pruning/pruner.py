@@ -12,10 +12,10 @@ import numpy as np
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import PruneSpec
-from .api import Pruned
 from .planning.defaults import with_method
 from .scoring.calibration import DEMO, Calibration, check_ids
 from .scoring.head_ranking import rank_on_demo_prompt
+from .strategies.report import Pruned
 from .strategies.search import prune_by_search
 from .strategies.shape_search import Candidate, NoSuchPlan
 

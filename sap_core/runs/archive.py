@@ -9,26 +9,18 @@ import stat
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, OperationFailed, SapError
-from ..storage import (
-    file_sizes,
-    is_remote,
-    local_folder,
-    reaching,
-)
-from .files import disk_problem
+from ..storage import disk_problem, local_folder, remote_errors, storage_of
 from .manifest import MANIFEST
 from .paths import check_new_folder, new_run_path, runs_root
 from .publish import publish
 from .reading import Run, open_run
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 
 def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Path:
@@ -48,10 +40,11 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
-            _at_hand(opened, target.parent) as folder,
+            storage_of(opened.path).local_copy(opened.path, target.parent) as folder,
             zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         ):
-            for name in file_sizes(folder):
+            open_run(folder).verify()
+            for name in storage_of(folder).sizes(folder):
                 archive.write(folder / name, f"{top}/{name}")
         os.link(temporary, target)  # unlike a rename, never replaces what appeared meanwhile
     except FileExistsError:
@@ -61,21 +54,6 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
     finally:
         temporary.unlink(missing_ok=True)
     return target
-
-
-@contextmanager
-def _at_hand(run: Run, near: Path) -> Iterator[Path]:
-    """The folder of a run, every file checked; of one at an address a copy in ``near`` that is gone afterwards."""
-    if not is_remote(run.path):
-        run.verify()
-        yield run.path
-        return
-    with tempfile.TemporaryDirectory(prefix=".sap-download-", dir=near) as folder:
-        copy = Path(folder) / "run"
-        with reaching(run.path):
-            run.path.fs.get(f"{run.path.path}/", f"{copy}/", recursive=True)
-        open_run(copy).verify()
-        yield copy
 
 
 def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Run:
@@ -94,7 +72,7 @@ def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None
             members = _check_members(source, opened)
             folder = runs_root(root)
             size = sum(info.file_size for info in members.values())
-            if is_remote(folder):
+            if storage_of(folder).remote:
                 with tempfile.TemporaryDirectory(prefix="sap-upload-") as near:
                     _check_space(Path(near), size)
                     return _upload(_unpack(opened, members, Path(near)), folder)
@@ -170,9 +148,9 @@ def _unpack(archive: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipIn
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _upload(run: Run, folder: Place) -> Run:
+def _upload(run: Run, folder: StoragePath) -> Run:
     """Put a checked run under an address; a taken name gets a number."""
-    with reaching(folder):
+    with remote_errors(folder):
         target, number = folder / run.id, 1
         while target.exists():
             number += 1

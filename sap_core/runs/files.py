@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ..errors import OperationFailed
-from ..storage import as_place, is_remote, reaching
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from ..storage import storage_of, storage_path
 
 
 def write_json(path: str | os.PathLike, document: Any) -> None:
@@ -25,21 +19,8 @@ def write_json(path: str | os.PathLike, document: Any) -> None:
     Raises:
         OperationFailed: the disk is full or refuses; no half-written file stays behind.
     """
-    document = plain(document)
-    if is_remote(path):  # an object appears whole or not at all
-        with reaching(path):
-            as_place(path).write_text(json_text(document), encoding="utf-8")
-        return
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(document, file, ensure_ascii=False, indent=1, allow_nan=False)
-            file.write("\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise disk_problem(error, path) from error
+    path = storage_path(path)
+    storage_of(path).write(path, json_text(document).encode())
 
 
 def json_text(document: Any) -> str:
@@ -53,15 +34,9 @@ def read_json(path: str | os.PathLike) -> Any:
     Raises:
         OperationFailed: an address that can't be reached, or access is denied.
     """
-    if is_remote(path):
-        path = as_place(path)
-        try:
-            with reaching(path):
-                return json.loads(path.fs.cat_file(path.path)) if path.exists() else None
-        except ValueError:
-            return None
+    path = storage_path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(storage_of(path).read(path) or b"")
     except (OSError, ValueError):
         return None
 
@@ -71,20 +46,8 @@ def file_stamp(path: str | os.PathLike) -> tuple[int | str, int]:
 
     (0, 0) where there is none. Raises OperationFailed for an address that can't be reached.
     """
-    if not is_remote(path):
-        try:
-            stat = os.stat(path)
-        except OSError:
-            return (0, 0)
-        return stat.st_mtime_ns, stat.st_size
-    path = as_place(path)
-    with reaching(path):
-        try:
-            info = path.fs.info(path.path)
-        except FileNotFoundError:
-            return (0, 0)
-    when = next((info[key] for key in ("ETag", "etag", "LastModified", "mtime", "created") if key in info), "")
-    return str(when), int(info["size"] or 0)
+    path = storage_path(path)
+    return storage_of(path).stamp(path)
 
 
 def plain(value: Any) -> Any:
@@ -106,13 +69,3 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
-
-
-def disk_problem(error: OSError, path: Path) -> OperationFailed:
-    """The one-line error for a write that the system refused."""
-    if error.errno in FULL:
-        return OperationFailed(
-            f"No space left on the disk while writing {path}; free some space (for example `sap runs delete`) "
-            f"and run it again. Finished runs are unharmed."
-        )
-    return OperationFailed(f"Can't write {path}: {error.strerror or error}; check the folder and its permissions.")

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OperationFailed, RunProblem
-from ..storage import (
-    as_place,
-    file_sizes,
-    is_remote,
-    reaching,
-)
-from .files import disk_problem, file_stamp, read_json
+from ..errors import InvalidInput, RunProblem
+from ..storage import remote_errors, storage_of, storage_path
+from .files import file_stamp, read_json
 from .manifest import MANIFEST, WRITER, read_manifest
 from .paths import resolve_run, runs_root
 from .reading import Run, writer_alive
 
 if TYPE_CHECKING:
-    from ..storage import Place
-
-AT_ONCE = 16  # runs looked at together where each look is a request over the network
+    from ..storage.paths import StoragePath
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class RunSummary:
     """One line of the history. ``state`` is finished, cancelled, failed, running, unfinished or damaged."""
 
     id: str
-    path: Place
+    path: StoragePath
     kind: str
     state: str
     created: str
@@ -56,28 +47,25 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
         OperationFailed: the root is an address that can't be reached, or access is denied.
     """
     folder = runs_root(root)
-    with reaching(folder):
+    with remote_errors(folder):
         if not folder.is_dir():
             return []
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    if is_remote(folder):
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            summaries = list(pool.map(_if_run, paths))
-    else:
-        summaries = [_if_run(path) for path in paths]
+    with ThreadPoolExecutor(storage_of(folder).requests_at_once) as pool:
+        summaries = list(pool.map(_if_run, paths))
     found = [run for run in summaries if run is not None and kind in (None, run.kind)]
     return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
 
 
-def _if_run(path: Place) -> RunSummary | None:
-    with reaching(path):
+def _if_run(path: StoragePath) -> RunSummary | None:
+    with remote_errors(path):
         is_run = path.is_dir() and ((path / "spec.json").exists() or (path / MANIFEST).exists())
     return describe_run(path) if is_run else None
 
 
 def describe_run(path: str | os.PathLike) -> RunSummary:
     """The summary of one folder, from its small documents alone."""
-    path = as_place(path)
+    path = storage_path(path)
     problem, size, spec = "", 0, {}
     try:
         spec, manifest, size = _closed(str(path), file_stamp(path / "spec.json"), file_stamp(path / MANIFEST))
@@ -110,39 +98,23 @@ def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None)
         OperationFailed: the system refuses.
     """
     path = check_deletable(run, root=root)
-    if is_remote(path):
-        remove_run(path)
-        return
-    doomed = path.with_name(f".deleted-{path.name}-{uuid.uuid4().hex[:6]}")
     try:
-        path.rename(doomed)  # gone for every reader at once; the files follow
-        shutil.rmtree(doomed)
-    except FileNotFoundError:
+        remove_run(path)
+    except InvalidInput:
         raise RunProblem(f"Run {run} does not exist any more.") from None
-    except OSError as error:
-        problem = disk_problem(error, path)
-        raise OperationFailed(str(problem).replace("Can't write", "Can't delete")) from error
 
 
-def remove_run(path: Place) -> None:
+def remove_run(path: StoragePath) -> None:
     """Remove what is at a path. At an address, where nothing can be moved aside first: the manifest, so that nobody
     takes the rest for a finished run; then the rest; the spec last, so that what an interruption leaves is still listed
     and can be deleted again."""
-    if not is_remote(path):
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    names = set(file_sizes(path))
-    first, last = names & {MANIFEST}, names & {"spec.json"}
-    with reaching(path):
-        for part in (first, names - first - last, last):
-            if part:
-                path.fs.rm([f"{path.path}/{name}" for name in sorted(part)])
+    storage_of(path).remove(path, first={MANIFEST}, last={"spec.json"})
 
 
-def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Place:
+def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> StoragePath:
     """The folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
     path = resolve_run(run, root)
-    with reaching(path):
+    with remote_errors(path):
         if not path.is_dir():
             raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
         if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
@@ -155,7 +127,7 @@ def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = 
 @lru_cache(maxsize=4096)
 def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | None, int]:
     """Spec, manifest without its file list, and bytes; remembered as long as both files stay as they are."""
-    folder = as_place(path)
+    folder = storage_path(path)
     spec = read_json(folder / "spec.json")
     manifest = read_manifest(folder)
     if not isinstance(spec, dict):

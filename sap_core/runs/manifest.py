@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import RunProblem
-from ..storage import file_sizes, is_remote, reaching
+from ..storage import remote_errors, storage_of
 from .files import read_json
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"
-READ_BYTES = 64 * 2**20
 OUTSIDE = {MANIFEST, META, WRITER}  # files that the list does not cover
 
 AGAIN = "run it again from its spec.json."
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "xarray", "zarr")
 
 
-def list_files(folder: Place) -> dict[str, list]:
+def list_files(folder: StoragePath) -> dict[str, list]:
     """Relative path -> [bytes, SHA-256] of every artefact below ``folder``, sorted by path.
 
     At an address each object is read back once, so that the list says what is really there.
     """
-    sizes = {name: size for name, size in file_sizes(folder).items() if name not in OUTSIDE}
-    digests = dict(_digests(folder, sizes))
+    storage = storage_of(folder)
+    sizes = {name: size for name, size in storage.sizes(folder).items() if name not in OUTSIDE}
+    digests = dict(storage.digests(folder, sizes))
     return {name: [size, digests[name]] for name, size in sizes.items()}
 
 
-def read_manifest(folder: Place) -> dict[str, Any] | None:
+def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     """The manifest of a run folder; None when the run is unfinished.
 
     Raises:
         RunProblem: it is unreadable, or made by a newer version.
     """
     path = folder / MANIFEST
-    with reaching(folder):
+    with remote_errors(folder):
         if not path.exists():
             return None
     manifest = read_json(path)
@@ -61,41 +59,23 @@ def read_manifest(folder: Place) -> dict[str, Any] | None:
     return manifest
 
 
-def check_files(folder: Place, files: dict[str, list], *, full: bool = False) -> None:
+def check_files(folder: StoragePath, files: dict[str, list], *, full: bool = False) -> None:
     """Compare what is there with the list: every size; the hash of the JSON documents, or of all files if ``full``.
 
     Raises:
         RunProblem: a file is missing, shorter, longer or different.
     """
-    sizes = file_sizes(folder)
+    storage = storage_of(folder)
+    sizes = storage.sizes(folder)
     for name, (size, _) in files.items():
         if name not in sizes:
             raise RunProblem(f"Run {folder} is truncated: {name} is missing; {AGAIN}")
         if sizes[name] != size:
             raise RunProblem(f"Run {folder} is truncated: {name} has {sizes[name]} bytes, expected {size}; {AGAIN}")
     hashed = {name: size for name, (size, _) in files.items() if full or "/" not in name}
-    for name, digest in _digests(folder, hashed):
+    for name, digest in storage.digests(folder, hashed):
         if digest != files[name][1]:
             raise RunProblem(f"Run {folder} is damaged: {name} has changed since; {AGAIN}")
-
-
-def _digests(folder: Place, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
-    """SHA-256 of each file; from an address many at once, with at most about `READ_BYTES` in memory."""
-    if not is_remote(folder):
-        for name in sizes:
-            with open(folder / name, "rb") as file:
-                yield name, hashlib.file_digest(file, "sha256").hexdigest()
-        return
-    waiting = list(sizes)
-    while waiting:
-        batch, total = [], 0
-        while waiting and total < READ_BYTES:
-            batch.append(waiting.pop(0))
-            total += sizes[batch[-1]]
-        with reaching(folder):
-            found = folder.fs.cat([f"{folder.path}/{name}" for name in batch])
-        for name in batch:
-            yield name, hashlib.sha256(found[f"{folder.path}/{name}"]).hexdigest()
 
 
 @cache

@@ -8,28 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..storage import file_sizes, reaching
+from ..storage import remote_errors, storage_of
 from .manifest import MANIFEST
 from .paths import check_new_run
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 
-def publish(folder: Path, target: Place) -> None:
+def publish(folder: Path, target: StoragePath) -> None:
     """Copy a closed run to an address, its manifest last: until then it is unfinished there.
 
     Raises:
         OperationFailed: the address can't be reached or written.
     """
-    names = [name for name in file_sizes(folder) if name != MANIFEST]
-    with reaching(target):
+    names = [name for name in storage_of(folder).sizes(folder) if name != MANIFEST]
+    with remote_errors(target):
         target.fs.put([str(folder / name) for name in names], [f"{target.path}/{name}" for name in names])
         target.fs.put_file(str(folder / MANIFEST), f"{target.path}/{MANIFEST}")
 
 
 @contextmanager
-def made_here(target: Place) -> Iterator[Path]:
+def made_here(target: StoragePath) -> Iterator[Path]:
     """A folder to make a run in; what was closed there, whole or not, is put at ``target`` afterwards.
 
     For work that renames folders or maps files, which an object store does not know. Raises as `check_new_run`.

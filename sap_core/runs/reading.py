@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ..errors import RunProblem
-from ..storage import is_remote, reaching
+from ..storage import remote_errors, storage_of
 from .files import read_json
 from .manifest import (
     META,
@@ -26,7 +26,7 @@ from .paths import resolve_run, runs_root
 if TYPE_CHECKING:
     import xarray as xr
 
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 ALIVE_SECONDS = 600  # a run that another machine writes counts as alive for so long after its last sign of life
 
@@ -43,7 +43,7 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
         OperationFailed: an address that can't be reached, or access is denied.
     """
     path = resolve_run(run, root)
-    with reaching(path):
+    with remote_errors(path):
         there = path.is_dir()
     if not there:
         close = difflib.get_close_matches(PurePath(str(run)).name, _ids(path, root), n=1, cutoff=0.8)
@@ -68,7 +68,7 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
 class Run:
     """One run folder, read. Its ``spec`` is a plain dict; `sap_core.specs.parse_spec` makes it an object again."""
 
-    def __init__(self, path: Place, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
+    def __init__(self, path: StoragePath, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
         self.path = path
         self.spec = spec
         self.manifest = manifest
@@ -150,7 +150,7 @@ class Run:
         from ..trajectory.store import open_trajectory
 
         folder = self.path / "trajectory"
-        with reaching(folder):
+        with remote_errors(folder):
             found = [store for store in folder.iterdir() if store.suffix == ".zarr"] if folder.exists() else []
         stores = sorted(found, key=lambda store: int(store.stem))
         if not stores:
@@ -158,10 +158,10 @@ class Run:
         return [open_trajectory(store) for store in stores]
 
 
-def _ids(path: Place, root: str | os.PathLike | None) -> list[str]:
+def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
     """Names that may have been meant: the runs under the root, where that can be read."""
     folder = runs_root(root)
-    if is_remote(path) and path.parent != folder:
+    if storage_of(path).remote and path.parent != folder:
         return []
     try:
         return [item.name for item in folder.iterdir() if not item.name.startswith(".") and item.is_dir()]
@@ -169,18 +169,9 @@ def _ids(path: Place, root: str | os.PathLike | None) -> list[str]:
         return []
 
 
-def _time_of(path: Place) -> str:
-    moment = _modified(path)
+def _time_of(path: StoragePath) -> str:
+    moment = storage_of(path).modified(path)
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else ""
-
-
-def _modified(path: Place) -> float:
-    """When a file was last written, seconds since 1970; 0 where there is none."""
-    try:
-        with reaching(path):
-            return path.stat().st_mtime if not is_remote(path) or path.exists() else 0.0
-    except OSError:
-        return 0.0
 
 
 def this_machine() -> str:
@@ -188,7 +179,7 @@ def this_machine() -> str:
     return socket.gethostname()
 
 
-def writer_alive(path: Place) -> bool:
+def writer_alive(path: StoragePath) -> bool:
     """Whether the process that began writing this run still lives.
 
     Of one on another machine only its traces are seen: it counts as alive for `ALIVE_SECONDS` after it wrote.
@@ -197,7 +188,7 @@ def writer_alive(path: Place) -> bool:
     if not isinstance(writer, dict):
         return False
     if writer.get("host", this_machine()) != this_machine():
-        last = max(_modified(path / name) for name in (WRITER, "trajectory/0.zarr/zarr.json"))
+        last = max(storage_of(path).modified(path / name) for name in (WRITER, "trajectory/0.zarr/zarr.json"))
         return datetime.now(UTC).timestamp() - last < ALIVE_SECONDS
     try:
         return abs(psutil.Process(writer["pid"]).create_time() - writer["process_created"]) < 1

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ..errors import Cancelled, InvalidInput, OperationFailed
+from ..errors import Cancelled, InvalidInput, OperationFailed, SapError
 from ..specs import Spec
-from ..storage import is_remote, reaching
-from .files import (
-    FULL,
-    disk_problem,
-    json_text,
-    read_json,
-    write_json,
-)
+from ..storage import disk_problem, is_full, remote_errors, storage_of
+from .files import json_text, read_json, write_json
 from .listing import remove_run
 from .manifest import (
     MANIFEST,
@@ -32,7 +26,7 @@ from .paths import check_new_run, new_run_path
 from .reading import Run, open_run, this_machine
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 __all__ = ["Run", "RunWriter", "create_run", "open_run"]
 
@@ -52,40 +46,19 @@ def create_run(
         OperationFailed: the disk is full, or an address can't be written.
     """
     path = check_new_run(out if out is not None else new_run_path(kind, root))
-    if is_remote(path):
-        _claim(path, spec)
-        return RunWriter(path, kind, spec)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-    except FileExistsError:
-        raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.") from None
-    except OSError as error:
-        raise disk_problem(error, path) from error
+    storage_of(path).create_folder(path, "spec.json", json_text(spec).encode())
     try:
         return RunWriter(path, kind, spec)
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(SapError):
+            remove_run(path)
         raise
-
-
-def _claim(path: Place, spec: Spec) -> None:
-    """Write the spec where nothing is: what making a folder is elsewhere. S3 refuses the second of two at once."""
-    target = path / "spec.json"
-    try:
-        with reaching(path):
-            try:
-                path.fs.pipe_file(target.path, json_text(spec).encode(), mode="create")
-            except FileExistsError:
-                raise InvalidInput(f"Output {path} exists already; choose another, or remove it first.") from None
-    except NotImplementedError:  # a store that can't tell; ids of our own are random anyway
-        write_json(target, spec)
 
 
 class RunWriter:
     """An open run folder. ``path`` is the folder or address, ``id`` its name."""
 
-    def __init__(self, path: Place, kind: str, spec: Spec) -> None:
+    def __init__(self, path: StoragePath, kind: str, spec: Spec) -> None:
         self.path = path
         self.id = path.name
         self.kind = kind
@@ -107,11 +80,10 @@ class RunWriter:
             },
         )
 
-    def write_json(self, name: str, document: Any) -> Place:
+    def write_json(self, name: str, document: Any) -> StoragePath:
         """Write one JSON artefact, whole or not at all. Raises OperationFailed when the disk is full."""
         target = self.path / name
-        if not is_remote(self.path):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        storage_of(self.path).make_folder(target.parent)
         write_json(target, document)
         return target
 
@@ -156,12 +128,13 @@ class RunWriter:
         if error is None:
             self.finish()
         elif isinstance(error, InvalidInput):
-            remove_run(self.path)
+            with contextlib.suppress(SapError):  # the refusal is what counts
+                remove_run(self.path)
         elif isinstance(error, (Cancelled, KeyboardInterrupt)):
             self._close_quietly("cancelled", None)
         else:
             self._close_quietly("failed", {"error": one_line(error)})
-            if isinstance(error, OSError) and error.errno in FULL:
+            if is_full(error):
                 raise disk_problem(error, self.path) from error
 
     def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:
@@ -177,7 +150,7 @@ class RunWriter:
     def _nobody_writes(self) -> None:
         """Take the writer's sign away; one that can't be reached any more goes stale by itself."""
         try:
-            with reaching(self.path):
+            with remote_errors(self.path):
                 (self.path / WRITER).unlink(missing_ok=True)
         except OperationFailed:
             return

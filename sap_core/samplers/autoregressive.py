@@ -14,11 +14,11 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 def autoregressive(
-    model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
     """Writes the columns after the prompts one by one, until ``steps`` or until every text has ended.
 
@@ -35,7 +35,7 @@ def autoregressive(
         column = start + index
         logits, past = model.next_logits(tokens[:, seen:column], canvas.attention_mask[:, :column], past)
         seen = column
-        predicted = predict(logits, spec.temperature, generator)
+        predicted = predict(logits, options.temperature, generator)
         if ends:
             predicted = torch.where(ended, torch.full_like(predicted, ends[0]), predicted)
             ended = ended | torch.isin(predicted, torch.tensor(ends, device=predicted.device))

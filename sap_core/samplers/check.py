@@ -13,7 +13,7 @@ from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Sampling:
     threshold: float | None = None
 
 
-def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
-    """Fills in the defaults of a spec for this model.
+def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
+    """Fill in the defaults of ``options`` for this model.
 
     Args:
         fill: Tokens to fill: of the longest canvas if there are several.
@@ -39,28 +39,38 @@ def check_sampling(info: ModelInfo, spec: CaptureSpec, fill: int) -> Sampling:
             blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a threshold for a
             rule that has none.
     """
-    if info.max_length is not None and spec.length > info.max_length:
-        raise InvalidInput(f"length is {spec.length}; {info.ref} takes at most {info.max_length} tokens.")
-    rule = _rule(info, spec)
-    if info.objective == MASKED_DIFFUSION and info.row.has_mask:
-        info.check_masked()
+    rule = check_sampler(info, options)
     if fill < 1:
-        raise InvalidInput(f"The prompt fills all {spec.length} tokens; give a greater length or a shorter prompt.")
-    steps = spec.steps if spec.steps is not None else min(rule.default_steps or fill, fill)
+        raise InvalidInput(f"The prompt fills all {options.length} tokens; give a greater length or a shorter prompt.")
+    steps = options.steps if options.steps is not None else min(rule.default_steps or fill, fill)
     if not 1 <= steps <= fill:
         raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
-    if spec.threshold is not None and rule.threshold is None:
-        raise InvalidInput(f"threshold is {spec.threshold:g}, but sampler '{rule.name}' has none; leave it out.")
-    threshold = spec.threshold if spec.threshold is not None else rule.threshold
     if info.objective == AUTOREGRESSIVE:
-        if spec.guidance:
-            raise InvalidInput(f"guidance is {spec.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
-        if spec.block_length is not None and spec.block_length < fill:
+        if options.block_length is not None and options.block_length < fill:
             raise InvalidInput(f"block_length belongs to diffusion models; {info.ref} is autoregressive, leave it out.")
         return Sampling(rule.name, steps, fill)
-    if spec.guidance and not rule.guidance:
-        raise InvalidInput(f"guidance is {spec.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
-    return Sampling(rule.name, steps, _block_length(info, spec, steps, fill), threshold)
+    threshold = options.threshold if options.threshold is not None else rule.threshold
+    return Sampling(rule.name, steps, _block_length(info, options, steps, fill), threshold)
+
+
+def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
+    """Return the sampler's row, after checking all that does not depend on how many tokens there are to fill.
+
+    Raises:
+        ModelProblem, UnknownOption, InvalidInput: as `check_sampling`.
+    """
+    if info.max_length is not None and options.length > info.max_length:
+        raise InvalidInput(f"length is {options.length}; {info.ref} takes at most {info.max_length} tokens.")
+    rule = _rule(info, options)
+    if info.objective == MASKED_DIFFUSION and info.row.has_mask:
+        info.check_masked()
+    if options.threshold is not None and rule.threshold is None:
+        raise InvalidInput(f"threshold is {options.threshold:g}, but sampler '{rule.name}' has none; leave it out.")
+    if options.guidance and info.objective == AUTOREGRESSIVE:
+        raise InvalidInput(f"guidance is {options.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
+    if options.guidance and not rule.guidance:
+        raise InvalidInput(f"guidance is {options.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
+    return rule
 
 
 def share_steps(sizes: list[int], steps: int) -> list[int]:
@@ -75,8 +85,8 @@ def share_steps(sizes: list[int], steps: int) -> list[int]:
     return [1 + (spare * after // room - spare * before // room if room else 0) for before, after in pairwise(edges)]
 
 
-def _rule(info: ModelInfo, spec: CaptureSpec) -> SamplerRule:
-    name = info.samplers[0] if spec.sampler == "auto" else spec.sampler
+def _rule(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
+    name = info.samplers[0] if options.sampler == "auto" else options.sampler
     if name in info.samplers:
         return SAMPLERS[name]
     kind = f"{info.ref} is {info.objective.replace('_', ' ')}."
@@ -85,16 +95,16 @@ def _rule(info: ModelInfo, spec: CaptureSpec) -> SamplerRule:
     raise UnknownOption("sampler", name, info.samplers, hint=kind)
 
 
-def _block_length(info: ModelInfo, spec: CaptureSpec, steps: int, fill: int) -> int:
+def _block_length(info: ModelInfo, options: SamplingOptions, steps: int, fill: int) -> int:
     own = info.block_size
     if own is not None:
-        if spec.block_length not in (None, own):
-            raise InvalidInput(f"block_length is {spec.block_length}; {info.ref} has blocks of {own}, leave it out.")
+        if options.block_length not in (None, own):
+            raise InvalidInput(f"block_length is {options.block_length}; {info.ref} has blocks of {own}, leave it out.")
         least = min(math.ceil(fill / own) + 1, fill)  # its blocks do not begin where the prompt ends
         if steps < least:
             raise InvalidInput(f"steps is {steps}; blocks of {own} need at least {least} for {fill} tokens.")
         return own
-    block = min(spec.block_length or fill, fill)
+    block = min(options.block_length or fill, fill)
     blocks = math.ceil(fill / block)
     if steps < blocks:
         raise InvalidInput(

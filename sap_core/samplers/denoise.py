@@ -20,7 +20,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def sampler_of(rule: Rule) -> Sampler:
     """The sampler that writes what ``rule`` chooses."""
 
     def run(
-        model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+        model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
     ) -> Iterator[Step]:
-        return denoise(model, canvas, spec, sampling, generator, rule)
+        return denoise(model, canvas, options, sampling, generator, rule)
 
     return run
 
@@ -74,7 +74,7 @@ def sampler_of(rule: Rule) -> Sampler:
 def denoise(
     model: LoadedModel,
     canvas: Canvas,
-    spec: CaptureSpec,
+    options: SamplingOptions,
     sampling: Sampling,
     generator: torch.Generator,
     rule: Rule,
@@ -83,7 +83,7 @@ def denoise(
     mask_id = model.check_masked()
     tokens = canvas.tokens.clone()
     blocks = block_numbers(canvas, sampling.block_length, aligned=model.info.block_size is not None)
-    forward = Forward(model, canvas, spec.guidance)
+    forward = Forward(model, canvas, options.guidance)
     sizes = block_sizes(blocks, tokens == mask_id)
     shares = share_steps(list(sizes.values()), sampling.steps)
     total, index = sum(shares), 0
@@ -100,7 +100,7 @@ def denoise(
                 start=start,
                 step=step,
                 steps=steps,
-                temperature=spec.temperature,
+                temperature=options.temperature,
                 threshold=sampling.threshold,
                 mask_id=mask_id,
                 generator=generator,

@@ -1,33 +1,50 @@
-"""`sample`: the steps of one generation by whichever rule the spec names."""
+"""`sample`: the steps of one generation by the rule that the options name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..choices.samplers import SAMPLERS
+from .autoregressive import autoregressive
 from .canvas import Canvas
 from .check import check_sampling
+from .denoise import Sampler
+from .llada import confidence_threshold, low_confidence, random
+from .observed import entropy_bound
+from .schedule import entropy_sampler, maskgit_plus_sampler, mdlm_sampler, origin_sampler, topk_margin_sampler
 from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
+
+# name in `choices.samplers.SAMPLERS` -> (model, canvas, options, sampling, generator) -> steps
+RUN: dict[str, Sampler] = {
+    "low_confidence": low_confidence,
+    "random": random,
+    "confidence_threshold": confidence_threshold,
+    "origin": origin_sampler,
+    "maskgit_plus": maskgit_plus_sampler,
+    "topk_margin": topk_margin_sampler,
+    "entropy": entropy_sampler,
+    "mdlm": mdlm_sampler,
+    "low_confidence_dynamic": confidence_threshold,
+    "low_confidence_static": low_confidence,
+    "entropy_bound": entropy_bound,
+    "autoregressive": autoregressive,
+}
 
 
-def sample(model: LoadedModel, canvas: Canvas, spec: CaptureSpec) -> Iterator[Step]:
-    """Generates on a canvas, one `Step` after the other.
+def sample(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> Iterator[Step]:
+    """Generate on a canvas, one `Step` after the other.
 
-    Only the settings of ``spec`` that concern sampling are read: sampler, steps, length, block_length, temperature,
-    guidance, seed. Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
+    Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
 
     Raises:
         InvalidInput: as `check_sampling`, when called, not at the first step.
     """
-    sampling = check_sampling(model.info, spec, canvas.fill)
-    module, _, function = SAMPLERS[sampling.sampler].run.partition(":")
-    generator = torch.Generator().manual_seed(spec.seed)
-    return getattr(import_module(module), function)(model, canvas, spec, sampling, generator)
+    sampling = check_sampling(model.info, options, canvas.fill)
+    generator = torch.Generator().manual_seed(options.seed)
+    return RUN[sampling.sampler](model, canvas, options, sampling, generator)

@@ -22,7 +22,7 @@ from .step import Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
-    from ..specs import CaptureSpec
+    from ..specs import SamplingOptions
 
 
 class _Stop(BaseException):
@@ -30,7 +30,7 @@ class _Stop(BaseException):
 
 
 def entropy_bound(
-    model: LoadedModel, canvas: Canvas, spec: CaptureSpec, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
     """The steps of the model's own generate, one after the other.
 
@@ -43,9 +43,9 @@ def entropy_bound(
         raise InvalidInput(
             f"{canvas.fill} tokens to fill, but {model.info.ref} writes canvases of {size}; give length {whole}."
         )
-    if spec.temperature:
-        raise InvalidInput(f"temperature is {spec.temperature:g}, but {model.info.ref} has its own; leave it at 0.")
-    return _Observation(model, canvas, sampling, spec.seed).steps()
+    if options.temperature:
+        raise InvalidInput(f"temperature is {options.temperature:g}, but {model.info.ref} has its own; leave it at 0.")
+    return _Observation(model, canvas, sampling, options.seed).steps()
 
 
 class _Observation:

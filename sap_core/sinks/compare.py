@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
 from ..trajectory.access import by_layer, trajectories_of
 from .intervals import Interval, difference_interval, mean_interval
@@ -85,7 +86,9 @@ class Comparison:
         }
 
 
-def compare_runs(*runs: Any, points: int = 50, rule: str = "column_sum", threshold: float | None = None) -> Comparison:
+def compare_runs(
+    *runs: Any, points: int = 50, rule: SinkRule | str = DEFAULT_RULE, threshold: float | None = None
+) -> Comparison:
     """Compare two or more runs (or trajectories, or lists of them) with the first.
 
     Steps are mapped to time t / (T - 1) and interpolated linearly at ``points`` times; a run of one step is constant.
@@ -97,7 +100,8 @@ def compare_runs(*runs: Any, points: int = 50, rule: str = "column_sum", thresho
     if not 2 <= len(runs) <= MOST:
         raise InvalidInput(f"{len(runs)} runs were given to compare; expected 2 to {MOST}.")
     time = np.linspace(0, 1, points)
-    sides = [_Side(source, time, rule, threshold) for source in runs]
+    asked = sink_rule(rule, threshold)
+    sides = [_Side(source, time, asked) for source in runs]
     first, others = sides[0], sides[1:]
     differences = []
     for side in others:
@@ -140,9 +144,9 @@ def rebin(received: np.ndarray, size: int) -> np.ndarray:
 class _Side:
     """One of the runs. ``metrics`` per name: (prompt, head of any layer)."""
 
-    def __init__(self, source: Any, time: np.ndarray, rule: str, threshold: float | None) -> None:
+    def __init__(self, source: Any, time: np.ndarray, rule: SinkRule) -> None:
         datasets = trajectories_of(source)
-        scans = [scan(dataset, rule, threshold) for dataset in datasets]
+        scans = [scan(dataset, rule) for dataset in datasets]
         size = datasets[0].sizes["position"]
         self.name = str(getattr(source, "name", "") or datasets[0].attrs.get("model", ""))
         self.prompts = tuple((getattr(source, "spec", None) or {}).get("prompts") or ())

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
 from ..trajectory.access import by_layer, trajectories_of, visibility
 from .motion import (
@@ -54,7 +55,7 @@ def rank_heads(
     source: Any,
     *,
     weights: Mapping[str, float] | None = None,
-    rule: str = "column_sum",
+    rule: SinkRule | str = DEFAULT_RULE,
     threshold: float | None = None,
 ) -> pd.DataFrame:
     """One row per (layer, head), the most unstable first.
@@ -75,7 +76,8 @@ def rank_heads(
     Raises:
         UnknownOption, InvalidInput: an unknown component or rule; weights that are negative or all 0.
     """
-    parts = [head_components(dataset, rule=rule, threshold=threshold) for dataset in trajectories_of(source)]
+    asked = sink_rule(rule, threshold)
+    parts = [head_components(dataset, asked) for dataset in trajectories_of(source)]
     table = pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
     return score_heads(table, weights)
 
@@ -93,13 +95,13 @@ def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None)
     return scored.assign(rank=np.arange(1, len(scored) + 1))
 
 
-def head_components(dataset: xr.Dataset, *, rule: str = "column_sum", threshold: float | None = None) -> pd.DataFrame:
+def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.DataFrame:
     """The components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
     queries, visible = visibility(dataset)
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     rows = []
     for layer, received in by_layer(dataset):
-        sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
+        sinks = find_sinks(received, rule, visible=visible[:, None], queries=queries[:, None])
         path = dominant_positions(received)
         deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)
         rows.append(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..choices.sink_rules import rule_threshold
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 
 MIN_VISIBLE = 8  # `rate` does not judge a causal key that fewer queries see: the last key is seen by itself alone
 
 
 def find_sinks(
     received: np.ndarray,
-    rule: str = "column_sum",
+    rule: SinkRule | str = DEFAULT_RULE,
     *,
     threshold: float | None = None,
     visible: np.ndarray | None = None,
@@ -29,6 +29,7 @@ def find_sinks(
 
     Args:
         received: (..., S) shares.
+        rule: a rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
         threshold: default: the rule's own.
         visible: int (..., S), broadcast; how many queries can see each key. Default: all Q.
         queries: int (...), broadcast; Q. Default: S.
@@ -41,18 +42,19 @@ def find_sinks(
         InvalidInput: a threshold that is not a finite number.
     """
     received = np.asarray(received)
-    limit = rule_threshold(rule, threshold)
+    asked = sink_rule(rule, threshold)
+    limit = asked.threshold
     size = received.shape[-1]
     count = np.asarray(size if queries is None else queries)[..., None]
     seen = count if visible is None else np.asarray(visible)
     present = np.broadcast_to(seen > 0, received.shape)
-    if rule == "rate":
+    if asked.name == "rate":
         judged = seen >= np.minimum(MIN_VISIBLE, count)
         return present & judged & (received * count > limit * seen)
     number = present.sum(axis=-1, keepdims=True)
     held = np.where(present, received, 0)
     total = held.sum(axis=-1, keepdims=True)
-    if rule == "column_sum":
+    if asked.name == "column_sum":
         others = (total - held) / np.maximum(number - 1, 1)
         return present & (count * (held - others) > limit)
     mean, deviation = _mean_std(held, present, total, number)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule
 from ..trajectory.access import by_layer, visibility
 from .motion import METRICS, motion
 from .rules import find_sinks
@@ -36,7 +37,7 @@ class Scan:
     visible: np.ndarray
 
 
-def scan(dataset: xr.Dataset, rule: str = "column_sum", threshold: float | None = None) -> Scan:
+def scan(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> Scan:
     """Everything that needs the full array, with one layer of it in memory at a time."""
     queries, visible = visibility(dataset)
     steps, layers, positions = (dataset.sizes[dim] for dim in ("step", "layer", "position"))
@@ -44,13 +45,13 @@ def scan(dataset: xr.Dataset, rule: str = "column_sum", threshold: float | None 
     counts = np.zeros((steps, positions), int)
     per_head = []
     for layer, received in by_layer(dataset):
-        sinks = find_sinks(received, rule, threshold=threshold, visible=visible[:, None], queries=queries[:, None])
+        sinks = find_sinks(received, rule, visible=visible[:, None], queries=queries[:, None])
         per_head.append(motion(received, sinks))
         counts += sinks.sum(axis=1)
         means[layer] = received.mean(axis=1)
 
     def of_mean(received: np.ndarray) -> dict[str, np.ndarray]:
-        return motion(received, find_sinks(received, rule, threshold=threshold, visible=visible, queries=queries))
+        return motion(received, find_sinks(received, rule, visible=visible, queries=queries))
 
     of_layers = [of_mean(mean) for mean in means]
     whole = means.mean(axis=0)

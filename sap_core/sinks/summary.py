@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..choices.sink_rules import SINK_RULES, rule_threshold
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
 from ..trajectory.access import trajectories_of
 from .motion import METRICS, dominant_positions
@@ -19,7 +19,9 @@ from .token_types import TYPES, token_type, token_types
 TOP = 20
 
 
-def sink_summary(source: Any, rule: str = "column_sum", *, threshold: float | None = None, sample: int = 0) -> dict:
+def sink_summary(
+    source: Any, rule: SinkRule | str = DEFAULT_RULE, *, threshold: float | None = None, sample: int = 0
+) -> dict:
     """A JSON-able account of the sinks of a run.
 
     ``metrics`` is over all samples: mean over heads and samples, with the standard deviation over heads and, where
@@ -30,15 +32,15 @@ def sink_summary(source: Any, rule: str = "column_sum", *, threshold: float | No
     Raises:
         UnknownOption, InvalidInput: an unknown rule; no captured step; a sample that does not exist.
     """
-    limit = rule_threshold(rule, threshold)
+    asked = sink_rule(rule, threshold)
     datasets = trajectories_of(source)
     if not 0 <= sample < len(datasets):
         raise InvalidInput(f"sample is {sample}; the run has samples 0 to {len(datasets) - 1}.")
-    scans = [scan(dataset, rule, limit) for dataset in datasets]
+    scans = [scan(dataset, asked) for dataset in datasets]
     dataset, found = datasets[sample], scans[sample]
     path = dominant_positions(found.received)
     return {
-        "rule": {"name": rule, "title": SINK_RULES[rule].title, "threshold": limit, "unit": SINK_RULES[rule].unit},
+        "rule": asked.to_dict(),
         "model": dataset.attrs.get("model", ""),
         "objective": dataset.attrs.get("objective", ""),
         "samples": len(datasets),

@@ -14,6 +14,7 @@ from .export import ElasticSpec, ExportSpec, PushSpec
 from .model import ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneSpec
+from .sampling import SamplingOptions
 from .sweep import SweepSpec
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PruneCheckpointSpec",
     "PruneSpec",
     "PushSpec",
+    "SamplingOptions",
     "Spec",
     "SweepSpec",
     "parse_spec",

@@ -2,14 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "api": ["sweep"],
-        "grid": ["make_grid"],
-        "table": ["sweep_table", "summarise", "paired_difference"],
-        "tradeoff": ["frontier", "best_plans"],
-        "results_table": ["measured_plans"],
-        "predict": ["predict_loss"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

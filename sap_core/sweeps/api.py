@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
 from ..errors import InvalidInput
-from ..models.info import inspect_model
+from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER

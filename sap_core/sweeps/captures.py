@@ -17,12 +17,12 @@ from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
 from ..runs.reading import Run, open_run, writer_alive
 from ..specs import CaptureSpec
-from ..storage import as_place, reaching
+from ..storage import remote_errors, storage_path
 from .executors import Board, make_executor
 from .tasks import Task
 
 if TYPE_CHECKING:
-    from ..storage import Place
+    from ..storage.paths import StoragePath
 
 RUNNER = "sap_core.sweeps.captures:PromptRunner"
 
@@ -61,8 +61,8 @@ def capture_each(
     base = CaptureSpec.build(model=model, prompts=tuple(prompts), **fields)
     check_capture(base)
     specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
-    places = [_place(out, number) for number in range(len(specs))]
-    waiting = [number for number, place in enumerate(places) if not _made(place, specs[number])]
+    paths = [_path_of(out, number) for number in range(len(specs))]
+    waiting = [number for number, path in enumerate(paths) if not _made(path, specs[number])]
     crew = make_executor(
         executor, base.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
@@ -70,7 +70,7 @@ def capture_each(
     failed: dict[str, str] = {}
     with contextlib.closing(crew):
         tasks = [
-            Task(places[n].name, "", {"out": str(places[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
+            Task(paths[n].name, "", {"out": str(paths[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
         ]
         board = Board("captures", len(specs), len(specs) - len(tasks), progress)
         if tasks:
@@ -83,9 +83,9 @@ def capture_each(
         name, why = next(iter(failed.items()))
         raise OperationFailed(
             f"{len(failed)} of {len(specs)} prompts failed; the first, {name}: {why}. The runs of the others are in "
-            f"{places[0].parent}; the same call tries the rest again."
+            f"{paths[0].parent}; the same call tries the rest again."
         )
-    return [_opened(place) for place in places]
+    return [_opened(path) for path in paths]
 
 
 def _of_prompt(base: CaptureSpec, number: int) -> CaptureSpec:
@@ -93,29 +93,29 @@ def _of_prompt(base: CaptureSpec, number: int) -> CaptureSpec:
     return base.model_copy(update={"prompts": base.prompts[number : number + 1], "name": name})
 
 
-def _place(out: str | os.PathLike | None, number: int) -> Place:
-    return new_run_path("capture") if out is None else as_place(out) / f"prompt-{number:04d}"
+def _path_of(out: str | os.PathLike | None, number: int) -> StoragePath:
+    return new_run_path("capture") if out is None else storage_path(out) / f"prompt-{number:04d}"
 
 
-def _made(place: Place, spec: CaptureSpec) -> bool:
+def _made(path: StoragePath, spec: CaptureSpec) -> bool:
     """Whether the finished run of ``spec`` is there. Raises InvalidInput where something else is."""
-    with reaching(place):
-        if not place.exists():
+    with remote_errors(path):
+        if not path.exists():
             return False
-        found, manifest = read_json(place / "spec.json"), read_json(place / MANIFEST)
+        found, manifest = read_json(path / "spec.json"), read_json(path / MANIFEST)
         if found != spec.model_dump(mode="json"):
-            raise InvalidInput(f"{place} holds something other than this prompt's run; choose another place for out.")
-        if manifest is None and writer_alive(place):
-            raise InvalidInput(f"{place} is being written; wait for it, or stop it first.")
+            raise InvalidInput(f"{path} holds something other than this prompt's run; choose another out.")
+        if manifest is None and writer_alive(path):
+            raise InvalidInput(f"{path} is being written; wait for it, or stop it first.")
         return isinstance(manifest, dict) and manifest.get("state") == "finished"
 
 
-def _opened(place: Place) -> Run:
+def _opened(path: StoragePath) -> Run:
     try:
-        return open_run(place)
+        return open_run(path)
     except RunProblem as error:
         raise OperationFailed(
-            f"A worker wrote {place}, which can't be read here ({error}). On a cluster, out must be a folder that all "
+            f"A worker wrote {path}, which can't be read here ({error}). On a cluster, out must be a folder that all "
             "machines see, or an address."
         ) from None
 
@@ -129,9 +129,9 @@ class PromptRunner:
 
     def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
-        place = as_place(payload["out"])
-        with reaching(place):
-            if place.exists():
-                remove_run(place)
-        run = capture_spec(CaptureSpec.build(**payload["spec"]), self._model, out=place, progress=progress)
+        path = storage_path(payload["out"])
+        with remote_errors(path):
+            if path.exists():
+                remove_run(path)
+        run = capture_spec(CaptureSpec.build(**payload["spec"]), self._model, out=path, progress=progress)
         return {"run": str(run.path), "seconds": run.seconds}

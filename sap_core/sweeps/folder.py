@@ -23,9 +23,9 @@ from typing import Any
 from ..errors import InvalidInput
 from ..runs.files import plain, read_json, write_json
 from ..runs.manifest import MANIFEST
-from ..runs.store import RunWriter, disk_problem
+from ..runs.store import RunWriter
 from ..specs import SweepSpec
-from ..storage import local_folder
+from ..storage import disk_problem, local_folder
 from .grid import Grid
 
 SCHEMA = 1

@@ -11,7 +11,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ..errors import RunProblem
-from ..storage import zarr_store
+from ..storage import storage_of, storage_path
 from .quantization import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
@@ -25,8 +25,9 @@ def open_trajectory(path: str | PathLike) -> xr.Dataset:
     Raises:
         RunProblem: nothing there, not a trajectory, or one made by a newer version.
     """
+    path = storage_path(path)
     try:
-        found = xr.open_zarr(zarr_store(path), consolidated=False, chunks=None, mask_and_scale=False)
+        found = xr.open_zarr(storage_of(path).zarr(path), consolidated=False, chunks=None, mask_and_scale=False)
     except (OSError, ValueError, KeyError) as error:
         raise RunProblem(
             f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."

@@ -15,7 +15,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from ..errors import OperationFailed, UnknownOption
-from ..storage import is_remote, place_problem, zarr_store
+from ..storage import storage_of, storage_path
 from .quantization import encode_part, encode_rows, to_half
 from .quantization_error import CodeError
 from .reading import open_trajectory
@@ -74,7 +74,7 @@ class TrajectoryWriter:
         self.sizes = {"step": steps, "layer": layers, "head": heads, "position": positions}
         self.chunk = chunk_sizes(steps, layers, heads, positions)
         self.written = 0
-        self._remote = is_remote(path)
+        self._storage = storage_of(path)
         self._error = CodeError()
         self._buffer: list[dict[str, np.ndarray]] = []  # steps of the chunk that is being filled, as they are stored
         self._due = 0.0  # when an unfinished chunk may be written again
@@ -83,7 +83,7 @@ class TrajectoryWriter:
         self._over_layers: np.ndarray | None = None  # sum over layers of received, while written layer by layer
         self._by_layer: dict[int, np.ndarray] = {}
         try:
-            self._group = zarr.create_group(zarr_store(path), zarr_format=3)
+            self._group = zarr.create_group(self._storage.zarr(storage_path(path)), zarr_format=3)
             self._arrays = {
                 name: self._group.create_array(
                     name,
@@ -102,7 +102,7 @@ class TrajectoryWriter:
         self._put("valid", slice(None), np.ones(positions, bool) if valid is None else np.asarray(valid))
         self._put("prompt", slice(None), np.zeros(positions, bool) if prompt is None else np.asarray(prompt))
         more = {"steps_total": steps, "schema": SCHEMA, "steps_written": 0, "chunk_layers": self.chunk["layer"]}
-        self._update(**(attrs or {}), **more, **self._storage())
+        self._update(**(attrs or {}), **more, **self._precision())
 
     def append(self, step: int, **arrays: np.ndarray) -> None:
         """Add step ``step`` (0-based, in order). Arrays have their variable's dims without ``step``; all are optional.
@@ -153,7 +153,7 @@ class TrajectoryWriter:
             over_layers = self._over_layers / self.sizes["layer"]
             self.write_all(steps, **dict(zip(MEANS, (by_layer, over_layers, by_layer.mean(axis=1)), strict=True)))
         self.written = steps
-        self._update(steps_written=steps, **self._storage(), **attrs)
+        self._update(steps_written=steps, **self._precision(), **attrs)
 
     def flush(self) -> None:
         """Write what is buffered; readers see every appended step afterwards."""
@@ -163,7 +163,7 @@ class TrajectoryWriter:
             for name in self._buffer[-1]:
                 block = np.stack([arrays[name] for arrays in self._buffer])
                 self._put(name, slice(first, self.written), block)
-        self._update(steps_written=self.written, **self._storage(), **self._pending)
+        self._update(steps_written=self.written, **self._precision(), **self._pending)
         self._pending = {}
         ended = time.monotonic()
         self._due = ended + max(FLUSH_SECONDS, (ended - begun) / FLUSH_SHARE)
@@ -215,7 +215,7 @@ class TrajectoryWriter:
             stored["received_masked"] = encode_part(arrays["received_masked"], arrays["received"])
         return stored
 
-    def _storage(self) -> dict[str, Any]:
+    def _precision(self) -> dict[str, Any]:
         storage = {"precision": self.precision, "error": PRECISIONS[self.precision].error}
         return {"storage": storage | self._error.to_dict()}
 
@@ -233,8 +233,8 @@ class TrajectoryWriter:
 
     def _problem(self, error: Exception, hint: str) -> Exception:
         """The one line for what a disk or a store refused; anything else is an error of the caller and stays."""
-        if self._remote:
-            return place_problem(error, self.path)
+        if self._storage.remote:
+            return self._storage.problem(error, self.path)
         if isinstance(error, (OSError, zarr.errors.ContainsGroupError)):
             return OperationFailed(f"Can't write a trajectory at {self.path}: {error}. {hint}.")
         return error

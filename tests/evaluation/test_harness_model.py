@@ -15,6 +15,8 @@ from sap_core.errors import InvalidInput  # noqa: E402
 from sap_core.evaluation.harness import StudioLM  # noqa: E402
 from sap_core.models.loading import load_model  # noqa: E402
 
+pytestmark = pytest.mark.extras
+
 
 @pytest.fixture(scope="module")
 def diffusion(tiny_diffusion):

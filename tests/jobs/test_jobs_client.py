@@ -180,7 +180,7 @@ def test_sigterm_ends_the_worker_after_the_step_and_the_queue_waits(jobs):
 def test_two_clients_in_two_processes_share_one_worker(jobs):
     script = textwrap.dedent(
         f"""
-        from sap_core.jobs import JobClient
+        from sap_core.jobs.client import JobClient
         from sap_core.specs import CaptureSpec
         jobs = JobClient({str(jobs.root)!r}, command={COMMAND!r})
         job = jobs.submit(CaptureSpec.build(model="m", prompts=("theirs",), steps=3))
@@ -207,7 +207,7 @@ def test_a_job_outlives_the_client_that_sent_it(jobs):
 def test_the_worker_goes_when_its_last_client_is_gone(tmp_path):
     script = textwrap.dedent(
         f"""
-        from sap_core.jobs import JobClient
+        from sap_core.jobs.client import JobClient
         from sap_core.specs import CaptureSpec
         import time
         jobs = JobClient({str(tmp_path)!r}, command={COMMAND!r})
@@ -238,7 +238,7 @@ def test_bad_submissions_leave_nothing(jobs):
 
 
 def test_the_client_needs_no_torch():
-    code = "from sap_core.jobs import JobClient, JobStatus; import sys; print('torch' in sys.modules)"
+    code = "from sap_core.jobs.client import JobClient, JobStatus; import sys; print('torch' in sys.modules)"
     assert (
         subprocess.check_output([sys.executable, "-c", code], text=True, cwd=Path(__file__).parents[2]).strip()
         == "False"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.check import check_sampling
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_llada_without_a_mask_token(golden: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelProblem, match="declares no mask token"):
         model.check_masked()
     with pytest.raises(ModelProblem, match="give its id as mask_token_id"):
-        check_sampling(inspect_model(str(folder)), CaptureSpec.build(model="m", length=20), 10)  # before it is loaded
+        check_sampling(inspect_model(str(folder)), SamplingOptions.build(length=20), 10)  # before it is loaded
     assert load_model(str(folder), mask_token_id=159).check_masked() == 159
 
 

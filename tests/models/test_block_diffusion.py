@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 MASK = 2
@@ -93,7 +93,7 @@ def test_padding_changes_nothing(sdar: Path, side: str) -> None:
 
 
 def run(model, prompts: list[str], **fields):
-    spec = CaptureSpec.build(model="m", length=18, **fields)
+    spec = SamplingOptions.build(length=18, **fields)
     return list(sample(model, build_canvas(model, prompts, 18), spec))
 
 

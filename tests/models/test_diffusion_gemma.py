@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 pytestmark = pytest.mark.skipif(
     not hasattr(transformers, "DiffusionGemmaForBlockDiffusion"), reason="this transformers has no DiffusionGemma"
@@ -71,7 +71,7 @@ def model(folder: Path):
 
 
 def run(model, length: int = 21, steps: int = 12, seed: int = 1, **fields):
-    spec = CaptureSpec.build(model="m", length=length, steps=steps, seed=seed, **fields)
+    spec = SamplingOptions.build(length=length, steps=steps, seed=seed, **fields)
     return sample(model, build_canvas(model, PROMPTS, length), spec)
 
 

@@ -16,7 +16,7 @@ from sap_core.errors import InvalidInput
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 pytestmark = pytest.mark.skipif(
     not hasattr(transformers, "DiffusionGemmaForBlockDiffusion"), reason="this transformers has no DiffusionGemma"
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory):
 
 
 def steps_of(model):
-    spec = CaptureSpec.build(model="m", length=21, steps=6, seed=1)
+    spec = SamplingOptions.build(length=21, steps=6, seed=1)
     return sample(model, build_canvas(model, PROMPTS, 21), spec)
 
 
@@ -78,7 +78,7 @@ def test_recording_changes_no_logit(model) -> None:
 
 def test_padding_before_a_shorter_prompt_receives_nothing(model) -> None:
     prompts = [PROMPTS[0], "w6 w7"]
-    spec = CaptureSpec.build(model="m", length=13, steps=3, seed=1)
+    spec = SamplingOptions.build(length=13, steps=3, seed=1)
     with record_attention(model) as recorder:
         found = []
         for step in sample(model, build_canvas(model, prompts, 13), spec):

@@ -15,7 +15,7 @@ from torch import Tensor
 from sap_core.attention.recorder import record_attention
 from sap_core.errors import ModelProblem
 from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.pruning.api import prune
 
 WIDTH, HEADS, LAYERS, LENGTH, VOCAB, LEVEL = 32, 4, 2, 32, 97, 16
 SIZES = {"vocab_size": VOCAB, "model_length": LENGTH, "hidden_dim": WIDTH, "cond_dim": LEVEL, "n_blocks": LAYERS,

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -94,7 +94,7 @@ def test_saves_with_its_own_config(dream: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sampler", ["auto", "origin", "maskgit_plus", "topk_margin", "confidence_threshold"])
 def test_samples(dream: Path, sampler: str) -> None:
     model = load_model(str(dream), device="cpu")
-    spec = CaptureSpec.build(model="m", length=16, steps=6, sampler=sampler)
+    spec = SamplingOptions.build(length=16, steps=6, sampler=sampler)
     steps = list(sample(model, build_canvas(model, ["w1 w2", "w3 w4 w5"], 16), spec))
     assert torch.equal(steps[-1].next_tokens[:, :2], steps[0].tokens[:, :2])
     assert sum(step.accepted.sum() for step in steps) == 14 + 13

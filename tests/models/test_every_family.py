@@ -18,8 +18,8 @@ from sap_core.errors import InvalidInput, ModelProblem
 from sap_core.models.family import RESIZABLE
 from sap_core.models.family_registry import FAMILIES
 from sap_core.models.loading import load_model
+from sap_core.models.resizing.units import supported_units
 from sap_core.pruning.api import prune
-from sap_core.pruning.planning.units import supported_units
 
 IDS = torch.randint(4, 96, (2, 16), generator=torch.Generator().manual_seed(0))
 PAD, ONES = torch.zeros(2, 3, dtype=torch.long), torch.ones_like(IDS)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from sap_core.attention.recorder import record_attention
 from sap_core.models import load_model
-from sap_core.pruning import prune
+from sap_core.pruning.api import prune
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError, NotASafetensorsRepoError, RepositoryNotFoundError
 
 from sap_core.errors import ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 
 ANSWER = SimpleNamespace(headers={}, request=None, status_code=401)

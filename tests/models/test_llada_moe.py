@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))

@@ -14,10 +14,9 @@ from tiny_models import save_word_tokenizer
 
 from sap_core.errors import ModelProblem
 from sap_core.models.loading import load_model
-from sap_core.models.saving import save_checkpoint
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -125,7 +124,7 @@ def test_a_stored_buffer_is_kept(tiny_causal: Path, tmp_path: Path) -> None:
     tensors = load_file(source / "model.safetensors")
     extra = "model.layers.0.self_attn.rotary_emb.inv_freq"
     save_file({**tensors, extra: torch.arange(4.0)}, source / "model.safetensors", metadata={"format": "pt"})
-    save_checkpoint(load_model(str(source), device="cpu"), tmp_path / "out")
+    load_model(str(source), device="cpu").save(tmp_path / "out")
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
         assert file.get_tensor(extra).tolist() == [0, 1, 2, 3]
 
@@ -197,7 +196,7 @@ def test_greedy_text_is_that_of_generate(name: str, tmp_path: Path) -> None:
         canvas = canvas_of_ids(model, prompts, 20)
         start = 20 - canvas.fill
         for steps in (4, canvas.fill):
-            *_, last = sample(model, canvas, CaptureSpec.build(model="m", length=20, steps=steps))
+            *_, last = sample(model, canvas, SamplingOptions.build(length=20, steps=steps))
             expected = stock.generate(
                 canvas.tokens[:, :start], attention_mask=canvas.attention_mask[:, :start], max_new_tokens=steps,
                 do_sample=False, pad_token_id=1,

@@ -10,11 +10,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import save_word_tokenizer
 
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(4, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 SHAPE = {
@@ -90,7 +90,7 @@ def test_padding_changes_nothing(folder: Path, side: str) -> None:
 def test_samples_without_ever_writing_a_mask(folder: Path, sampler: str) -> None:
     model = load_model(str(folder), device="cpu")
     canvas = build_canvas(model, ["w1 w2", "w3"], 12)
-    spec = CaptureSpec.build(model="m", length=12, steps=5, sampler=sampler, temperature=1.0)
+    spec = SamplingOptions.build(length=12, steps=5, sampler=sampler, temperature=1.0)
     *_, last = sample(model, canvas, spec)
     assert not (last.next_tokens == 2).any() and last.next_tokens[0, :2].tolist() == [5, 6]
 

@@ -13,7 +13,7 @@ import torch
 
 from sap_core.errors import ModelProblem
 from sap_core.models.family_registry import families_table
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.models.memory import estimate_memory, fits
 

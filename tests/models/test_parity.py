@@ -17,7 +17,7 @@ from tiny_models import GOLDEN
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 BOTH_WAYS = ["llada", "llada-moe", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "native-diffusion",
              "native-qwen3-moe"]  # fmt: skip
@@ -64,7 +64,7 @@ class Tiny:
     def written(self, **fields) -> torch.Tensor:
         """The prompt and 16 tokens behind it."""
         canvas = canvas_of_ids(self.model, [PROMPT], len(PROMPT) + 16)
-        *_, last = sample(self.model, canvas, CaptureSpec.build(model="m", length=len(PROMPT) + 16, **fields))
+        *_, last = sample(self.model, canvas, SamplingOptions.build(length=len(PROMPT) + 16, **fields))
         return last.next_tokens
 
 

@@ -14,7 +14,7 @@ from sap_core.attention.recorder import record_attention
 from sap_core.errors import InvalidInput, ModelProblem, OperationFailed
 from sap_core.models import loading, placement
 from sap_core.models.chat import chat_text
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loaded import LoadedModel
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
@@ -92,6 +92,7 @@ def load_whole(folder: Path):
     return LoadedModel(module, None, inspect_model(str(folder)))
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_quantized_models_are_captured_not_pruned(dtype: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="8 and 4 bits need bitsandbytes")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sap_core.models.headers import StoredTensor
-from sap_core.models.info import describe
+from sap_core.models.inspection import describe
 from sap_core.models.reading import empty_module, native_config_object
 from sap_core.models.source import Source
 

@@ -12,11 +12,11 @@ from tiny_models import save_word_tokenizer
 
 from sap_core.attention.recorder import record_attention
 from sap_core.errors import ModelProblem
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 IDS = torch.randint(3, 96, (2, 10), generator=torch.Generator().manual_seed(0))
 CONFIGURATION = """
@@ -146,7 +146,7 @@ def test_recording_its_attention_changes_nothing(folder: Path) -> None:
 
 def test_it_samples_and_saves(folder: Path, tmp_path: Path) -> None:
     model = load_model(str(folder), device="cpu", trust_remote_code=True, mask_token_id=2)
-    spec = CaptureSpec.build(model="m", length=10, steps=4)
+    spec = SamplingOptions.build(length=10, steps=4)
     *_, last = sample(model, build_canvas(model, ["w1 w2"], 10), spec)
     assert last.next_tokens[0, :2].tolist() == [5, 6]
     model.linears(0)["blocks.0.up_proj"].weight[0].zero_()

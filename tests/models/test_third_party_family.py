@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from sap_core.errors import InvalidInput
 from sap_core.models.family import Family
 from sap_core.models.family_registry import FAMILIES, families_table, register_family
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_from_outside(quill: Family, tiny_diffusion: Path, tmp_path: Path) -> No
     assert inspect_model(str(source)).family == "quill" and families_table()[0]["family"] == "quill"
     model = load_model(str(source), device="cpu")
     assert torch.equal(model.logits(ids), load_model(str(tiny_diffusion), device="cpu").logits(ids))
-    spec = CaptureSpec.build(model="m", length=8, steps=3)
+    spec = SamplingOptions.build(length=8, steps=3)
     assert len(list(sample(model, build_canvas(model, ["w1"], 8), spec))) == 3
     model.save(tmp_path / "out")
     assert load_file(tmp_path / "out" / "model.safetensors").keys() == tensors.keys()

@@ -8,13 +8,13 @@ import pytest
 
 from sap_core.choices.allocations import ALLOCATIONS
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.pruning.planning.allocation import exact_zeros, layer_sparsities
 from sap_core.pruning.planning.plan import make_plan
-from sap_core.pruning.scoring.layer_importance import head_stability, loss_increases, outlier_shares
 from sap_core.pruning.scoring.masks import lowest_of_rows
+from sap_core.pruning.strategies.layer_importance import head_stability, loss_increases, outlier_shares
 from sap_core.specs import PruneSpec
 
 SIZES = [100, 300, 200, 400]
@@ -69,8 +69,8 @@ def test_the_weights_have_the_allocated_zeros_and_the_total(model, method, alloc
 
 
 def test_what_is_measured_leaves_the_model_as_it_was(model):
-    from sap_core.pruning.api import weights_sha256
     from sap_core.pruning.scoring.calibration import read_calibration
+    from sap_core.pruning.strategies.report import weights_sha256
 
     spec = PruneSpec.build(model=model.info.ref, method="magnitude", sparsity=0.9)
     sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}

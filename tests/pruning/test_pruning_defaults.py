@@ -8,7 +8,7 @@ import pytest
 
 from sap_core import cli
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.pruning.api import plan_pruning, prune
 from sap_core.pruning.planning.defaults import best_recipe, with_method
 

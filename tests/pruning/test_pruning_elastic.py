@@ -12,8 +12,9 @@ from sap_core.evaluation.api import evaluate
 from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.elastic import export_elastic
 from sap_core.models.loading import load_model
-from sap_core.pruning.structured.elastic import FILE, _last_of_groups_first
-from sap_core.pruning.structured.remove_units import silence
+from sap_core.models.resizing.elastic import FILE
+from sap_core.models.resizing.remove_units import zero_units
+from sap_core.pruning.strategies.elastic import _last_of_groups_first
 
 TOKENS = torch.arange(4, 28)[None]
 
@@ -44,7 +45,7 @@ def test_a_part_of_it_is_the_dense_model_without_its_least_important_units(folde
         channels = copy.module.get_submodule(f"model.layers.{layer}.mlp.down_proj").weight.abs().sum(0)
         assert order["channels"][layer][0] == int(channels.argmax())
         for unit, left in (("heads", 1), ("channels", 32)):
-            silence(copy, layer, unit, order[unit][layer][left:])
+            zero_units(copy, layer, unit, order[unit][layer][left:])
     assert (small.logits(TOKENS) - copy.logits(TOKENS)).abs().max() < 1e-5
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sap_core.choices.methods import METHODS
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
 from sap_core.pruning.planning.plan import PruningPlan, make_plan

@@ -7,9 +7,9 @@ import pytest
 
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.models.loading import load_model
-from sap_core.pruning.api import Pruned
 from sap_core.pruning.pruner import SinkAwarePruner
 from sap_core.pruning.strategies import shape_search as module
+from sap_core.pruning.strategies.report import Pruned
 from sap_core.pruning.strategies.shape_search import NoSuchPlan
 from sap_core.specs import PruneSpec
 

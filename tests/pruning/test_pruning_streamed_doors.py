@@ -11,7 +11,7 @@ from sap_core.cli import main
 from sap_core.errors import InvalidInput
 from sap_core.jobs.cache import ModelCache
 from sap_core.jobs.execute import execute
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.pruning.planning import memory_check
 from sap_core.runs.reading import open_run
 from sap_core.specs import PruneCheckpointSpec, PruneSpec

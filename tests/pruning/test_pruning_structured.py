@@ -7,7 +7,7 @@ import torch
 
 from sap_core.errors import InvalidInput
 from sap_core.evaluation.cost import model_size
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
 

@@ -10,12 +10,12 @@ import torch
 from sap_core.attention.recorder import record_attention
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.export.checkpoint import export_checkpoint
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
+from sap_core.models.resizing.remove_units import remove_units, zero_units
+from sap_core.models.resizing.units import layer_units, remaining_shape, shared_out
 from sap_core.pruning.api import plan_pruning, prune
 from sap_core.pruning.planning.plan import PruningPlan
-from sap_core.pruning.planning.units import layer_units, remaining_shape, shared_out
-from sap_core.pruning.structured.remove_units import silence, take_out
 from sap_core.pruning.structured.unit_choice import counts_across_layers
 
 TOKENS = torch.arange(4, 28)[None]
@@ -50,7 +50,7 @@ def test_the_uneven_model_equals_the_one_with_the_units_silenced(model, method, 
         assert PruningPlan.from_dict(json.loads(json.dumps(pruned.plan.to_dict()))) == pruned.plan
     copy = model.clone()
     for layer, out in enumerate(gone):
-        silence(copy, layer, unit, out)
+        zero_units(copy, layer, unit, out)
     assert (pruned.model.logits(TOKENS) - copy.logits(TOKENS)).abs().max() < 1e-5
     assert not torch.equal(copy.logits(TOKENS), model.logits(TOKENS))
 
@@ -68,7 +68,7 @@ def test_uneven_heads_are_pruned_and_read_again_and_what_needs_a_grid_of_heads_s
     pruned = prune(model, allocation="table", allocation_table=(0.9, 0.5, 0.1), **{**fields, "sparsity": 0.5})
     assert layer_units(pruned.model.info, "heads") == [1, 1, 1]  # of two, one stays everywhere
     shape = remaining_shape(model.info, "heads", [1, 0, 1])
-    small = take_out(model.clone(), "heads", [[0], [], [1]], shape)
+    small = remove_units(model.clone(), "heads", [[0], [], [1]], shape)
     assert (
         layer_units(small.info, "heads") == [1, 2, 1]
         and shape.words() == "3 layers, 2 to 4 heads, 1 to 2 key-value heads, 64 channels"

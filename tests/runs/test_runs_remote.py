@@ -20,7 +20,7 @@ from sap_core.runs.publish import made_here
 from sap_core.runs.reading import ALIVE_SECONDS, open_run
 from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec, SweepSpec
-from sap_core.storage import as_place, is_remote
+from sap_core.storage import is_remote, storage_path
 from sap_core.trajectory.store import TrajectoryWriter
 
 BUCKET = "s3://sap-runs"
@@ -41,7 +41,7 @@ def server():
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        as_place(BUCKET).fs.mkdir(BUCKET)
+        storage_path(BUCKET).fs.mkdir(BUCKET)
         yield f"http://{host}:{port}"
     running.stop()
 
@@ -111,7 +111,7 @@ def test_notes_archive_and_back(captured, tmp_path):
         export_archive(here.path, f"{BUCKET}/run.zip")
     delete_run(again.path)
     assert [run.id for run in list_runs(f"{BUCKET}/imported")] == ["first"]
-    assert not as_place(again.path).exists()
+    assert not storage_path(again.path).exists()
 
 
 def test_manifest_last_tells_finished_from_unfinished(server, monkeypatch):
@@ -159,7 +159,7 @@ def test_an_interrupted_deletion_leaves_nothing_that_looks_finished(server, monk
 
 
 def test_work_that_needs_a_folder_is_done_here_and_put_there(server):
-    target = as_place(f"{BUCKET}/made/one")
+    target = storage_path(f"{BUCKET}/made/one")
     with pytest.raises(ValueError), made_here(target) as folder, create_run("capture", SPEC, out=folder):
         raise ValueError("stopped")
     assert not folder.exists() and open_run(target).state == "failed"
@@ -198,7 +198,7 @@ def test_access_denied_and_no_server_are_told_apart(server, monkeypatch):
     def denied(*_, **__):
         raise PermissionError("Access Denied")
 
-    place = as_place(f"{BUCKET}/denied")
+    place = storage_path(f"{BUCKET}/denied")
     monkeypatch.setattr(place.fs, "find", denied)
     with create_run("capture", SPEC, out=f"{BUCKET}/denied/one") as run:
         with pytest.raises(OperationFailed, match=r"access denied .*check the credentials"):

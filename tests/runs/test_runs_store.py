@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,19 +92,19 @@ def test_invalid_input_leaves_no_folder(tmp_path):
 
 def test_a_full_disk_is_one_line_and_harms_nothing(tmp_path, monkeypatch):
     keep = finished(tmp_path)
-    real = files.json.dump
+    real = Path.write_bytes
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     run = create_run("capture", SPEC, out=tmp_path / "full")
-    monkeypatch.setattr(files.json, "dump", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OperationFailed, match="No space left on the disk") as caught:
         run.finish({"text": "x"})
     assert "\n" not in str(caught.value)
     with pytest.raises(OperationFailed, match="No space left"):
         create_run("capture", SPEC, out=tmp_path / "second")
-    monkeypatch.setattr(files.json, "dump", real)
+    monkeypatch.setattr(Path, "write_bytes", real)
     assert not (tmp_path / "second").exists()
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["spec.json", "writer.json"]
     open_run(keep.path).verify()
@@ -123,7 +124,7 @@ def test_a_run_that_could_not_be_closed_is_unfinished_and_can_be_deleted(tmp_pat
         pytest.raises(OperationFailed, match="No space left"),
         create_run("capture", SPEC, out=tmp_path / "run") as run,
     ):
-        monkeypatch.setattr(files.json, "dump", full)
+        monkeypatch.setattr(Path, "write_bytes", full)
         run.finish({})
     (summary,) = list_runs(tmp_path)
     assert summary.state == "unfinished" and summary.created.startswith("20")

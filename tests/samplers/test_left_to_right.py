@@ -11,7 +11,7 @@ from sap_core.errors import InvalidInput, ModelProblem
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def model(tiny_causal: Path):
 
 
 def run(model, prompts, length=14, **fields):
-    spec = CaptureSpec.build(model="m", length=length, **fields)
+    spec = SamplingOptions.build(length=length, **fields)
     return list(sample(model, build_canvas(model, prompts, length), spec))
 
 

@@ -10,7 +10,7 @@ import pytest
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 SETTINGS = {
     "low_confidence": {"steps": 16},
@@ -24,6 +24,6 @@ SETTINGS = {
 def test_tokens_are_equal(golden: Path, name: str) -> None:
     model = load_model(str(golden / "tiny-llada"), device="cpu")
     prompt = np.load(golden / "calibration_tokens.npy")[0][:32].tolist()
-    spec = CaptureSpec.build(model="tiny-llada", length=48, **SETTINGS[name])
+    spec = SamplingOptions.build(length=48, **SETTINGS[name])
     *_, last = sample(model, canvas_of_ids(model, [prompt], 48), spec)
     assert np.array_equal(last.next_tokens.numpy(), np.load(golden / f"generate-{name}.npy"))

@@ -13,7 +13,7 @@ from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.denoise import even_share, predict, top_positions
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 PROMPTS = ["w1 w2 w3 w4 w5", "w6 w7"]
 MASK = 2
@@ -21,7 +21,7 @@ MASK = 2
 
 def run(folder: Path, prompts=PROMPTS, length=16, **fields):
     model = load_model(str(folder), device="cpu")
-    spec = CaptureSpec.build(model="m", length=length, **fields)
+    spec = SamplingOptions.build(length=length, **fields)
     return list(sample(model, build_canvas(model, list(prompts), length), spec))
 
 
@@ -93,7 +93,7 @@ def test_guidance_hides_its_second_pass(tiny_diffusion: Path) -> None:
     seen = []
     model.module.register_forward_hook(lambda *_: seen.append(model.observed))
     canvas = build_canvas(model, PROMPTS, 16)
-    list(sample(model, canvas, CaptureSpec.build(model="m", length=16, steps=3, guidance=2.0)))
+    list(sample(model, canvas, SamplingOptions.build(length=16, steps=3, guidance=2.0)))
     assert seen == [True, False] * 3
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.samplers.check import check_sampling, share_steps
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 
 
 def check(folder: Path, fill: int = 20, **fields: object):
-    return check_sampling(inspect_model(str(folder)), CaptureSpec.build(model="m", **{"length": 64, **fields}), fill)
+    return check_sampling(inspect_model(str(folder)), SamplingOptions.build(**{"length": 64, **fields}), fill)
 
 
 def test_defaults(tiny_diffusion: Path, tiny_causal: Path) -> None:
@@ -56,12 +56,12 @@ def test_what_does_not_fit_a_causal_model(tiny_causal: Path, fields: dict, messa
 @pytest.mark.parametrize("steps", [0, -3])
 def test_no_steps(steps: int) -> None:
     with pytest.raises(InvalidInput, match=f"steps is {steps}; at least 1"):
-        CaptureSpec.build(model="m", steps=steps)
+        SamplingOptions.build(steps=steps)
 
 
 def test_an_unknown_sampler_lists_the_known() -> None:
     with pytest.raises(InvalidInput, match="Unknown sampler 'low_confidenc'; known: auto, low_confidence, random"):
-        CaptureSpec.build(model="m", sampler="low_confidenc")
+        SamplingOptions.build(sampler="low_confidenc")
 
 
 def test_steps_are_shared_as_in_llada_where_blocks_divide() -> None:

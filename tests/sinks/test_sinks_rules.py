@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sap_core.choices.sink_rules import SINK_RULES
+from sap_core.choices.sink_rules import SINK_RULES, SinkRule, sink_rule
 from sap_core.errors import InvalidInput, UnknownOption
 from sap_core.sinks.rules import find_sinks, soft_sinks
 
@@ -80,3 +80,21 @@ def test_unknown_rule_and_bad_threshold():
         find_sinks(np.ones(3) / 3, "column")
     with pytest.raises(InvalidInput, match="finite"):
         find_sinks(np.ones(3) / 3, threshold=float("nan"))
+
+
+def test_a_rule_is_a_value_with_its_threshold():
+    assert SinkRule() == SinkRule("column_sum", 3) == sink_rule() and SinkRule("rate").threshold == 0.3
+    assert sink_rule("rate", 0.1) == SinkRule("rate", 0.1) and sink_rule(threshold=2.0) == SinkRule("column_sum", 2.0)
+    assert SinkRule("zscore").is_default and not SinkRule("zscore", 1).is_default
+    received = np.array([0.5, *[0.5 / 9] * 9])
+    by_value = find_sinks(received, SinkRule("zscore", 2.99))
+    np.testing.assert_array_equal(by_value, find_sinks(received, "zscore", threshold=2.99))
+
+
+def test_a_rule_that_is_given_has_its_own_threshold():
+    with pytest.raises(UnknownOption, match="column_sum, rate, zscore"):
+        SinkRule("median")
+    with pytest.raises(InvalidInput, match="finite"):
+        SinkRule("rate", float("inf"))
+    with pytest.raises(InvalidInput, match="has its own"):
+        find_sinks(np.ones(3) / 3, SinkRule("rate"), threshold=0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.models.info import inspect_model
+from sap_core.models.inspection import inspect_model
 from sap_core.specs import SweepSpec, parse_spec
 from sap_core.sweeps.grid import make_grid
 

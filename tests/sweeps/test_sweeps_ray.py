@@ -13,6 +13,7 @@ from sap_core.sweeps import sweep
 from sap_core.sweeps.ray_actors import RayExecutor
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sap-studio[ray]'")
+pytestmark = pytest.mark.extras
 HERE = Path(__file__).parent
 FIELDS = {"methods": ("magnitude", "sink"), "sparsities": (0.1, 0.2, 0.3), "seeds": (0, 1, 2)}  # 12 and the dense one
 

@@ -11,6 +11,7 @@ import typer.main
 
 import sap_core
 from sap_core import cli
+from sap_core.choices.sink_rules import SinkRule
 from sap_core.specs import (
     CaptureSpec,
     ExportSpec,
@@ -86,12 +87,12 @@ def test_looking_at_a_run(command):
 
 
 def test_comparing_and_exporting():
-    assert parsed(snippets.comparing(["/r/a", "/r/b b", "/r/c"], "zscore")[0]).params["runs"] == [
+    assert parsed(snippets.comparing(["/r/a", "/r/b b", "/r/c"], SinkRule("zscore"))[0]).params["runs"] == [
         "/r/a",
         "/r/b b",
         "/r/c",
     ]
-    ast.parse(snippets.comparing(["/r/a", "/r/b"], "zscore")[1])
+    ast.parse(snippets.comparing(["/r/a", "/r/b"], SinkRule("zscore"))[1])
     spec = ExportSpec(run="/r/p", out="/x y", overwrite=True, verify=False)
     given = parsed(snippets.exporting(spec)[0]).params
     assert (given["run"], given["out"], given["overwrite"], given["verify"]) == ("/r/p", "/x y", True, False)

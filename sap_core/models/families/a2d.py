@@ -46,7 +46,7 @@ WHOLE = _family(
     "Tiny-A2D of Llama, Qwen2, Qwen3 trained with masked diffusion",
     False,
     ("low_confidence", "random", "confidence_threshold"),
-    "sap_core.models.loaded:LoadedModel",
+    "plain",
 )
 BLOCKS = _family(
     "a2d-blocks",
@@ -54,5 +54,5 @@ BLOCKS = _family(
     "Tiny-A2D trained with BD3-LM; config.json must say block_size",
     True,
     ("low_confidence_static", "low_confidence_dynamic", "confidence_threshold"),
-    "sap_core.models.block_causal:BlockCausalModel",
+    "block_causal",
 )

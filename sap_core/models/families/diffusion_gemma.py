@@ -22,5 +22,5 @@ FAMILY = Family(
     patterns=(),
     no_pruning="its experts are stored in 3-D tensors, which no pruning pattern here reads",
     export="native; encoder and decoder share what is stored once",
-    adapter="sap_core.models.diffusion_gemma:DiffusionGemma",
+    adapter="diffusion_gemma",
 )

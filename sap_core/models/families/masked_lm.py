@@ -21,5 +21,5 @@ FAMILY = Family(
     bans_mask=True,
     closes_canvas=True,
     samplers=("low_confidence", "mdlm", "random", "confidence_threshold"),
-    adapter="sap_core.models.masked_lm:MaskedLanguageModel",
+    adapter="masked_lm",
 )

@@ -49,8 +49,8 @@ def _family(name: str, title: str, objective: str, samplers: tuple[str, ...]) ->
         samplers=samplers,
         export="as loaded, with its code",
         remote_code=True,
-        adapter="sap_core.models.remote:RemoteModel",
-        reader="sap_core.models.remote:read_remote",
+        adapter="remote",
+        reader="remote",
     )
 
 

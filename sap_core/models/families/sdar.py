@@ -33,5 +33,5 @@ FAMILY = Family(
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
     units=("channels",),
     export="original names and config",
-    adapter="sap_core.models.block_causal:BlockCausalModel",
+    adapter="block_causal",
 )

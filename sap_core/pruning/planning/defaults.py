@@ -40,7 +40,7 @@ def with_method(fields: dict[str, Any], info: ModelInfo | None = None) -> dict[s
     if fields.get("method") is not None:
         return fields
     if info is None:
-        from ...models.info import inspect_model
+        from ...models.inspection import inspect_model
 
         info = inspect_model(fields["model"], mask_token_id=fields.get("mask_token_id"))
     given = {name: value for name, value in fields.items() if value is not None}

@@ -10,9 +10,7 @@ from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import AUTO, BLOCK, METHODS, Pattern, parse_pattern
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
-from .allocation import exact_zeros, layer_sparsities
-from .redundant_heads import KEEP_ONE, Group, first_allowed
-from .units import (
+from ...models.resizing.units import (
     Shape,
     how_it_loads,
     layer_units,
@@ -22,6 +20,8 @@ from .units import (
     supported_units,
     units_gone,
 )
+from .allocation import exact_zeros, layer_sparsities
+from .redundant_heads import KEEP_ONE, Group, first_allowed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ...errors import InvalidInput
 from ...memoize import remember
+from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ..planning.redundant_heads import IGNORE, Group
-from ..planning.units import has_even_heads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,14 +14,10 @@ from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import check_text_file
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import PruneSpec
-from ..api import (
-    Pruned,
-    prepare,
-    report_of,
-    spec_of,
-)
 from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
-from .direct import prune_block, remove
+from .preparation import prepare, spec_of
+from .removal import prune_block, remove
+from .report import Pruned, report_of
 
 if TYPE_CHECKING:
     from ...evaluation.texts import TextRow

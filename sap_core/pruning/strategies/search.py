@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices.strategies import PRESETS
 from ...progress import ProgressCallback, silent
-from ..api import Pruned, loaded, report_of
 from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.calibration import Calibration
+from .preparation import loaded
+from .report import Pruned, report_of
 from .shape_search import Candidate, ShapeSearch
 
 if TYPE_CHECKING:

@@ -12,11 +12,13 @@ from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import story_rows
 from ...memoize import remember
+from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
-from ..api import Pruned, prune
 from ..planning.redundant_heads import IGNORE
-from ..planning.units import Shape, supported_units
 from ..scoring.calibration import Calibration
+from .direct import prune_directly
+from .preparation import spec_of
+from .report import Pruned
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
@@ -164,7 +166,8 @@ class ShapeSearch:
             elif unit != "heads":
                 fields = {name: value for name, value in fields.items() if name not in ("run", "duplicates")}
             model = steps[-1].model if steps else self.model
-            steps.append(prune(model, texts=self.texts, progress=self.progress, **fields))
+            spec = spec_of(model, None, fields)
+            steps.append(prune_directly(model, spec, texts=self.texts, progress=self.progress))
         return steps
 
     def speedup(self, model: LoadedModel) -> float:

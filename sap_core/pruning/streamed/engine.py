@@ -1,6 +1,6 @@
 """Prunes block by block, from a checkpoint's files to those of another: one block in memory, the next on its way.
 
-The result is what `sap_core.pruning.strategies.direct` computes on a model in memory, in the same batches: the weights
+The result is what `sap_core.pruning.strategies.removal` computes on a model in memory, in the same batches: the weights
 are the same bit for bit on the same machine.
 """
 
@@ -15,10 +15,8 @@ from torch import Tensor
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS
 from ...progress import ProgressCallback
-from ..api import chooses_heads, head_facts, matrix_row
 from ..planning.plan import PruningPlan, make_plan
 from ..scoring.head_ranking import rank_from_run, zero_heads
-from ..scoring.layer_importance import head_stability, outlier_share
 from ..scoring.statistics import (
     ROWS_AT_ONCE,
     RootMeanSquare,
@@ -28,13 +26,10 @@ from ..scoring.statistics import (
     inputs_of,
     rows_at_once,
 )
-from ..strategies.direct import (
-    calibration_rows,
-    is_sequential,
-    prune_block,
-    statistic_of,
-    weighted_rows,
-)
+from ..strategies.layer_importance import head_stability, outlier_share
+from ..strategies.preparation import chooses_heads, head_facts
+from ..strategies.removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
+from ..strategies.report import matrix_row
 from .block_pass import Stage
 from .sinks import streamed_sink_shares
 from .tensors import StoredWeights, WeightsWriter
@@ -166,7 +161,7 @@ def _data(
 def _outlier_shares(
     streamed: StreamedModel, spec: PruneSpec, calibration: Calibration, work: Workspace, progress: ProgressCallback
 ) -> list[float]:
-    """`sap_core.pruning.scoring.layer_importance.outlier_shares` in a walk of its own."""
+    """`sap_core.pruning.strategies.layer_importance.outlier_shares` in a walk of its own."""
     model = streamed.model
     data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())

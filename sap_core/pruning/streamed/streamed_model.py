@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelProblem
+from ...models.adapters import adapter_of
 from ...models.experts import unpack_experts
-from ...models.info import ModelInfo, describe
+from ...models.info import ModelInfo
+from ...models.inspection import describe
 from ...models.loaded import LoadedModel
-from ...models.loading import named, prunable_as_loaded
+from ...models.loading import prunable_as_loaded
 from ...models.placement import (
     QUANTIZED,
     SPREAD,
@@ -187,7 +189,7 @@ def open_streamed(
     names = _stored_names(module, info, config)
     _furnish(module, info, weights, names, kind, target)
     tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
-    model = named(info.row.adapter)(module, tokenizer, info)
+    model = adapter_of(info.row)(module, tokenizer, info)
     return StreamedModel(model, weights, names, kind)
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ...errors import OperationFailed
+from ...models.resizing.remove_units import CARRIES, unit_columns
 from ...progress import ProgressCallback, silent
 from ..scoring.sparsegpt import damped
 from ..scoring.statistics import Gram, TokenRows, block_by_block
-from .remove_units import CARRIES, unit_columns
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel

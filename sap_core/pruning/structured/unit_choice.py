@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...models.resizing.units import layer_units
 from ..planning.redundant_heads import Group, keep_one
-from ..planning.units import layer_units
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo

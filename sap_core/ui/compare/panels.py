@@ -98,7 +98,7 @@ def heatmaps(runs: list[Run], rule: str) -> None:
     for start in range(0, len(runs), 2):
         for column, place in zip(st.columns(2), range(start, min(start + 2, len(runs))), strict=False):
             run, letter = runs[place], LETTERS[place].upper()
-            view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule, None)
+            view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule)
             with column:
                 st.subheader(f"{letter}: {run.name}", anchor=False)
                 figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False)

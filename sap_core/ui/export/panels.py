@@ -15,7 +15,7 @@ from ...jobs.layout import JobStatus
 from ...runs.listing import RunSummary
 from ...runs.paths import runs_root
 from ...specs import ExportSpec, PushSpec
-from ...storage import is_remote
+from ...storage import storage_of
 from ..widgets import jobs, results, snippets
 from ..widgets.formatting import moment, plain_error, size
 from ..widgets.layout import doors as show_doors
@@ -25,7 +25,7 @@ LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this 
 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
     """Where to and how; None while no folder is named."""
-    near = Path.cwd() if is_remote(runs_root()) else runs_root().parent
+    near = Path.cwd() if storage_of(runs_root()).remote else runs_root().parent
     out = st.text_input(
         "Folder to write", str(near / "exports" / source.id.replace("prune", "pruned")),
         key=f"out_{source.id}",

@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ...plots.heads import component_bars, value_title
+from ...plots.heads import component_bars, head_grid, value_title
+from ...plots.heatmap import trajectory_heatmap
+from ...plots.view import View
 from ...sinks.instability import COMPONENTS
 from ..widgets.address import address_choice, choose
 from ..widgets.figure import draw
@@ -23,6 +25,22 @@ def pick_value(container: Any) -> str:
         container=container,
         help="The score, or one of the five quantities it is made of, as the table below lists them.",
     )
+
+
+def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
+    """Draw the grid of layers and heads; a click chooses a head."""
+    draw(
+        head_grid(ranking, value, selected=(layer, head)),
+        key="grid",
+        on_select=grid_clicked,
+        selection_mode="points",
+        alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
+    )
+
+
+def head_map(view: View) -> None:
+    """Draw the received attention of the chosen head."""
+    draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
 
 
 def pick_weights() -> dict[str, float] | None:

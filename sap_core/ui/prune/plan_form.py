@@ -11,8 +11,8 @@ from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, pars
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
 from ...models.info import ModelInfo
+from ...models.resizing.units import supported_units
 from ...pruning.planning.defaults import best_recipe
-from ...pruning.planning.units import supported_units
 from ...specs import PruneSpec
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run

@@ -128,7 +128,7 @@ def _denoising(run: Run) -> None:
         return
     try:
         stamp = results.stamp(run.path)
-        views = [results.view_of(str(run.path), stamp, sample, None, None, None, None) for sample in (0, 1)]
+        views = [results.view_of(str(run.path), stamp, sample) for sample in (0, 1)]
     except SapError as error:
         st.error(plain_error(str(error)))
         return

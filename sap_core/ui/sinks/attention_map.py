@@ -18,7 +18,7 @@ from ..widgets.figure import draw
 from ..widgets.pickers import Selection
 
 if TYPE_CHECKING:
-    from ...storage import Place
+    from ...storage.paths import StoragePath
 
 SAME = 1e-5  # the largest rounding difference of shares that are stored as they were computed
 
@@ -64,7 +64,7 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
         )
 
 
-def _computed(spec: AttentionMapSpec) -> Place | None:
+def _computed(spec: AttentionMapSpec) -> StoragePath | None:
     """The file of an earlier computation of the same map."""
     wanted = spec.model_dump(mode="json")
     for run in results.runs_of("attention_map", states=("finished",)):

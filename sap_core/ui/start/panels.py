@@ -110,10 +110,10 @@ def show(specs: list[CaptureSpec]) -> None:
 
 def _one(run: RunSummary) -> None:
     stamp = results.stamp(run.path)
-    view = results.view_of(str(run.path), stamp, 0, None, None, None, None)
+    view = results.view_of(str(run.path), stamp, 0)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
     draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}", data=view)
-    metrics = results.summary_of(str(run.path), stamp, "column_sum", None)["metrics"]
+    metrics = results.summary_of(str(run.path), stamp)["metrics"]
     rate, deviation = metrics["switch_rate"], metrics["temporal_deviation"]
     st.markdown(
         f"The dominant position changes in **{rate['mean']:.0%}** of the steps (± {rate['sd_heads']:.0%} over heads); "

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from ...choices.sink_rules import SINK_RULES
+from ...choices.sink_rules import SINK_RULES, SinkRule
 from ...errors import SapError
 from ...runs.listing import RunSummary, describe_run, list_runs
 from ...runs.paths import resolve_run
@@ -89,8 +89,7 @@ class Selection:
     sample: int
     layer: int | None
     head: int | None
-    rule: str
-    threshold: float
+    rule: SinkRule
 
 
 def pick_selection(run: Run) -> Selection:
@@ -120,22 +119,22 @@ def pick_selection(run: Run) -> Selection:
         container=next(boxes),
         help="Attention is averaged over what is not chosen.",
     )
-    rule = pick_rule(next(boxes))
+    rule = pick_rule(next(boxes)).info
     threshold = next(boxes).number_input(
-        f"Threshold ({SINK_RULES[rule].unit})",
+        f"Threshold ({rule.unit})",
         min_value=0.0,
-        value=SINK_RULES[rule].threshold,
+        value=rule.threshold,
         step=0.1,
-        key=f"threshold_{rule}",
+        key=f"threshold_{rule.name}",
         bind="query-params",
-        help=f"{SINK_RULES[rule].help} Source: {SINK_RULES[rule].source}.",
+        help=f"{rule.help} Source: {rule.source}.",
     )
-    return Selection(sample, layer, head, rule, float(threshold))
+    return Selection(sample, layer, head, SinkRule(rule.name, float(threshold)))
 
 
-def pick_rule(container: Any = None) -> str:
-    """Which rule says what a sink is."""
-    return address_choice(
+def pick_rule(container: Any = None) -> SinkRule:
+    """Which rule says what a sink is, with its own threshold."""
+    name = address_choice(
         "Sink rule",
         list(SINK_RULES),
         "rule",
@@ -143,6 +142,7 @@ def pick_rule(container: Any = None) -> str:
         container=container,
         help="What counts as an attention sink; the threshold beside it is the rule's own.",
     )
+    return SinkRule(name)
 
 
 def _address(run: RunSummary, named: str | None) -> str:

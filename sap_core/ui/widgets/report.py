@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...choices.sink_rules import SinkRule
 from ...plots.run_report import report
 from ...runs.reading import Run
 from .pickers import Selection
@@ -15,9 +16,7 @@ def report_button(run: Run, pick: Selection) -> None:
     """One self-contained HTML file of the run as it is looked at."""
     st.download_button(
         "Report of this run (HTML)",
-        lambda: report(
-            run, rule=pick.rule, threshold=pick.threshold, sample=pick.sample, layer=pick.layer, head=pick.head
-        ),
+        lambda: report(run, rule=pick.rule, sample=pick.sample, layer=pick.layer, head=pick.head),
         f"{run.id}-report.html",
         "text/html",
         on_click="ignore",
@@ -26,7 +25,7 @@ def report_button(run: Run, pick: Selection) -> None:
     )
 
 
-def comparison_report_button(runs: list[Run], rule: str) -> None:
+def comparison_report_button(runs: list[Run], rule: SinkRule) -> None:
     """One self-contained HTML file of the comparison."""
     st.download_button(
         "Report of this comparison (HTML)",

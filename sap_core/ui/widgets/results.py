@@ -12,31 +12,30 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ...choices.sink_rules import DEFAULT_RULE, SinkRule
 from ...errors import SapError
 from ...models.duration import machine_pace, step_flops
-from ...models.info import ModelInfo, inspect_model
+from ...models.info import ModelInfo
+from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
 from ...runs.files import file_stamp
 from ...runs.listing import RunSummary, list_runs
 from ...runs.reading import Run, open_run
 from ...sinks.compare import Comparison, compare_runs
 from ...sinks.instability import head_components, score_heads
-from ...sinks.rules import find_sinks
-from ...sinks.scan import scan
 from ...sinks.summary import sink_summary
-from ...storage import as_place, is_remote
+from ...storage import storage_of, storage_path
 from ...sweeps.results_table import measured_plans
 from ...sweeps.results_table import stamp as plans_stamp
-from ...trajectory.access import visibility
 
 Stamp = tuple[int | str, ...]
 
 
 def stamp(path: str | Path) -> Stamp:
     """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
-    path = as_place(path)
+    path = storage_path(path)
     closed = file_stamp(path / "manifest.json")
-    if any(closed) and is_remote(path):  # a closed run does not change, and every look is a request
+    if any(closed) and storage_of(path).remote:  # a closed run does not change, and every look is a request
         return closed
     return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
@@ -68,49 +67,40 @@ def objective_of(path: str, stamp: Stamp) -> str:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def view_of(
-    path: str, stamp: Stamp, sample: int, layer: int | None, head: int | None, rule: str | None, threshold: float | None
+    path: str,
+    stamp: Stamp,
+    sample: int,
+    layer: int | None = None,
+    head: int | None = None,
+    rule: SinkRule | None = None,
 ) -> View:
     """One head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
-    trajectory = opened(path, stamp, True).trajectories[sample]
-    view = make_view(trajectory, layer, head)
-    if rule is None:
-        return view
-    queries, visible = visibility(trajectory)
-    sinks = find_sinks(view.share, rule, threshold=threshold, visible=visible, queries=queries)
-    return View(**{**view.__dict__, "sinks": sinks})
+    return make_view(opened(path, stamp, True).trajectories[sample], layer, head, rule)
 
 
 @st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
-def components_of(path: str, stamp: Stamp, rule: str, threshold: float | None) -> pd.DataFrame:
+def components_of(path: str, stamp: Stamp, rule: SinkRule) -> pd.DataFrame:
     """The components of every head's instability, mean over the run's samples."""
     run = opened(path, stamp, True)
-    parts = [head_components(trajectory, rule=rule, threshold=threshold) for trajectory in run.trajectories]
+    parts = [head_components(trajectory, rule) for trajectory in run.trajectories]
     return pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
 
 
-def ranking_of(
-    path: str | Path, rule: str = "column_sum", threshold: float | None = None, weights: Any = None
-) -> pd.DataFrame:
+def ranking_of(path: str | Path, rule: SinkRule = DEFAULT_RULE, weights: Any = None) -> pd.DataFrame:
     """The ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
-    return score_heads(components_of(str(path), stamp(path), rule, threshold), weights)
+    return score_heads(components_of(str(path), stamp(path), rule), weights)
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for sinks …")
-def summary_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int = 0) -> dict[str, Any]:
+def summary_of(path: str, stamp: Stamp, rule: SinkRule = DEFAULT_RULE, sample: int = 0) -> dict[str, Any]:
     """`sap_core.sink_summary` of a run."""
-    return sink_summary(opened(path, stamp, True), rule, threshold=threshold, sample=sample)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def scan_of(path: str, stamp: Stamp, rule: str, threshold: float | None, sample: int) -> Any:
-    """Per layer and head: every metric of motion."""
-    return scan(opened(path, stamp, True).trajectories[sample], rule, threshold)
+    return sink_summary(opened(path, stamp, True), rule, sample=sample)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing …")
-def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: str, threshold: float | None) -> Comparison:
+def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: SinkRule) -> Comparison:
     """`sap_core.compare_runs` of runs given as (path, stamp)."""
-    return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule, threshold=threshold)
+    return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule)
 
 
 @st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")

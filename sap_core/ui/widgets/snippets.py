@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...choices.sink_rules import SinkRule
 from ...specs import (
     CaptureSpec,
     ElasticSpec,
@@ -155,11 +156,14 @@ def taking(run: str, options: dict[str, Any]) -> tuple[str, str]:
     return command, "\n".join(lines)
 
 
-def comparing(runs: Sequence[str], rule: str) -> tuple[str, str]:
+def comparing(runs: Sequence[str], rule: SinkRule) -> tuple[str, str]:
     """The two texts for comparing two or more runs."""
-    command = _wrapped(["sap compare", *(shlex.quote(run) for run in runs), f"--rule {rule}"])
+    command = _wrapped(["sap compare", *(shlex.quote(run) for run in runs), f"--rule {rule.name}"])
     opened = ", ".join(repr(run) for run in runs)
-    lines = [f"runs = [sap.open_run(run) for run in ({opened})]", f"found = sap.compare_runs(*runs, rule={rule!r})"]
+    lines = [
+        f"runs = [sap.open_run(run) for run in ({opened})]",
+        f"found = sap.compare_runs(*runs, rule={rule.name!r})",
+    ]
     return command, "\n".join(["import sap_core as sap", "", *lines, "found.table"])
 
 

@@ -15,14 +15,12 @@ import numpy as np
 
 from ...choices.methods import UNITS
 from ...errors import InvalidInput
-from ...models.family import RESIZABLE
+from ..family import RESIZABLE
 
 if TYPE_CHECKING:
-    from ...models.info import ModelInfo
+    from ..info import ModelInfo
 
-ELASTIC = (
-    "sap_elastic.json"  # the order of importance of a checkpoint's units, see `sap_core.pruning.structured.elastic`
-)
+ELASTIC = "sap_elastic.json"  # the order of importance of a checkpoint's units, see `sap_core.models.resizing.elastic`
 # What each unit needs to find in a block.
 PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
 

@@ -1,8 +1,4 @@
-"""Takes heads, feed-forward channels or layers out of a model: smaller matrices, less to compute, less to store.
-
-A unit's score is the sum of the method's weight score over the unit's columns of the matrix that carries it on: the
-attention's output projection for heads, the down projection for channels, both for layers (METRICS section 6).
-"""
+"""Remove heads, feed-forward channels or layers from a model: smaller matrices, less to compute, less to store."""
 
 from __future__ import annotations
 
@@ -11,47 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...choices.methods import METHODS
-from ..planning.units import Shape, layer_units
-from ..scoring.scores import score
 from .resized import ResizedModel, resize
+from .units import Shape, layer_units
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ...models.info import ModelInfo
-    from ...models.loaded import LoadedModel
+    from ..info import ModelInfo
+    from ..loaded import LoadedModel
 
 CARRIES = {"heads": ("o",), "channels": ("down",), "layers": ("o", "down")}
 
 
-def unit_scores(
-    model: LoadedModel, method: str, unit: str, found: dict[str, Tensor], *, seed: int, ranking: pd.DataFrame | None
-) -> list[Tensor]:
-    """Per layer the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
-
-    ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: method
-    heads only; a group's score is minus the mean instability of its heads.
-    """
-    info = model.info
-    if method == "heads":
-        table = ranking.pivot(index="layer", columns="head", values="instability").sort_index()
-        return [-torch.tensor(row, dtype=torch.float32).view(info.kv_heads, -1).mean(1) for row in table.to_numpy()]
-    scores = []
-    for layer in range(info.layers):
-        columns = [
-            _column_scores(method, model.module.get_submodule(m.name).weight.data, found.get(m.name), seed, m.name)
-            for m in info.matrices
-            if m.layer == layer and m.kind in CARRIES[unit]
-        ]
-        if unit == "layers":
-            scores.append(sum(part.sum() for part in columns).view(1))
-        else:
-            scores.append(columns[0].view(layer_units(info, unit)[layer], -1).sum(1))
-    return scores
-
-
-def take_out(
+def remove_units(
     model: LoadedModel, unit: str, gone: list[list[int]], shape: Shape, means: dict[str, Tensor] | None = None
 ) -> ResizedModel:
     """``model`` without the units ``gone`` (per layer; for layers: the layers in gone[0]), cut to ``shape``.
@@ -81,19 +47,12 @@ def take_out(
     return resize(model, shape.layers)
 
 
-def silence(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
+def zero_units(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
     """Sets to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
     info = model.info
     for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
         weight = model.module.get_submodule(matrix.name).weight.data
         weight[:, unit_columns(info, unit, units).to(weight.device)] = 0
-
-
-def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:
-    """Sum over outputs of the weight score, float32 [in]; for flap Var(x_j) * norm2(W_:j)^2."""
-    if method == "flap":
-        return statistic[1].float() * weight.float().square().sum(0)
-    return score(METHODS[method].score, weight, statistic, seed=seed, matrix=name).sum(0)
 
 
 def unit_columns(info: ModelInfo, unit: str, units: list[int]) -> Tensor:

@@ -10,19 +10,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ...models.headers import INDEX, SINGLE
-from ...models.info import ModelInfo
-from ...models.layout import Matrix
-from ...models.loaded import LoadedModel
-from ...models.per_layer import (
-    CODE,
-    SIZES,
-    code_of,
-    config_entries,
-    kind_of,
-)
-from ...models.source import SMALL_FILES
-from ..planning.units import ELASTIC, Shape, needs_mistral
+from ..headers import INDEX, SINGLE
+from ..info import ModelInfo
+from ..layout import Matrix
+from ..loaded import LoadedModel
+from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
+from ..source import SMALL_FILES
+from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
 

@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from ...evaluation.likelihood import text_likelihood
 from ...evaluation.texts import TextRow
+from ...models.resizing.remove_units import zero_units
+from ...models.resizing.units import units_gone
 from ...progress import Progress, ProgressCallback, silent
 from ..planning.plan import make_plan
-from ..planning.units import units_gone
-from ..strategies.direct import dense_statistics, measured_unit_scores, prune_block
+from ..scoring import head_ranking
+from ..scoring.scores import score
 from ..structured import unit_choice
-from ..structured.remove_units import silence
 from ..structured.unit_choice import lowest_units, planned_counts
-from . import head_ranking
-from .scores import score
+from .removal import dense_statistics, measured_unit_scores, prune_block
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...models.loaded import LoadedModel
     from ...specs import PruneSpec
-    from .calibration import Calibration
+    from ..scoring.calibration import Calibration
 
 OUTSTANDING = 5.0  # times the mean score of the layer
 _TEXTS = 8
@@ -71,7 +71,7 @@ def loss_increases(
         if plan.shape is None:
             prune_block(trial, layer, found, plan, spec.seed)
         else:
-            silence(trial, layer, spec.pattern, gone[layer])
+            zero_units(trial, layer, spec.pattern, gone[layer])
         change = text_likelihood(trial, rows, draws=_DRAWS, seed=spec.seed).minus(dense)
         increases.append(change["nats_per_token"])
         for original, copy in zip(model.linears(layer).values(), trial.linears(layer).values(), strict=True):

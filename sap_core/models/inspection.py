@@ -1,0 +1,106 @@
+"""`inspect_model`: recognise a model by its config.json and tensor headers, before any weight is read. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..errors import ModelProblem
+from .chat import special_words, template_of
+from .family import MASKED_DIFFUSION, Config, Family
+from .family_registry import recognise
+from .headers import StoredTensor
+from .info import ModelInfo
+from .layout import find_matrices, module_key
+from .sizes import read_sizes
+from .source import Source, find_source
+
+
+def inspect_model(ref: str, *, mask_token_id: int | None = None) -> ModelInfo:
+    """Recognises a model and describes it without reading weights.
+
+    Args:
+        ref: demo:NAME, a folder, or a Hub id.
+        mask_token_id: For a model that does not declare its mask token.
+
+    Raises:
+        ModelProblem: nothing loadable there, or a config that no family matches or that lacks a field.
+    """
+    return describe(find_source(ref), mask_token_id=mask_token_id)
+
+
+def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
+    """`inspect_model` for a source that was found already."""
+    family = recognise(source.config)
+    if family is None:
+        kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
+        raise ModelProblem(f"{source.ref} is of a kind that no family here reads ({kind}); `sap models` lists them.")
+    native = family.native_config(source.config)
+    sizes = read_sizes(native, source.ref)
+    model_type = str(native.get("model_type", ""))
+    keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
+    shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
+    return ModelInfo(
+        ref=source.ref,
+        path=str(source.folder) if source.folder else None,
+        row=family,
+        family=family.name,
+        title=family.title,
+        objective=family.objective,
+        **sizes,
+        mask_token_id=_mask_token(family, source, native, sizes["vocab_size"], mask_token_id),
+        parameters=sum(tensor.numel for tensor in source.tensors),
+        bytes=sum(tensor.bytes for tensor in source.tensors),
+        dtype=_main_dtype(source.tensors),
+        matrices=find_matrices(shapes, model_type),
+        samplers=family.samplers,
+        block_size=family.block_size(source.config),
+        shift_logits=family.shift_logits(source.config),
+        no_pruning=family.no_pruning or _quantized(source.config) or _packed_experts(shapes),
+        chat_template=template_of(source.tokenizer),
+        special_words=special_words(source.tokenizer),
+        config=source.config,
+        native_config=native,
+        keys=keys,
+    )
+
+
+def _mask_token(family: Family, source: Source, native: Config, vocab_size: int, given: int | None) -> int | None:
+    """The mask token: as given, else of the config, the tokenizer, the family."""
+    if family.objective != MASKED_DIFFUSION:
+        return None
+    if given is not None:
+        if not 0 <= given < vocab_size:
+            raise ModelProblem(f"mask token {given} is outside the vocabulary of {source.ref} (0 to {vocab_size - 1}).")
+        return given
+    declared = native.get("mask_token_id")
+    if declared is None:
+        word = source.tokenizer.get("mask_token")
+        word = word.get("content") if isinstance(word, dict) else word
+        declared = source.tokenizer["vocabulary"].get(word) if word else None
+    if declared is None and family.mask_token_id is not None and family.mask_token_id < vocab_size:
+        declared = family.mask_token_id
+    if declared is not None and not (isinstance(declared, int) and 0 <= declared < vocab_size):
+        raise ModelProblem(
+            f"{source.ref} declares mask token {declared!r}, outside its vocabulary (0 to {vocab_size - 1}); "
+            "give the right one with mask_token_id."
+        )
+    return declared
+
+
+def _quantized(config: Config) -> str:
+    """Why a checkpoint with quantized weights can't be pruned; "" for any other."""
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    return f"its weights are stored quantized ({method}); prune the unquantized model" if method else ""
+
+
+def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:
+    """Why experts that are stored in 3-D tensors can't be pruned; "" where there are none."""
+    packed = next((name for name, shape in shapes.items() if len(shape) == 3 and "expert" in name), None)
+    return f"its experts are stored in 3-D tensors ({packed}), which no pruning pattern here reads" if packed else ""
+
+
+def _main_dtype(tensors: tuple[StoredTensor, ...]) -> str:
+    count: Counter[str] = Counter()
+    for tensor in tensors:
+        count[tensor.dtype] += tensor.numel
+    return count.most_common(1)[0][0] if count else "float32"

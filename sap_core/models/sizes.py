@@ -1,0 +1,51 @@
+"""Layers, heads, widths and lengths of a native config, whatever names it gives them. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ModelProblem
+from .family import Config
+
+# One quantity, the names configs give it; the first that is there counts.
+FIELDS = {
+    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads"),
+    "head_dim": ("head_dim",),
+    "hidden": ("hidden_size", "n_embd", "dim", "d_model"),
+    "ffn": ("moe_intermediate_size", "intermediate_size", "n_inner", "ffn_dim", "hidden_dim", "ffn_hidden_size"),
+    "vocab_size": ("vocab_size",),
+    "max_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
+}
+NEEDED = ("layers", "heads", "hidden", "vocab_size")
+ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+
+
+def read_sizes(config: Config, ref: str) -> dict[str, Any]:
+    """layers, heads, kv_heads, head_dim, hidden, ffn, vocab_size, max_length of a native config.
+
+    Raises:
+        ModelProblem: one that is needed is missing or no positive integer.
+    """
+    config = {**config, **(config.get("text_config") or {})}
+    sizes = {}
+    for name, aliases in FIELDS.items():
+        value = next((config[alias] for alias in aliases if config.get(alias) is not None), None)
+        if value is None and name not in NEEDED:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ModelProblem(f"{ref}: config.json says {aliases[0]}={value!r}; expected a positive whole number.")
+        sizes[name] = value
+    sizes.setdefault("kv_heads", sizes["heads"])
+    sizes.setdefault("head_dim", sizes["hidden"] // sizes["heads"])
+    sizes.setdefault("ffn", 4 * sizes["hidden"])
+    sizes.setdefault("max_length", None)
+    if sizes["max_length"] is not None:
+        sizes["max_length"] -= first_position(config)
+    return sizes
+
+
+def first_position(config: Config) -> int:
+    """The position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
+    return config.get("pad_token_id", 1) + 1 if config.get("model_type") in ROBERTAS else 0

@@ -1,0 +1,96 @@
+"""The operations that differ between a folder on this machine and an address."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SapError
+
+if TYPE_CHECKING:
+    from .paths import StoragePath
+
+
+class Storage(ABC):
+    """Files and folders of one kind of storage. Instances hold no state; paths are absolute.
+
+    Attributes:
+        remote: every look is a request over the network, there are no folders, locks and renames.
+        requests_at_once: how many looks to have under way at a time.
+    """
+
+    remote: bool
+    requests_at_once: int
+
+    @abstractmethod
+    def read(self, path: StoragePath) -> bytes | None:
+        """Return the content of a file, or None where there is none."""
+
+    @abstractmethod
+    def write(self, path: StoragePath, content: bytes) -> None:
+        """Write a file in one step: a reader sees the old content or the new one, never a half.
+
+        Raises:
+            OperationFailed: the disk is full, or the storage refuses; nothing half-written stays behind.
+        """
+
+    @abstractmethod
+    def check_new(self, path: StoragePath) -> None:
+        """Raise InvalidInput unless a new folder can be made at ``path``; leave nothing behind."""
+
+    @abstractmethod
+    def create_folder(self, path: StoragePath, name: str, content: bytes) -> None:
+        """Make the folder ``path``, which nobody else can make at the same time, with one file in it.
+
+        Raises:
+            InvalidInput: something is there.
+            OperationFailed: the storage refuses.
+        """
+
+    @abstractmethod
+    def make_folder(self, path: StoragePath) -> None:
+        """Make a folder and its parents where storages have folders."""
+
+    @abstractmethod
+    def remove(self, folder: StoragePath, *, first: Collection[str] = (), last: Collection[str] = ()) -> None:
+        """Remove a folder with everything in it.
+
+        Args:
+            folder: what to remove.
+            first, last: names of files to remove before and after the others, where this is not one step.
+
+        Raises:
+            InvalidInput: it is gone already.
+            OperationFailed: the storage refuses.
+        """
+
+    @abstractmethod
+    def stamp(self, path: StoragePath) -> tuple[int | str, int]:
+        """Return what changes whenever a file does: its time or ETag, and its bytes; (0, 0) where there is none."""
+
+    @abstractmethod
+    def modified(self, path: StoragePath) -> float:
+        """Return when a file was last written in seconds since 1970, or 0 where there is none."""
+
+    @abstractmethod
+    def sizes(self, folder: StoragePath) -> dict[str, int]:
+        """Return name relative to ``folder`` -> bytes of every file below it, sorted by name."""
+
+    @abstractmethod
+    def digests(self, folder: StoragePath, sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+        """Yield (name, SHA-256) of the named files below ``folder``."""
+
+    @abstractmethod
+    def local_copy(self, folder: StoragePath, near: Path) -> AbstractContextManager[Path]:
+        """Give ``folder`` as one of this machine: itself, or a copy below ``near`` that is removed afterwards."""
+
+    @abstractmethod
+    def zarr(self, path: StoragePath) -> Any:
+        """Return what zarr opens for a path."""
+
+    @abstractmethod
+    def problem(self, error: BaseException, path: StoragePath) -> SapError | None:
+        """Return the one-line error for what the storage itself raised; None where it is not the storage's fault."""

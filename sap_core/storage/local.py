@@ -1,0 +1,140 @@
+"""Folders of this machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInput, OperationFailed, SapError
+from .base import Storage
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class LocalStorage(Storage):
+    """Files on a disk: whole by a rename, one owner by making a folder."""
+
+    remote = False
+    requests_at_once = 1
+
+    def read(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise disk_problem(error, path) from error
+
+    def check_new(self, path: Path) -> None:
+        if os.path.lexists(path):
+            raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.")
+        check_writable(path)
+
+    def create_folder(self, path: Path, name: str, content: bytes) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.") from None
+        except OSError as error:
+            raise disk_problem(error, path) from error
+        try:
+            self.write(path / name, content)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def remove(self, folder: Path, *, first: Collection[str] = (), last: Collection[str] = ()) -> None:
+        doomed = folder.with_name(f".deleted-{folder.name}-{uuid.uuid4().hex[:6]}")
+        try:
+            folder.rename(doomed)  # gone for every reader at once; the files follow
+            shutil.rmtree(doomed)
+        except FileNotFoundError:
+            raise InvalidInput(f"{folder} does not exist any more.") from None
+        except OSError as error:
+            raise OperationFailed(
+                f"Can't delete {folder}: {error.strerror or error}; check the folder and its permissions."
+            ) from error
+
+    def stamp(self, path: Path) -> tuple[int | str, int]:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return (0, 0)
+        return stat.st_mtime_ns, stat.st_size
+
+    def modified(self, path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def sizes(self, folder: Path) -> dict[str, int]:
+        found = {}
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(parent, name)
+                if os.path.isfile(path):
+                    found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
+        return dict(sorted(found.items()))
+
+    def digests(self, folder: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+        for name in sizes:
+            with open(folder / name, "rb") as file:
+                yield name, hashlib.file_digest(file, "sha256").hexdigest()
+
+    @contextmanager
+    def local_copy(self, folder: Path, near: Path) -> Iterator[Path]:
+        yield folder
+
+    def zarr(self, path: Path) -> Any:
+        return str(path)
+
+    def problem(self, error: BaseException, path: Path) -> SapError | None:
+        return disk_problem(error, path) if isinstance(error, OSError) else None
+
+
+def check_writable(path: Path) -> None:
+    """Raise InvalidInput unless ``path`` can be made; leave nothing behind."""
+    parent = path.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".sap-", dir=parent))
+    except OSError as error:
+        raise InvalidInput(
+            f"Output folder {path} can't be written ({error.strerror} at {parent}); choose another place."
+        ) from None
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the system refused a write because a disk, a quota or a limit of file size is used up."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def disk_problem(error: OSError, path: str | os.PathLike) -> OperationFailed:
+    """Return the one-line error for a write that the system refused."""
+    if is_full(error):
+        return OperationFailed(
+            f"No space left on the disk while writing {path}; free some space (for example `sap runs delete`) "
+            f"and run it again. Finished runs are unharmed."
+        )
+    return OperationFailed(f"Can't write {path}: {error.strerror or error}; check the folder and its permissions.")

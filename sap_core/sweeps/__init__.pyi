@@ -1,0 +1,9 @@
+from .api import sweep as sweep
+from .grid import make_grid as make_grid
+from .predict import predict_loss as predict_loss
+from .results_table import measured_plans as measured_plans
+from .table import paired_difference as paired_difference
+from .table import summarise as summarise
+from .table import sweep_table as sweep_table
+from .tradeoff import best_plans as best_plans
+from .tradeoff import frontier as frontier
