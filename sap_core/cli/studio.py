@@ -40,14 +40,14 @@ def studio(
 
 def train(
     out: Annotated[
-        str | None, typer.Option(help="Folder for both models.", show_default="where demo: looks for them")
+        str | None, typer.Option(help="Folder for the models.", show_default="where demo: looks for them")
     ] = None,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train both demo models from nothing (under two hours on two cores); goes on where it was stopped."""
+    """Train the three demo models from nothing, one after the other; goes on where it was stopped."""
     with work("train") as progress:
-        folders = _training_tool()(out or demo_home(), seed=seed or 0, progress=progress)
+        folders = _training_tool()(out or demo_home(), seed=seed, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}
     emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])
 

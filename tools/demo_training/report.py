@@ -161,8 +161,10 @@ def _spread(per_prompt: np.ndarray) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="+", type=Path, help="model folders")
-    for folder in parser.parse_args().folder:
-        found = demo_report(folder)
+    parser.add_argument("--examples", type=int, default=200, help="texts of the likelihood and of each task")
+    args = parser.parse_args()
+    for folder in args.folder:
+        found = demo_report(folder, examples=args.examples)
         print(json.dumps({key: found[key] for key in ("model", "likelihood", "tasks", "writing")}, indent=1))
 
 

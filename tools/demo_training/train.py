@@ -61,7 +61,7 @@ class Recipe:
     seed: int = 1
 
 
-RECIPES = {AR: Recipe(320, decay=0.375), DIFFUSION: Recipe(2000, ramp=300), SCRATCH: Recipe(2500)}
+RECIPES = {AR: Recipe(320, decay=0.375), DIFFUSION: Recipe(540, decay=0.537, ramp=300), SCRATCH: Recipe(860, decay=0.3023)}
 
 
 def train_demo(

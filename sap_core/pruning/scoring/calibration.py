@@ -137,6 +137,7 @@ def _story_rows(
 ) -> Calibration:
     """One story per row, ended and filled up with ``fill_id``: the canvas the demo models were trained on."""
     from ...stories.corpus import generate
+    from ...stories.tokenizer import canvas_length
 
     first = _DEMO_SEED + seed * _SEEDS_APART
     rows = [encode(generate(first + i).text)[:limit] for i in range(samples)]
@@ -144,7 +145,7 @@ def _story_rows(
         rows = [row if row and row[-1] == fill_id else [*row, fill_id][:limit] for row in rows]
     longest = max(map(len, rows))
     # A canvas a little roomier than the longest story, as in training, unless the length was asked for.
-    width = limit if exact else min(limit, -(-longest // 32) * 32)
+    width = limit if exact else min(limit, canvas_length(longest))
     tokens = np.full((samples, width), fill_id or 0, np.int64)
     valid = np.zeros((samples, width), bool)
     for i, row in enumerate(rows):

@@ -15,6 +15,7 @@ from .results import model_info
 DEMOS = {
     "demo:stories-diffusion": "demo:stories-diffusion (masked diffusion)",
     "demo:stories-ar": "demo:stories-ar (autoregressive)",
+    "demo:stories-diffusion-scratch": "demo:stories-diffusion-scratch (masked diffusion, from random weights)",
 }
 DTYPES = get_args(ModelOptions.model_fields["dtype"].annotation)
 OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoregressive"}
