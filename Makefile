@@ -38,7 +38,7 @@ types: $(VENV)/test.stamp ## check types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/docs.stamp ## build the documentation into build/site; warnings are errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 build: $(VENV)/test.stamp ## build wheel and sdist into dist
 	$(BIN)/python -m build

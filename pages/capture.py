@@ -4,10 +4,10 @@ import streamlit as st
 
 from sap_core.errors import SapError
 from sap_core.ui.capture import panels
+from sap_core.ui.capture.conventions import conventions_panel
 from sap_core.ui.widgets import jobs, snippets
 from sap_core.ui.widgets.formatting import plain_error
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
 heading("Capture", "Generate from a prompt, and record at every step which tokens receive attention.")
@@ -16,8 +16,9 @@ with form:
     above = st.container()  # the model comes first to the eye, but is read with the options below it
     advanced = loading_options()
     with above:
-        model, info = pick_model(mask_token_id=advanced["mask_token_id"])
+        model, info = pick_model(loading=advanced)
         if info is None:
+            conventions_panel(model, advanced)
             st.stop()
         describe(info)
     try:
@@ -31,10 +32,11 @@ with side:
     if st.button("Run", type="primary", width="stretch", disabled=not fits or busy, icon=":material/play_arrow:"):
         if jobs.submit(spec, "capture"):
             st.rerun()
+    conventions_panel(model, advanced)
     if busy:
         st.caption("One capture of yours is running; it goes on if you leave this page.")
 
 status = jobs.watch("capture", panels.live)
 if status is not None and not status.open:
     panels.outcome(status)
-show_doors(snippets.command_of(spec, "RUN"), snippets.python_of(spec))
+show_snippets(snippets.command_of(spec, "RUN"), snippets.python_of(spec))

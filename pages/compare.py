@@ -5,8 +5,7 @@ import streamlit as st
 from sap_core.ui.compare import panels
 from sap_core.ui.widgets import results, snippets
 from sap_core.ui.widgets.figure import figures_of
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.pickers import pick_rule
 from sap_core.ui.widgets.report import comparison_report_button
 
@@ -25,4 +24,4 @@ panels.differences(found)
 panels.curves(found)
 panels.metrics(found, runs)
 comparison_report_button(runs, rule)
-show_doors(*snippets.comparing([str(run.path) for run in runs], rule))
+show_snippets(*snippets.comparing([str(run.path) for run in runs], rule))

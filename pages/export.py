@@ -5,8 +5,7 @@ import streamlit as st
 from sap_core.ui.export import panels
 from sap_core.ui.export.elastic import elastic_panel
 from sap_core.ui.widgets import jobs, snippets
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading, nothing_here
+from sap_core.ui.widgets.layout import heading, nothing_here, show_snippets
 from sap_core.ui.widgets.pickers import pick_run
 
 heading("Export", "Write a pruned model as a folder that stock transformers loads, with its card and its manifest.")
@@ -23,5 +22,5 @@ else:
     jobs.watch("export", panels.live)
     panels.written(source)
     if spec is not None:
-        show_doors(*snippets.exporting(spec))
+        show_snippets(*snippets.exporting(spec))
 elastic_panel()

@@ -9,12 +9,12 @@ from sap_core.ui.heads import panels
 from sap_core.ui.sinks import motion
 from sap_core.ui.widgets import results, snippets
 from sap_core.ui.widgets.figure import figures_of
-from sap_core.ui.widgets.layout import doors as show_doors
 from sap_core.ui.widgets.layout import (
     go,
     heading,
-    rest_is_of,
-    rest_not_drawn,
+    mark_stale,
+    rerun_if_changed,
+    show_snippets,
 )
 from sap_core.ui.widgets.pickers import accuracy_line, pick_rule, run_in_view
 
@@ -37,7 +37,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
     weights = panels.pick_weights()
     ranking = results.ranking_of(run.path, rule, weights)
     layer, head = panels.chosen_head(ranking)
-    rest_is_of((layer, head))
+    rerun_if_changed((layer, head))
     grid, table = st.columns([3, 2], gap="large")
     with grid:
         st.subheader("Layer and head", anchor=False)
@@ -46,7 +46,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
         panels.ranking_table(ranking)
     panels.head_line(ranking, layer, head)
     with below.container():
-        show_doors(
+        show_snippets(
             *snippets.reading(
                 "heads",
                 str(run.path),
@@ -58,7 +58,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
 
 
 above, detail, below = st.container(), st.container(), st.empty()
-rest_not_drawn()
+mark_stale()
 with above:
     layer, head, ranking = ranked(below)
 with detail:

@@ -13,8 +13,7 @@ from sap_core.ui.prune import (
 )
 from sap_core.ui.widgets import jobs, snippets
 from sap_core.ui.widgets.formatting import plain_error
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading, rest_is_of, rest_not_drawn
+from sap_core.ui.widgets.layout import heading, mark_stale, rerun_if_changed, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
 heading(
@@ -31,8 +30,8 @@ def plan(doors_below: Any) -> str:
         with below:
             loading = loading_options()
         with above:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
-            rest_is_of(model)
+            model, info = pick_model(loading=loading)
+            rerun_if_changed(model)
             if info is None:
                 st.stop()
             describe(info)
@@ -48,7 +47,7 @@ def plan(doors_below: Any) -> str:
             "Apply",
             type="primary",
             width="stretch",
-            disabled=busy or not to_do or spec.sparsity == 0,
+            disabled=busy or not to_do or getattr(spec, "sparsity", 1) == 0,
             icon=":material/content_cut:",
         ):
             if jobs.submit(to_do, "prune"):
@@ -57,12 +56,12 @@ def plan(doors_below: Any) -> str:
     with side:
         plan_view.show_plan(found, info, spec)
     with doors_below.container():
-        show_doors(snippets.command_of(to_do or spec, "OUT"), snippets.python_of(to_do or spec, "out/"))
+        show_snippets(snippets.command_of(to_do or spec, "OUT"), snippets.python_of(to_do or spec, "out/"))
     return model
 
 
 above, results, below = st.container(), st.container(), st.empty()
-rest_not_drawn()
+mark_stale()
 with above:
     model = plan(below)
 with results:

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from sap_core.ui.runs import panels
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading, nothing_here
+from sap_core.ui.widgets.layout import heading, nothing_here, show_snippets
 
 heading("Runs", "Every run is a folder that opens without its model. Choose one to see what it holds.")
 panels.import_panel()
@@ -17,6 +16,6 @@ chosen = panels.table(shown)
 if chosen is not None:
     panels.details(chosen)
     path = str(chosen.path)
-    show_doors(f"sap runs show {path}", f"import sap_core as sap\n\nrun = sap.open_run({path!r})\nrun.result")
+    show_snippets(f"sap runs show {path}", f"import sap_core as sap\n\nrun = sap.open_run({path!r})\nrun.result")
 else:
-    show_doors("sap runs list", "import sap_core as sap\n\nsap.list_runs()")
+    show_snippets("sap runs list", "import sap_core as sap\n\nsap.list_runs()")

@@ -6,10 +6,9 @@ from sap_core.ui.sinks import motion, panels
 from sap_core.ui.sinks.attention_map import attention_map_panel
 from sap_core.ui.sinks.tables import sink_tables
 from sap_core.ui.widgets import results, snippets
-from sap_core.ui.widgets.address import address_number, remember
+from sap_core.ui.widgets.address import address_number, write_query_param
 from sap_core.ui.widgets.figure import figures_of
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import go, heading
+from sap_core.ui.widgets.layout import go, heading, show_snippets
 from sap_core.ui.widgets.pickers import accuracy_line, pick_selection, run_in_view
 from sap_core.ui.widgets.replay import replay
 from sap_core.ui.widgets.report import report_button
@@ -33,7 +32,7 @@ def player() -> None:
     step = address_number("step", 0, 0, view.steps - 1)
     chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
     if chosen != step:
-        remember("step", chosen)
+        write_query_param("step", chosen)
     motion.step_line(view, chosen)
     with st.expander("The full attention map at this step", icon=":material/grid_4x4:"):
         attention_map_panel(run, pick, view, chosen)
@@ -77,4 +76,4 @@ take = snippets.taking(
         "threshold": pick.rule.threshold,
     },
 )
-show_doors(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")
+show_snippets(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")

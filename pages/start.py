@@ -4,8 +4,7 @@ import streamlit as st
 
 from sap_core.ui.start import panels
 from sap_core.ui.widgets import jobs, snippets
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.layout import heading, show_snippets
 
 heading(
     "Sink-Aware Pruning Studio",
@@ -19,7 +18,7 @@ for spec in specs:
 panels.show(specs)
 with st.expander("What the figures mean"):
     panels.glossary()
-show_doors(
+show_snippets(
     "\n".join(snippets.command_of(spec, f"runs/{panels.slot_of(spec)}") for spec in specs),
     snippets.python_of(specs[0]),
 )

@@ -4,8 +4,7 @@ import streamlit as st
 
 from sap_core.ui.tradeoff import panels, sweeps
 from sap_core.ui.widgets import jobs, snippets
-from sap_core.ui.widgets.layout import doors as show_doors
-from sap_core.ui.widgets.layout import heading
+from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 from sap_core.ui.widgets.results import measured_of
 
@@ -13,7 +12,7 @@ heading("Trade-off", "Every measured plan of a model: what it gains against what
 place = st.container()
 loading = loading_options()
 with place:
-    model, info = pick_model(mask_token_id=loading["mask_token_id"])
+    model, info = pick_model(loading=loading)
     if info is None:
         st.stop()
     describe(info)
@@ -42,4 +41,4 @@ if st.button("Start the sweep", type="primary", disabled=busy or spec is None, i
 if busy:
     st.caption("A sweep of yours is running; it goes on if you leave this page, and its points appear as they come.")
 if spec is not None:
-    show_doors(*snippets.sweeping(spec))
+    show_snippets(*snippets.sweeping(spec))

@@ -9,7 +9,7 @@ from typing import Any
 _KEPT: weakref.WeakKeyDictionary[Any, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 
 
-def remember(module: Any, key: Hashable, make: Callable[[], Any], *, keep: int = 8) -> Any:
+def memoize(module: Any, key: Hashable, make: Callable[[], Any], *, keep: int = 8) -> Any:
     """``make()``, or what it gave when it was asked for this ``key`` on the same weights of this torch ``module``.
 
     A change of the weights in place (torch counts them) makes the old results void. At most ``keep`` results per

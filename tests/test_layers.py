@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
+    "untrusted": "errors",
+    "confined": "errors untrusted",
+    "confined_child": "",
     "progress": "",
     "memoize": "",
     "storage": "errors",
@@ -25,14 +28,14 @@ ROOMS: dict[str, str] = {
     "specs": "errors choices",
     "runs": "_version errors storage trajectory specs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors choices trajectory sinks",
-    "models": "errors choices",
+    "plots": "_version errors choices trajectory sinks storage",
+    "models": "errors untrusted confined choices",
     "attention": "errors",
-    "samplers": "errors choices specs models",
+    "samplers": "errors untrusted choices specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
-    "evaluation": "errors progress memoize stories specs models samplers",
+    "evaluation": "errors untrusted progress memoize stories specs models samplers",
     "pruning.planning": "errors choices specs models",
-    "pruning.scoring": "errors progress memoize choices stories specs runs sinks models attention capturing "
+    "pruning.scoring": "errors untrusted progress memoize choices stories runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
     "pruning.strategies": "errors progress memoize choices specs models evaluation pruning.planning pruning.scoring "
@@ -40,19 +43,20 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors progress choices specs runs models attention pruning.planning pruning.scoring "
     "pruning.strategies",
     "pruning": "errors progress specs models evaluation pruning.planning pruning.scoring pruning.strategies",
-    "export": "errors progress choices specs runs models evaluation pruning.planning pruning.scoring "
+    "export": "errors untrusted progress choices specs runs models evaluation pruning.planning pruning.scoring storage "
     "pruning.strategies pruning.streamed pruning",
     "sweeps": "_version errors progress storage choices specs runs models capturing evaluation "
     "pruning.planning pruning.scoring pruning",
     "jobs": "errors progress storage specs runs models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "cli": "_version errors progress choices trajectory stories specs runs sinks plots models samplers "
+    "cli": "_version errors progress storage choices trajectory stories specs runs sinks plots models samplers "
     "capturing evaluation pruning.planning pruning.scoring pruning.strategies pruning export sweeps",
     "ui": "errors storage choices trajectory specs runs sinks plots models samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors progress memoize storage choices trajectory stories specs runs sinks plots pruning.planning ui "
+    "_version errors untrusted confined confined_child progress memoize storage choices trajectory stories specs runs "
+    "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
     "sweeps.predict sweeps.tradeoff"

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 GOLDEN = Path(__file__).parent / "golden"
 WORDS = ["<pad>", "<eos>", "<mask>", "<unk>", *(f"w{i}" for i in range(92))]
 
 
-def save_word_tokenizer(folder: Path, mask: bool = True) -> None:
-    """A 96-word tokenizer beside a model; ``mask`` says whether it declares its mask token."""
+def save_word_tokenizer(folder: Path, mask: bool | None = None) -> None:
+    """A 96-word tokenizer beside a model; ``mask`` says whether it names its mask token, which one of a model that
+    writes from left to right does not unless told to."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    if mask:
+    if _denoises(folder) if mask is None else mask:
         special["mask_token"] = "<mask>"
     PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(folder)
+
+
+def _denoises(folder: Path) -> bool:
+    config = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else {}
+    causal = str((config.get("architectures") or [""])[0]).endswith(("ForCausalLM", "LMHeadModel"))
+    native = not str(config.get("model_type")).startswith(("Dream", "sdar", "a2d"))
+    return not (causal and native and config.get("is_causal") is not False)
 
 
 def save_tiny_llama(folder: Path, *, causal: bool, mask: bool = True, seed: int = 0, layers: int = 3) -> Path:
@@ -46,5 +55,5 @@ def save_tiny_llama(folder: Path, *, causal: bool, mask: bool = True, seed: int 
         if mask:
             config.mask_token_id = 2
     LlamaForCausalLM(config).eval().save_pretrained(folder)
-    save_word_tokenizer(folder, mask=mask)
+    save_word_tokenizer(folder, mask=mask and not causal)
     return folder

@@ -15,7 +15,7 @@ from ..runs.paths import check_new_run
 from ..runs.store import create_run
 from ..samplers.canvas import build_canvas
 from ..samplers.check import check_sampler, check_sampling
-from ..specs import CaptureSpec
+from ..specs import CaptureSpec, asked_spec
 from ..storage import storage_of
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
@@ -31,6 +31,7 @@ def capture(
     prompt: str | None = None,
     prompts: list[str] | tuple[str, ...] | None = None,
     *,
+    spec: CaptureSpec | None = None,
     out: str | os.PathLike | None = None,
     progress: ProgressCallback | None = None,
     **fields: Any,
@@ -39,6 +40,7 @@ def capture(
 
     Args:
         model: a loaded model, or what `load_model` takes.
+        spec: in the place of prompts and fields.
         out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
         fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
@@ -50,24 +52,12 @@ def capture(
     """
     if prompt is not None and prompts is not None:
         raise InvalidInput("Both prompt and prompts are given; give one of them.")
-    texts = tuple(prompts) if prompts is not None else (prompt or "",)
-    reference = model if isinstance(model, str) else model.info.ref
-    spec = CaptureSpec.build(model=str(reference), prompts=texts, **fields)
-    return capture_spec(spec, model=None if isinstance(model, str) else model, out=out, progress=progress)
-
-
-def capture_spec(
-    spec: CaptureSpec,
-    model: LoadedModel | None = None,
-    *,
-    out: str | os.PathLike | None = None,
-    progress: ProgressCallback | None = None,
-) -> Run:
-    """`capture` for a spec. ``model``: the spec's model, where it is loaded already. Raises as `capture`."""
+    texts = tuple(prompts) if prompts is not None else None if prompt is None else (prompt,)
+    spec = asked_spec(CaptureSpec.given, model, spec, {"prompts": texts} | fields)
     progress = progress or silent
     if out is not None:
         check_new_run(out)
-    if model is None:
+    if isinstance(model, str):
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
@@ -88,7 +78,7 @@ def capture_spec(
 
 def check_capture(spec: CaptureSpec) -> None:
     """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     check_sampler(info, spec)
     _check_stride(info, spec)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MASKED = "masked_diffusion"
+# How tokens are drawn; `sap_core.samplers.denoise.StepContext.draw` has the formulas.
+GUMBEL, CATEGORICAL, BEFORE_SHIFT, DREAM = "gumbel", "categorical", "before_shift", "dream"
+END_RULES = ("auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf")
+FILTERS = ("top_k", "top_p")
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,11 @@ class SamplerRule:
         default_steps: Steps when none are given; None: as many as there are tokens to fill.
         threshold: Default of the confidence at which a token is kept; None for rules without one.
         guidance: Whether classifier-free guidance applies.
+        draws: How it draws tokens, or "" for the way of the model's family.
+        options: Further settings that it reads, of `CaptureSpec`; one that it does not read is refused.
+        entropy_limit, edit_threshold, remasking: Defaults of those settings.
+        extra_steps: Whether more steps than tokens make sense.
+        blocks: Whether it can write block by block.
     """
 
     name: str
@@ -26,6 +35,13 @@ class SamplerRule:
     default_steps: int | None = 64
     threshold: float | None = None
     guidance: bool = True
+    draws: str = ""
+    options: tuple[str, ...] = (*FILTERS, "ends")
+    entropy_limit: float | None = None
+    edit_threshold: float | None = None
+    remasking: float | None = None
+    extra_steps: bool = False
+    blocks: bool = True
 
 
 SAMPLERS: dict[str, SamplerRule] = {
@@ -37,6 +53,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps the tokens the model is surest of at every step, masks the rest again.",
             "LLaDA, arXiv 2502.09992",
+            draws=GUMBEL,
         ),
         SamplerRule(
             "random",
@@ -44,6 +61,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Keeps a random choice of the predicted tokens at every step.",
             "LLaDA, arXiv 2502.09992",
+            draws=GUMBEL,
         ),
         SamplerRule(
             "confidence_threshold",
@@ -60,6 +78,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Every mask opens with the probability that the noise schedule gives it.",
             "Dream, arXiv 2508.15487",
+            draws=DREAM,
         ),
         SamplerRule(
             "maskgit_plus",
@@ -67,6 +86,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks with the most probable tokens, as many as the schedule says.",
             "Dream, arXiv 2508.15487; MaskGIT, arXiv 2202.04200",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "topk_margin",
@@ -74,6 +95,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose best token is furthest ahead of the second best.",
             "Dream, arXiv 2508.15487; arXiv 2502.06768",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "entropy",
@@ -81,6 +104,8 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Opens the masks whose prediction has least entropy.",
             "Dream, arXiv 2508.15487",
+            draws=DREAM,
+            options=(*FILTERS, "ends", "confidence_temperature"),
         ),
         SamplerRule(
             "mdlm",
@@ -88,6 +113,9 @@ SAMPLERS: dict[str, SamplerRule] = {
             MASKED,
             "Draws each step from the exact reverse of the masking process.",
             "MDLM, arXiv 2406.07524",
+            draws=GUMBEL,
+            options=("ends",),
+            extra_steps=True,
         ),
         SamplerRule(
             "low_confidence_dynamic",
@@ -107,6 +135,93 @@ SAMPLERS: dict[str, SamplerRule] = {
             default_steps=None,
         ),
         SamplerRule(
+            "entropy_linear",
+            "Lowest entropy, even shares",
+            MASKED,
+            "Keeps masked the predictions of highest entropy, a part of them that falls evenly.",
+            "RND1",
+        ),
+        SamplerRule(
+            "entropy_bounded",
+            "Entropy-bounded unmasking",
+            MASKED,
+            "Opens as many masks at once as are sure together: their entropies without the largest stay below a limit.",
+            "EB-Sampler, arXiv 2505.24857; RND1",
+            default_steps=None,
+            options=(*FILTERS, "ends", "entropy_limit"),
+            entropy_limit=0.1,
+        ),
+        SamplerRule(
+            "token_editing",
+            "Token editing",
+            MASKED,
+            "Within blocks, keeps what is sure enough and rewrites written tokens by a second threshold.",
+            "LLaDA2.1",
+            default_steps=None,
+            threshold=0.95,
+            draws=CATEGORICAL,
+            options=(*FILTERS, "ends", "edit_threshold"),
+            edit_threshold=0.9,
+        ),
+        SamplerRule(
+            "p2",
+            "Path planning",
+            MASKED,
+            "Masks the least sure tokens again at every step, written ones among them.",
+            "P2, arXiv 2502.03540; Open-dLLM",
+            draws=DREAM,
+            options=FILTERS,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_cap",
+            "ReMDM, capped",
+            MASKED,
+            "Ancestral sampling that masks written tokens again, each with at most a fixed chance.",
+            "ReMDM, arXiv 2503.00307",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.02,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_rescale",
+            "ReMDM, rescaled",
+            MASKED,
+            "Ancestral sampling that masks written tokens again with a fixed part of the largest chance.",
+            "ReMDM, arXiv 2503.00307",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.05,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_conf",
+            "ReMDM, by confidence",
+            MASKED,
+            "Ancestral sampling that masks written tokens again, the least sure of them most.",
+            "ReMDM, arXiv 2503.00307",
+            draws=GUMBEL,
+            options=(),
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
+            "remdm_loop",
+            "ReMDM, looped",
+            MASKED,
+            "Ancestral sampling with a middle phase that masks and writes tokens again at a constant rate.",
+            "ReMDM, arXiv 2503.00307",
+            draws=GUMBEL,
+            options=("remasking",),
+            remasking=0.02,
+            extra_steps=True,
+            blocks=False,
+        ),
+        SamplerRule(
             "entropy_bound",
             "Entropy bound",
             MASKED,
@@ -114,6 +229,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "DiffusionGemma; EB-Sampler, arXiv 2505.24857",
             default_steps=48,
             guidance=False,
+            options=(),
         ),
         SamplerRule(
             "autoregressive",
@@ -123,6 +239,7 @@ SAMPLERS: dict[str, SamplerRule] = {
             "",
             default_steps=None,
             guidance=False,
+            options=(),
         ),
     )
 }

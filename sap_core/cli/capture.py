@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices.samplers import SAMPLERS
+from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
@@ -59,6 +59,32 @@ def capture(
         float | None,
         typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw among the k likeliest tokens; 0: all.", show_default="the family's own")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw among the likeliest tokens that sum to this probability.", show_default=False),
+    ] = None,
+    confidence_temperature: Annotated[
+        float | None,
+        typer.Option(help="Dream's alg_temp: which masks open is drawn instead of ranked.", show_default=False),
+    ] = None,
+    ends: Annotated[
+        str | None,
+        typer.Option(help=f"What an end token does: {', '.join(END_RULES)}.", show_default="auto"),
+    ] = None,
+    entropy_limit: Annotated[
+        float | None, typer.Option(help="Sampler entropy_bounded: gamma.", show_default="its own, 0.1")
+    ] = None,
+    edit_threshold: Annotated[
+        float | None,
+        typer.Option(help="Sampler token_editing: confidence that rewrites.", show_default="its own, 0.9"),
+    ] = None,
+    remasking: Annotated[
+        float | None,
+        typer.Option(help="Samplers remdm_...: how much is masked again.", show_default="the sampler's own"),
+    ] = None,
     query_stride: Annotated[
         int | None,
         typer.Option(help="Estimate attention from every n-th query; the run measures the error.", show_default="1"),
@@ -90,6 +116,9 @@ def capture(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     keep: opt.Keep = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -109,6 +138,13 @@ def capture(
             temperature=temperature,
             guidance=guidance,
             threshold=threshold,
+            top_k=top_k,
+            top_p=top_p,
+            confidence_temperature=confidence_temperature,
+            ends=ends,
+            entropy_limit=entropy_limit,
+            edit_threshold=edit_threshold,
+            remasking=remasking,
             query_stride=query_stride,
             precision=precision,
             seed=seed,
@@ -117,25 +153,30 @@ def capture(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
             keep=keep,
         ),
     )
-    crew = opt.given(workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker)
+    workers = opt.given(
+        workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
+    )
     if executor is not None:
-        return _each(spec, out, executor, crew, as_json)
-    if crew:
-        options = ", ".join(f"--{option.replace('_', '-')}" for option in crew)
+        return _each(spec, out, executor, workers, as_json)
+    if workers:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in workers)
         raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
-        from ..capturing.api import capture_spec
+        from ..capturing.api import capture as record
         from ..trajectory.accuracy import sampling_note
 
         if spec.chat:
             _show_what_is_sent(spec)
 
         try:
-            run = capture_spec(spec, out=folder, progress=progress)
+            run = record(spec.model, spec=spec, out=folder, progress=progress)
         except Cancelled:
             kept = f"; what was captured until then is in {folder}" if folder.exists() else ""
             raise Cancelled(f"Cancelled{kept}.") from None
@@ -155,15 +196,14 @@ def capture(
     emit(document, as_json, show)
 
 
-def _each(spec: CaptureSpec, out: str | None, executor: str, crew: dict[str, Any], as_json: bool) -> None:
+def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, Any], as_json: bool) -> None:
     """Every prompt as a run of its own."""
     with work("capture") as progress:
         from ..sweeps.captures import capture_each
 
         if spec.chat:
             _show_what_is_sent(spec)
-        fields = spec.model_dump(exclude={"kind", "model", "prompts"})
-        runs = capture_each(spec.model, spec.prompts, out=out, executor=executor, progress=progress, **crew, **fields)
+        runs = capture_each(spec.model, spec=spec, out=out, executor=executor, progress=progress, **workers)
     emit([_told(run) for run in runs], as_json, lambda: (f"{run.path}  {run.text}" for run in runs))
 
 
@@ -177,7 +217,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     for prompt in spec.prompts:
         print(chat_text(info, prompt))
 

@@ -35,6 +35,9 @@ def elastic(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Write a whole model with the order of importance of its units, so that a part of it can be loaded (keep)."""
@@ -59,6 +62,9 @@ def elastic(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
         ),
     )
     with work("elastic") as progress:

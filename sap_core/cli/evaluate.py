@@ -41,6 +41,9 @@ def evaluate(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Measure likelihood, task scores, speed and size; with a baseline, both on the same texts and masks."""
@@ -61,6 +64,9 @@ def evaluate(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
         ),
     )
     with work("evaluate") as progress:

@@ -37,7 +37,7 @@ def figure(
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
-    from ..plots.figure_files import origin, save_figure
+    from ..plots.figure_files import figure_output, provenance, save_figure
     from ..runs.reading import open_run
 
     asked = SinkRule(rule, threshold)
@@ -46,11 +46,14 @@ def figure(
     wanted = 2 if kind == "difference" else 1
     if len(runs) != wanted:
         raise InvalidInput(f"{len(runs)} runs were given; a figure of kind {kind} takes {wanted}.")
-    opened = [open_run(run) for run in runs]
-    drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
-    view = {"layer": layer, "head": head, "sample": sample or None, "step": step, "rule": rule, "threshold": threshold}
-    about = origin(title, opened, {key: value for key, value in view.items() if value is not None})
-    path = save_figure(drawn, out, about, data)
+    with figure_output(out) as output:
+        opened = [open_run(run) for run in runs]
+        drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
+        view = {"layer": layer, "head": head, "sample": sample or None, "step": step}
+        view |= {"rule": rule, "threshold": threshold}
+        about = provenance(title, opened, {key: value for key, value in view.items() if value is not None})
+        save_figure(drawn, output, about, data)
+    path = Path(out).expanduser()
     emit({"file": str(path), **about}, as_json, lambda: [str(path)])
 
 
@@ -65,16 +68,18 @@ def report(
     as_json: opt.Json = False,
 ) -> None:
     """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
-    from ..plots.figure_files import write_aside
+    from ..plots.figure_files import write_output
     from ..plots.run_report import report as make
     from ..runs.reading import open_run
+    from ..storage.output import Output
 
     asked = SinkRule(rule, threshold)
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
         raise InvalidInput("Layer, head and sample choose a part of one run; a comparison is over all of them.")
-    page = make(*(open_run(run) for run in runs), rule=asked, sample=sample, layer=layer, head=head)
+    with Output(out, folder=False, replace=True) as output:
+        page = make(*(open_run(run) for run in runs), rule=asked, sample=sample, layer=layer, head=head)
+        write_output(output, page.encode())
     path = Path(out).expanduser()
-    write_aside(path, page.encode())
     emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
 
 

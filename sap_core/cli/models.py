@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import InvalidInput
 from . import options as opt
 from .console import (
     cell,
     emit,
     size,
     table,
+    work,
 )
 
 
@@ -28,6 +30,16 @@ def models(
     length: Annotated[int | None, typer.Option(help="Tokens of a capture, for its memory.", show_default="128")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a capture, for its size.", show_default="64")] = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure which conventions explain a few texts best (loads the model).")
+    ] = False,
+    text: Annotated[
+        str | None, typer.Option(help="FILE.txt for --check, one text a line.", show_default="plain English")
+    ] = None,
+    trust_remote_code: opt.RemoteCode = None,
     as_json: opt.Json = False,
 ) -> None:
     """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
@@ -39,20 +51,56 @@ def models(
         columns |= {"pruning": "pruning", "export": "export"}
         emit(rows, as_json, lambda: table(rows, columns))
         return
+    from ..models.conventions import describe_conventions
     from ..models.inspection import inspect_model
-    from ..specs import CaptureSpec
+    from ..specs import CaptureSpec, ConventionsSpec
 
-    spec = CaptureSpec.build(model=model, **opt.given(dtype=dtype, device=device, length=length, steps=steps))
-    info = inspect_model(model, mask_token_id=mask_token_id)
+    loading = opt.given(
+        dtype=dtype,
+        device=device,
+        mask_token_id=mask_token_id,
+        causal=causal,
+        shift_logits=shift_logits,
+        block_size=block_size,
+        trust_remote_code=trust_remote_code,
+    )
+    if check:
+        _check(ConventionsSpec.build(model=model, text=opt.absolute(text), **loading), as_json)
+        return
+    if text is not None:
+        raise InvalidInput("--text belongs to --check, which measures the model on it; add --check.")
+    spec = CaptureSpec.build(model=model, **opt.given(length=length, steps=steps), **loading)
+    info = inspect_model(model, **spec.inspecting)
     memory = _memory(info, spec)
     described = info.to_dict()
     facts = described | {"bytes": size(info.bytes), "parameters": f"{info.parameters:,}"}
+    del facts["conventions"], facts["shift_logits"], facts["block_size"]
+    facts |= describe_conventions(info.conventions)
     facts |= {"memory": _words(memory), "fits": memory["fits"]}
     emit(
         described | {"memory": memory},
         as_json,
         lambda: [f"{name.replace('_', ' '):<15} {cell(value)}" for name, value in facts.items()],
     )
+
+
+def _check(spec: Any, as_json: bool) -> None:
+    """Measure every combination of conventions and show them, best first."""
+    with work("models") as progress:
+        from ..evaluation.conventions import check_conventions
+
+        report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
+
+    def show():
+        yield f"Nats per token on {report.windows} windows of {report.texts}:"
+        for reading in report.readings:
+            number = "-" if reading.nats is None else f"{reading.nats:.3f}"
+            used = "  in use" if reading.in_use else ""
+            yield f"{number:>8}  {reading.options}{used}{f'  {reading.note}' if reading.note else ''}"
+        yield ""
+        yield report.verdict
+
+    emit(report.to_dict(), as_json, show)
 
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:

@@ -23,6 +23,26 @@ RemoteCode = Annotated[
 MaskToken = Annotated[
     int | None, typer.Option(help="For diffusion models that do not declare their mask token.", show_default=False)
 ]
+Causal = Annotated[
+    bool | None,
+    typer.Option(
+        "--causal/--bidirectional",
+        help="Attention is causal (writes left to right), or bidirectional (denoises).",
+        show_default="as declared",
+    ),
+]
+ShiftLogits = Annotated[
+    bool | None,
+    typer.Option(
+        "--shift-logits/--no-shift-logits",
+        help="Row i of a model that denoises predicts token i + 1, or token i.",
+        show_default="as declared",
+    ),
+]
+BlockSize = Annotated[
+    int | None,
+    typer.Option(help="Tokens a block-causal model denoises at a time; 0: all.", show_default="as declared"),
+]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.", show_default="0")]
 Name = Annotated[str | None, typer.Option(help="Shown in the list of runs.", show_default=False)]
 Run = Annotated[str, typer.Argument(help="A run's folder, or its id.", show_default=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Annotated, Any
 
@@ -135,12 +136,13 @@ def prune(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
-    from ..pruning.planning.defaults import with_method
-    from ..runs.paths import check_new_folder
-    from ..specs import PruneSpec
+    from ..pruning.planning.defaults import prune_spec_of
 
     fields = opt.given(
         method=method,
@@ -173,18 +175,19 @@ def prune(
         device=device,
         trust_remote_code=trust_remote_code,
         mask_token_id=mask_token_id,
+        causal=causal,
+        shift_logits=shift_logits,
+        block_size=block_size,
     )
-    spec = PruneSpec.build(**with_method({"model": model} | fields))
+    spec = prune_spec_of()(model=model, **fields)
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
-    if out is not None:
-        check_new_folder(out, overwrite=overwrite)
     check_token_file(spec)
     if streamed:
         from .streamed import prune_streamed
 
         return prune_streamed(spec, out, overwrite=overwrite, verify=verify, dry_run=dry_run, as_json=as_json)
-    with work("prune") as progress:
+    with work("prune") as progress, _reserved(out, overwrite) as output:
         from ..pruning.api import plan_pruning
         from ..pruning.api import prune as apply
 
@@ -192,18 +195,17 @@ def prune(
             plan = plan_pruning(spec.model, spec=spec, progress=progress)
         else:
             from ..evaluation.quick import quick_compare
-            from ..export.checkpoint import export_checkpoint
+            from ..export.checkpoint import check_room, export_checkpoint
             from ..pruning.strategies.preparation import loaded
 
             dense = loaded(spec.model, spec)
+            check_room(dense, output)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
             quality = None
             if dense.tokenizer is not None:
                 quality = quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
-            report = export_checkpoint(
-                pruned, out, overwrite=overwrite, verify=verify, quality=quality, progress=progress
-            )
+            report = export_checkpoint(pruned, output, verify=verify, quality=quality, progress=progress)
     document: dict[str, Any] = {"plan": plan.to_dict()}
     if not dry_run:
         document |= {"out": str(report.folder), "report": pruned.report, "quality": quality, "export": report.to_dict()}
@@ -232,16 +234,23 @@ def export(
     as_json: opt.Json = False,
 ) -> None:
     """Write what a prune run made as a checkpoint that stock transformers loads."""
-    from ..runs.paths import check_new_folder
     from ..runs.reading import open_run
 
-    check_new_folder(out, overwrite=overwrite)
     opened = open_run(run)
     with work("export") as progress:
         from ..export.from_run import export_run
 
         report = export_run(opened, out, overwrite=overwrite, verify=verify, progress=progress)
     emit({"run": str(opened.path), **report.to_dict()}, as_json, lambda: export_lines(report))
+
+
+def _reserved(out: str | None, overwrite: bool) -> Any:
+    """The folder of the result, reserved before any work; None with a dry run that names none."""
+    if out is None:
+        return contextlib.nullcontext()
+    from ..export.target import checkpoint_output
+
+    return checkpoint_output(out, overwrite=overwrite)
 
 
 def verify(
@@ -270,7 +279,7 @@ def check_token_file(spec: Any) -> None:
     from ..models.inspection import inspect_model
     from ..pruning.scoring.calibration import read_calibration
 
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
     settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
     read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)

@@ -8,26 +8,30 @@ from .console import emit, work
 from .prune_text import export_lines, plan_lines
 
 if TYPE_CHECKING:
-    from ..specs import PruneSpec
+    from ..specs import PruneOptions
 
 
 def prune_streamed(
-    spec: PruneSpec, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
+    spec: PruneOptions, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Does what ``spec`` says, or with ``dry_run`` only prints what is known of it beforehand."""
     with work("prune") as progress:
+        from ..pruning.planning.memory_check import check_streamed
+        from ..specs import PruneCheckpointSpec
+
+        check_streamed(spec)
         if dry_run:
             from ..models.inspection import inspect_model
-            from ..pruning.planning.memory_check import check_streamed
             from ..pruning.planning.plan import make_plan
 
-            check_streamed(spec)
-            plan = make_plan(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec)
+            plan = make_plan(inspect_model(spec.model, **spec.inspecting), spec)
             document: dict[str, Any] = {"plan": plan.to_dict()}
         else:
             from ..export.streamed import prune_checkpoint
 
-            done = prune_checkpoint(out=out, spec=spec, overwrite=overwrite, verify=verify, progress=progress)
+            target = {"out": out, "overwrite": overwrite, "verify": verify}
+            checkpoint = PruneCheckpointSpec.build(**spec.model_dump(exclude={"kind"}), **target)
+            done = prune_checkpoint(spec=checkpoint, progress=progress)
             plan = done.plan
             export = done.export.to_dict()
             document = {"plan": plan.to_dict(), "out": str(done.folder), "report": done.report, "export": export}

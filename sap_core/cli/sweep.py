@@ -86,6 +86,9 @@ def sweep(
     device: opt.Device = None,
     trust_remote_code: opt.RemoteCode = None,
     mask_token_id: opt.MaskToken = None,
+    causal: opt.Causal = None,
+    shift_logits: opt.ShiftLogits = None,
+    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model in every combination and measure each on the same texts and masks.
@@ -124,6 +127,9 @@ def sweep(
             device=device,
             trust_remote_code=trust_remote_code,
             mask_token_id=mask_token_id,
+            causal=causal,
+            shift_logits=shift_logits,
+            block_size=block_size,
         ),
     )
     with work("sweep") as progress:

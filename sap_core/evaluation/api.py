@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
-from ..specs import EvaluateSpec
+from ..specs import EvaluateSpec, asked_spec, check_same_model, model_reference
 from .comparison import agreement, continuations, variety
 from .cost import generation_speed, layer_sparsity, model_size
 from .likelihood import Losses, text_likelihood
@@ -50,9 +50,11 @@ def evaluate(
     Raises:
         InvalidInput: a file or a model that can't be used; a baseline with another tokenizer or objective.
     """
-    if spec is None:
-        fields |= {"text": text, "baseline": baseline if isinstance(baseline, str) else None}
-        spec = EvaluateSpec.build(**{"model": model if isinstance(model, str) else model.info.ref} | fields)
+    base = model_reference(baseline)
+    if spec is not None and base is not None:
+        check_same_model(base, spec.baseline, "baseline")
+    given = {"text": text, "baseline": base if spec is None else None} | fields
+    spec = asked_spec(EvaluateSpec.given, model, spec, given)
     if spec.text is not None:
         check_text_file(spec.text)
     if baseline is None:

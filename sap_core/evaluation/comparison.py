@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .generation import write
+from .generation import generate
 from .texts import TextRow
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]
     longest = max(len(model.encode(prompt)) for prompt in prompts)
     length = max(longest + 1, min(_LENGTH, model.info.max_length or _LENGTH))
     steps = min(_STEPS, length - longest) if model.is_diffusion else None
-    written = write(model, prompts, length=length, steps=steps)
+    written = generate(model, prompts, length=length, steps=steps)
     return [written.row(place, end) for place in range(len(prompts))]
 
 

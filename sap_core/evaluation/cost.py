@@ -72,10 +72,10 @@ def speedup(own: dict[str, Any], dense: dict[str, Any]) -> float:
 
 
 def _generate(model: LoadedModel) -> int:
-    from .generation import write
+    from .generation import generate
 
     length = min(_LENGTH, model.info.max_length or _LENGTH)
     to_write = length - len(model.encode(_PROMPT))
     steps = min(_STEPS if model.is_diffusion else 2 * _STEPS, to_write)
     # Counting what was written reads the last tokens, so a GPU has finished when this returns.
-    return write(model, [_PROMPT], length=length, steps=steps).count
+    return generate(model, [_PROMPT], length=length, steps=steps).count

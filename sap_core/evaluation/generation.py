@@ -19,7 +19,7 @@ STORY_BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Written:
+class Generation:
     """``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
     ``count``: tokens written in all rows together."""
 
@@ -35,7 +35,7 @@ class Written:
         return ids[: ids.index(end)] if end in ids else ids
 
 
-def write(
+def generate(
     model: LoadedModel,
     prompts: list[str],
     *,
@@ -44,7 +44,7 @@ def write(
     block_length: int | None = None,
     seed: int = 0,
     until_end: bool = False,
-) -> Written:
+) -> Generation:
     """Generates behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
@@ -69,7 +69,7 @@ def write(
         count += int(step.accepted.sum())
         if until_end and _ended(tokens, starts, model.tokenizer.eos_token_id, model.check_masked()):
             break
-    return Written(tokens, starts, count)
+    return Generation(tokens, starts, count)
 
 
 def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:

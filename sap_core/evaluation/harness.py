@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InvalidInput
+from ..models.chat import chat_history_text
 from ..progress import Progress
 from ..specs import SamplingOptions
 from .likelihood import text_likelihood
@@ -60,7 +61,7 @@ class StudioLM(TemplateLM):
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
-        dtype, device, trust_remote_code, mask_token_id: as in `load_model`.
+        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size: as in `load_model`.
     """
 
     def __init__(
@@ -81,6 +82,9 @@ class StudioLM(TemplateLM):
         device: str | None = None,
         trust_remote_code: bool = False,
         mask_token_id: int | None = None,
+        causal: bool | None = None,
+        shift_logits: bool | None = None,
+        block_size: int | None = None,
     ) -> None:
         super().__init__()
         if isinstance(pretrained, str):
@@ -92,6 +96,9 @@ class StudioLM(TemplateLM):
                 device=device or "auto",
                 trust_remote_code=trust_remote_code,
                 mask_token_id=mask_token_id,
+                causal=causal,
+                shift_logits=shift_logits,
+                block_size=block_size,
             )
         if pretrained.tokenizer is None:
             raise InvalidInput(f"{pretrained.info.ref} has no tokenizer, so no task can be put to it.")
@@ -180,13 +187,11 @@ class StudioLM(TemplateLM):
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids; a token that the tokenizer puts at the end of every text is left out, for texts go on here."""
         special = True if add_special_tokens is None else add_special_tokens
-        ids = list(self.tokenizer(string, add_special_tokens=special)["input_ids"])
+        ids = self.model.encode(string, special=special)
         return ids[:-1] if special and self.model.info.row.closes_canvas else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return self.tokenizer.apply_chat_template(
-            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        return chat_history_text(self.model.info, chat_history, generation=add_generation_prompt)
 
     # ---- likelihood ------------------------------------------------------------------------------------------------
 

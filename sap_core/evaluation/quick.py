@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
-from ..memoize import remember
+from ..memoize import memoize
 from ..progress import ProgressCallback, silent
-from .generation import STORY_BLOCK, write
+from .generation import STORY_BLOCK, generate
 from .likelihood import Losses, text_likelihood
 from .texts import TextRow, story_rows
 
@@ -50,7 +50,7 @@ def quick_compare(
         fill_id=dense.tokenizer.eos_token_id,
         max_length=dense.info.max_length,
     )
-    shown, written, losses = remember(
+    shown, written, losses = memoize(
         dense.module, ("quick", prompt, seed, length), lambda: _measure(dense, rows, prompt, seed, length, progress)
     )
     new_shown, new_written, new_losses = _measure(pruned, rows, prompt, seed, length, progress)
@@ -70,7 +70,7 @@ def _measure(
     """(the whole text, the token ids written behind the prompt, the losses)."""
     to_write = length - len(model.encode(prompt))
     steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
-    written = write(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
+    written = generate(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
     end = model.tokenizer.eos_token_id
     behind = written.row(0, end)
     text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress, ProgressCallback, silent
-from .generation import STORY_BLOCK, write
+from .generation import STORY_BLOCK, generate
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -72,7 +72,7 @@ def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str
     most = model.info.max_length or length
     length = min(length, most) if model.is_diffusion else most
     prompts = [example.before for example in asked]
-    written = write(model, prompts, length=length, block_length=STORY_BLOCK, until_end=True)
+    written = generate(model, prompts, length=length, block_length=STORY_BLOCK, until_end=True)
     return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
 
@@ -83,7 +83,7 @@ def _filled(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
     for example in asked:
         prompt = example.masked_text(mask, end)
         prompts.append(prompt + f" {end}" * (length - len(model.encode(prompt))))
-    written = write(model, prompts, length=length)
+    written = generate(model, prompts, length=length)
     return [
         model.decode(written.row(i, model.tokenizer.eos_token_id, len(model.encode(e.before)), e.gap))
         for i, e in enumerate(asked)

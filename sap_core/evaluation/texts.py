@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import InvalidInput
 from ..stories.tokenizer import CONTEXT, canvas_length
+from ..untrusted import MIB, read_text
+
+LIMIT = 64 * MIB  # of a text file
 
 # Seeds of held-out stories: below those of training texts and of calibration texts.
 FIRST_STORY = 1_000_000
@@ -67,8 +69,7 @@ def file_rows(
     Raises:
         InvalidInput: the file is missing, empty, or not UTF-8.
     """
-    check_text_file(path)
-    ids = np.asarray(encode(Path(path).read_text(encoding="utf-8")), np.int64)
+    ids = np.asarray(encode(check_text_file(path)), np.int64)
     length = min(_LONGEST_WINDOW, max_length or _LONGEST_WINDOW, len(ids))
     if length < 2:
         raise InvalidInput(f"text file '{path}' has {len(ids)} tokens; at least 2 are needed.")
@@ -77,17 +78,12 @@ def file_rows(
     return [_row(windows[i].tolist(), diffusion, None, None) for i in chosen]
 
 
-def check_text_file(path: str) -> None:
-    """InvalidInput unless ``path`` is a UTF-8 text file with something in it."""
-    file = Path(path)
-    if not file.is_file():
-        raise InvalidInput(f"text file '{path}' does not exist.")
-    try:
-        empty = not file.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:
-        raise InvalidInput(f"text file '{path}' is not UTF-8 text.") from None
-    if empty:
+def check_text_file(path: str) -> str:
+    """Return a text file's content; InvalidInput unless it is UTF-8 with something in it and of bounded size."""
+    text = read_text(path, "text file", limit=LIMIT)
+    if not text.strip():
         raise InvalidInput(f"text file '{path}' is empty.")
+    return text
 
 
 def _row(ids: list[int], diffusion: bool, fill_id: int | None, max_length: int | None) -> TextRow:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput, OperationFailed
+from ..errors import OperationFailed
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
-from ..runs.paths import check_new_folder
+from ..storage import disk_problem, storage_of
 from .card import loading_code, model_card
+from .target import check_checkpoint_output, checkpoint_output
 from .verify import (
     MANIFEST,
     auto_class,
@@ -27,6 +26,7 @@ from .verify import (
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..pruning.strategies.report import Pruned
+    from ..storage.output import Output
 
 SCHEMA = 1
 # Room beside the weights for tokenizer, card and the logits for checking.
@@ -51,7 +51,7 @@ class ExportReport:
 
 def export_checkpoint(
     pruned: Pruned | LoadedModel,
-    out: str | os.PathLike,
+    out: str | os.PathLike | Output,
     *,
     overwrite: bool = False,
     verify: bool = True,
@@ -71,60 +71,35 @@ def export_checkpoint(
         OperationFailed: the written folder does not load or gives other logits; it is removed.
     """
     model, pruning = _parts(pruned)
-    target = check_export_folder(model, out, overwrite=overwrite)
     stages = 3 if verify else 2
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        progress(Progress("export", 0, stages, message="writing weights"))
-        model.save(aside)
-        write_expected(model, aside)
-        for name, document in (extra or {}).items():
-            write_json(aside / name, document)
-        loader = loads_with(model.info)
-        (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
-        progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
-        verification = verified(aside) if verify else None
-        write_manifest(aside, pruning, quality, verification, loader)
-        size = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
-        files = tuple(sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()))
-        put_in_place(aside, target)
-    except OSError as error:
-        raise OperationFailed(f"Can't write {target}: {error.strerror or error}; nothing was left behind.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with checkpoint_output(out, overwrite=overwrite) as output:
+        check_room(model, output)
+        target, aside = output.target, output.part
+        try:
+            progress(Progress("export", 0, stages, message="writing weights"))
+            model.save(aside)
+            write_expected(model, aside)
+            for name, document in (extra or {}).items():
+                write_json(aside / name, document)
+            loader = loads_with(model.info)
+            (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
+            progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
+            verification = verified(aside) if verify else None
+            write_manifest(aside, pruning, quality, verification, loader)
+            sizes = storage_of(aside).sizes(aside)
+        except OSError as error:
+            raise disk_problem(error, target) from error
+        output.publish()
     progress(Progress("export", stages, stages))
     own_code = bool(model.info.config.get("per_layer_config"))
     code = loading_code(loader, auto_class(model.info), str(target), own_code=own_code)
-    return ExportReport(target, size, files, loader, code, verification)
+    return ExportReport(target, sum(sizes.values()), tuple(sizes), loader, code, verification)
 
 
-def check_export_folder(model: LoadedModel, out: str | os.PathLike, *, overwrite: bool = False) -> Path:
-    """``out`` as an absolute path that an export of ``model`` can be written to.
-
-    Raises:
-        InvalidInput: it exists, can't be written, is where the model came from, or there is too little space.
-    """
+def check_room(model: LoadedModel, output: Output) -> None:
+    """Raise InvalidInput where a reserved folder is the model's own, or has too little space for its weights."""
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
-    return check_target(out, model.info.path, weights + SPARE_BYTES, overwrite=overwrite)
-
-
-def check_target(out: str | os.PathLike, source: str | None, needed: int, *, overwrite: bool = False) -> Path:
-    """As `check_export_folder`, for ``needed`` bytes and a model that came from the folder ``source``."""
-    target = check_new_folder(out, overwrite=overwrite)
-    if target.is_dir():
-        if source and target.resolve() == Path(source).resolve():
-            raise InvalidInput(f"{target} is the folder the model was loaded from; choose another.")
-        if any(target.iterdir()) and not (target / "config.json").is_file():
-            raise InvalidInput(f"{target} holds other things than a model; it stays as it is, choose another.")
-    existing = next(parent for parent in (target, *target.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise InvalidInput(
-            f"{existing} has {free / 2**30:.1f} GiB free but the export needs {needed / 2**30:.1f}; "
-            "free some space or choose another folder."
-        )
-    return target
+    check_checkpoint_output(output, model.info.path, weights + SPARE_BYTES)
 
 
 def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | None]:
@@ -182,18 +157,3 @@ def write_manifest(
             "files": list_files(folder),
         },
     )
-
-
-def put_in_place(aside: Path, target: Path) -> None:
-    """Renames; what is replaced is moved away first and deleted after."""
-    if not target.exists():
-        aside.rename(target)
-        return
-    old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
-    target.rename(old)
-    try:
-        aside.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -9,8 +9,9 @@ from ..errors import InvalidInput
 from ..models.resizing.elastic import FILE
 from ..progress import ProgressCallback, silent
 from ..pruning.strategies.elastic import importance_order
-from ..specs import ElasticSpec
-from .checkpoint import ExportReport, check_export_folder, export_checkpoint
+from ..specs import ElasticSpec, asked_spec
+from .checkpoint import ExportReport, check_room, export_checkpoint
+from .target import checkpoint_output
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -33,17 +34,14 @@ def export_elastic(
         InvalidInput: ``out`` can't be written; a model or method that has no heads or channels to order.
         OperationFailed: as `export_checkpoint`.
     """
-    if spec is None:
-        ref = model if isinstance(model, str) else model.info.ref
-        spec = ElasticSpec.build(**{"model": ref, "out": str(out)} | fields)
-    elif fields:
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
-    if isinstance(model, str):
-        from ..models.loading import load_model
+    if spec is None and out is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    spec = asked_spec(ElasticSpec.build, model, spec, {"out": None if out is None else str(out)} | fields)
+    with checkpoint_output(spec.out, overwrite=spec.overwrite) as output:
+        if isinstance(model, str):
+            from ..models.loading import load_model
 
-        model = load_model(model, **spec.loading)
-    check_export_folder(model, spec.out, overwrite=spec.overwrite)
-    order = importance_order(model, spec, progress)
-    return export_checkpoint(
-        model, spec.out, overwrite=spec.overwrite, verify=spec.verify, extra={FILE: order}, progress=progress
-    )
+            model = load_model(model, **spec.loading)
+        check_room(model, output)
+        order = importance_order(model, spec, progress)
+        return export_checkpoint(model, output, verify=spec.verify, extra={FILE: order}, progress=progress)

@@ -24,17 +24,16 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
         auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
-        options = {"local_files_only": True} | ({"trust_remote_code": True} if trust else {})
-        model = auto.from_pretrained(folder, dtype="auto", **options).eval()
+        model = auto.from_pretrained(folder, dtype="auto", local_files_only=True, trust_remote_code=trust).eval()
         if any(name.startswith("tokenizer") for name in os.listdir(folder)):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            tokenizer = tokenizer_class(folder).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         name = type(model).__name__
         with torch.no_grad():
             logits = model(input_ids=expected["tokens"]).logits
     else:
         from sap_core.models.loading import load_model
 
-        loaded = load_model(folder, device="cpu")
+        loaded = load_model(folder, device="cpu", trust_remote_code=False)
         tokenizer, name = loaded.tokenizer, type(loaded.module).__name__
         with torch.no_grad():
             logits = loaded.forward(expected["tokens"], None)
@@ -48,6 +47,18 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
         "own_package_imported": "sap_core" in sys.modules,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+
+
+def tokenizer_class(folder: str) -> type:
+    """Return the class that reads the folder's tokenizer: never one that the folder brings itself (auto_map)."""
+    import transformers
+
+    path = os.path.join(folder, "tokenizer_config.json")
+    if os.path.isfile(path) and os.path.isfile(os.path.join(folder, "tokenizer.json")):
+        with open(path, encoding="utf-8") as file:
+            if json.load(file).get("auto_map"):
+                return transformers.PreTrainedTokenizerFast
+    return transformers.AutoTokenizer
 
 
 if __name__ == "__main__":

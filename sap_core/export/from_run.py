@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 from ..errors import OperationFailed, RunProblem
 from ..progress import ProgressCallback, silent
-from ..runs.paths import check_new_folder
 from ..runs.reading import Run, open_run
 from ..specs import parse_spec
+from .target import checkpoint_output
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..pruning.strategies.report import Pruned
+    from ..storage.output import Output
     from .checkpoint import ExportReport
 
 
 def export_run(
     run: Run | str | os.PathLike,
-    out: str | os.PathLike,
+    out: str | os.PathLike | Output,
     *,
     overwrite: bool = False,
     verify: bool = True,
@@ -39,14 +40,12 @@ def export_run(
     """
     from .checkpoint import export_checkpoint
 
-    check_new_folder(out, overwrite=overwrite)
-    run = open_prune_run(run)
-    if pruned is None:
-        pruned = prune_again(run, model, progress)
-    quality = {key: value for key, value in run.result.items() if key not in ("plan", "report")}
-    return export_checkpoint(
-        pruned, out, overwrite=overwrite, verify=verify, quality=quality or None, progress=progress
-    )
+    with checkpoint_output(out, overwrite=overwrite) as output:
+        run = open_prune_run(run)
+        if pruned is None:
+            pruned = prune_again(run, model, progress)
+        quality = {key: value for key, value in run.result.items() if key not in ("plan", "report")}
+        return export_checkpoint(pruned, output, verify=verify, quality=quality or None, progress=progress)
 
 
 def open_prune_run(run: Run | str | os.PathLike) -> Run:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed
 from ..progress import Progress, ProgressCallback, silent
-from ..specs import PushSpec
+from ..specs import PushSpec, asked_spec
 from .verify import MANIFEST
 
 if TYPE_CHECKING:
@@ -39,25 +39,28 @@ class PushReport:
 
 
 def push_checkpoint(
-    folder: str | os.PathLike,
-    repo: str,
+    folder: str | os.PathLike | None = None,
+    repo: str | None = None,
     *,
-    private: bool = False,
+    private: bool | None = None,
     revision: str | None = None,
+    spec: PushSpec | None = None,
     endpoint: str | None = None,
     progress: ProgressCallback = silent,
 ) -> PushReport:
     """Upload a folder that `export_checkpoint` wrote as the model ``repo`` (NAME/MODEL), made if it is not there.
 
     Large files go up one by one, and the commit comes last: a push that is stopped leaves the model on the Hub as it
-    was. ``private``: only for a repository made now. ``endpoint``: another Hub than $HF_ENDPOINT.
+    was. ``private``: only for a repository made now. ``spec``: in the place of the fields before it.
+    ``endpoint``: another Hub than $HF_ENDPOINT.
 
     Raises:
         InvalidInput: no export in the folder, no repository's name, no token; nothing was sent.
         OperationFailed: the Hub refuses or can't be reached; the message has its reason.
         Cancelled: from ``progress``.
     """
-    spec = PushSpec.build(folder=str(folder), repo=repo, private=private, revision=revision)
+    given = {"folder": None if folder is None else str(folder), "repo": repo, "private": private, "revision": revision}
+    spec = asked_spec(PushSpec.given, None, spec, given)
     path = check_push(spec)
     from huggingface_hub import HfApi, get_token
 

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed
+from ..models.config_check import kernel_names
+from ..models.headers import read_header
+from ..models.inspection import describe
 from ..models.per_layer import brings_own_code
+from ..models.source import read_folder
+from ..untrusted import check_path, is_file
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
@@ -25,6 +30,7 @@ _SEED = 20
 TOLERANCE = 1e-4
 TOLERANCE_16_BIT = 0.05
 _TIMEOUT = 1800
+LOADERS = ("transformers", "sap_core")
 
 
 def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
@@ -38,24 +44,41 @@ def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
         {"equal", "loader", "max_difference", "tolerance", "tokens_checked", "class", "tokenizer", "versions"}.
 
     Raises:
-        InvalidInput: the folder is no export of this package.
+        InvalidInput: the folder is no export of this package, or holds what no loader should be given: damaged files,
+            sizes that do not fit its weights, names in config.json that make a loader fetch kernels.
         OperationFailed: it does not load; the message has the loader's last line.
     """
     folder = Path(folder)
-    if not (folder / EXPECTED).is_file():
+    check_path(folder, "folder")
+    if not is_file(folder / EXPECTED):
         raise InvalidInput(f"{folder} has no {EXPECTED}; expected a folder written by `sap prune --out` or export.")
     loader = loader_of(folder)
+    config = describe(read_folder(str(folder), folder)).config
+    kernels = kernel_names(config)
+    if kernels:
+        raise InvalidInput(
+            f"{folder}: config.json names {', '.join(kernels)}, which make a loader fetch and run kernels; "
+            "remove those names and verify again."
+        )
     script = Path(__file__).with_name("fresh_process.py")
     environment = dict(os.environ)
     if loader == "sap_core":
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
     # -P keeps the script's own folder off the path: nothing of this package can slip in by accident.
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     trusted = ["trust"] if brings_own_code(folder, config) else []
     command = [sys.executable, "-P", str(script), str(folder.absolute()), loader, *trusted]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, cwd=folder)
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,  # nobody may be asked whether code of the folder should run
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            cwd=folder,
+        )
     except subprocess.TimeoutExpired:
         raise OperationFailed(f"{folder} did not load within {_TIMEOUT // 60} minutes in a fresh process.") from None
     if done.returncode != 0:
@@ -82,10 +105,13 @@ def auto_class(info: ModelInfo) -> str:
 
 def loader_of(folder: Path) -> str:
     """The loader an export was made for, from its expected-logits file's metadata."""
-    from safetensors import safe_open
-
-    with safe_open(folder / EXPECTED, framework="np") as file:
-        return (file.metadata() or {}).get("loader", "transformers")
+    tensors, metadata = read_header(folder, EXPECTED)
+    kinds = {tensor.key: (tensor.dtype, len(tensor.shape)) for tensor in tensors}
+    loader = metadata.get("loader", "transformers")
+    small = all(tensor.numel <= 2 * _LARGEST + (1 << 20) for tensor in tensors)
+    if kinds != {"tokens": ("int64", 2), "logits": ("float32", 3)} or not small or loader not in LOADERS:
+        raise InvalidInput(f"{folder / EXPECTED} does not hold the tokens and logits of an export; export it again.")
+    return loader
 
 
 def write_expected(model: LoadedModel, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ..specs import ModelOptions
+from ..specs import CONVENTIONS
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -27,18 +27,18 @@ class ModelCache:
         self.budget = budget if budget is not None else int(SHARE * psutil.virtual_memory().total)
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
-    def get(self, options: ModelOptions) -> LoadedModel:
-        """The model an action names, loaded if it is not warm. Raises ModelProblem as `load_model` does."""
+    def get(self, model: str, **loading: Any) -> LoadedModel:
+        """The model of that name, loaded as `load_model` would if it is not warm. Raises ModelProblem as that does."""
         from ..models.inspection import inspect_model
         from ..models.loading import load_model
 
-        loading = {"keep": None} | options.loading  # named by all alike, for all share what is warm
-        info = inspect_model(options.model, mask_token_id=options.mask_token_id)
-        key = ("dense", options.model, *loading.items(), _stamp(info.path))
+        loading = {"keep": None} | loading  # named by all alike, for all share what is warm
+        info = inspect_model(model, **{name: loading.get(name) for name in CONVENTIONS})
+        key = ("dense", model, *loading.items(), _stamp(info.path))
         found = self._take(key)
         if found is None:
             self._make_room(info.bytes)
-            found = load_model(options.model, **loading)
+            found = load_model(model, **loading)
             self._keep(key, found, info.bytes)
         return found
 

@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperationFailed, UnknownOption
+from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
-from ..runs.paths import check_new_folder
 from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
 from ..specs import (
     AttentionMapSpec,
     CaptureSpec,
+    ConventionsSpec,
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    ProgressivePruneSpec,
     PruneCheckpointSpec,
+    PruneOptions,
     PruneSpec,
     PushSpec,
+    SearchPruneSpec,
     Spec,
     SweepSpec,
     parse_spec,
@@ -58,12 +62,12 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 
 
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    from ..capturing.api import capture_spec
+    from ..capturing.api import capture
 
-    return capture_spec(spec, model=_model(spec, models, progress), out=out, progress=progress).path
+    return capture(_model(spec, models, progress), spec=spec, out=out, progress=progress).path
 
 
-def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quick_compare
     from ..models.inspection import inspect_model
@@ -71,7 +75,8 @@ def _prune(spec: PruneSpec, out: Path, models: ModelCache, progress: ProgressCal
     from ..pruning.planning.memory_check import check_room
     from .dense_vs_pruned import denoise_both, measure_both
 
-    check_room(inspect_model(spec.model, mask_token_id=spec.mask_token_id), spec, held=models.held)
+    info = inspect_model(spec.model, **spec.inspecting)
+    check_room(info, spec.dtype, spec.device, held=models.held)
     dense = _model(spec, models, progress)
     with create_run("prune", spec, out=out) as run:
         plan = plan_pruning(dense, spec=spec, progress=progress)
@@ -91,7 +96,6 @@ def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, 
     """The weights go to the spec's own folder; the run keeps the plan and the report."""
     from ..export.streamed import prune_checkpoint
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     models.clear()
     with create_run("prune_checkpoint", spec, out=out) as run:
         done = prune_checkpoint(spec=spec, progress=progress)
@@ -103,7 +107,7 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     from ..evaluation.api import evaluate
 
     model = _model(spec, models, progress)
-    baseline = models.get(spec.model_copy(update={"model": spec.baseline, "keep": None})) if spec.baseline else None
+    baseline = models.get(spec.baseline, **spec.loading | {"keep": None}) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
@@ -113,16 +117,13 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     """The weights come from the worker's memory; when they left it, they are pruned again from the run."""
     from ..export.from_run import export_run, open_prune_run, prune_again
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     source = open_prune_run(spec.run)
-    with create_run("export", spec, out=out) as run:
+    with checkpoint_output(spec.out, overwrite=spec.overwrite) as output, create_run("export", spec, out=out) as run:
         pruned = models.pruned(source.path)
         if pruned is None:
             pruned = prune_again(source, _model(parse_spec(source.spec), models, progress), progress)
             models.keep_pruned(source.path, pruned)
-        report = export_run(
-            source, spec.out, overwrite=spec.overwrite, verify=spec.verify, pruned=pruned, progress=progress
-        )
+        report = export_run(source, output, verify=spec.verify, pruned=pruned, progress=progress)
         run.finish(report.to_dict())
     return run.path
 
@@ -132,15 +133,13 @@ def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallb
 
     check_push(spec)
     with create_run("push", spec, out=out) as run:
-        fields = spec.model_dump(exclude={"kind"})
-        run.finish(push_checkpoint(**fields, progress=progress).to_dict())
+        run.finish(push_checkpoint(spec=spec, progress=progress).to_dict())
     return run.path
 
 
 def _elastic(spec: ElasticSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..export.elastic import export_elastic
 
-    check_new_folder(spec.out, overwrite=spec.overwrite)
     model = _model(spec, models, progress)
     with create_run("elastic", spec, out=out) as run:
         run.finish(export_elastic(model, spec=spec, progress=progress).to_dict())
@@ -174,14 +173,27 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     return run.path
 
 
+def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """The model is loaded once causal and once bidirectional; neither is kept."""
+    from ..evaluation.conventions import check_conventions
+
+    models.clear()
+    report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
+    with create_run("conventions", spec, out=out) as run:
+        run.finish(report.to_dict())
+    return run.path
+
+
 def _model(spec: Any, models: ModelCache, progress: ProgressCallback) -> Any:
     progress(Progress("load", 0, 1, "Loading the model"))
-    return models.get(spec)
+    return models.get(spec.model, **spec.loading)
 
 
 KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path]] = {
     CaptureSpec: _capture,
     PruneSpec: _prune,
+    ProgressivePruneSpec: _prune,
+    SearchPruneSpec: _prune,
     PruneCheckpointSpec: _prune_checkpoint,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
@@ -189,4 +201,5 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     SweepSpec: _sweep,
     ElasticSpec: _elastic,
     PushSpec: _push,
+    ConventionsSpec: _conventions,
 }

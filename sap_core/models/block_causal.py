@@ -16,14 +16,24 @@ from .loaded import LoadedModel, positions
 
 
 class BlockCausalModel(LoadedModel):
-    """A `LoadedModel` with ``info.block_size`` tokens per block; blocks count from a text's first token."""
+    """A `LoadedModel` with ``info.block_size`` tokens per block.
+
+    Blocks count from a text's first token, or, where the family's answers start a block, from ``answers_at``: as if the
+    prompt were padded on the left to whole blocks, which are neither seen nor counted.
+    """
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
         where = positions(valid)
-        blocks = where // self.info.block_size
+        blocks = self._blocks(where)
         mask = additive(blocks, blocks, valid, self.dtype)
         return self.module(input_ids=input_ids, attention_mask=mask, position_ids=where, use_cache=False).logits
+
+    def _blocks(self, where: Tensor) -> Tensor:
+        """The number of the block of every position (batch, sequence); negative ones before the answer."""
+        if self.answers_at is not None and self.info.row.answer_starts_block:
+            where = where - self.answers_at.to(where.device)[:, None]
+        return where.div(self.info.block_size, rounding_mode="floor")
 
     @torch.no_grad()
     def span_logits(
@@ -50,7 +60,7 @@ class BlockCausalModel(LoadedModel):
 
         cache = memory.setdefault("cache", DynamicCache(config=self.module.config))
         where = torch.arange(end, device=self.device).expand(len(tokens), -1)
-        blocks = where // self.info.block_size
+        blocks = self._blocks(where)
         mask = additive(blocks[:, start:], blocks, torch.ones_like(blocks), self.dtype)
         return self.module(
             input_ids=tokens[:, start:end].to(self.device),

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..confined import Confined
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
     from .info import ModelInfo
 
+SECONDS = 2.0  # of computing that a template may take
+_MEMORY = 512 << 20
+
 
 def chat_text(info: ModelInfo, prompt: str) -> str:
-    """The prompt as a user's turn in the model's chat template, up to where its answer begins.
+    """Return the prompt as a user's turn in the model's chat template, up to where its answer begins.
 
     Raises:
-        InvalidInput: the model has no chat template, or one that can't be rendered.
+        InvalidInput: the model has no chat template, or one that can't be rendered in bounds of time and memory.
+    """
+    return chat_history_text(info, [{"role": "user", "content": prompt}])
+
+
+def chat_history_text(info: ModelInfo, messages: Sequence[dict[str, str]], *, generation: bool = True) -> str:
+    """Return several turns in the model's chat template; arguments and errors as `chat_text`.
+
+    A template is a program of whoever made the model: it is rendered in a process of its own, which can be stopped.
+
+    Args:
+        messages: Turns with "role" and "content".
+        generation: End with the beginning of the model's answer.
     """
     if not info.chat_template:
         raise InvalidInput(f"{info.ref} has no chat template; send the prompt as it is.")
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    options = {"trim_blocks": True, "lstrip_blocks": True, "extensions": ["jinja2.ext.loopcontrols"]}
-    environment = ImmutableSandboxedEnvironment(**options)
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = _today
+    what = f"The chat template of {info.ref}"
+    process = Confined(Path(__file__).with_name("chat_script.py"), what, memory=_MEMORY)
+    request = {
+        "template": info.chat_template,
+        "messages": list(messages),
+        "generation": generation,
+        "words": info.special_words,
+    }
     try:
-        return environment.from_string(info.chat_template).render(
-            messages=[{"role": "user", "content": prompt}], add_generation_prompt=True, **info.special_words
-        )
-    except TemplateError as error:
-        reason = f"The chat template of {info.ref} can't be rendered ({error})"
-        raise InvalidInput(f"{reason}; send the prompt as it is.") from None
+        return process.ask(request, seconds=SECONDS)["text"]
+    except InvalidInput as error:
+        raise InvalidInput(f"{str(error).removesuffix('.')}; send the prompt as it is.") from None
+    finally:
+        process.close()
 
 
 def template_of(tokenizer: dict[str, Any]) -> str:
@@ -54,19 +70,3 @@ def special_words(tokenizer: dict[str, Any]) -> dict[str, str]:
             if isinstance(text, str):
                 words[name] = text
     return words
-
-
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> None:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)
-
-
-def _today(pattern: str) -> str:
-    from datetime import datetime
-
-    return datetime.now().strftime(pattern)

@@ -41,14 +41,21 @@ class Family:
             `LoadedModel.logits` shifts it back.
         blocks: Native names of the prunable matrices begin with this; "" takes every numbered block.
         has_mask: Whether the model denoises a mask token.
-        bans_mask: The mask token is never a prediction (models that were not trained to avoid it).
+        forbid_mask_prediction: The mask token is never a prediction (models that were not trained to avoid it).
         closes_canvas: The tokenizer ends a text with a token ([SEP]) that belongs at the end of the canvas.
         block_size: config.json -> tokens a block-causal model denoises at a time; None: the whole canvas.
+        reserves_end: Its canvas ends with a padding token that the model sees (RND1 keeps a place for an end).
+        answer_starts_block: A block-causal model's blocks are counted from where the prompt ends; it was trained on
+            prompts padded on the left to whole blocks.
+        draws: How its published samplers draw tokens, in `sap_core.choices.samplers`.
+        top_k: What its published settings hand down; None: no limit.
+        threshold: Of its sampler "low_confidence_dynamic", where it is not that sampler's own.
+        rounded_shares: Its samplers share a block's tokens among the steps by rounding (dLLM), not evenly (LLaDA).
         samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
             `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
-        own_names: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
+        config_aliases: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
         no_pruning: Reason why pruning is refused; "" where it is not.
         export: What an exported folder is, in a few words.
         remote_code: The model's own Python code is needed, hence the user's consent.
@@ -71,12 +78,18 @@ class Family:
     shift_logits: Callable[[Config], bool] = lambda config: False
     blocks: str = ""
     has_mask: bool = True
-    bans_mask: bool = False
+    forbid_mask_prediction: bool = False
     closes_canvas: bool = False
     block_size: Callable[[Config], int | None] = lambda config: None
+    reserves_end: bool = False
+    answer_starts_block: bool = False
+    draws: str = "gumbel"
+    top_k: int | None = None
+    threshold: float | None = None
+    rounded_shares: bool = False
     patterns: tuple[str, ...] = PATTERNS
     units: tuple[str, ...] = ()
-    own_names: tuple[tuple[str, str], ...] = ()
+    config_aliases: tuple[tuple[str, str], ...] = ()
     no_pruning: str = ""
     export: str = "native names and config"
     remote_code: bool = False

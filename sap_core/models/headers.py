@@ -1,70 +1,99 @@
-"""Names, shapes and dtypes of stored tensors, from the headers of safetensors files alone. No torch."""
+"""Names, shapes, dtypes and places of stored tensors, from the headers of safetensors files alone. No torch.
+
+The one reader of headers: whoever reads weights, whole or block by block, checks and finds them through it. A file is
+taken only if its tensors fill it from the first byte behind the header to the last, without overlap or hole, each with
+exactly the bytes that its shape and dtype call for. Format: https://huggingface.co/docs/safetensors.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import struct
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from ..errors import ModelProblem
+from ..untrusted import MIB, check_path, foreign, is_file, parse_json, read_json, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-HEADER_LIMIT = 100_000_000
+HEADER_LIMIT = 32 * MIB  # some 200,000 tensors; the format itself allows 100 MB
+INDEX_LIMIT = 64 * MIB
+MOST_DIMENSIONS = 16
+# Name in a header -> (name in torch, bits of one number).
 DTYPES = {
-    "F64": ("float64", 8),
-    "F32": ("float32", 4),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F8_E4M3": ("float8_e4m3fn", 1),
-    "F8_E5M2": ("float8_e5m2", 1),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "I16": ("int16", 2),
-    "I8": ("int8", 1),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+    "F64": ("float64", 64),
+    "F32": ("float32", 32),
+    "F16": ("float16", 16),
+    "BF16": ("bfloat16", 16),
+    "F8_E4M3": ("float8_e4m3fn", 8),
+    "F8_E5M2": ("float8_e5m2", 8),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 8),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 8),
+    "F8_E8M0": ("float8_e8m0fnu", 8),
+    "F6_E2M3": ("float6_e2m3", 6),
+    "F6_E3M2": ("float6_e3m2", 6),
+    "F4": ("float4_e2m1fn", 4),
+    "C64": ("complex64", 64),
+    "I64": ("int64", 64),
+    "I32": ("int32", 32),
+    "I16": ("int16", 16),
+    "I8": ("int8", 8),
+    "U64": ("uint64", 64),
+    "U32": ("uint32", 32),
+    "U16": ("uint16", 16),
+    "U8": ("uint8", 8),
+    "BOOL": ("bool", 8),
 }
+_BITS = dict(DTYPES.values())
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor as a safetensors file describes it."""
+    """One tensor as a safetensors file describes it; ``start``: its first byte in the file, None where unknown."""
 
     key: str
     shape: tuple[int, ...]
     dtype: str
     file: str
+    start: int | None = None
 
     @property
     def numel(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        return self.numel * next((size for name, size in DTYPES.values() if name == self.dtype), 1)
+        return -(-self.numel * _BITS.get(self.dtype, 8) // 8)
 
 
 def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
-    """Every tensor of a checkpoint folder, single file or sharded, in stored order.
+    """Return every tensor of a checkpoint folder, single file or sharded, in stored order.
 
     Raises:
-        ModelProblem: no weights, only pickled weights, a missing shard, a damaged header, a truncated file, or an
-            index that names files outside the folder.
+        ModelProblem: no weights, only pickled weights, a missing shard, a header that does not describe its file, a
+            tensor that two files hold, or an index that names files outside the folder.
     """
-    if (folder / SINGLE).is_file():
-        return _file_header(folder, SINGLE)
-    if (folder / INDEX).is_file():
+    if is_file(folder / SINGLE):
+        return read_header(folder, SINGLE)[0]
+    if os.path.lexists(folder / INDEX):
         index = weight_map(folder)
-        tensors = [tensor for name in sorted(set(index.values())) for tensor in _file_header(folder, name)]
-        absent = sorted(index.keys() - {tensor.key for tensor in tensors})
-        if absent:
-            raise ModelProblem(f"{folder / INDEX} names {absent[0]!r}, which no file holds; download it again.")
+        files: dict[str, str] = {}
+        tensors: list[StoredTensor] = []
+        for name in sorted(set(index.values())):
+            for tensor in read_header(folder, name)[0]:
+                if tensor.key in files:
+                    first = files[tensor.key]
+                    raise ModelProblem(f"{folder} has {shown(tensor.key)} both in {first} and in {name}; keep one.")
+                files[tensor.key] = name
+                tensors.append(tensor)
+        for key, name in index.items():
+            if files.get(key) != name:
+                where = f" in {name} but {files[key]} holds it" if key in files else ", which no file holds"
+                raise ModelProblem(f"{folder / INDEX} names {shown(key)}{where}; download it again.")
         return tuple(tensors)
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:
@@ -76,22 +105,105 @@ def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
 
 
 def weight_map(folder: Path) -> dict[str, str]:
-    """Tensor name -> file name of a sharded checkpoint; every file is inside the folder and there.
+    """Return tensor name -> file name of a sharded checkpoint; every file is inside the folder and there.
 
     Raises:
         ModelProblem: the index can't be read, a file is missing, or a name leads out of the folder.
     """
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        names = set(index.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelProblem(f"{folder / INDEX} is not an index of weights; download it again.") from None
-    for name in sorted(names, key=str):
-        if not isinstance(name, str) or not _inside(name):
-            raise ModelProblem(f"{folder / INDEX} names {name!r}, a file outside the model folder; refused.")
-        if not (folder / name).is_file():
+    index = read_json(folder / INDEX, "index of weights", limit=INDEX_LIMIT, problem=ModelProblem).get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise ModelProblem(f"{folder / INDEX} is not an index of weights; download it again.")
+    checked = set()
+    for name in index.values():
+        if not isinstance(name, str):
+            raise ModelProblem(f"{folder / INDEX} is not an index of weights: it names {shown(name)} as a file.")
+        if name in checked:
+            continue
+        checked.add(name)
+        check_path(name, f"{folder / INDEX}: the weights file", ModelProblem)
+        if not _inside(name):
+            raise ModelProblem(f"{folder / INDEX} names {shown(name)}, a file outside the model folder; refused.")
+        if not is_file(folder / name):
             raise ModelProblem(f"{folder} lacks the weights file {name} that its index names; download it again.")
     return index
+
+
+def read_header(folder: Path, name: str) -> tuple[tuple[StoredTensor, ...], dict[str, str]]:
+    """Return (the tensors of one safetensors file in the order of their bytes, its metadata).
+
+    Raises:
+        ModelProblem: the header can't be read, or does not describe the file to the last byte.
+    """
+    path = folder / name
+    with foreign(f"{path} can't be read", "; check the file and its permissions", problem=ModelProblem):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            if not 2 <= length <= size - 8:
+                raise ModelProblem(f"{path} is not a safetensors file or its header is damaged; download it again.")
+            if length > HEADER_LIMIT:
+                raise ModelProblem(f"{path} has a header of {length} bytes; at most {HEADER_LIMIT} are read.")
+            raw = file.read(length)
+    entries = parse_json(raw, f"{path} has a damaged safetensors header: it", problem=ModelProblem)
+    if not isinstance(entries, dict):
+        raise ModelProblem(f"{path} has a damaged safetensors header: it holds no JSON object; download it again.")
+    metadata = _metadata(path, entries.pop("__metadata__", None))
+    placed = sorted((_entry(path, name, key, entry) for key, entry in entries.items()), key=lambda pair: pair[1])
+    return _fill(path, [tensor for tensor, _ in placed], [span for _, span in placed], 8 + length, size), metadata
+
+
+def _entry(path: Path, file: str, key: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
+    """One tensor and its span of bytes behind the header."""
+
+    def wrong(what: str) -> ModelProblem:
+        return ModelProblem(f"{path} has a damaged safetensors header: {shown(key)} {what}; download it again.")
+
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise wrong("needs dtype, shape and data_offsets and nothing else")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise wrong(f"has dtype {shown(dtype)}, which the format does not know")
+    if not _naturals(shape) or len(shape) > MOST_DIMENSIONS:
+        raise wrong(f"has shape {shown(shape)}; expected at most {MOST_DIMENSIONS} whole numbers from 0")
+    if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise wrong(f"has data_offsets {shown(offsets)}; expected [first, end] from 0 upwards")
+    bits = prod(shape) * DTYPES[dtype][1]
+    if bits != 8 * (offsets[1] - offsets[0]):
+        raise wrong(f"has {offsets[1] - offsets[0]} bytes where shape {shown(shape)} of {dtype} takes {bits / 8:.10g}")
+    return StoredTensor(key, tuple(shape), DTYPES[dtype][0], file), (offsets[0], offsets[1])
+
+
+def _fill(
+    path: Path, tensors: list[StoredTensor], spans: list[tuple[int, int]], first: int, size: int
+) -> tuple[StoredTensor, ...]:
+    """The tensors with their places; they fill the file, each beginning where the one before ends."""
+    end, placed = 0, []
+    for tensor, (start, stop) in zip(tensors, spans, strict=True):
+        if start != end:
+            what = "overlaps the tensor before it" if start < end else f"leaves a hole of {start - end} bytes before it"
+            raise ModelProblem(
+                f"{path} has a damaged safetensors header: {shown(tensor.key)} {what}; download it again."
+            )
+        placed.append(StoredTensor(tensor.key, tensor.shape, tensor.dtype, tensor.file, first + start))
+        end = stop
+    if first + end != size:
+        raise ModelProblem(f"{path} has {size} bytes where its header promises {first + end}; download it again.")
+    if not placed:
+        raise ModelProblem(f"{path} holds no tensor; download it again.")
+    return tuple(placed)
+
+
+def _metadata(path: Path, found: Any) -> dict[str, str]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ModelProblem(f"{path} has a damaged safetensors header: __metadata__ is no text by name.")
+    return found
+
+
+def _naturals(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 1 << 63 for number in value)
 
 
 def _inside(name: str) -> bool:
@@ -101,27 +213,3 @@ def _inside(name: str) -> bool:
         if path.is_absolute() or path.anchor or ".." in path.parts:
             return False
     return name.endswith(".safetensors")
-
-
-def _file_header(folder: Path, name: str) -> tuple[StoredTensor, ...]:
-    path = folder / name
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(HEADER_LIMIT, size - 8):
-            raise ModelProblem(f"{path} is not a safetensors file or its header is damaged; download it again.")
-        raw = file.read(length)
-    try:
-        entries = json.loads(raw)
-        entries.pop("__metadata__", None)
-        tensors = tuple(
-            StoredTensor(key, tuple(map(int, entry["shape"])), DTYPES.get(entry["dtype"], (entry["dtype"],))[0], name)
-            for key, entry in entries.items()
-        )
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise ModelProblem(f"{path} has a damaged safetensors header; download it again.") from None
-    if 8 + length + end != size:
-        raise ModelProblem(f"{path} has {size} bytes where its header promises {8 + length + end}; download it again.")
-    return tensors

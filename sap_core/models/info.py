@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import ModelProblem
+from .conventions import Convention
 from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
 from .layout import Matrix
 
@@ -17,6 +18,7 @@ class ModelInfo:
     ``matrices`` are the prunable linear layers inside the blocks, in block order, under native module names.
     ``max_length`` is None where the config sets no limit; ``mask_token_id`` where nothing declares one.
     ``shift_logits``: the model denoises, yet its row i predicts token i + 1.
+    ``conventions``: causal, shift_logits and block_size, each with how it is known.
     ``no_pruning`` is the reason why pruning is refused, "" where it is not.
     ``chat_template`` is the tokenizer's, "" where it has none; `sap_core.models.chat_text` applies it.
     ``config`` and ``native_config`` are config.json as stored and as the native class reads it; ``keys`` maps stored
@@ -45,6 +47,7 @@ class ModelInfo:
     row: Family = field(repr=False, compare=False)
     block_size: int | None = None
     shift_logits: bool = False
+    conventions: dict[str, Convention] = field(default_factory=dict, compare=False)
     no_pruning: str = ""
     chat_template: str = field(default="", repr=False)
     special_words: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -89,4 +92,5 @@ class ModelInfo:
         hidden = ("row", "config", "native_config", "keys", "matrices", "special_words")
         shown = {name: value for name, value in self.__dict__.items() if name not in hidden}
         lists = {"samplers": list(self.samplers), "patterns": list(self.patterns)}
-        return {**shown, **lists, "matrices": len(self.matrices)}
+        how = {name: asdict(convention) for name, convention in self.conventions.items()}
+        return {**shown, **lists, "conventions": how, "matrices": len(self.matrices)}

@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .chat import special_words, template_of
+from .config_check import check_config, check_sizes
+from .conventions import Given, conventions_of, row_with
 from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import find_matrices, module_key
+from .layout import BLOCK, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
 
-def inspect_model(ref: str, *, mask_token_id: int | None = None) -> ModelInfo:
+def inspect_model(
+    ref: str,
+    *,
+    mask_token_id: int | None = None,
+    causal: bool | None = None,
+    shift_logits: bool | None = None,
+    block_size: int | None = None,
+) -> ModelInfo:
     """Recognises a model and describes it without reading weights.
 
     Args:
         ref: demo:NAME, a folder, or a Hub id.
         mask_token_id: For a model that does not declare its mask token.
+        causal, shift_logits, block_size: Conventions that config.json does not declare; see `load_model`.
 
     Raises:
-        ModelProblem: nothing loadable there, or a config that no family matches or that lacks a field.
+        ModelProblem: nothing loadable there, a config that no family matches or that lacks a field, or a convention
+            that nothing says.
     """
-    return describe(find_source(ref), mask_token_id=mask_token_id)
+    given = Given(causal, shift_logits, block_size)
+    return describe(find_source(ref), mask_token_id=mask_token_id, given=given)
 
 
-def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
+def describe(source: Source, *, mask_token_id: int | None = None, given: Given | None = None) -> ModelInfo:
     """`inspect_model` for a source that was found already."""
+    given = given or Given()
+    source = replace(source, config=given.declared_in(source.config))
+    with foreign(f"{source.ref}: config.json or the tokenizer does not fit its weights", problem=ModelProblem):
+        return _describe(source, mask_token_id, given)
+
+
+def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelInfo:
+    check_config(source.config, source.ref, source.tensors)
     family = recognise(source.config)
     if family is None:
         kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
         raise ModelProblem(f"{source.ref} is of a kind that no family here reads ({kind}); `sap models` lists them.")
+    masked = mask_token_id is not None or declared_mask(source, source.config) is not None
+    conventions = conventions_of(family, source.config, given, ref=source.ref, mask_declared=masked)
+    family = row_with(family, conventions, source.ref)
     native = family.native_config(source.config)
     sizes = read_sizes(native, source.ref)
     model_type = str(native.get("model_type", ""))
     keys = {tensor.key: module_key(family.native_key(tensor.key), model_type) for tensor in source.tensors}
     shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
+    blocks = {match["index"] for name in shapes if (match := BLOCK.match(name))}
+    check_sizes(sizes, source.ref, {keys[t.key]: t.shape for t in source.tensors}, len(blocks))
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,
@@ -53,8 +80,9 @@ def describe(source: Source, *, mask_token_id: int | None = None) -> ModelInfo:
         dtype=_main_dtype(source.tensors),
         matrices=find_matrices(shapes, model_type),
         samplers=family.samplers,
-        block_size=family.block_size(source.config),
-        shift_logits=family.shift_logits(source.config),
+        block_size=conventions["block_size"].value,
+        shift_logits=family.objective == MASKED_DIFFUSION and bool(conventions["shift_logits"].value),
+        conventions=conventions,
         no_pruning=family.no_pruning or _quantized(source.config) or _packed_experts(shapes),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),
@@ -72,11 +100,7 @@ def _mask_token(family: Family, source: Source, native: Config, vocab_size: int,
         if not 0 <= given < vocab_size:
             raise ModelProblem(f"mask token {given} is outside the vocabulary of {source.ref} (0 to {vocab_size - 1}).")
         return given
-    declared = native.get("mask_token_id")
-    if declared is None:
-        word = source.tokenizer.get("mask_token")
-        word = word.get("content") if isinstance(word, dict) else word
-        declared = source.tokenizer["vocabulary"].get(word) if word else None
+    declared = declared_mask(source, native)
     if declared is None and family.mask_token_id is not None and family.mask_token_id < vocab_size:
         declared = family.mask_token_id
     if declared is not None and not (isinstance(declared, int) and 0 <= declared < vocab_size):
@@ -84,6 +108,16 @@ def _mask_token(family: Family, source: Source, native: Config, vocab_size: int,
             f"{source.ref} declares mask token {declared!r}, outside its vocabulary (0 to {vocab_size - 1}); "
             "give the right one with mask_token_id."
         )
+    return declared
+
+
+def declared_mask(source: Source, config: Config) -> int | None:
+    """Return the mask token that config.json or else the tokenizer names; None where neither does."""
+    declared = config.get("mask_token_id")
+    if declared is None:
+        word = source.tokenizer.get("mask_token")
+        word = word.get("content") if isinstance(word, dict) else word
+        declared = source.tokenizer["vocabulary"].get(word) if word else None
     return declared
 
 

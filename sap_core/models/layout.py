@@ -22,7 +22,7 @@ KINDS = (
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
-STEERING = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
+ROUTERS = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
@@ -70,7 +70,7 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
 
 def kind_of(rest: str) -> str | None:
     """What a module inside a block is, by its name; "other" for an unknown one, None for what is not to be pruned."""
-    if _ends(rest, STEERING) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
+    if _ends(rest, ROUTERS) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
         return None
     return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
 

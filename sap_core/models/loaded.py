@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelProblem, OperationFailed
+from ..untrusted import foreign
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 from .saving import save_checkpoint
+from .tokens import encode
 
 RECORDING = "sap_"
 
@@ -31,6 +33,7 @@ class LoadedModel:
         padding: (batch, sequence) attention mask during a forward, 0 at padding; None where there is none.
         records_through: How its attention can be seen: "interface", transformers' attention interface, or "functional",
             calls of torch's scaled_dot_product_attention.
+        answers_at: (batch,) where the prompts end while answers are written; None outside.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
@@ -42,6 +45,7 @@ class LoadedModel:
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None
+        self.answers_at: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -179,18 +183,24 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
-        return list(self._tokenizer()(text, add_special_tokens=special)["input_ids"])
+        return encode(self._tokenizer(), text, special=special)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""
-        return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
+        with foreign(f"The tokenizer of {self.info.ref} fails on tokens", "; check its files"):
+            return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
 
     def piece(self, token: int) -> str:
         """One token as text, for figures: "·" instead of an empty one, no line breaks."""
         if self.tokenizer is None:
             return str(int(token))
-        text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
+        with foreign(f"The tokenizer of {self.info.ref} fails on a token", "; check its files"):
+            text = self.tokenizer.decode([int(token)], skip_special_tokens=False)
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
+
+    def token_id(self, word: str) -> int | None:
+        """The id of a special token by its text; None where the tokenizer has no such token."""
+        return None if self.tokenizer is None else self.tokenizer.get_added_vocab().get(word)
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .adapters import adapter_of, reader_of
+from .conventions import Given
 from .experts import unpack_experts
 from .info import ModelInfo
 from .inspection import describe
@@ -20,8 +25,9 @@ from .placement import (
     pick_device,
     placement,
 )
+from .probe import check_loaded
 from .resizing.elastic import cut
-from .source import download, find_source
+from .source import download, find_source, read_folder
 from .tokens import load_tokenizer
 
 
@@ -32,6 +38,9 @@ def load_model(
     device: str = "auto",
     trust_remote_code: bool = False,
     mask_token_id: int | None = None,
+    causal: bool | None = None,
+    shift_logits: bool | None = None,
+    block_size: int | None = None,
     keep: float | None = None,
 ) -> LoadedModel:
     """Loads a model in evaluation mode.
@@ -44,6 +53,10 @@ def load_model(
             layers among all GPUs and main memory.
         trust_remote_code: Lets Python code that comes with the model run, where no native class does.
         mask_token_id: For diffusion models that do not declare their mask token.
+        causal: True: attention is causal, the model writes from left to right; False: bidirectional, it denoises.
+        shift_logits: Whether row i of a model that denoises predicts token i + 1.
+        block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. These three only where
+            config.json does not declare them; what is given has the last word.
         keep: Elastic checkpoints only: the share of heads and channels that is built, the most important ones.
 
     Raises:
@@ -52,11 +65,12 @@ def load_model(
     """
     target = None if device == SPREAD else pick_device(device)
     source = find_source(ref)
-    info = describe(source, mask_token_id=mask_token_id)
+    info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     placing = placement(dtype, info, target)
     check_consent(info, trust_remote_code)
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref, code=info.row.remote_code)))
+        source = read_folder(ref, download(ref, code=info.row.remote_code))
+        info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     row = info.row
     module = reader_of(row)(source, info, placing)
     if dtype in QUANTIZED:
@@ -70,10 +84,32 @@ def load_model(
     )
     placed = module if "device_map" in placing else module.to(target)
     model = adapter_of(row)(placed, tokenizer, info)
-    if model.offloaded:
+    if not model.offloaded:  # else a pass brings every weight in from where it lies
+        with trial(info):
+            check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
+    else:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
+    check_loaded(model)
     return model if keep is None else cut(model, keep)
+
+
+@contextmanager
+def trial(info: ModelInfo) -> Iterator[None]:
+    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
+    with (
+        foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
+        torch.no_grad(),
+    ):
+        yield
+
+
+def check_numbers(info: ModelInfo, output: Tensor) -> None:
+    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
+    if output.isnan().any():
+        raise ModelProblem(
+            f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
+        )
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:

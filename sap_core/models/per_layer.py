@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ModelProblem
+from ..untrusted import MIB, is_file, read_text
 from .family import Config
 
 # Native classes in which each layer computes with the sizes of its own matrices, and their names in transformers.
@@ -45,8 +46,15 @@ def code_of(config: Config, ref: str) -> str:
 
 
 def brings_own_code(folder: Path, config: Config) -> bool:
-    """Whether a folder's modelling file is the one written here, to the letter, so that running it is no risk."""
+    """Return whether all code of a folder is the modelling file written here, to the letter: running it is no risk.
+
+    config.json must name its classes and no others, and no other Python file may be there to be named by another file.
+    """
     path = folder / CODE
-    if not config.get("per_layer_config") or not path.is_file():
+    if not config.get("per_layer_config") or not is_file(path):
         return False
-    return path.read_text(encoding="utf-8") == code_of(config, str(folder))
+    if config.get("auto_map") != config_entries(config, str(folder))["auto_map"]:
+        return False
+    if sorted(other.name for other in folder.rglob("*.py")) != [CODE]:
+        return False
+    return read_text(path, CODE, limit=MIB, problem=ModelProblem) == code_of(config, str(folder))

@@ -12,10 +12,15 @@ import torch
 from torch import nn
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
+from .config_check import without_code
 from .family import Family
 from .info import ModelInfo
 from .per_layer import kind_of
 from .source import Source
+
+# A block has a few modules without weights beside those with; lists of experts are counted once more when unpacked.
+MODULES_PER_TENSOR, MODULES_ANYWAY = 20, 2000
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +48,11 @@ def native_config_object(info: ModelInfo) -> Any:
     """
     from transformers import AutoConfig
 
-    fields = dict(info.native_config)
+    fields = without_code(info.native_config)
     model_type = fields.pop("model_type", None)
-    for name in ("auto_map", "transformers_version", "_name_or_path"):
-        fields.pop(name, None)
     own = own_classes(info)
-    try:
+    with foreign(f"{info.ref}: config.json does not fit its class", problem=ModelProblem):
         config = own[0](**fields) if own else AutoConfig.for_model(model_type, **fields)
-    except Exception as error:  # each config class has its own kinds of complaint
-        raise ModelProblem(f"{info.ref}: config.json does not fit its class ({_line(error)}).") from None
     config.name_or_path = info.path
     return config
 
@@ -60,23 +61,65 @@ def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
     """Compares every stored tensor with the native class, built without memory, before any weight is read.
 
     Raises:
-        ModelProblem: a tensor of another shape than the config says.
+        ModelProblem: a tensor of another shape than the config says, or whole numbers where it calls for fractions.
     """
-    expected = {name: tuple(value.shape) for name, value in empty_module(info, config).state_dict().items()}
+    expected = empty_module(info, config).state_dict()
+    if info.config.get("quantization_config"):
+        return
     for tensor in source.tensors:
-        shape = expected.get(info.keys[tensor.key], tensor.shape)
-        if shape != tensor.shape and not info.config.get("quantization_config"):
+        wanted = expected.get(info.keys[tensor.key])
+        if wanted is None:
+            continue
+        if tuple(wanted.shape) != tensor.shape:
             raise ModelProblem(
-                f"{info.ref}: {tensor.key} has shape {list(tensor.shape)} where config.json calls for {list(shape)}; "
-                "config.json and weights are not of one model."
+                f"{info.ref}: {tensor.key} has shape {list(tensor.shape)} where config.json calls for "
+                f"{list(wanted.shape)}; config.json and weights are not of one model."
+            )
+        if wanted.is_floating_point() and "float" not in tensor.dtype:
+            raise ModelProblem(
+                f"{info.ref}: {tensor.key} is stored as {tensor.dtype} where config.json calls for floating-point "
+                "numbers; quantized weights need their quantization_config."
             )
 
 
 def empty_module(info: ModelInfo, config: Any) -> nn.Module:
-    """The native module on the meta device: names and shapes without memory."""
+    """The native module on the meta device: names and shapes without memory.
+
+    Raises:
+        ModelProblem: its class can't be built from the config, or has far more parts than the checkpoint has tensors.
+    """
     loader = _loader(info)
-    with torch.device("meta"):
-        return loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
+    hint = "; config.json and weights are not of one model"
+    with (
+        foreign(f"{info.ref}: config.json does not fit its class", hint, problem=ModelProblem),
+        torch.device("meta"),
+        _at_most(MODULES_PER_TENSOR * len(info.keys) + MODULES_ANYWAY, info),
+    ):
+        if hasattr(loader, "from_config"):
+            return loader.from_config(config, trust_remote_code=False)
+        return loader(config)
+
+
+@contextlib.contextmanager
+def _at_most(count: int, info: ModelInfo) -> Iterator[None]:
+    """Stop the building of a model after ``count`` modules: each takes memory even where its weights take none."""
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    built = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal built
+        built += 1
+        if built > count:
+            raise ModelProblem(
+                f"{info.ref}: config.json calls for more than {count} modules, but {len(info.keys)} tensors are stored."
+            )
+
+    handle = register_module_module_registration_hook(counted)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def own_classes(info: ModelInfo) -> tuple[Any, Any] | None:
@@ -124,26 +167,34 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
     loader, options = _loader(info), dict(placing)
     if info.row.key_mapping:
         options["key_mapping"] = dict(info.row.key_mapping)
-    try:
-        with quiet():
-            module, report = loader.from_pretrained(
-                info.path,
-                config=config,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                **options,
-            )
-    except (RuntimeError, ValueError, OSError, KeyError, AttributeError, ImportError) as error:
-        raise ModelProblem(f"{info.ref} can't be loaded: {_line(error)}") from None
+    with foreign(f"{info.ref} can't be loaded", problem=ModelProblem), quiet():
+        module, report = loader.from_pretrained(
+            info.path,
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelProblem(
             f"{info.ref} lacks {len(missing)} tensors its config calls for, first {missing[0]}; download it again."
         )
+    for name, value in module.state_dict().items():
+        check_finite(info, name, value)
     if report["unexpected_keys"]:
         log.info("%s: tensors not used: %s", info.ref, sorted(report["unexpected_keys"]))
     return module
+
+
+def check_finite(info: ModelInfo, name: str, value: torch.Tensor) -> None:
+    """Raise ModelProblem for a weight with a NaN or an infinity: every number made with it would be wrong."""
+    if value.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16) or value.is_meta:
+        return
+    if value.numel() and not all(torch.isfinite(end) for end in torch.aminmax(value.detach())):
+        raise ModelProblem(f"{info.ref}: {name} holds numbers that are infinite or none (NaN); download it again.")
 
 
 @contextlib.contextmanager
@@ -160,8 +211,3 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(level)
         if bars:
             noise.enable_progress_bar()
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 300 else f"{text[:300]} ..."

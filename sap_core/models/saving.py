@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import OperationFailed
+from .config_check import without_kernels
+from .conventions import GIVEN
 from .headers import (
     INDEX,
     SINGLE,
@@ -17,10 +19,15 @@ from .headers import (
     read_headers,
 )
 from .info import ModelInfo
-from .source import SMALL_FILES
+from .small_files import SMALL_FILES
 
 # Copied as they are; weights and their index are written anew.
 COPIED = (*SMALL_FILES, "*.py", "LICENSE*")
+_LINKED = {
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
+    "chat_template.jinja",
+}  # fmt: skip
 
 
 def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -91,13 +98,28 @@ def _check_covered(
 
 
 def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
-    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one."""
+    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one,
+    and the conventions that the user gave, so that the copy is loaded as the original was."""
     source = Path(info.path)
     for pattern in COPIED:
         for path in source.glob(pattern):
-            if path.name != INDEX:
+            if path.name != INDEX and belongs(path):
                 shutil.copyfile(path, folder / path.name)
+    config = info.config if info.row.remote_code else without_kernels(info.config)
     if dtype != info.dtype:
-        config = dict(info.config)
-        config["dtype" if "dtype" in config else "torch_dtype"] = dtype
+        config = {**config, "dtype" if "dtype" in config else "torch_dtype": dtype}
+    given = any(convention.known == GIVEN for convention in info.conventions.values())
+    if config != info.config or given:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def belongs(path: Path) -> bool:
+    """Return whether a file of a model folder may be copied along with it.
+
+    A link out of the folder is followed only for the files that every checkpoint has: what else it leads to may be a
+    private file of this machine, which an export would carry away. The Hub's cache links into its own blobs.
+    """
+    if not path.is_symlink() or path.name in _LINKED:
+        return True
+    target, home = path.resolve(), path.parent.resolve()
+    return target.is_relative_to(home) or target.is_relative_to(home.parents[1] / "blobs")

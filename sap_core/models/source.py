@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelProblem
+from ..untrusted import check_path, foreign, is_file, shown
 from .headers import DTYPES, StoredTensor, read_headers
+from .small_files import CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
 
 DEMO = "demo:"
+ADAPTER = "adapter_config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,27 @@ def find_source(ref: str) -> Source:
     folder = local_folder(ref)
     if folder is None:
         return _hub_source(ref)
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
-    return Source(ref, folder, read_config(path), read_headers(folder), _tokenizer_facts(folder))
+    return read_folder(ref, folder)
+
+
+def read_folder(ref: str, folder: Path) -> Source:
+    """Return the model in ``folder``, under the name ``ref``.
+
+    Raises:
+        ModelProblem: no config, no safetensors weights, a file that is damaged, too large or no regular file.
+    """
+    with foreign(f"{folder} can't be read", "; check the folder and its permissions", problem=ModelProblem):
+        path = folder / CONFIG
+        if not is_file(path):
+            raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
+        if (folder / ADAPTER).exists():
+            raise ModelProblem(
+                f"{folder} holds an adapter ({ADAPTER}), which some loaders apply and others do not; merge it first."
+            )
+        config = read_config(path)
+        tensors = read_headers(folder)
+        check_small_files(folder)
+        return Source(ref, folder, config, tensors, tokenizer_facts(folder))
 
 
 def local_folder(ref: str) -> Path | None:
@@ -54,11 +73,13 @@ def local_folder(ref: str) -> Path | None:
         from .demo_checkpoints import checkpoint_path
 
         return Path(checkpoint_path(ref.removeprefix(DEMO)))
-    folder = Path(ref).expanduser()
-    if folder.is_dir():
+    check_path(ref, "model", ModelProblem)
+    with foreign(f"There is no folder {shown(ref)}", problem=ModelProblem):
+        folder = Path(ref).expanduser()
+    if os.path.isdir(folder):
         return folder
-    if folder.exists():
-        raise ModelProblem(f"{ref} is a file; expected the folder that holds config.json and the weights.")
+    if os.path.lexists(folder):
+        raise ModelProblem(f"{ref} is no folder; expected the one that holds config.json and the weights.")
     if not HUB_ID.fullmatch(ref):
         raise ModelProblem(f"There is no folder {ref}; expected demo:NAME, a folder, or a Hub id such as owner/name.")
     return None
@@ -74,43 +95,6 @@ def download(ref: str, *, code: bool = False) -> Path:
 
     patterns = [*SMALL_FILES, "*.safetensors", *(["*.py"] if code else [])]
     return Path(_ask_hub(ref, lambda: snapshot_download(ref, allow_patterns=patterns)))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ModelProblem: not JSON, or not an object.
-    """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelProblem(f"{path} can't be read as JSON ({error}); download it again.") from None
-    if not isinstance(config, dict):
-        raise ModelProblem(f"{path} holds no JSON object; download it again.")
-    return config
-
-
-def _tokenizer_facts(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json with ``vocabulary``: word -> id of the special tokens that tokenizer.json lists."""
-    facts: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            facts.update(read_config(folder / name))
-    ids = {
-        entry.get("content"): int(number)
-        for number, entry in (facts.get("added_tokens_decoder") or {}).items()
-        if isinstance(entry, dict)
-    }
-    if (folder / "tokenizer.json").is_file():
-        for entry in read_config(folder / "tokenizer.json").get("added_tokens") or []:
-            ids.setdefault(entry.get("content"), entry.get("id"))
-    if (folder / "vocab.txt").is_file():  # WordPiece: one word per line, the number is the id
-        with (folder / "vocab.txt").open(encoding="utf-8") as file:
-            ids.update({word: i for i, line in enumerate(file) if (word := line.rstrip("\n")) == "[MASK]"})
-    if (folder / "chat_template.jinja").is_file():
-        facts["chat_template"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return {**facts, "vocabulary": ids}
 
 
 def _hub_source(ref: str) -> Source:
@@ -146,7 +130,7 @@ def _hub_source(ref: str) -> Source:
             for key, info in file.tensors.items()
         )
         cached = None
-    return Source(ref, cached, read_config(config), tensors, _tokenizer_facts(folder))
+    return Source(ref, cached, read_config(config), tensors, tokenizer_facts(folder))
 
 
 def _check_reachable(ref: str) -> None:

@@ -1,24 +1,45 @@
-"""A model's tokenizer, loaded without running code that comes with it unless the user agreed to that."""
+"""A model's tokenizer: loaded without running code that comes with it, used where it can be stopped.
+
+The rules of a tokenizer.json can take exponential time (a regular expression), grow a text without end (a replacement),
+or end the process from inside the library. Texts go through such a tokenizer in a process of its own; one made of
+steps whose time and size are linear works in this process.
+"""
 
 from __future__ import annotations
 
+import json
+import weakref
 from pathlib import Path
 from typing import Any
 
+from ..confined import Confined
 from ..errors import ModelProblem
+from ..untrusted import foreign, is_file
 
 FAST = "tokenizer.json"
 OTHERS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+# Steps of a tokenizer.json that are linear in the text whatever the file says.
+LINEAR = {
+    "BPE", "WordLevel", "WordPiece", "Unigram",
+    "Sequence", "Whitespace", "WhitespaceSplit", "ByteLevel", "Metaspace", "BertPreTokenizer", "BertNormalizer",
+    "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip", "Digits", "Punctuation", "UnicodeScripts",
+    "TemplateProcessing", "BertProcessing", "RobertaProcessing", "Fuse", "ByteFallback", "CTC", "BPEDecoder",
+}  # fmt: skip
+SECONDS = 5.0  # of computing for a text, and one more for every so many characters
+CHARACTERS_A_SECOND = 50_000
+
+_confined: weakref.WeakKeyDictionary[Any, Confined] = weakref.WeakKeyDictionary()
 
 
 def load_tokenizer(folder: Path, config: Any, *, trust_remote_code: bool = False, class_name: str = "") -> Any | None:
-    """The tokenizer saved in ``folder``, or None where the folder holds none.
+    """Return the tokenizer saved in ``folder``, or None where the folder holds none.
 
     A tokenizer.json is taken as it is: transformers' Auto class may rebuild it as its model's class would have it,
     which drops what the file says.
 
     Args:
         config: The native transformers config; names the tokenizer class where the folder does not.
+        trust_remote_code: Whether the user agreed to run the model's own code.
         class_name: A transformers tokenizer class that stands in for a custom one without a tokenizer.json.
 
     Raises:
@@ -26,16 +47,52 @@ def load_tokenizer(folder: Path, config: Any, *, trust_remote_code: bool = False
     """
     import transformers
 
-    if (folder / FAST).is_file():
-        loader, options = transformers.PreTrainedTokenizerFast, {}
-    elif not any((folder / name).is_file() for name in OTHERS):
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if is_file(folder / FAST):
+        loader = transformers.PreTrainedTokenizerFast
+    elif not any(is_file(folder / name) for name in OTHERS):
         return None
     elif class_name:
-        loader, options = getattr(transformers, class_name), {}
+        loader = getattr(transformers, class_name)
     else:
         loader, options = transformers.AutoTokenizer, {"config": config, "trust_remote_code": trust_remote_code}
-    try:
-        return loader.from_pretrained(folder, local_files_only=True, **options)
-    except Exception as error:  # each tokenizer backend has its own kinds of complaint
-        reason = " ".join(str(error).split())[:200]
-        raise ModelProblem(f"The tokenizer in {folder} can't be loaded ({type(error).__name__}: {reason}).") from None
+    with foreign(f"The tokenizer in {folder} can't be loaded", problem=ModelProblem):
+        tokenizer = loader.from_pretrained(folder, local_files_only=True, **options)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        text = backend.to_str() if backend is not None else ""
+        if text and not _linear(text):
+            script, what = Path(__file__).with_name("tokenizer_script.py"), f"The tokenizer in {folder}"
+            _confined[tokenizer] = Confined(script, what, setup={"tokenizer": text})
+    return tokenizer
+
+
+def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """Return the token ids of a text; ``special``: with the special tokens that the tokenizer puts around one.
+
+    Raises:
+        InvalidInput: the tokenizer fails on it, or takes more time or memory than a text of its length may.
+    """
+    confined = _confined.get(tokenizer)
+    if confined is not None:
+        seconds = SECONDS + len(text) / CHARACTERS_A_SECOND
+        return confined.ask({"text": text, "special": special}, seconds=seconds)["ids"]
+    with foreign("The tokenizer fails on a text", "; check its files"):
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _linear(text: str) -> bool:
+    """Whether every step of a tokenizer.json is one of `LINEAR`."""
+    document = json.loads(text)
+    waiting = [document.get(name) for name in ("normalizer", "pre_tokenizer", "model", "post_processor", "decoder")]
+    while waiting:
+        step = waiting.pop()
+        if isinstance(step, dict):
+            if "type" in step and step["type"] not in LINEAR:
+                return False
+            waiting += [value for name, value in step.items() if name in _INNER]
+        elif isinstance(step, list):
+            waiting += step
+    return True
+
+
+_INNER = ("normalizers", "pretokenizers", "processors", "decoders")

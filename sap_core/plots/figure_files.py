@@ -1,7 +1,7 @@
-"""A figure to take along: as a file that says where it comes from, and its data as a table.
+"""Figures as files that state their provenance, and their data as tables.
 
-The origin (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as JSON
-in HTML, as a first comment line in CSV, and in the metadata of Parquet.
+The provenance (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as
+JSON in HTML, as a first comment line in CSV, and in the metadata of Parquet.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import plotly.graph_objects as go
 
 from .._version import __version__
 from ..errors import InvalidInput, OperationFailed
+from ..storage import disk_problem
+from ..storage.output import Output
 from .view import View, printable
 
 FORMATS = ("html", "png", "svg", "csv", "parquet")
@@ -30,39 +33,60 @@ CHUNK = b"Description"
 
 
 def save_figure(
-    figure: go.Figure, path: str | Path, about: dict[str, Any], data: View | pd.DataFrame | None = None
+    figure: go.Figure, path: str | Path | Output, about: dict[str, Any], data: View | pd.DataFrame | None = None
 ) -> Path:
-    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`. Written aside, then renamed.
+    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`.
+
+    A file that is there is replaced in one step; one that appears while this runs is not.
 
     Args:
-        about: from `origin`.
+        path: the file, or what `figure_output` reserved.
+        about: from `provenance`.
         data: what CSV and Parquet hold; default: what is drawn.
 
     Raises:
         InvalidInput: another ending.
         OperationFailed: PNG or SVG without kaleido or Chrome (`pip install 'sap-studio[figures]'`); a full disk.
     """
-    path = Path(path).expanduser()
-    kind = path.suffix.lstrip(".").lower()
-    if kind not in FORMATS:
-        raise InvalidInput(
-            f"Figure file {path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(FORMATS)}."
-        )
-    if kind in ("csv", "parquet"):
-        table = table_of(figure, data)
-        content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
-    elif kind == "html":
-        content = figure_html(figure, about).encode()
-    else:
-        content = _image(for_paper(figure, about), kind)
-        content = (
-            png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
-        )
-    write_aside(path, content)
-    return path
+    with figure_output(path) as output:
+        kind = output.target.suffix.lstrip(".").lower()
+        if kind in ("csv", "parquet"):
+            table = table_of(figure, data)
+            content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
+        elif kind == "html":
+            content = figure_html(figure, about).encode()
+        else:
+            content = _image(print_version(figure, about), kind)
+            content = (
+                png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
+            )
+        return write_output(output, content)
 
 
-def origin(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
+def figure_output(path: str | Path | Output) -> AbstractContextManager[Output]:
+    """Reserve the file of a figure, or take one that is reserved already.
+
+    Raises:
+        InvalidInput: an ending that is none of `FORMATS`, a folder, or a place that can't be written.
+    """
+    if isinstance(path, Output):
+        return nullcontext(path)
+    ending = Path(path).suffix
+    if ending.lstrip(".").lower() not in FORMATS:
+        raise InvalidInput(f"Figure file {path} ends in {ending or 'nothing'}; expected one of {', '.join(FORMATS)}.")
+    return Output(path, folder=False, replace=True)
+
+
+def write_output(output: Output, content: bytes) -> Path:
+    """Write a reserved file. Raises OperationFailed when the disk is full, or its place was taken meanwhile."""
+    try:
+        output.part.write_bytes(content)
+    except OSError as error:
+        raise disk_problem(error, output.target) from error
+    return output.publish()
+
+
+def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
     """Where a figure comes from: the runs with their settings, what of them is shown, and this package's version."""
     return {
         "title": title,
@@ -81,14 +105,14 @@ def origin(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) 
 
 
 def origin_line(about: dict[str, Any]) -> str:
-    """The origin in one line, for the foot of a picture."""
+    """The provenance in one line, for the foot of a picture."""
     runs = ", ".join(run["id"] for run in about["runs"])
     view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 
 
-def for_paper(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
-    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its origin at the foot."""
+def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
+    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
     copy = go.Figure(figure)
     margin = copy.layout.margin
     left = 56 if margin.l is None else margin.l
@@ -172,19 +196,19 @@ def figure_table(figure: go.Figure) -> pd.DataFrame:
 
 
 def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
-    """One page that needs nothing else, with the origin to read and as JSON."""
-    page = for_paper(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    """One page that needs nothing else, with the provenance to read and as JSON."""
+    page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
-    return page.replace("<body>", f'<body><script type="application/json" id="origin">{document}</script>', 1)
+    return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
 
 
 def csv_text(table: pd.DataFrame, about: dict[str, Any]) -> str:
-    """CSV behind a first line ``# {origin}``; read it with ``pandas.read_csv(path, comment="#")``."""
+    """CSV behind a first line ``# {provenance}``; read it with ``pandas.read_csv(path, comment="#")``."""
     return f"# {json.dumps(about, default=str)}\n" + table.to_csv(index=False)
 
 
 def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
-    """Parquet; ``pandas.read_parquet(path).attrs`` is the origin."""
+    """Parquet; ``pandas.read_parquet(path).attrs`` is the provenance."""
     frame = table.copy()
     frame.attrs = json.loads(json.dumps(about, default=str))
     buffer = io.BytesIO()
@@ -193,29 +217,17 @@ def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
 
 
 def svg_with_origin(svg: str, about: dict[str, Any]) -> str:
-    """The picture with the origin as its ``<metadata>``."""
+    """The picture with the provenance as its ``<metadata>``."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f"{svg[:start]}<metadata>{escape(json.dumps(about, default=str))}</metadata>{svg[start:]}"
 
 
 def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
-    """The picture with the origin in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
+    """The picture with the provenance in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
     text = CHUNK + b"\0\0\0\0\0" + json.dumps(about, default=str, ensure_ascii=False).encode()
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
     end = png.rindex(b"IEND") - 4
     return png[:end] + chunk + png[end:]
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename. Raises OperationFailed."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OperationFailed(f"{path} can't be written: {error.strerror}.") from error
 
 
 def _image(figure: go.Figure, kind: str) -> bytes:

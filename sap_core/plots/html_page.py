@@ -1,4 +1,4 @@
-"""A result as one HTML file that needs nothing else: figures that still answer to the mouse, tables, and its origin."""
+"""Self-contained HTML pages: figures, tables and provenance in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def html_report(title: str, about: dict[str, Any], parts: Iterable[tuple[str, st
         else:
             body.append(f"<pre>{escape(content)}</pre>")
         body.append("</section>")
-    origin = json.dumps(about, indent=1, ensure_ascii=False, default=str)
+    provenance = json.dumps(about, indent=1, ensure_ascii=False, default=str)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{''.join(body)}"
-        f"<h2>Where this comes from</h2><pre>{escape(origin)}</pre></body></html>"
+        f"<h2>Where this comes from</h2><pre>{escape(provenance)}</pre></body></html>"
     )

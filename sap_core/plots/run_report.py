@@ -21,7 +21,7 @@ from ..sinks.motion import METRICS
 from ..sinks.summary import sink_summary
 from ..trajectory.access import trajectories_of
 from .compare import difference_heatmap
-from .figure_files import origin
+from .figure_files import provenance
 from .heads import head_grid
 from .heatmap import trajectory_heatmap
 from .html_page import Part, html_report
@@ -84,7 +84,7 @@ def run_report(run: Any, *, rule: SinkRule, sample: int = 0, layer: int | None =
         ("Ranking", "the 20 most unstable", ranking.head(20)),
     ]
     shown = {"sample": sample, "layer": layer, "head": head, "rule": rule.name, "threshold": rule.threshold}
-    return html_report(run.name, origin(f"Report of {run.name}", [run], shown), parts)
+    return html_report(run.name, provenance(f"Report of {run.name}", [run], shown), parts)
 
 
 def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
@@ -122,7 +122,7 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
         parts.append((title, "bands: 95 % interval over prompts, where there are several", figure))
     parts.append(("Metrics", "intervals over prompts; NaN with a single prompt", found.table.drop(columns="metric")))
     title = " and ".join(found.names) if len(runs) == 2 else f"{len(runs)} runs compared"
-    about = origin(f"Comparison: {title}", runs, {"rule": rule.name, "threshold": rule.threshold})
+    about = provenance(f"Comparison: {title}", runs, {"rule": rule.name, "threshold": rule.threshold})
     return html_report(f"Comparison: {title}", about, parts)
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
-from ..specs import PruneSpec
+from ..specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSpec, asked_spec
+from .planning.defaults import prune_spec_of
 from .planning.plan import PruningPlan, make_plan
 from .scoring.calibration import Calibration, check_source
 from .strategies.direct import prune_directly
-from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts, spec_of
+from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts
 from .strategies.progressive import prune_within_budget
 from .strategies.report import Pruned
 from .strategies.search import prune_by_search
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def prune(
     model: LoadedModel | str,
     *,
-    spec: PruneSpec | None = None,
+    spec: PruneOptions | None = None,
     plan: PruningPlan | None = None,
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
@@ -43,18 +44,18 @@ def prune(
     """
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    spec = spec_of(model, spec, fields)
-    if spec.mode == "search":
-        return prune_by_search(model, spec, plan, texts, progress)
-    if spec.mode == "progressive" and (plan is None or plan.pending):
-        return prune_within_budget(model, spec, texts, progress)
-    return prune_directly(model, spec, plan, texts, progress)
+    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    if isinstance(asked, SearchPruneSpec):
+        return prune_by_search(model, asked, plan, texts, progress)
+    if isinstance(asked, ProgressivePruneSpec) and (plan is None or plan.pending):
+        return prune_within_budget(model, asked, texts, progress)
+    return prune_directly(model, asked, plan, texts, progress)
 
 
 def plan_pruning(
     model: LoadedModel | str,
     *,
-    spec: PruneSpec | None = None,
+    spec: PruneOptions | None = None,
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PruningPlan:
@@ -64,12 +65,13 @@ def plan_pruning(
     Raises:
         InvalidInput: as `prune`.
     """
-    spec = spec_of(model, spec, fields)
-    if needs_texts(spec):
-        check_source(spec.calibration)
-    if measures(spec) and spec.mode == "plain":
-        dense = loaded(model, spec)
-        return measured_plan(dense, spec, calibration_of(dense, spec) if needs_texts(spec) else None, progress)
+    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    looks = not isinstance(asked, SearchPruneSpec) and needs_texts(asked)
+    if looks:
+        check_source(asked.calibration)
+    if isinstance(asked, PruneSpec) and measures(asked):
+        dense = loaded(model, asked)
+        return measured_plan(dense, asked, calibration_of(dense, asked, asked.seed) if looks else None, progress)
     if isinstance(model, str):
-        return make_plan(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
-    return make_plan(model.info, spec)
+        return make_plan(inspect_model(model, **asked.inspecting), asked)
+    return make_plan(model.info, asked)

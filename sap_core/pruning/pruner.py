@@ -11,8 +11,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
-from ..specs import PruneSpec
-from .planning.defaults import with_method
+from .planning.defaults import prune_spec_of
 from .scoring.calibration import DEMO, Calibration, check_ids
 from .scoring.head_ranking import rank_on_demo_prompt
 from .strategies.report import Pruned
@@ -58,7 +57,7 @@ class SinkAwarePruner:
         self._texts = _given(calibration_data, model) if isinstance(calibration_data, np.ndarray) else None
         source = calibration_data if isinstance(calibration_data, str) else DEMO
         self._fields = {"model": model.info.ref, "calibration": source, "samples": samples, "seed": seed, **fields}
-        PruneSpec.build(**with_method(self._fields, model.info))
+        prune_spec_of(model)(**self._fields)
         self._ranking: pd.DataFrame | None = None
 
     def analyze_attention_dynamics(self, *, progress: ProgressCallback = silent) -> pd.DataFrame:
@@ -103,7 +102,7 @@ class SinkAwarePruner:
         wish: dict[str, Any] = {"preset": preset}
         if preset is None:
             wish = {"target_speedup": target_speedup, "quality_drop": quality_drop_threshold}
-        spec = PruneSpec.build(**with_method(self._fields | wish | {"method": method}, self.model.info))
+        spec = prune_spec_of(self.model)(**self._fields | wish | {"method": method})
         return prune_by_search(self.model, spec, texts=self._texts, progress=progress)
 
     def evaluate(

@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, OperationFailed, SapError
-from ..storage import disk_problem, local_folder, remote_errors, storage_of
+from ..storage import disk_problem, local_folder, storage_of
+from ..storage.output import Output
+from ..storage.renames import rename_new
 from .manifest import MANIFEST
-from .paths import check_new_folder, new_run_path, runs_root
+from .paths import new_run_path, runs_root
 from .publish import publish
 from .reading import Run, open_run
 
@@ -33,27 +35,20 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
         InvalidInput: ``out`` exists or can't be written.
         OperationFailed: the disk is full.
     """
-    opened = open_run(run, root=root)
-    target = check_new_folder(local_folder(out, "An archive"))
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    top = _safe_name(opened.id) or "run"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            storage_of(opened.path).local_copy(opened.path, target.parent) as folder,
-            zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        ):
-            open_run(folder).verify()
-            for name in storage_of(folder).sizes(folder):
-                archive.write(folder / name, f"{top}/{name}")
-        os.link(temporary, target)  # unlike a rename, never replaces what appeared meanwhile
-    except FileExistsError:
-        raise InvalidInput(f"Output {target} exists already; choose another.") from None
-    except OSError as error:
-        raise disk_problem(error, target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    with Output(local_folder(out, "An archive"), folder=False) as output:
+        opened = open_run(run, root=root)
+        top = _safe_name(opened.id) or "run"
+        try:
+            with (
+                storage_of(opened.path).local_copy(opened.path, output.target.parent) as folder,
+                zipfile.ZipFile(output.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+            ):
+                open_run(folder).verify()
+                for name in storage_of(folder).sizes(folder):
+                    archive.write(folder / name, f"{top}/{name}")
+        except OSError as error:
+            raise disk_problem(error, output.target) from error
+        return output.publish()
 
 
 def import_archive(archive: str | os.PathLike, *, root: str | os.PathLike | None = None) -> Run:
@@ -122,41 +117,38 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _unpack(archive: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipInfo], folder: Path) -> Run:
-    temporary = folder / f".import-{uuid.uuid4().hex[:12]}"
-    try:
-        for path, info in members.items():
-            target = temporary.joinpath(*path.parts[1:])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, open(target, "xb") as sink:
-                shutil.copyfileobj(source, sink)
-        open_run(temporary).verify()
-        top = _safe_name(next(iter(members)).parts[0])
-        target = folder / top if top else new_run_path("import", folder)
-        number = 1
-        while True:
-            try:
-                target.mkdir()
-                break
-            except FileExistsError:
-                number += 1
-                target = target.with_name(f"{top or target.name}-{number}")
-        temporary.rename(target)  # onto the empty folder that was just reserved
-        return open_run(target)
-    except OSError as error:
-        raise disk_problem(error, folder) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    top = _safe_name(next(iter(members)).parts[0])
+    with Output(folder / f"import-{uuid.uuid4().hex[:12]}", folder=True) as output:
+        try:
+            for path, info in members.items():
+                target = output.part.joinpath(*path.parts[1:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as source, open(target, "xb") as sink:
+                    shutil.copyfileobj(source, sink)
+            open_run(output.part).verify()
+            target = folder / (top or new_run_path("import", folder).name)
+            number = 1
+            while True:
+                try:
+                    rename_new(output.part, target)
+                    return open_run(target)
+                except FileExistsError:
+                    number += 1
+                    target = folder / f"{top or target.name}-{number}"
+        except OSError as error:
+            raise disk_problem(error, folder) from error
 
 
 def _upload(run: Run, folder: StoragePath) -> Run:
     """Put a checked run under an address; a taken name gets a number."""
-    with remote_errors(folder):
-        target, number = folder / run.id, 1
-        while target.exists():
+    number, name = 1, run.id
+    while True:
+        try:
+            publish(run.path, folder / name)
+            return open_run(folder / name)
+        except InvalidInput:
             number += 1
-            target = folder / f"{run.id}-{number}"
-    publish(run.path, target)
-    return open_run(target)
+            name = f"{run.id}-{number}"
 
 
 def _safe_name(name: str) -> str:

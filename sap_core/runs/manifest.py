@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..storage.paths import StoragePath
 
 SCHEMA = 1
+SPEC = "spec.json"
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInput
-from ..storage import check_writable, is_remote, local_folder, remote_errors, storage_of, storage_path
+from ..storage import is_remote, remote_errors, storage_of, storage_path
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -47,20 +46,4 @@ def check_new_run(path: str | os.PathLike) -> StoragePath:
     """
     path = storage_path(path)
     storage_of(path).check_new(path)
-    return path
-
-
-def check_new_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
-    """``path`` as an absolute path that can be made; nothing is left behind by the check.
-
-    Raises:
-        InvalidInput: something is there (unless ``overwrite`` and it is a folder), it is not writable, or an address.
-    """
-    path = local_folder(path, "This output")
-    if os.path.lexists(path):
-        if not overwrite:
-            raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.")
-        if not path.is_dir():
-            raise InvalidInput(f"Output {path} exists and is not a folder; choose another.")
-    check_writable(path)
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..storage import remote_errors, storage_of
-from .manifest import MANIFEST
+from .manifest import MANIFEST, SPEC
 from .paths import check_new_run
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ def publish(folder: Path, target: StoragePath) -> None:
     """Copy a closed run to an address, its manifest last: until then it is unfinished there.
 
     Raises:
+        InvalidInput: something is there.
         OperationFailed: the address can't be reached or written.
     """
-    names = [name for name in storage_of(folder).sizes(folder) if name != MANIFEST]
+    names = [name for name in storage_of(folder).sizes(folder) if name not in (SPEC, MANIFEST)]
+    storage_of(target).create_folder(target, SPEC, (folder / SPEC).read_bytes())
     with remote_errors(target):
         target.fs.put([str(folder / name) for name in names], [f"{target.path}/{name}" for name in names])
         target.fs.put_file(str(folder / MANIFEST), f"{target.path}/{MANIFEST}")

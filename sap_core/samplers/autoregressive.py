@@ -9,7 +9,8 @@ import torch
 
 from .canvas import Canvas
 from .check import Sampling
-from .denoise import predict
+from .draws import predict
+from .end_rules import end_tokens
 from .step import Step
 
 if TYPE_CHECKING:
@@ -49,13 +50,3 @@ def autoregressive(
         tokens = following
         if ends and bool(ended.all()):
             return
-
-
-def end_tokens(model: LoadedModel) -> list[int]:
-    """The tokens that end a text: of the generation config, the config, or the tokenizer."""
-    generation = getattr(model.module, "generation_config", None)
-    for holder in (generation, model.module.config, model.tokenizer):
-        value = getattr(holder, "eos_token_id", None)
-        if value is not None:
-            return list(value) if isinstance(value, (list, tuple)) else [value]
-    return []

@@ -38,7 +38,8 @@ class Canvas:
 def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: bool = False) -> Canvas:
     """Canvases of ``length`` tokens, prompt included, one per prompt.
 
-    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too.
+    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too. A model
+    whose blocks count from the first token gets whole blocks, as its published samplers do: the length is rounded up.
     Autoregressive, or without a mask token: padding, the prompt, then room up to ``length`` behind the longest prompt.
 
     Args:
@@ -55,7 +56,7 @@ def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: b
 
 def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
     """`build_canvas` for prompts that are token ids already."""
-    longest = max(map(len, prompts))
+    longest = max(map(len, prompts)) + model.info.row.reserves_end
     if longest > length:
         raise InvalidInput(f"A prompt has {longest} tokens, the length is {length}; shorten it or raise the length.")
     if model.is_diffusion and model.info.row.has_mask:
@@ -64,10 +65,16 @@ def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> 
 
 
 def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
-    mask = model.check_masked()
+    mask, row = model.check_masked(), model.info.row
+    if model.info.block_size is not None and not row.answer_starts_block:
+        length = -(-length // model.info.block_size) * model.info.block_size
     rows, lengths = [], []
     for prompt in prompts:
-        closing = prompt[-1:] if model.info.row.closes_canvas and _ends(model, prompt) else []
+        closing = prompt[-1:] if row.closes_canvas and _ends(model, prompt) else []
+        if row.reserves_end:
+            declared = model.info.config.get("pad_token_id")
+            prompt = [*prompt, padding_token(model) if declared is None else declared]
+            closing = prompt[-1:]
         opening = prompt[: len(prompt) - len(closing)]
         rows.append(opening + [mask] * (length - len(prompt)) + closing)
         lengths.append(len(opening))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from ..choices.samplers import SAMPLERS, SamplerRule
+from ..choices.samplers import BEFORE_SHIFT, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
 from ..errors import InvalidInput, UnknownOption
 from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 
@@ -18,12 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The settings with every default filled in."""
+    """The settings with every default filled in; what does not apply is None, 0 or False.
+
+    ``draws``: see `sap_core.samplers.denoise.StepContext.draw`. ``rounded_shares``: a block's tokens are shared among
+    its steps as dLLM does it. ``ends_given``: the end rule was asked for by name.
+    """
 
     sampler: str
     steps: int
     block_length: int
     threshold: float | None = None
+    temperature: float = 0.0
+    draws: str = GUMBEL
+    top_k: int | None = None
+    top_p: float | None = None
+    confidence_temperature: float = 0.0
+    ends: str = "fill"
+    ends_given: bool = False
+    entropy_limit: float | None = None
+    edit_threshold: float | None = None
+    remasking: float | None = None
+    rounded_shares: bool = False
 
 
 def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
@@ -36,21 +51,37 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
         ModelProblem: a model that denoises a mask token and does not declare one.
         UnknownOption: a sampler this model can't use.
         InvalidInput: a length beyond the model's positions, nothing to fill, more steps than tokens, fewer steps than
-            blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a threshold for a
-            rule that has none.
+            blocks, blocks other than the model's own, guidance or blocks for an autoregressive model, a setting that
+            the rule does not read.
     """
     rule = check_sampler(info, options)
     if fill < 1:
         raise InvalidInput(f"The prompt fills all {options.length} tokens; give a greater length or a shorter prompt.")
     steps = options.steps if options.steps is not None else min(rule.default_steps or fill, fill)
-    if not 1 <= steps <= fill:
+    if steps < 1 or (steps > fill and not rule.extra_steps):
         raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
     if info.objective == AUTOREGRESSIVE:
         if options.block_length is not None and options.block_length < fill:
             raise InvalidInput(f"block_length belongs to diffusion models; {info.ref} is autoregressive, leave it out.")
-        return Sampling(rule.name, steps, fill)
-    threshold = options.threshold if options.threshold is not None else rule.threshold
-    return Sampling(rule.name, steps, _block_length(info, options, steps, fill), threshold)
+        return Sampling(rule.name, steps, fill, temperature=options.temperature)
+    own = rule.threshold
+    if rule.name == "low_confidence_dynamic" and info.row.threshold is not None:
+        own = info.row.threshold
+    stops = options.ends == "auto" and info.block_size is not None and "ends" in rule.options
+    return Sampling(
+        rule.name,
+        steps,
+        _block_length(info, rule, options, steps, fill),
+        _or(options.threshold, own),
+        temperature=options.temperature,
+        draws=rule.draws or info.row.draws,
+        **_filters(info, rule, options),
+        confidence_temperature=options.confidence_temperature or 0.0,
+        ends="stop" if stops else options.ends.replace("auto", "fill"),
+        ends_given=options.ends != "auto",
+        **{name: _or(getattr(options, name), getattr(rule, name)) for name in _SETTINGS},
+        rounded_shares=info.row.rounded_shares,
+    )
 
 
 def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
@@ -70,7 +101,36 @@ def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
         raise InvalidInput(f"guidance is {options.guidance:g}, but {info.ref} is autoregressive; leave it at 0.")
     if options.guidance and not rule.guidance:
         raise InvalidInput(f"guidance is {options.guidance:g}, but sampler '{rule.name}' has none; leave it at 0.")
+    for name in (*FILTERS, "confidence_temperature", *_SETTINGS):
+        value = getattr(options, name)
+        if value is not None and name not in rule.options:
+            raise InvalidInput(f"{name} is {value:g}, but sampler '{rule.name}' has none; leave it out.")
+    if options.ends != "auto" and "ends" not in rule.options:
+        raise InvalidInput(f"ends is '{options.ends}', but sampler '{rule.name}' has no end rules; leave it out.")
+    _filters(info, rule, options)
     return rule
+
+
+_SETTINGS = ("entropy_limit", "edit_threshold", "remasking")
+
+
+def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, float | None]:
+    """top_k and top_p; the top_k that a family's published settings hand down applies where its own draws do."""
+    draws = rule.draws or info.row.draws
+    given = {name: getattr(options, name) for name in FILTERS}
+    if draws not in (DREAM, BEFORE_SHIFT) and not options.temperature:
+        for name, value in given.items():
+            if value:
+                raise InvalidInput(
+                    f"{name} is {value:g}, but sampler '{rule.name}' of {info.title} draws nothing at temperature 0, "
+                    "where it would do nothing; give a temperature or leave it out."
+                )
+    own = info.row.top_k if draws == info.row.draws and "top_k" in rule.options else None
+    return {"top_k": _or(given["top_k"], own) or None, "top_p": given["top_p"]}
+
+
+def _or(value: float | None, default: float | None) -> float | None:
+    return default if value is None else value
 
 
 def share_steps(sizes: list[int], steps: int) -> list[int]:
@@ -95,15 +155,25 @@ def _rule(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
     raise UnknownOption("sampler", name, info.samplers, hint=kind)
 
 
-def _block_length(info: ModelInfo, options: SamplingOptions, steps: int, fill: int) -> int:
-    own = info.block_size
+def _block_length(info: ModelInfo, rule: SamplerRule, options: SamplingOptions, steps: int, fill: int) -> int:
+    own, given = info.block_size, options.block_length
+    if not rule.blocks:
+        if given is not None and given < fill:
+            raise InvalidInput(
+                f"block_length is {given}, but sampler '{rule.name}' writes the whole canvas; leave it out."
+            )
+        return fill
     if own is not None:
-        if options.block_length not in (None, own):
-            raise InvalidInput(f"block_length is {options.block_length}; {info.ref} has blocks of {own}, leave it out.")
-        least = min(math.ceil(fill / own) + 1, fill)  # its blocks do not begin where the prompt ends
+        if given is not None and own % given:
+            raise InvalidInput(
+                f"block_length is {given}; {info.ref} has blocks of {own}: leave it out, or give a part of them, which "
+                "are then written in order."
+            )
+        block = given or own
+        least = min(math.ceil(fill / block) + 1, fill)  # its blocks do not begin where the prompt ends
         if steps < least:
-            raise InvalidInput(f"steps is {steps}; blocks of {own} need at least {least} for {fill} tokens.")
-        return own
+            raise InvalidInput(f"steps is {steps}; blocks of {block} need at least {least} for {fill} tokens.")
+        return block
     block = min(options.block_length or fill, fill)
     blocks = math.ceil(fill / block)
     if steps < blocks:

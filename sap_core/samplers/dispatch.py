@@ -11,9 +11,19 @@ from .autoregressive import autoregressive
 from .canvas import Canvas
 from .check import check_sampling
 from .denoise import Sampler
-from .llada import confidence_threshold, low_confidence, random
+from .editing import token_editing
+from .llada import confidence_threshold, low_confidence, low_confidence_dynamic, random
 from .observed import entropy_bound
-from .schedule import entropy_sampler, maskgit_plus_sampler, mdlm_sampler, origin_sampler, topk_margin_sampler
+from .remasking import p2, remdm_cap, remdm_conf, remdm_loop, remdm_rescale
+from .schedule import (
+    entropy_bounded_sampler,
+    entropy_linear_sampler,
+    entropy_sampler,
+    maskgit_plus_sampler,
+    mdlm_sampler,
+    origin_sampler,
+    topk_margin_sampler,
+)
 from .step import Step
 
 if TYPE_CHECKING:
@@ -30,8 +40,16 @@ RUN: dict[str, Sampler] = {
     "topk_margin": topk_margin_sampler,
     "entropy": entropy_sampler,
     "mdlm": mdlm_sampler,
-    "low_confidence_dynamic": confidence_threshold,
+    "low_confidence_dynamic": low_confidence_dynamic,
     "low_confidence_static": low_confidence,
+    "entropy_linear": entropy_linear_sampler,
+    "entropy_bounded": entropy_bounded_sampler,
+    "token_editing": token_editing,
+    "p2": p2,
+    "remdm_cap": remdm_cap,
+    "remdm_rescale": remdm_rescale,
+    "remdm_conf": remdm_conf,
+    "remdm_loop": remdm_loop,
     "entropy_bound": entropy_bound,
     "autoregressive": autoregressive,
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..errors import InvalidInput, UnknownOption
+from ..untrusted import MIB, check_path, foreign, parse_json, read_text
+
+LIMIT = 16 * MIB  # of a prompts file
+MOST = 10_000  # prompts in one
 
 # Each set is one batch: openings of different lengths, so that a metric gets a spread.
 PRESETS: dict[str, tuple[str, ...]] = {
@@ -54,21 +57,19 @@ def read_prompts(path: str | Path) -> tuple[str, ...]:
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
     """
-    path = Path(path).expanduser()
+    check_path(path, "prompts file")
+    with foreign(f"prompts file '{path}' can't be found"):
+        path = Path(path).expanduser()
     if path.suffix not in (".txt", ".jsonl"):
         raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"prompts file '{path}' is not UTF-8 text.") from None
-    except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
-        raise InvalidInput(f"prompts file '{path}' {reason}.") from None
+    text = read_text(path, "prompts file", limit=LIMIT, encoding="utf-8-sig")
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if path.suffix == ".txt":
         prompts = tuple(line.rstrip("\r") for _, line in lines)
     else:
         prompts = tuple(_of_json(line, f"'{path}', line {number}") for number, line in lines)
+    if len(prompts) > MOST:
+        raise InvalidInput(f"prompts file '{path}' has {len(prompts)} prompts; at most {MOST} are taken.")
     if not prompts:
         raise InvalidInput(f"prompts file '{path}' has no prompt; expected one per line.")
     return prompts
@@ -76,8 +77,8 @@ def read_prompts(path: str | Path) -> tuple[str, ...]:
 
 def _of_json(line: str, where: str) -> str:
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = parse_json(line, where)
+    except InvalidInput:
         found = None
     found = found.get("prompt") if isinstance(found, dict) else found
     if not isinstance(found, str):

@@ -1,7 +1,8 @@
-"""Rules that follow a noise schedule: Dream's four (generation_utils.py) and MDLM's ancestral sampler.
+"""Rules that follow a noise schedule: Dream's four (generation_utils.py), RND1's, and MDLM's ancestral sampler.
 
-Time runs along t = linspace(1, eps, steps + 1), eps = 1e-3; a step goes from t to the next s, and a token that is
-masked at t is still masked at s with probability s / t (the log-linear schedule). The last step writes what is left.
+Dream's time runs along t = linspace(1, eps, steps + 1), eps = 1e-3; a step goes from t to the next s, and a token that
+is masked at t is still masked at s with probability s / t (the log-linear schedule). The last step writes what is left.
+Shares p are softmax(restrict(l / T)), at T = 0 of l itself (`StepContext.draw`).
 """
 
 from __future__ import annotations
@@ -9,90 +10,144 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .denoise import (
-    Moment,
-    predict,
-    probability,
-    sampler_of,
-    top_positions,
-)
+from .denoise import StepContext, sampler_of, top_positions
 
 EPSILON = 1e-3
+MDLM_EPSILON = 1e-5
 
 
-def origin(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
-    """Every mask opens with probability 1 - s / t (Dream, ``origin``)."""
-    logits = tempered(moment)
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    opens = torch.rand(predicted.shape, generator=moment.generator).to(logits.device) < opening(moment)
-    accepted = moment.over_canvas(opens.float(), 0.0).bool() & moment.allowed
-    return predicted, probability(logits, predicted), accepted
+def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """Every mask opens with probability 1 - s / t (Dream, ``origin``); tokens are drawn for those that open."""
+    opens = (torch.rand(len(context.logits), generator=context.generator) < opening(context)).to(context.logits.device)
+    predicted = context.logits.argmax(-1)
+    score = torch.softmax(context.logits, -1).gather(-1, predicted[:, None])[:, 0]
+    if opens.any():
+        drawn, shares = context.of(opens).draw()
+        predicted[opens] = drawn
+        score[opens] = shares.gather(-1, drawn[:, None])[:, 0]
+    return predicted, score, context.over_canvas(opens.float(), 0.0).bool() & context.allowed
 
 
-def maskgit_plus(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions of highest probability (Dream, ``maskgit_plus``)."""
-    logits = tempered(moment)
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    return _keep_scheduled(moment, predicted, probability(logits, predicted))
+def maskgit_plus(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """The predictions of highest p[x0] (Dream, ``maskgit_plus``)."""
+    predicted, shares = context.draw()
+    return _keep_scheduled(context, predicted, shares.gather(-1, predicted[:, None])[:, 0])
 
 
-def topk_margin(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions whose probability is furthest above the second best (Dream, ``topk_margin``)."""
-    best = torch.softmax(tempered(moment), -1).topk(2, -1).values
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    return _keep_scheduled(moment, predicted, best[:, 0] - best[:, 1])
+def topk_margin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """The predictions whose p is furthest above the second best (Dream, ``topk_margin``)."""
+    predicted, shares = context.draw()
+    best = shares.topk(2, -1).values
+    return _keep_scheduled(context, predicted, best[:, 0] - best[:, 1])
 
 
-def entropy(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions made with least entropy; confidence = sum p ln p (Dream, ``entropy``)."""
-    shares = torch.softmax(tempered(moment), -1)
-    predicted = predict(moment.logits, moment.temperature, moment.generator)
-    return _keep_scheduled(moment, predicted, (shares * torch.log(shares + 1e-10)).sum(-1))
+def entropy(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """The predictions made with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
+    predicted, shares = context.draw()
+    return _keep_scheduled(context, predicted, (shares * torch.log(shares + 1e-10)).sum(-1))
 
 
-def mdlm(moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
-    """Ancestral sampling (MDLM, arXiv 2406.07524): a draw from q = p(x0) (t - s) / t, q[mask] = s / t.
+def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """All but the predictions of highest entropy, as many as a line says (RND1, sampling.py).
 
-    Written tokens stay as they are. At temperature 0, p is the argmax, and only which masks open is random.
+    After step k of K, int(M (K - k) / K) of the M masks stay: those of highest entropy H = -sum p ln p. The confidence
+    is -H.
     """
-    before, after = times(moment)
-    shares = torch.softmax(tempered(moment), -1)
-    if not moment.temperature:
-        shares = torch.nn.functional.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares)
-    last = moment.step == moment.steps - 1
-    # q up to its sum; the mask token itself is never what a mask becomes.
+    predicted, shares = context.draw()
+    score = entropies(shares).neg()
+    left = (context.start.float() * ((context.steps - context.step - 1) / context.steps)).long()
+    stays = top_positions(context.over_canvas(score.neg(), 0.0), context.allowed, left)
+    return predicted, score, context.allowed & ~stays
+
+
+def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """As many predictions as are sure together (EB-Sampler, arXiv 2505.24857; RND1's ``eb_gamma``).
+
+    Sorted by p[x0], highest first, the longest beginning U with sum of H over U - max of H over U <= gamma; at least
+    one. The difference bounds what the tokens of U can tell of each other. The last step writes what is left.
+    """
+    predicted, shares = context.draw()
+    score = shares.gather(-1, predicted[:, None])[:, 0]
+    if context.step == context.steps - 1:
+        return predicted, score, context.allowed
+    ranked = context.over_canvas(score, 0.0).masked_fill(~context.allowed, -torch.inf)
+    order = ranked.argsort(dim=1, descending=True, stable=True)
+    sorted_ = context.over_canvas(entropies(shares), 0.0).masked_fill(~context.allowed, torch.inf).gather(1, order)
+    fits = sorted_.cumsum(1) - sorted_.cummax(1).values <= context.sampling.entropy_limit
+    fits[:, 0] = True
+    return predicted, score, torch.zeros_like(fits).scatter_(1, order, fits) & context.allowed
+
+
+def mdlm(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+    """Ancestral sampling (MDLM, arXiv 2406.07524): a draw from q = p(x0) (t - s), q[mask] = s.
+
+    t runs along linspace(1, 1e-5, K) for K steps, of which the last takes the likeliest token of every mask that is
+    left. A draw is argmax(q / (1e-10 - ln(u + 1e-10))), u uniform, for every row of the canvas. Written tokens stay as
+    they are. At temperature 0, p is the argmax, and only which masks open is random.
+    """
+    shares = torch.softmax(
+        context.logits / context.sampling.temperature if context.sampling.temperature else context.logits, -1
+    )
+    best = shares.argmax(-1)
+    if context.step == context.steps - 1:
+        return best, shares.gather(-1, best[:, None])[:, 0], context.allowed
+    if not context.sampling.temperature:
+        shares = torch.nn.functional.one_hot(best, shares.shape[-1]).to(shares)
+    before, after = mdlm_times(context)
     q = shares * (before - after)
-    q[:, moment.mask_id] = 0.0 if last else after
-    drawn = predict(q.log(), 1.0, moment.generator)
-    accepted = moment.over_canvas((drawn != moment.mask_id).float(), 0.0).bool() & moment.allowed
+    q[:, context.mask_id] = after
+    drawn = categorical(q, context)
+    accepted = context.over_canvas((drawn != context.mask_id).float(), 0.0).bool() & context.allowed
     return drawn, shares.gather(-1, drawn[:, None])[:, 0], accepted
 
 
-def times(moment: Moment) -> tuple[float, float]:
-    """t and s of this step."""
-    line = torch.linspace(1, EPSILON, moment.steps + 1)
-    return float(line[moment.step]), float(line[moment.step + 1])
+def categorical(q: Tensor, context: StepContext) -> Tensor:
+    """argmax(q / (1e-10 - ln(u + 1e-10))) of each row (n, V), as MDLM and ReMDM draw; (n,)."""
+    noise = torch.rand((context.rows.total, q.shape[-1]), generator=context.generator, dtype=q.dtype)
+    return (q / (1e-10 - (context.rows.of(noise).to(q.device) + 1e-10).log())).argmax(-1)
 
 
-def opening(moment: Moment) -> float:
+def mdlm_times(context: StepContext) -> tuple[float, float]:
+    """t and s = t - (1 - eps) / (K - 1) of this step, of K with the last one, which has none."""
+    line = torch.linspace(1, MDLM_EPSILON, context.steps)
+    before = line[context.step]
+    return float(before), float(before - (1 - MDLM_EPSILON) / (context.steps - 1))
+
+
+def entropies(shares: Tensor) -> Tensor:
+    """-sum p ln p of each row, 0 ln 0 being 0; (n,)."""
+    return torch.special.entr(shares).sum(-1)
+
+
+def opening(context: StepContext) -> float:
     """1 - s / t, the probability that a mask opens at this step; 1 at the last."""
-    line = torch.linspace(1, EPSILON, moment.steps + 1)
+    line = torch.linspace(1, EPSILON, context.steps + 1)
     # In float32, as Dream's code has it: how many masks open is a whole number that the last bit can decide.
-    return 1.0 if moment.step == moment.steps - 1 else float(1 - line[moment.step + 1] / line[moment.step])
+    return 1.0 if context.step == context.steps - 1 else float(1 - line[context.step + 1] / line[context.step])
 
 
-def tempered(moment: Moment) -> Tensor:
-    """l / T; l itself at T = 0."""
-    return moment.logits / moment.temperature if moment.temperature else moment.logits
-
-
-def _keep_scheduled(moment: Moment, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    counts = (moment.allowed.sum(1) * opening(moment)).long()
-    return predicted, score, top_positions(moment.over_canvas(score, 0.0), moment.allowed, counts)
+def _keep_scheduled(context: StepContext, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The M (1 - s / t) best by score, or with a confidence temperature (Dream's alg_temp) as many drawn without
+    replacement from softmax(score / alg_temp) over the canvas."""
+    counts = (context.allowed.sum(1) * opening(context)).long()
+    heat = context.sampling.confidence_temperature
+    if not heat:
+        return predicted, score, top_positions(context.over_canvas(score, 0.0), context.allowed, counts)
+    chances = context.over_canvas(score, 0.0).masked_fill(~context.allowed, -torch.inf) / heat
+    chosen = torch.zeros_like(context.allowed)
+    for row, count in enumerate(counts.tolist()):
+        if count:
+            places = torch.multinomial(
+                torch.softmax(chances[row : row + 1], -1).cpu(), count, generator=context.generator
+            )
+            chosen[row, places[0].to(chosen.device)] = True
+    return predicted, score, chosen
 
 
 origin_sampler = sampler_of(origin)
 maskgit_plus_sampler = sampler_of(maskgit_plus)
 topk_margin_sampler = sampler_of(topk_margin)
 entropy_sampler = sampler_of(entropy)
+entropy_linear_sampler = sampler_of(entropy_linear)
+entropy_bounded_sampler = sampler_of(entropy_bounded)
 mdlm_sampler = sampler_of(mdlm)

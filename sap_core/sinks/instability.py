@@ -67,7 +67,8 @@ def rank_heads(
     Args:
         source: a run, a trajectory, or a list of them.
         weights: by component name (`COMPONENTS`); what is left out weighs 0. Default: all equal.
-        rule, threshold: what a sink is, see `find_sinks`.
+        rule: what a sink is, see `find_sinks`: a `SinkRule`, or the name of one.
+        threshold: the threshold of a rule given by name; None takes its default.
 
     Returns:
         Columns layer, head, instability, switch_rate, persistence, deviation, autocorrelation, overlap, rank

@@ -6,31 +6,46 @@ Importing this module does not import torch.
 """
 
 from .attention_map import AttentionMapSpec
-from .base import AUTO, Spec
+from .base import AUTO, Spec, asked_spec, check_same_model, model_reference
 from .calibration import CalibrationOptions
 from .capture import CaptureSpec
+from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
-from .model import ModelOptions
+from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
-from .prune import PruneCheckpointSpec, PruneSpec
+from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
+from .prune_progressive import ProgressivePruneSpec
+from .prune_search import SearchPruneSpec
+from .prune_strategies import build_prune_spec, prune_default
 from .sampling import SamplingOptions
 from .sweep import SweepSpec
 
 __all__ = [
     "AUTO",
+    "CONVENTIONS",
     "AttentionMapSpec",
     "CalibrationOptions",
     "CaptureSpec",
+    "ConventionsSpec",
     "ElasticSpec",
     "EvaluateSpec",
     "ExportSpec",
     "ModelOptions",
+    "ProgressivePruneSpec",
     "PruneCheckpointSpec",
+    "PruneOptions",
     "PruneSpec",
     "PushSpec",
     "SamplingOptions",
+    "SearchPruneSpec",
+    "SparsityOptions",
     "Spec",
     "SweepSpec",
+    "asked_spec",
+    "build_prune_spec",
+    "check_same_model",
+    "model_reference",
     "parse_spec",
+    "prune_default",
 ]

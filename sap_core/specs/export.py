@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..errors import InvalidInput
+from ..choices.methods import METHODS, check_combination
+from ..errors import InvalidInput, UnknownOption
 from .base import Spec
 from .calibration import CalibrationOptions
 from .model import ModelOptions
-from .prune import PruneSpec
 
 
 class ExportSpec(Spec):
@@ -53,11 +53,8 @@ class ElasticSpec(ModelOptions, CalibrationOptions):
 
     @model_validator(mode="after")
     def _orders_units(self) -> ElasticSpec:
+        if self.method not in METHODS:
+            raise UnknownOption("method", self.method, METHODS)
         for unit in ("heads", "channels"):
-            self.prune_spec(unit)
+            check_combination(self.method, unit, 0.5)
         return self
-
-    def prune_spec(self, unit: str) -> PruneSpec:
-        """The pruning whose scores order the units."""
-        shared = {name: getattr(self, name) for name in (*ModelOptions.model_fields, *CalibrationOptions.model_fields)}
-        return PruneSpec.build(method=self.method, pattern=unit, seed=self.seed, **shared)

@@ -8,9 +8,11 @@ from ..errors import UnknownOption
 from .attention_map import AttentionMapSpec
 from .base import Spec
 from .capture import CaptureSpec
+from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
-from .prune import PruneCheckpointSpec, PruneSpec
+from .prune import PruneCheckpointSpec
+from .prune_strategies import build_prune_spec
 from .sweep import SweepSpec
 
 
@@ -21,19 +23,23 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         UnknownOption: no such kind.
         InvalidInput: a field does not fit.
     """
+    kind = document.get("kind")
+    if kind == "prune":
+        return build_prune_spec(**document)
+    if kind == "prune_checkpoint":  # older documents name the fields of all strategies
+        named = {name: value for name, value in document.items() if value is not None}
+        return PruneCheckpointSpec.build(**named)
     known = (
         CaptureSpec,
-        PruneSpec,
-        PruneCheckpointSpec,
         EvaluateSpec,
         ExportSpec,
         PushSpec,
         ElasticSpec,
         SweepSpec,
         AttentionMapSpec,
+        ConventionsSpec,
     )
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
-    kind = document.get("kind")
     if kind not in kinds:
-        raise UnknownOption("kind of spec", kind, kinds)
+        raise UnknownOption("kind of spec", kind, ["prune", "prune_checkpoint", *kinds])
     return kinds[kind].build(**document)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
-from ..choices.samplers import SAMPLERS
+from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, Spec
 
@@ -22,6 +24,27 @@ class SamplingOptions(Spec):
     guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
     threshold: float | None = Field(
         None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
+    )
+    top_k: int | None = Field(
+        None, ge=0, description="draw among the k likeliest tokens; 0: all. Default: as the family publishes it"
+    )
+    top_p: float | None = Field(
+        None, gt=0.0, le=1.0, description="draw among the likeliest tokens whose probabilities sum to p"
+    )
+    confidence_temperature: float | None = Field(
+        None, ge=0.0, description="Dream's alg_temp: which masks open is drawn, not ranked; 0 ranks"
+    )
+    ends: Literal[END_RULES] = Field(
+        AUTO,
+        description="what an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
+        "confidence_eos_eot_inf writes it last. auto: stop for models that write blocks, else fill",
+    )
+    entropy_limit: float | None = Field(None, ge=0.0, description="sampler entropy_bounded: gamma; default 0.1")
+    edit_threshold: float | None = Field(
+        None, gt=0.0, le=1.0, description="sampler token_editing: confidence that rewrites a token; default 0.9"
+    )
+    remasking: float | None = Field(
+        None, ge=0.0, le=1.0, description="samplers remdm_...: eta, how much is masked again; default: its own"
     )
     seed: int = 0
 

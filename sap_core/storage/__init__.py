@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .base import Storage
-from .local import LocalStorage, check_writable, disk_problem, is_full
+from .local import LocalStorage, disk_problem, is_full
 from .paths import is_remote, local_folder, storage_path
 from .remote import RemoteStorage, remote_errors
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Storage",
-    "check_writable",
     "disk_problem",
     "is_full",
     "is_remote",

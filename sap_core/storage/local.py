@@ -43,7 +43,7 @@ class LocalStorage(Storage):
     def check_new(self, path: Path) -> None:
         if os.path.lexists(path):
             raise InvalidInput(f"Output folder {path} exists already; choose another, or remove it first.")
-        check_writable(path)
+        _check_writable(path)
 
     def create_folder(self, path: Path, name: str, content: bytes) -> None:
         try:
@@ -112,7 +112,7 @@ class LocalStorage(Storage):
         return disk_problem(error, path) if isinstance(error, OSError) else None
 
 
-def check_writable(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     """Raise InvalidInput unless ``path`` can be made; leave nothing behind."""
     parent = path.parent
     while not os.path.lexists(parent):

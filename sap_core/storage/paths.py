@@ -26,8 +26,10 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
     """Return the absolute path of a folder or file, or the address.
 
     Raises:
-        InvalidInput: an address whose file system is unknown, or whose package is not installed.
+        InvalidInput: no path at all, or an address whose file system is unknown or whose package is not installed.
     """
+    if "\0" in str(path):
+        raise InvalidInput(f"{str(path)!r} holds a zero byte, which no path can; give another.")
     if not is_remote(path):
         return Path(str(path).removeprefix("file://").removeprefix("local://")).expanduser().absolute()
     if not isinstance(path, str):

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
-from ..errors import InvalidInput
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..pruning.scoring.calibration import check_source
 from ..runs.manifest import WRITER
-from ..specs import SweepSpec
-from .executors import Board, make_executor
+from ..specs import SweepSpec, asked_spec
+from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
 from .grid import Grid, Skipped, make_grid
 from .table import sweep_table, write_table
@@ -69,19 +68,16 @@ def sweep(
         OperationFailed: the model does not load in the workers; the disk is full.
         Cancelled: from ``progress``; finished cells are kept, calling again goes on.
     """
-    if spec is None:
-        spec = SweepSpec.build(**fields)
-    elif fields:
-        raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
+    spec = asked_spec(SweepSpec.build, None, spec, fields)
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
-    crew = make_executor(
+    workers = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
-    with contextlib.closing(crew), folder.claim(spec, grid, files) as writer:
-        ran = _run(folder, grid, spec, crew, progress) if writer is not None else []
+    with contextlib.closing(workers), folder.claim(spec, grid, files) as writer:
+        ran = _run(folder, grid, spec, workers, progress) if writer is not None else []
         table = write_table(folder.path) if writer is not None else sweep_table(folder.path)
         if writer is not None and (table["state"] == "finished").all():
             folder.close()
@@ -96,7 +92,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     Raises:
         InvalidInput: as `sweep`.
     """
-    info = inspect_model(spec.model, mask_token_id=spec.mask_token_id)
+    info = inspect_model(spec.model, **spec.inspecting)
     grid = make_grid(spec, info)
     if any(METHODS[cell.spec.method].needs_calibration for cell in grid.cells if cell.spec is not None):
         check_source(spec.calibration)
@@ -107,7 +103,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     return grid, model_files(info.path)
 
 
-def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: ProgressCallback) -> list[str]:
+def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progress: ProgressCallback) -> list[str]:
     """Runs what is not finished; ids of what is now."""
     finished = folder.finished()
     tasks = [
@@ -118,11 +114,11 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, crew: Any, progress: 
     ran: list[str] = []
     if not tasks:
         return ran
-    board = Board("sweep", len(grid.cells), len(grid.cells) - len(tasks), progress)
+    board = ProgressBoard("sweep", len(grid.cells), len(grid.cells) - len(tasks), progress)
     written = time.monotonic()
     write_table(folder.path)
     try:
-        with contextlib.closing(crew.run(tasks, RUNNER, spec.model_dump(mode="json"))) as events:
+        with contextlib.closing(workers.run(tasks, RUNNER, spec.model_dump(mode="json"))) as events:
             for event in events:
                 if event.kind == "finished":
                     folder.finish(event.task.id, event.record)

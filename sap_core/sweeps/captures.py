@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..capturing.api import capture_spec, check_capture
+from ..capturing.api import capture, check_capture
 from ..errors import InvalidInput, OperationFailed, RunProblem
 from ..models.loading import load_model
 from ..progress import ProgressCallback, silent
@@ -16,9 +16,9 @@ from ..runs.listing import remove_run
 from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
 from ..runs.reading import Run, open_run, writer_alive
-from ..specs import CaptureSpec
+from ..specs import CaptureSpec, asked_spec
 from ..storage import remote_errors, storage_path
-from .executors import Board, make_executor
+from .executors import ProgressBoard, make_executor
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ RUNNER = "sap_core.sweeps.captures:PromptRunner"
 
 def capture_each(
     model: str,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None = None,
     *,
+    spec: CaptureSpec | None = None,
     out: str | os.PathLike | None = None,
     executor: str | Any = "local",
     workers: int | None = None,
@@ -47,7 +48,12 @@ def capture_each(
         out: a folder or address for the runs, prompt-0000 and so on. The same call goes on where an earlier one was
             stopped: finished runs are not made again. Workers write there themselves, so on a cluster it must be a
             folder that all machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
-        executor, workers, address, gpus_per_worker, cpus_per_worker: as for `sweep`.
+        executor: "local" or "ray", as for `sweep`.
+        workers: how many prompts at a time; default: one worker, or one a GPU.
+        address: of the Ray cluster.
+        gpus_per_worker: GPUs, or parts of one, for each worker on Ray.
+        cpus_per_worker: processors for each worker on Ray.
+        spec: in the place of prompts and fields.
         fields: the other fields of `CaptureSpec`. Every prompt starts from the same seed.
 
     Raises:
@@ -56,25 +62,25 @@ def capture_each(
             not load.
         Cancelled: from ``progress``; finished runs are kept.
     """
-    if isinstance(prompts, str) or not prompts:
+    if spec is None and (isinstance(prompts, str) or not prompts):
         raise InvalidInput("prompts is a list of texts, one or more; for a single text there is capture().")
-    base = CaptureSpec.build(model=model, prompts=tuple(prompts), **fields)
+    base = asked_spec(CaptureSpec.build, model, spec, {"prompts": None if prompts is None else tuple(prompts)} | fields)
     check_capture(base)
     specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
     paths = [_path_of(out, number) for number in range(len(specs))]
     waiting = [number for number, path in enumerate(paths) if not _made(path, specs[number])]
-    crew = make_executor(
+    workers = make_executor(
         executor, base.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
     failed: dict[str, str] = {}
-    with contextlib.closing(crew):
+    with contextlib.closing(workers):
         tasks = [
             Task(paths[n].name, "", {"out": str(paths[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
         ]
-        board = Board("captures", len(specs), len(specs) - len(tasks), progress)
+        board = ProgressBoard("captures", len(specs), len(specs) - len(tasks), progress)
         if tasks:
-            with contextlib.closing(crew.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
+            with contextlib.closing(workers.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
                 for event in events:
                     if event.kind == "failed":
                         failed[event.task.id] = event.error
@@ -129,9 +135,12 @@ class PromptRunner:
 
     def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
-        path = storage_path(payload["out"])
-        with remote_errors(path):
-            if path.exists():
-                remove_run(path)
-        run = capture_spec(CaptureSpec.build(**payload["spec"]), self._model, out=path, progress=progress)
+        path, spec = storage_path(payload["out"]), CaptureSpec.build(**payload["spec"])
+        if _made(path, spec):
+            run = open_run(path)
+        else:
+            with remote_errors(path):
+                if path.exists():  # `_made` has seen that it is this prompt's run, and that nobody writes it
+                    remove_run(path)
+            run = capture(self._model, spec=spec, out=path, progress=progress)
         return {"run": str(run.path), "seconds": run.seconds}

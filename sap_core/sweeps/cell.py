@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..progress import ProgressCallback, silent
-from ..specs import PruneSpec, SweepSpec
+from ..specs import SweepSpec, parse_spec
 from .grid import seeds_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class CellRunner:
 
         started = time.perf_counter()
         model, found = self.dense, {}
-        asked = PruneSpec.build(**cell["spec"]) if cell["spec"] is not None else None
+        asked = parse_spec(cell["spec"]) if cell["spec"] is not None else None
         if asked is not None:
             pruned = prune(self.dense, spec=asked, progress=progress)
             model = pruned.model

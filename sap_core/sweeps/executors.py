@@ -51,7 +51,7 @@ def _gpus() -> tuple[str, ...]:
 
 
 @dataclass
-class Board:
+class ProgressBoard:
     """What runs and how much is done, as progress reports of a ``stage`` show it."""
 
     stage: str

@@ -65,6 +65,7 @@ class SweepFolder:
             raise disk_problem(error, self.path) from error
         self._lock = lock
         try:
+            self.check(spec, model_files)  # what came between the first look and the lock
             if (self.path / MANIFEST).exists():
                 yield None
                 return

@@ -53,11 +53,11 @@ class LocalExecutor:
         waiting = Waiting(tasks, self.retries)
         inbox: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         first = {"runner": runner, "options": options}
-        crew = [_Worker(first, self._environment(i), inbox) for i in range(min(self.workers, len(tasks)))]
+        workers = [_Worker(first, self._environment(i), inbox) for i in range(min(self.workers, len(tasks)))]
         try:
-            for worker in crew:
-                yield from self._employ(worker, waiting, crew)
-            while any(worker.task for worker in crew):
+            for worker in workers:
+                yield from self._employ(worker, waiting, workers)
+            while any(worker.task for worker in workers):
                 try:
                     worker, message = inbox.get(timeout=_LOOK_UP)
                 except queue.Empty:
@@ -65,11 +65,11 @@ class LocalExecutor:
                     continue
                 task = worker.task
                 if message is None:
-                    if worker not in crew or task is None:
+                    if worker not in workers or task is None:
                         continue
-                    yield waiting.give_back(task, worker.obituary())
-                    place = crew.index(worker)
-                    crew[place] = worker = _Worker(first, self._environment(place), inbox)
+                    yield waiting.requeue(task, worker.exit_reason())
+                    place = workers.index(worker)
+                    workers[place] = worker = _Worker(first, self._environment(place), inbox)
                 elif "unusable" in message:
                     raise OperationFailed(message["unusable"])
                 elif "progress" in message:
@@ -80,16 +80,16 @@ class LocalExecutor:
                 else:
                     yield Event("failed", task, error=message["error"])
                 worker.task = None
-                yield from self._employ(worker, waiting, crew)
+                yield from self._employ(worker, waiting, workers)
         finally:
-            for worker in crew:
+            for worker in workers:
                 worker.end()
 
     def close(self) -> None:
         """Nothing outlives `run`."""
 
-    def _employ(self, worker: _Worker, waiting: Waiting, crew: list[_Worker]) -> Iterator[Event]:
-        task = waiting.take(worker.group, {other.group for other in crew if other.group})
+    def _employ(self, worker: _Worker, waiting: Waiting, workers: list[_Worker]) -> Iterator[Event]:
+        task = waiting.take(worker.group, {other.group for other in workers if other.group})
         if task is None:
             worker.end()
             return
@@ -128,7 +128,7 @@ class _Worker:
         self.task, self.group = task, task.group
         self._send(task.payload)
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
         """How the process ended, and the last thing it said."""
         try:
             code = self._process.wait(timeout=_LOOK_UP)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..specs import PruneSpec
+from ..specs import PruneOptions, SparsityOptions, prune_default
 
 # Two plans are points of one curve when they differ in nothing but sparsity and seed.
 CURVE = ("method", "pattern", "compare", "order", "allocation", "allocation_width", "allocation_table", "compensate",
@@ -26,8 +26,10 @@ class Prediction:
     measured: bool
 
 
-def predict_loss(plans: pd.DataFrame, spec: PruneSpec) -> Prediction | None:
+def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Prediction | None:
     """The loss increase that ``spec`` will probably have; None where nothing of its kind was measured.
+
+    ``sparsity``: another than the spec's own.
 
     ``plans``: a table of `measured_plans`. The curve of loss against sparsity starts at (0, 0) and is taken to bend
     upward, which prunings do that first remove what matters least. Then, between two measured sparsities, it lies
@@ -37,33 +39,36 @@ def predict_loss(plans: pd.DataFrame, spec: PruneSpec) -> Prediction | None:
     curve = curve_of(plans, spec)
     if curve is None:
         return None
+    sparsity = spec.sparsity if sparsity is None else sparsity
     share, loss, error = curve
     points = int((share > 0).sum())
-    at = np.flatnonzero(np.abs(share - spec.sparsity) < 1e-6)
+    at = np.flatnonzero(np.abs(share - sparsity) < 1e-6)
     if len(at):
         value, spread = float(loss[at[0]]), 1.96 * float(error[at[0]])
-        return Prediction(value, value - spread, value + spread, points, spec.sparsity > 0)
-    after = int(np.searchsorted(share, spec.sparsity))
+        return Prediction(value, value - spread, value + spread, points, sparsity > 0)
+    after = int(np.searchsorted(share, sparsity))
     spread = 1.96 * float(error[min(after, len(share) - 1)])
     if after == len(share):
-        floor = _continued(share, loss, after - 2, after - 1, spec.sparsity)
+        floor = _continued(share, loss, after - 2, after - 1, sparsity)
         return Prediction(floor, floor - spread, float("inf"), points, False)
-    top = _continued(share, loss, after - 1, after, spec.sparsity)
+    top = _continued(share, loss, after - 1, after, sparsity)
     floors = [0.0 if loss[after] >= 0 else top]
     if after >= 2:
-        floors.append(_continued(share, loss, after - 2, after - 1, spec.sparsity))
+        floors.append(_continued(share, loss, after - 2, after - 1, sparsity))
     if after + 1 < len(share):
-        floors.append(_continued(share, loss, after, after + 1, spec.sparsity))
+        floors.append(_continued(share, loss, after, after + 1, sparsity))
     floor = min(max(floors), top)
     return Prediction((floor + top) / 2, floor - spread, top + spread, points, False)
 
 
-def curve_of(plans: pd.DataFrame, spec: PruneSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def curve_of(plans: pd.DataFrame, spec: PruneOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Sparsity, mean loss over seeds, standard error, of the plans that differ from ``spec`` in nothing but sparsity
-    and seed; ascending, from (0, 0). None where there are none."""
+    and seed; ascending, from (0, 0). None where there are none, and for a search, which has no sparsity."""
+    if not isinstance(spec, SparsityOptions):
+        return None
     asked = spec.model_dump(mode="json")
     same = [
-        all(_value(row, name) == asked[name] for name in CURVE) for row in plans["spec"]
+        all(_value(row, name) == _value(asked, name) for name in CURVE) for row in plans["spec"]
     ]  # a table has hundreds of rows at most
     own = plans[same]
     if own.empty:
@@ -75,7 +80,7 @@ def curve_of(plans: pd.DataFrame, spec: PruneSpec) -> tuple[np.ndarray, np.ndarr
 
 
 def _value(row: dict, name: str) -> object:
-    return row.get(name, PruneSpec.model_fields[name].default)
+    return row.get(name, prune_default(name))
 
 
 def _continued(share: np.ndarray, loss: np.ndarray, a: int, b: int, at: float) -> float:

@@ -68,26 +68,26 @@ class RayExecutor:
         Raises:
             OperationFailed: the runner can't be made, for example because the model does not load.
         """
-        waiting, stillborn = Waiting(tasks, self.retries), 0
-        crew = [_Actor(self, runner, options) for _ in range(min(self.workers, len(tasks)))]
+        waiting, failed_starts = Waiting(tasks, self.retries), 0
+        workers = [_Actor(self, runner, options) for _ in range(min(self.workers, len(tasks)))]
         try:
-            while len(waiting) or any(actor.task for actor in crew):
-                ready, _ = self.ray.wait([actor.pending for actor in crew], timeout=_LOOK_UP)
+            while len(waiting) or any(actor.task for actor in workers):
+                ready, _ = self.ray.wait([actor.pending for actor in workers], timeout=_LOOK_UP)
                 if not ready:
                     yield Event("idle")
-                for actor in [actor for actor in crew if actor.pending in ready]:
+                for actor in [actor for actor in workers if actor.pending in ready]:
                     task, replaced = actor.task, False
                     try:
                         answer = self.ray.get(actor.pending)
                     except self.ray.exceptions.RayActorError as error:
                         answer, replaced = {}, True
                         lost = f"a Ray actor was lost ({_cause(error)})"
-                        stillborn = stillborn + 1 if task is None else stillborn
-                        if stillborn > self.retries * self.workers:
+                        failed_starts = failed_starts + 1 if task is None else failed_starts
+                        if failed_starts > self.retries * self.workers:
                             raise OperationFailed(f"No Ray actor stays up: {lost}.") from None
                         if task is not None:
-                            yield waiting.give_back(task, lost)
-                    crew.remove(actor)
+                            yield waiting.requeue(task, lost)
+                    workers.remove(actor)
                     if "unusable" in answer:
                         raise OperationFailed(answer["unusable"])
                     if "record" in answer:
@@ -95,18 +95,18 @@ class RayExecutor:
                     elif "error" in answer:
                         yield Event("failed", task, error=answer["error"])
                     if replaced:
-                        crew.append(_Actor(self, runner, options))
+                        workers.append(_Actor(self, runner, options))
                         continue
-                    stillborn = 0
-                    following = waiting.take(actor.group, {other.group for other in crew if other.group})
+                    failed_starts = 0
+                    following = waiting.take(actor.group, {other.group for other in workers if other.group})
                     if following is None:
                         actor.end()
                         continue
                     actor.give(following)
-                    crew.append(actor)
+                    workers.append(actor)
                     yield Event("begun", following)
         finally:
-            for actor in crew:
+            for actor in workers:
                 actor.end()
 
     def close(self) -> None:

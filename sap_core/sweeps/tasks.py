@@ -52,7 +52,7 @@ class Waiting:
         self._tasks.remove(task)
         return task
 
-    def give_back(self, task: Task, reason: str) -> Event:
+    def requeue(self, task: Task, reason: str) -> Event:
         """A worker was lost with ``task``: it waits again, or has failed after too many losses."""
         count = self._lost[task.id] = self._lost.get(task.id, 0) + 1
         if count > self._retries:

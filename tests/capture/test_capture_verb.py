@@ -12,7 +12,7 @@ from sap_core.errors import Cancelled, InvalidInput, OperationFailed
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
 from sap_core.samplers.dispatch import sample
-from sap_core.specs import CaptureSpec
+from sap_core.specs import SamplingOptions
 from sap_core.trajectory.accuracy import sampling_note
 
 PROMPTS = ["w1 w2 w3", "w4 w5"]
@@ -76,7 +76,7 @@ def test_every_diffusion_step_is_what_eager_attention_gives(diffusion, diffusion
 
 
 def test_the_text_is_that_of_an_uncaptured_run(diffusion, diffusion_run):
-    spec = CaptureSpec(model="", prompts=PROMPTS, length=24, steps=5, seed=3)
+    spec = SamplingOptions(length=24, steps=5, seed=3)
     steps = list(sample(diffusion, build_canvas(diffusion, PROMPTS, 24), spec))
     for i, trajectory in enumerate(diffusion_run.trajectories):
         for index, step in enumerate(steps):

@@ -29,7 +29,7 @@ def test_every_kind_of_figure_as_data_with_its_origin(sap, runs, tmp_path, kind)
 def test_a_figure_as_html_says_what_is_shown(sap, runs, tmp_path):
     assert sap("figure", "mixed", "--out", "a.html", "--layer", 1, "--head", 2, "--step", 3).status == 0
     page = (tmp_path / "a.html").read_text()
-    about = json.loads(page.split('id="origin">')[1].split("</script>")[0])
+    about = json.loads(page.split('id="provenance">')[1].split("</script>")[0])
     assert about["view"] == {"layer": 1, "head": 2, "step": 3, "rule": "column_sum"}
     assert about["runs"][0]["settings"]["kind"] == "capture" and "layer 1, head 2" in about["title"]
 
@@ -63,3 +63,27 @@ def test_reports_of_a_run_and_of_a_comparison(sap, runs, tmp_path):
     assert "B against A" in (tmp_path / "two.html").read_text()
     refused = sap("report", *runs, "--out", "three.html", "--layer", 1)
     assert refused.status == 2 and "a part of one run" in refused.err and not (tmp_path / "three.html").exists()
+
+
+@pytest.mark.parametrize("command", ["figure", "report"])
+def test_a_file_that_appears_during_the_work_stays(sap, runs, tmp_path, command, monkeypatch):
+    from sap_core.storage.output import Output
+
+    real = Output.publish
+
+    def late(self, source=None):
+        (tmp_path / "out.html").write_text("precious")
+        return real(self, source)
+
+    monkeypatch.setattr(Output, "publish", late)
+    answer = sap(command, "mixed", "--out", "out.html")
+    assert answer.status == 1 and "stays as it is; the result is in" in answer.err
+    assert (tmp_path / "out.html").read_text() == "precious" and (tmp_path / "out-2.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("out", ["missing_ending", "folder", "a.pdf"])
+def test_an_impossible_file_is_refused_before_the_run_is_read(sap, runs, tmp_path, out):
+    (tmp_path / "folder").mkdir()
+    assert sap("figure", "no-such-run", "--out", out).status == 2
+    answer = sap("figure", "mixed", "--out", out)
+    assert answer.status == 2 and answer.err.startswith("sap: ") and answer.err.count("\n") == 1

@@ -10,7 +10,7 @@ import torch
 from sap_core.errors import InvalidInput
 from sap_core.evaluation.api import evaluate
 from sap_core.evaluation.cost import model_size
-from sap_core.evaluation.generation import write
+from sap_core.evaluation.generation import generate
 from sap_core.evaluation.quick import quick_compare
 from sap_core.evaluation.tasks import _score, knows_stories, task_scores
 from sap_core.models.loading import load_model
@@ -119,6 +119,6 @@ def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeyp
 
     question = examples("question", 1)[0]
     asked = {"length": question.length, "block_length": 32}
-    whole, early = (write(story_model, [question.before], **asked, until_end=stop) for stop in (False, True))
+    whole, early = (generate(story_model, [question.before], **asked, until_end=stop) for stop in (False, True))
     assert early.row(0, end) == whole.row(0, end) == story_model.encode(question.target)
     assert len(early.row(0, end)) < early.count < whole.count and story_model.info.mask_token_id in early.tokens

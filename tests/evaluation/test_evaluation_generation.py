@@ -54,7 +54,7 @@ def test_sparsity_is_counted_in_the_weights(tiny_diffusion):
 
 
 def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_causal):
-    from sap_core.evaluation.generation import write
+    from sap_core.evaluation.generation import generate
     from sap_core.samplers import dispatch
 
     seen = []
@@ -66,14 +66,14 @@ def test_texts_may_be_written_block_by_block(monkeypatch, tiny_diffusion, tiny_c
             yield step
 
     monkeypatch.setattr(dispatch, "sample", watched)
-    written = write(load_model(str(tiny_diffusion)), ["a b"], length=18, block_length=4)
+    written = generate(load_model(str(tiny_diffusion)), ["a b"], length=18, block_length=4)
     order = [place - written.starts[0] for places in seen for place in places]
     assert sorted(order) == list(range(18 - written.starts[0]))
     assert [place // 4 for place in order] == sorted(place // 4 for place in order)
     # a model that writes from left to right has no blocks to be told of
     causal = load_model(str(tiny_causal))
     assert torch.equal(
-        write(causal, ["a b"], length=18, block_length=4).tokens, write(causal, ["a b"], length=18).tokens
+        generate(causal, ["a b"], length=18, block_length=4).tokens, generate(causal, ["a b"], length=18).tokens
     )
 
 

@@ -81,12 +81,12 @@ def test_diffusion_without_context_sees_the_text_alone(diffusion):
 
 
 def test_generation_is_our_samplers_and_stops_where_asked(diffusion, causal):
-    from sap_core.evaluation.generation import write
+    from sap_core.evaluation.generation import generate
 
     for model in (diffusion, causal):
         lm = StudioLM(model)
         size = 6
-        written = write(model, ["w1 w2"], length=2 + size)
+        written = generate(model, ["w1 w2"], length=2 + size)
         expected = model.decode(written.row(0, lm.eot_token_id))
         requests = [ask("w1 w2", {"max_gen_toks": size}), ask("w1 w2 w3", {"max_gen_toks": 3})]
         found = lm.generate_until(requests, disable_tqdm=True)

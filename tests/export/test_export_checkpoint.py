@@ -8,8 +8,9 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
+import sap_core as sap
 from sap_core.errors import Cancelled, InvalidInput, OperationFailed
-from sap_core.export.checkpoint import check_export_folder, export_checkpoint
+from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.verify import verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
@@ -117,6 +118,39 @@ def test_an_existing_folder_stays_unless_told(pruned, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_with_more_than_a_model_is_not_overwritten(pruned, tmp_path):
+    out = tmp_path / "out"
+    export_checkpoint(pruned, out, verify=False)
+    for stranger in ("thesis.txt", "notes"):
+        (out / stranger).mkdir()
+        with pytest.raises(InvalidInput, match=f"holds '{stranger}', which is no part of a model"):
+            export_checkpoint(pruned, out, overwrite=True, verify=False)
+        (out / stranger).rmdir()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("way", ["whole", "streamed", "elastic"])
+def test_what_appears_at_out_during_the_work_stays(pruned, tiny_diffusion, tmp_path, way, overwrite):
+    out = tmp_path / "out"
+
+    def meanwhile(report):
+        if not out.exists():
+            out.mkdir()
+            (out / "thesis.txt").write_text("precious")
+
+    settings = {"overwrite": overwrite, "verify": False, "progress": meanwhile}
+    with pytest.raises(OperationFailed, match=r"stays as it is; the result is in .*out-2"):
+        if way == "whole":
+            export_checkpoint(pruned, out, **settings)
+        elif way == "streamed":
+            sap.prune_checkpoint(str(tiny_diffusion), out, method="magnitude", **settings)
+        else:
+            sap.export_elastic(str(tiny_diffusion), out, method="magnitude", **settings)
+    assert (out / "thesis.txt").read_text() == "precious" and len(list(out.iterdir())) == 1
+    assert (tmp_path / "out-2" / "sap_manifest.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
+
+
 def test_the_source_is_never_overwritten(pruned, tiny_diffusion):
     with pytest.raises(InvalidInput, match="loaded from"):
         export_checkpoint(pruned, tiny_diffusion, overwrite=True)
@@ -125,10 +159,11 @@ def test_the_source_is_never_overwritten(pruned, tiny_diffusion):
 def test_a_place_that_can_not_be_written_is_said_before_any_work(pruned, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="can't be written"):
-        check_export_folder(pruned.model, tmp_path / "file" / "out")
+        export_checkpoint(pruned, tmp_path / "file" / "out")
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage)
     with pytest.raises(InvalidInput, match="GiB free"):
-        check_export_folder(pruned.model, tmp_path / "out")
+        export_checkpoint(pruned, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 class _Usage:

@@ -124,27 +124,28 @@ def test_a_warm_model_is_the_same_object_until_its_folder_changes(model, tmp_pat
     models = ModelCache()
     folder = shutil.copytree(model, tmp_path / "model")
     spec = CaptureSpec.build(model=str(folder))
-    first = models.get(spec)
-    assert models.get(spec) is first
-    assert models.get(CaptureSpec.build(model=str(folder), dtype="bfloat16")) is not first
+    first = models.get(spec.model, **spec.loading)
+    assert models.get(spec.model, **spec.loading) is first
+    assert models.get(str(folder), dtype="bfloat16") is not first
     weights = folder / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-4:] = b"\0\0\0\0"
     weights.write_bytes(data)
-    assert models.get(spec) is not first
+    assert models.get(spec.model, **spec.loading) is not first
     shutil.rmtree(folder)
     with pytest.raises(ModelProblem):
-        models.get(spec)
+        models.get(spec.model, **spec.loading)
 
 
 def test_few_models_are_kept_and_within_the_budget(model):
     models = ModelCache()
     specs = [CaptureSpec.build(model=model, mask_token_id=token) for token in range(KEPT + 1)]
-    loaded = [models.get(spec) for spec in specs]
+    loaded = [models.get(spec.model, **spec.loading) for spec in specs]
     assert len(models._kept) == KEPT
-    assert models.get(specs[-1]) is loaded[-1] and models.get(specs[0]) is not loaded[0]
+    assert models.get(model, **specs[-1].loading) is loaded[-1]
+    assert models.get(model, **specs[0].loading) is not loaded[0]
 
     small = ModelCache(budget=loaded[0].info.bytes)
-    small.get(specs[0])
-    small.get(specs[1])
+    small.get(model, **specs[0].loading)
+    small.get(model, **specs[1].loading)
     assert len(small._kept) == 1

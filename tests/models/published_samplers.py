@@ -15,10 +15,11 @@ Model = Callable[[Tensor], Tensor]
 
 
 def llada(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, block: int, guidance: float = 0.0,
-          threshold: float | None = None) -> Tensor:  # fmt: skip
+          threshold: float | None = None, rounded: bool = False) -> Tensor:  # fmt: skip
     """arXiv 2502.09992: in each block, at each step, an even share of the surest tokens; w + 1 times the guidance.
 
-    ``threshold``: arXiv 2505.22618 (Fast-dLLM): every token that is sure enough, at least one.
+    ``threshold``: arXiv 2505.22618 (Fast-dLLM): every token that is sure enough, at least one. ``rounded``: dLLM's
+    shares (A2D), of what is left the part of this step, rounded.
     """
     ids = torch.tensor([prompt + [mask] * fill])
     for first in range(len(prompt), len(prompt) + fill, block):
@@ -26,6 +27,11 @@ def llada(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, 
         inside[:, first : first + block] = True
         rounds = steps // (fill // block)
         shares = [block // rounds + (i < block % rounds) for i in range(rounds)]
+        if rounded:
+            left, shares = block, []
+            for i in range(rounds):
+                shares.append(round(left / (rounds - i)))
+                left -= shares[-1]
         for share in shares:
             still = inside & (ids == mask)
             if not still.any():
@@ -46,14 +52,18 @@ def llada(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, 
     return ids
 
 
-def dream(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, rule: str, seed: int = 0) -> Tensor:
+def dream(model: Model, prompt: list[int], mask: int, *, fill: int, steps: int, rule: str, seed: int = 0,
+          top_k: int = 0) -> Tensor:  # fmt: skip
     """arXiv 2508.15487: time falls along a line, and 1 - s/t of the masks open, by rule or at random (origin)."""
     ids = torch.tensor([prompt + [mask] * fill])
     line = torch.linspace(1, 1e-3, steps + 1)
     generator = torch.Generator().manual_seed(seed)
     for i, (t, s) in enumerate(pairwise(line)):
         still = ids == mask
-        shares = model(ids)[still].softmax(-1)
+        logits = model(ids)[still]
+        if top_k:
+            logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
+        shares = logits.softmax(-1)
         found = shares.max(-1)
         opens = 1 - s / t if i < steps - 1 else torch.tensor(1.0)
         if rule == "origin":

@@ -38,7 +38,7 @@ def test_no_name() -> None:
 
 
 def test_a_file_instead_of_a_folder(folder: Path) -> None:
-    refused(folder / "config.json", "is a file")
+    refused(folder / "config.json", "is no folder")
 
 
 def test_without_config(folder: Path) -> None:

@@ -93,8 +93,8 @@ def test_padding_changes_nothing(sdar: Path, side: str) -> None:
 
 
 def run(model, prompts: list[str], **fields):
-    spec = SamplingOptions.build(length=18, **fields)
-    return list(sample(model, build_canvas(model, prompts, 18), spec))
+    spec = SamplingOptions.build(length=20, **fields)
+    return list(sample(model, build_canvas(model, prompts, 20), spec))
 
 
 @pytest.mark.parametrize("fields", [{}, {"guidance": 1.5}, {"steps": 6, "threshold": 0.05}])
@@ -115,7 +115,7 @@ def test_kept_blocks_give_the_same_text_as_whole_forwards(sdar: Path, sampler: s
         whole = run(model, ["w1 w2 w3 w4 w5", "w6"], sampler=sampler, **fields)
     finally:
         type(model).recorded = before
-    assert max(sizes) == 18 and len(kept) == len(whole)
+    assert max(sizes) == 20 and len(kept) == len(whole)
     for one, other in zip(kept, whole, strict=True):
         assert torch.equal(one.next_tokens, other.next_tokens)
         torch.testing.assert_close(one.confidence, other.confidence, atol=1e-4, rtol=1e-4, equal_nan=True)
@@ -148,10 +148,10 @@ def test_dynamic_decoding_is_sdars(sdar: Path) -> None:
     """SDAR's block_diffusion_generate for one prompt, written out with whole forwards."""
     model = load_model(str(sdar), device="cpu")
     threshold = 0.06
-    ids = torch.tensor([model.encode("w1 w2 w3 w4 w5 w6") + [MASK] * 12])
-    for start in range(4, 18, 4):
+    ids = torch.tensor([model.encode("w1 w2 w3 w4 w5 w6") + [MASK] * 14])
+    for start in range(4, 20, 4):
         for _ in range(4):
-            open_ = (ids[0] == MASK) & (torch.arange(18) >= start) & (torch.arange(18) < start + 4)
+            open_ = (ids[0] == MASK) & (torch.arange(20) >= start) & (torch.arange(20) < start + 4)
             if not open_.any():
                 break
             probabilities, predicted = torch.softmax(model.logits(ids)[0], -1).max(-1)

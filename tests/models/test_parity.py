@@ -57,7 +57,7 @@ class Tiny:
         found = self.raw(ids)
         if self.name == "dream":
             found = torch.cat([found[:, :1], found[:, :-1]], 1)
-        if self.model.info.row.bans_mask:
+        if self.model.info.row.forbid_mask_prediction:
             found[..., self.mask] = -1e9
         return found
 
@@ -85,7 +85,7 @@ def test_the_plain_decoder_is_lladas() -> None:
 def test_logits(name: str, tiny) -> None:
     ids = torch.randint(3, 96, (2, 19), generator=torch.Generator().manual_seed(1))
     expected, found = tiny(name).published(ids), tiny(name).model.logits(ids).double()
-    if tiny(name).model.info.row.bans_mask:
+    if tiny(name).model.info.row.forbid_mask_prediction:
         found[..., tiny(name).mask] = -1e9
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -94,15 +94,19 @@ def test_logits(name: str, tiny) -> None:
 @pytest.mark.parametrize("name", [*(name for name in BOTH_WAYS if name != "dream"), *ENCODERS])
 def test_greedy_text_is_lladas(name: str, setting: str, tiny) -> None:
     fields, published = LLADA_SETTINGS[setting]
-    expected = llada(tiny(name).published, PROMPT, tiny(name).mask, fill=16, **published)
+    shares = {"rounded": name.startswith("a2d")}
+    expected = llada(tiny(name).published, PROMPT, tiny(name).mask, fill=16, **published, **shares)
     assert torch.equal(tiny(name).written(**fields), expected)
 
 
 @pytest.mark.parametrize("rule", ["origin", "maskgit_plus", "topk_margin", "entropy"])
 @pytest.mark.parametrize("steps", [16, 6])
-def test_greedy_text_is_dreams(rule: str, steps: int, tiny) -> None:
-    expected = dream(tiny("dream").published, PROMPT, 2, fill=16, steps=steps, rule=rule, seed=3)
-    assert torch.equal(tiny("dream").written(sampler=rule, steps=steps, seed=3), expected)
+@pytest.mark.parametrize("top_k", [0, 5, None])
+def test_greedy_text_is_dreams(rule: str, steps: int, top_k: int | None, tiny) -> None:
+    """Without being asked, the 50 likeliest tokens, as its code has it on the transformers it needs."""
+    k = 50 if top_k is None else top_k
+    expected = dream(tiny("dream").published, PROMPT, 2, fill=16, steps=steps, rule=rule, seed=3, top_k=k)
+    assert torch.equal(tiny("dream").written(sampler=rule, steps=steps, seed=3, top_k=top_k), expected)
 
 
 @pytest.mark.parametrize("setting", SDAR_SETTINGS)

@@ -7,7 +7,7 @@ from test_diffusion_transformer import SIZES, published_shapes
 
 from sap_core.models.family_registry import recognise
 from sap_core.models.headers import StoredTensor
-from sap_core.models.info import describe
+from sap_core.models.inspection import describe
 from sap_core.models.reading import check_shapes, empty_module, native_config_object
 from sap_core.models.source import Source
 

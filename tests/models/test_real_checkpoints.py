@@ -85,7 +85,7 @@ def test_every_key_and_shape(config: dict[str, Any], shapes: dict[str, tuple[int
 
 @pytest.mark.parametrize("config", [LLADA, DREAM], ids=["LLaDA-8B", "Dream-7B"])
 def test_a_config_that_forgets_the_mask_token(config: dict[str, Any]) -> None:
-    tensors = (StoredTensor("lm_head.weight", (8, 8), "bfloat16", "model.safetensors"),)
+    tensors = (StoredTensor("lm_head.weight", (config["vocab_size"], 8), "bfloat16", "model.safetensors"),)
     bare = {key: value for key, value in config.items() if key != "mask_token_id"}
     info = describe(Source("real", None, bare, tensors, {"vocabulary": {}}))
     assert info.mask_token_id == config["mask_token_id"]

@@ -99,6 +99,7 @@ def folder(tmp_path: Path) -> Path:
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
+    config |= {"sap_objective": "masked_diffusion", "sap_shift_logits": False, "sap_block_size": 0}
     (path / "config.json").write_text(json.dumps(config))
     generator = torch.Generator().manual_seed(0)
     shapes = {"embed": (96, 16), "head": (96, 16)}

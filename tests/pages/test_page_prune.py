@@ -8,7 +8,7 @@ from sample_runs import capture_run, prune_run, sweep_run
 
 from sap_core.runs.listing import list_runs
 from sap_core.runs.reading import open_run
-from sap_core.specs import PruneSpec
+from sap_core.specs import PruneSpec, build_prune_spec
 
 
 def apply(at):
@@ -151,7 +151,7 @@ def test_undo_goes_back_to_the_plan_before_and_then_to_the_dense_model(page, roo
 def test_a_goal_or_a_budget_decides_instead(page, jobs, tiny_diffusion, address, state, expected):
     at = page("prune", state=state, model=tiny_diffusion, **address)
     apply(at).click().run()
-    assert jobs.submitted[0] == PruneSpec.build(model=str(tiny_diffusion), **{"samples": 16} | expected)
+    assert jobs.submitted[0] == build_prune_spec(model=str(tiny_diffusion), **{"samples": 16} | expected)
 
 
 def test_every_setting_of_a_plan_comes_back_into_the_form(page, root, jobs, tiny_diffusion):

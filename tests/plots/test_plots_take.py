@@ -1,4 +1,4 @@
-"""Figures to take along: the origin is in every file, and the data is what is drawn."""
+"""Figures to take along: the provenance is in every file, and the data is what is drawn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sap_core.plots.figure_files import (
     csv_text,
     figure_html,
     figure_table,
-    for_paper,
-    origin,
     parquet_bytes,
     png_with_origin,
+    print_version,
+    provenance,
     save_figure,
     svg_with_origin,
     view_table,
@@ -51,7 +51,7 @@ class Source:
         self.trajectory = self.trajectories[0]
 
 
-ABOUT = origin("Attention <received>", [Source("fixed")], {"layer": 1})
+ABOUT = provenance("Attention <received>", [Source("fixed")], {"layer": 1})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_the_origin_names_run_settings_and_version():
 
 def test_html_csv_parquet_svg_and_png_carry_the_origin(view):
     page = figure_html(trajectory_heatmap(view), ABOUT)
-    written = page.split('id="origin">')[1].split("</script>")[0]
+    written = page.split('id="provenance">')[1].split("</script>")[0]
     assert json.loads(written) == ABOUT and "<received>" not in page
     text = csv_text(view_table(view), ABOUT)
     assert json.loads(text.splitlines()[0].removeprefix("# ")) == ABOUT
@@ -88,7 +88,7 @@ def test_html_csv_parquet_svg_and_png_carry_the_origin(view):
 
 def test_the_picture_has_its_title_and_origin_in_dark_ink_on_white(view):
     figure = trajectory_heatmap(view)
-    paper = for_paper(figure, ABOUT)
+    paper = print_version(figure, ABOUT)
     assert paper.layout.paper_bgcolor == "#FFFFFF" and paper.layout.title.text == "Attention &lt;received&gt;"
     assert Source.id in paper.layout.annotations[-1].text and "layer 1" in paper.layout.annotations[-1].text
     assert figure.layout.title.text is None  # the page's figure stays as it is

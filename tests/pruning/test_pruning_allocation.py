@@ -70,13 +70,15 @@ def test_the_weights_have_the_allocated_zeros_and_the_total(model, method, alloc
 
 def test_what_is_measured_leaves_the_model_as_it_was(model):
     from sap_core.pruning.scoring.calibration import read_calibration
+    from sap_core.pruning.scoring.inputs import Inputs
     from sap_core.pruning.strategies.report import weights_sha256
 
     spec = PruneSpec.build(model=model.info.ref, method="magnitude", sparsity=0.9)
     sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}
     calibration = read_calibration("demo", samples=2, length=32, seed=0, **sizes)
     before = weights_sha256(model)
-    increases, shares = loss_increases(model, spec, calibration), outlier_shares(model, spec, calibration)
+    plan, inputs = make_plan(model.info, spec), Inputs.of(spec.method, spec)
+    increases, shares = loss_increases(model, plan, inputs, calibration), outlier_shares(model, calibration)
     assert weights_sha256(model) == before
     assert len(increases) == len(shares) == 3 and len(set(increases)) == 3 and all(0 <= s < 0.2 for s in shares)
 

@@ -11,7 +11,7 @@ from sap_core.pruning.pruner import SinkAwarePruner
 from sap_core.pruning.strategies import shape_search as module
 from sap_core.pruning.strategies.report import Pruned
 from sap_core.pruning.strategies.shape_search import NoSuchPlan
-from sap_core.specs import PruneSpec
+from sap_core.specs import build_prune_spec
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_bad_wishes_and_data_are_refused(pruner, tiny_diffusion):
     with pytest.raises(InvalidInput, match="known: quality, balanced, speed, memory"):
         pruner.prune(preset="fast")
     with pytest.raises(InvalidInput, match="leave out sparsity"):
-        PruneSpec.build(model="m", method="sink", preset="speed", sparsity=0.7)
+        build_prune_spec(model="m", method="sink", preset="speed", sparsity=0.7)
     with pytest.raises(InvalidInput, match="needs a method of magnitude"):
         pruner.prune(preset="speed", method="sparsegpt")
     with pytest.raises(InvalidInput, match="ids 3 to 96"):

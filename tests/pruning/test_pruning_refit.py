@@ -10,7 +10,7 @@ from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.pruning.scoring.sparsegpt import DAMPING
 from sap_core.pruning.scoring.statistics import TokenRows, inputs_of
-from sap_core.pruning.structured.compensation import refit
+from sap_core.pruning.structured.compensation import least_squares_update
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_first_layer_s_weights_are_the_least_squares_ones(model, rows, unit,
     x, weight = inputs[name].flatten(0, 1).double(), linear.weight.data.double()
     stays = [column for column in range(weight.shape[1]) if column not in set(columns)]
     changed = model.clone()
-    refit(changed, unit, gone, rows)
+    least_squares_update(changed, unit, gone, rows)
     found = changed.module.get_submodule(name).weight.data
     damping = (DAMPING * (x.square().sum(0)).mean()).sqrt()
     # min |X_G W_G' - X_R D'|^2 + damping |D|^2, with D what is added to the columns that stay

@@ -14,7 +14,7 @@ from sap_core.jobs.execute import execute
 from sap_core.models.inspection import inspect_model
 from sap_core.pruning.planning import memory_check
 from sap_core.runs.reading import open_run
-from sap_core.specs import PruneCheckpointSpec, PruneSpec
+from sap_core.specs import PruneCheckpointSpec
 
 
 def sap_command(capsys, *words):
@@ -52,11 +52,10 @@ def test_a_dry_run_says_what_is_known_and_writes_nothing(tiny_diffusion, tmp_pat
 
 def test_a_model_counts_twice_and_half_precision_as_a_cpu_holds_it(tiny_diffusion, monkeypatch):
     info = inspect_model(str(tiny_diffusion))
-    spec = PruneSpec.build(model="m", method="sink", device="cpu")
-    assert memory_check.pruning_memory(info, spec) == 2 * info.bytes
-    assert memory_check.pruning_memory(info, spec.model_copy(update={"dtype": "bfloat16"})) == info.bytes
+    assert memory_check.pruning_memory(info, device="cpu") == 2 * info.bytes
+    assert memory_check.pruning_memory(info, "bfloat16", "cpu") == info.bytes
     monkeypatch.setattr(memory_check, "available_memory", lambda device: 2 * info.bytes)
-    assert not memory_check.has_room(info, spec) and memory_check.has_room(info, spec, held=1)
+    assert not memory_check.has_room(info) and memory_check.has_room(info, held=1)
 
 
 def test_as_a_job_the_run_keeps_the_report_and_the_folder_the_weights(tiny_diffusion, tmp_path):

@@ -66,7 +66,7 @@ def test_a_changed_or_missing_file_is_found(tmp_path, archive):
     rewrite(archive, lambda entries: [(i, d) for i, d in entries if "deep" not in i.filename])
     with pytest.raises(RunProblem, match="truncated"):
         import_archive(archive, root=tmp_path / "b")
-    assert list((tmp_path / "b").iterdir()) == []
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_is_not_a_run_archive(tmp_path, archive):

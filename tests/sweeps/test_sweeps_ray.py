@@ -50,9 +50,12 @@ def cluster():
 
 
 def test_a_killed_node_loses_no_finished_cell_and_none_is_done_twice(cluster, tmp_path, tiny_diffusion):
-    crew = FakeOnRay(address=cluster.address)
-    crew.options = {"log": str(tmp_path / "log"), "seconds": 1.5}  # longer in all than the second actor takes to start
-    assert crew.workers == 2
+    workers = FakeOnRay(address=cluster.address)
+    workers.options = {
+        "log": str(tmp_path / "log"),
+        "seconds": 1.5,
+    }  # longer in all than the second actor takes to start
+    assert workers.workers == 2
     seen, done_before = [], []
 
     def follow(progress):
@@ -62,14 +65,14 @@ def test_a_killed_node_loses_no_finished_cell_and_none_is_done_twice(cluster, tm
             done_before.extend(path.stem for path in (tmp_path / "out" / "cells").glob("[!.]*.json"))
             cluster.remove_node(cluster.second, allow_graceful=False)
 
-    done = sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=crew, progress=follow, **FIELDS)
+    done = sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=workers, progress=follow, **FIELDS)
     assert done.complete and done.failed == {} and len(done.ran) == len(set(done.ran)) == 13
     begun = Counter((tmp_path / "log").read_text().split())
     assert set(begun) == set(done.ran) and len(done_before) >= 4
     assert all(begun[cell] == 1 for cell in done_before)  # what was finished is not begun again
     assert sorted(begun.values())[-2:] == [1, 2]  # one cell was lost with the node, and done again
     assert any("again: a Ray actor was lost" in progress.message for progress in seen)
-    again = sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=crew, **FIELDS)
+    again = sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=workers, **FIELDS)
     assert again.complete and again.ran == ()
 
 

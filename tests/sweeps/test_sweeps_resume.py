@@ -42,8 +42,8 @@ def run(tmp_path, tiny_diffusion):
     """Runs the sweep in tmp_path/out with a faked runner."""
 
     def call(progress=lambda _: None, fields=FIELDS, workers=2, **options):
-        crew = Fake(workers, log=str(tmp_path / "log"), **options)
-        return sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=crew, progress=progress, **fields)
+        workers = Fake(workers, log=str(tmp_path / "log"), **options)
+        return sweep(model=str(tiny_diffusion), out=tmp_path / "out", executor=workers, progress=progress, **fields)
 
     return call
 
@@ -156,6 +156,6 @@ def test_progress_says_what_runs(run):
 def test_each_worker_sees_its_own_gpu(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(local, "_cores", lambda: 8)
-    crew = LocalExecutor(3, gpus=("0", "1"))
-    assert [crew._environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["0", "1", "0"]
-    assert crew._environment(0)["OMP_NUM_THREADS"] == "2"
+    workers = LocalExecutor(3, gpus=("0", "1"))
+    assert [workers._environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["0", "1", "0"]
+    assert workers._environment(0)["OMP_NUM_THREADS"] == "2"

@@ -35,8 +35,8 @@ def test_durations(seconds, text):
 
 
 def test_moments_and_labels():
-    assert formatting.moment("2026-11-24T03:34:12+00:00") == "24 Nov 03:34"
-    assert formatting.moment("") == ""
+    assert formatting.format_time("2026-11-24T03:34:12+00:00") == "24 Nov 03:34"
+    assert formatting.format_time("") == ""
     assert formatting.run_label("x", "2026-11-24T03:34:12+00:00", "running") == "x · 24 Nov 03:34 (running)"
 
 

@@ -34,6 +34,8 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         natives=tuple(NATIVE),
         block_size=lambda config: config.get("block_size"),
         samplers=samplers,
+        rounded_shares=True,
+        answer_starts_block=blocks,
         units=("channels",),
         export="original names and config",
         adapter=adapter,

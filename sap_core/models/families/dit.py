@@ -52,7 +52,7 @@ def _family(
         native_config=native_config,
         architecture="sap_core.models.native.dit:DiTForMaskedDiffusion",
         tokenizer="GPT2Tokenizer",
-        bans_mask=True,
+        forbid_mask_prediction=True,
         block_size=block_size,
         samplers=samplers,
         export="original names and config",
@@ -65,7 +65,17 @@ MDLM = _family(
     "MDLM",
     "MDLM trained on OpenWebText (170M)",
     lambda config: None,
-    ("mdlm", "low_confidence", "random", "confidence_threshold"),
+    (
+        "mdlm",
+        "remdm_loop",
+        "remdm_cap",
+        "remdm_rescale",
+        "remdm_conf",
+        "low_confidence",
+        "random",
+        "confidence_threshold",
+        "entropy_bounded",
+    ),
     "sap_core.models.loaded:LoadedModel",
 )
 BD3LM = _family(

@@ -91,8 +91,8 @@ FAMILY = Family(
     architecture="LlamaForCausalLM",
     key_mapping=KEYS,
     mask_token_id=126336,
-    samplers=("low_confidence", "random", "confidence_threshold"),
+    samplers=("low_confidence", "random", "confidence_threshold", "entropy_bounded"),
     units=("channels",),
-    own_names=(("intermediate_size", "mlp_hidden_size"),),
+    config_aliases=(("intermediate_size", "mlp_hidden_size"),),
     export="original names and config",
 )

@@ -49,7 +49,9 @@ FAMILY = Family(
     architecture="sap_core.models.native.llada2_moe:LLaDA2MoeModelLM",
     mask_token_id=156895,
     block_size=lambda config: config.get("block_size") or BLOCK_SIZE,
-    samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
+    draws="categorical",
+    threshold=0.95,
+    samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold", "token_editing"),
     export="original names and config",
     adapter="sap_core.models.block_causal:BlockCausalModel",
 )

@@ -80,6 +80,6 @@ FAMILY = Family(
     native_config=native_config,
     architecture="Qwen3MoeForCausalLM",
     mask_token_id=156895,
-    samplers=("low_confidence", "random", "confidence_threshold"),
+    samplers=("low_confidence", "random", "confidence_threshold", "entropy_bounded"),
     export="original names and config",
 )

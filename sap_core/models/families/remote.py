@@ -1,6 +1,7 @@
 """Anything else: models that bring their own Python code, run only with the user's consent.
 
-Such a model is taken for a masked diffusion model unless its config.json says ``sap_objective: autoregressive``.
+Nothing is known of such a model: whether its attention is causal, its rows shifted, its canvas whole must be declared
+in its config.json (``sap_objective`` or ``is_causal``, ``sap_shift_logits``, ``sap_block_size``) or given by the user.
 Attention is captured where its code calls torch.nn.functional.scaled_dot_product_attention.
 """
 
@@ -37,8 +38,8 @@ def is_native(model_type: str) -> bool:
 
 def _family(name: str, title: str, objective: str, samplers: tuple[str, ...]) -> Family:
     def matches(config: Config) -> bool:
-        declared = config.get("sap_objective") == AUTOREGRESSIVE
-        return brings_code(config) and declared == (objective == AUTOREGRESSIVE)
+        declared = config.get("sap_objective", AUTOREGRESSIVE if config.get("is_causal") else MASKED_DIFFUSION)
+        return brings_code(config) and declared == objective
 
     return Family(
         name=name,

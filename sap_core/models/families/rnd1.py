@@ -23,6 +23,8 @@ FAMILY = Family(
     tokenizer="Qwen2Tokenizer",
     mask_token_id=151669,
     shift_logits=lambda config: True,
-    samplers=("entropy", "maskgit_plus", "topk_margin", "origin", "confidence_threshold"),
+    reserves_end=True,
+    draws="before_shift",
+    samplers=("entropy_linear", "entropy_bounded", "entropy", "maskgit_plus", "confidence_threshold", "p2"),
     export="original names and config",
 )

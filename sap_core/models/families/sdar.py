@@ -30,6 +30,7 @@ FAMILY = Family(
     tokenizer="Qwen2Tokenizer",
     mask_token_id=151669,
     block_size=lambda config: config.get("block_size") or BLOCK_SIZE,
+    draws="categorical",
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
     units=("channels",),
     export="original names and config",

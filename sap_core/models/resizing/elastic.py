@@ -6,11 +6,11 @@ least important. Loading with ``keep=0.7`` takes the first 70 % of each: one fil
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, ModelProblem
+from ...untrusted import MIB, foreign, is_file, read_json
 from .remove_units import remove_units
 from .units import ELASTIC, layer_units, remaining_shape
 
@@ -35,7 +35,12 @@ def cut(model: LoadedModel, keep: float) -> LoadedModel:
             f"{model.info.ref} is no elastic checkpoint (no {FILE}), so keep says nothing; leave it out, or write one "
             "with `sap elastic`."
         )
-    for unit, order in document["units"].items():
+    with foreign(f"{FILE} of {model.info.ref} is damaged", "; write it again with `sap elastic`"):
+        return _cut(model, document["units"], keep)
+
+
+def _cut(model: LoadedModel, units: dict[str, Any], keep: float) -> LoadedModel:
+    for unit, order in units.items():
         counts = layer_units(model.info, unit)
         if [len(layer) for layer in order] != counts or any(
             sorted(layer) != list(range(len(layer))) for layer in order
@@ -50,8 +55,5 @@ def cut(model: LoadedModel, keep: float) -> LoadedModel:
 
 
 def _order(path: Path) -> Any:
-    """The document in ``path``, or None where there is none or it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """The document in ``path``, or None where there is none."""
+    return read_json(path, path.name, limit=64 * MIB, problem=ModelProblem) if is_file(path) else None

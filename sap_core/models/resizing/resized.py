@@ -10,12 +10,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..config_check import without_kernels
 from ..headers import INDEX, SINGLE
 from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..source import SMALL_FILES
+from ..saving import belongs
+from ..small_files import SMALL_FILES
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -38,9 +40,10 @@ class ResizedModel(LoadedModel):
         save_file(content, folder / SINGLE, metadata={"format": "pt"})
         for pattern in SMALL_FILES:
             for path in source.glob(pattern):
-                if path.name not in (INDEX, ELASTIC):  # the order is that of the whole model
+                if path.name not in (INDEX, ELASTIC) and belongs(path):  # the order is that of the whole model
                     shutil.copyfile(path, folder / path.name)
-        (folder / "config.json").write_text(json.dumps(self.info.config, indent=2) + "\n", encoding="utf-8")
+        config = without_kernels(self.info.config)
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if self.info.config.get("per_layer_config"):
             (folder / CODE).write_text(code_of(self.info.config, self.info.ref), encoding="utf-8")
 
@@ -117,7 +120,7 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
     native = {name: value for name, value in {**info.native_config, **sizes}.items() if name not in dropped}
     if info.config.get("model_type") == info.native_config.get("model_type"):
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
-    renamed = dict(info.row.own_names)
+    renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
     own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
     return {**info.config, **own}, native

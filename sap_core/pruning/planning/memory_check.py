@@ -8,48 +8,48 @@ from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS, parse_pattern
 from ...errors import InvalidInput
 from ...models.memory import available_memory, estimate_memory
+from ...specs import PruneSpec
 
 if TYPE_CHECKING:
     from ...models.info import ModelInfo
-    from ...specs import PruneSpec
+    from ...specs import PruneOptions
 
 _GIB = 2**30
 
 
-def pruning_memory(info: ModelInfo, spec: PruneSpec) -> int:
+def pruning_memory(info: ModelInfo, dtype: str = "auto", device: str = "auto") -> int:
     """Bytes that pruning in memory takes at least: the model's weights, and those of the copy that is pruned.
 
     float16 counts as float32 on a CPU, which computes in it. What the calibration texts need comes on top.
     """
-    dtype = spec.dtype
-    if dtype == "auto" and info.dtype == "float16" and spec.device == "cpu":
+    if dtype == "auto" and info.dtype == "float16" and device == "cpu":
         dtype = "float32"
     return 2 * estimate_memory(info, dtype=dtype, length=1)["weights"]
 
 
-def has_room(info: ModelInfo, spec: PruneSpec, held: int = 0) -> bool:
-    """Whether that much is free where the spec wants the model; ``held``: bytes that will be let go before."""
-    return pruning_memory(info, spec) < available_memory(spec.device) + held
+def has_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held: int = 0) -> bool:
+    """Whether that much is free on ``device``; ``held``: bytes that will be let go before."""
+    return pruning_memory(info, dtype, device) < available_memory(device) + held
 
 
-def check_room(info: ModelInfo, spec: PruneSpec, held: int = 0) -> None:
+def check_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held: int = 0) -> None:
     """InvalidInput that names the streamed way if there is not."""
-    if not has_room(info, spec, held):
+    if not has_room(info, dtype, device, held):
         raise InvalidInput(
-            f"{info.ref} and its pruned copy need {pruning_memory(info, spec) / _GIB:.1f} GiB but "
-            f"{(available_memory(spec.device) + held) / _GIB:.1f} GiB are free; prune it from file to file, one block "
+            f"{info.ref} and its pruned copy need {pruning_memory(info, dtype, device) / _GIB:.1f} GiB but "
+            f"{(available_memory(device) + held) / _GIB:.1f} GiB are free; prune it from file to file, one block "
             "in memory at a time: sap prune --streamed --out DIR, or sap_core.prune_checkpoint."
         )
 
 
-def check_streamed(spec: PruneSpec) -> None:
+def check_streamed(spec: PruneOptions) -> None:
     """InvalidInput with what is supported, for a pruning that needs the whole model at once."""
-    method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
-    if spec.mode != "plain":
+    if not isinstance(spec, PruneSpec):
         raise InvalidInput(
-            f"a {spec.mode} pruning measures the whole model again and again; streamed pruning takes a sparsity or an "
-            "N:M pattern. Leave budget, target_speedup and preset out."
+            f"a {spec.strategy} pruning measures the whole model again and again; streamed pruning takes a sparsity "
+            "or an N:M pattern. Leave budget, target_speedup and preset out."
         )
+    method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
     if pattern.unit:
         raise InvalidInput(
             f"pattern {spec.pattern} gives the model another shape, which streamed pruning can't; it supports "

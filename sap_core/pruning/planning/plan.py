@@ -20,6 +20,7 @@ from ...models.resizing.units import (
     supported_units,
     units_gone,
 )
+from ...specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSpec
 from .allocation import exact_zeros, layer_sparsities
 from .redundant_heads import KEEP_ONE, Group, first_allowed
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...models.info import ModelInfo
-    from ...specs import PruneSpec
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class PruningPlan:
 
 def make_plan(
     info: ModelInfo,
-    spec: PruneSpec,
+    spec: PruneOptions,
     ranking: pd.DataFrame | None = None,
     measured: Sequence[float] | None = None,
     groups: Sequence[Group] = (),
@@ -140,21 +140,23 @@ def make_plan(
         InvalidInput: the pattern does not divide a matrix, a head that does not exist, a ranking of another model.
     """
     info.check_prunable()
-    if spec.mode == "search":
+    if isinstance(spec, SearchPruneSpec):
         return _open_plan(info, spec)
-    if parse_pattern(spec.pattern).unit:
+    if isinstance(spec, PruneSpec) and parse_pattern(spec.pattern).unit:
         return _unit_plan(info, spec, measured)
-    if spec.method == "heads":
+    if isinstance(spec, PruneSpec) and spec.method == "heads":
         return _head_plan(info, spec, ranking, groups if spec.duplicates == KEEP_ONE else ())
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
     compare = method.compare if spec.compare == AUTO else spec.compare
     for matrix in info.matrices:
         check_pattern(matrix.name, matrix.cols, pattern)
-    row = ALLOCATIONS[spec.allocation]
-    pending = "" if measured is not None or not row.needs else f"how much each layer loses, after measuring {row.needs}"
-    if spec.mode == "progressive":
+    allocation, pending = "uniform", ""
+    if isinstance(spec, PruneSpec):
+        allocation, needs = spec.allocation, ALLOCATIONS[spec.allocation].needs
+        pending = "" if measured is not None or not needs else f"how much each layer loses, after measuring {needs}"
+    elif isinstance(spec, ProgressivePruneSpec):
         pending = f"how hard each layer is pruned, at most as here, by the loss after it (budget {spec.budget:.1%})"
-    if spec.allocation == "uniform" or pending:
+    if allocation == "uniform" or pending:
         sparsities = [spec.sparsity] * len(info.matrices)
         zeros = [planned_zeros(m.rows, m.cols, spec.sparsity, pattern, compare) for m in info.matrices]
     else:
@@ -173,12 +175,12 @@ def make_plan(
         rows,
         parameters=info.parameters,
         pending=pending,
-        allocation=spec.allocation,
+        allocation=allocation,
         measured=tuple(measured or ()),
     )
 
 
-def _open_plan(info: ModelInfo, spec: PruneSpec) -> PruningPlan:
+def _open_plan(info: ModelInfo, spec: SearchPruneSpec) -> PruningPlan:
     """A search decides everything; what can be said is on what it will decide."""
     rows = tuple(PlannedMatrix(m.name, m.layer, m.rows, m.cols, 0.0, 0) for m in info.matrices)
     wish = PRESETS[spec.preset].title.lower() if spec.preset else f"{spec.target_speedup:g} x as fast"

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InvalidInput
+from ...untrusted import MIB, check_path, read_bytes, read_npy, read_text
 from .dataset_texts import PREFIX, check_dataset, dataset_ids
 
 DEMO = "demo"
+TEXT_LIMIT, NPY_LIMIT = 64 * MIB, 1024 * MIB
 LONGEST_DEFAULT = 256
 # Held-out texts have seeds below those of training; calibration keeps clear of evaluation's, which start at 0.
 _DEMO_SEED = 500_000_000
@@ -92,14 +94,13 @@ def check_source(source: str) -> None:
     if source.startswith(PREFIX):
         check_dataset(source)
         return
+    check_path(source, "calibration file")
     path = Path(source)
     if path.suffix not in (".txt", ".npy"):
         raise InvalidInput(
             f"calibration is '{source}'; expected demo, a FILE.txt, a FILE.npy of int64 token ids, or dataset:NAME."
         )
-    if not path.is_file():
-        raise InvalidInput(f"calibration file '{source}' does not exist.")
-    if path.stat().st_size == 0:
+    if not read_bytes(path, "calibration file", limit=NPY_LIMIT if path.suffix == ".npy" else TEXT_LIMIT):
         raise InvalidInput(f"calibration file '{source}' is empty.")
 
 
@@ -124,10 +125,7 @@ def check_ids(ids: np.ndarray, source: str, vocab_size: int, max_length: int | N
 
 
 def _read_ids(path: Path, vocab_size: int, max_length: int | None) -> np.ndarray:
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InvalidInput(f"calibration file '{path}' is not a readable .npy ({error}).") from None
+    ids = read_npy(path, "calibration file", limit=NPY_LIMIT)
     check_ids(ids, f"file '{path}'", vocab_size, max_length)
     return ids
 
@@ -155,10 +153,7 @@ def _story_rows(
 
 def _windows(path: Path, encode: Callable[[str], list[int]], samples: int, length: int, seed: int) -> Calibration:
     """Up to ``samples`` windows of the file's tokens, without overlap, drawn by ``seed``; a short file is one."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"calibration file '{path}' is not UTF-8 text.") from None
+    text = read_text(path, "calibration file", limit=TEXT_LIMIT)
     ids = np.asarray(encode(text) if text.strip() else [], np.int64)
     if ids.size == 0:
         raise InvalidInput(f"calibration file '{path}' is empty.")

@@ -69,8 +69,10 @@ def _open(name: str, subset: str | None, split: str) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
+    # Until version 4 a data set could bring a script, and unless told otherwise its loader asked on standard input.
+    consent = {"trust_remote_code": False} if int(datasets.__version__.partition(".")[0]) < 4 else {}
     try:
-        return datasets.load_dataset(name, subset, split=split, streaming=True)
+        return datasets.load_dataset(name, subset, split=split, streaming=True, **consent)
     except ValueError as error:  # an unknown split or configuration; the message lists the known ones
         raise InvalidInput(f"data set '{name}': {' '.join(str(error).split())[:300]}") from None
     except Exception as error:  # the Hub's, the file system's and the parsers' own kinds of complaint

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidInput
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
-from ..planning.redundant_heads import IGNORE, Group
+from ..planning.redundant_heads import Group
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...models.loaded import LoadedModel
     from ...runs.reading import Run
-    from ...specs import PruneSpec
 
 DEMO_PROMPT = "once there was a"
 
@@ -30,23 +29,21 @@ def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
         model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
 
 
-def ranking(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """The instability of every head: from the capture run the spec names, or from a short generation made here."""
-    if spec.run is not None:
-        return rank_from_run(spec.run)
-    return rank_on_demo_prompt(model, spec.seed, progress)
+def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """The instability of every head: from a capture ``run``, or (None) from a short generation made here."""
+    if run is not None:
+        return rank_from_run(run)
+    return rank_on_demo_prompt(model, seed, progress)
 
 
-def duplicates(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent) -> list[Group]:
-    """Groups of heads that attend alike, from the same run as the ranking; empty where the spec ignores them.
+def duplicates(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> list[Group]:
+    """Groups of heads that attend alike, from the same run as the ranking.
 
     Raises:
         InvalidInput: no run is named and the model has no tokenizer to make one with.
     """
-    if spec.duplicates == IGNORE:
-        return []
-    if spec.run is not None:
-        return duplicates_from_run(spec.run)
+    if run is not None:
+        return duplicates_from_run(run)
     if not has_even_heads(model.info):
         raise InvalidInput(
             f"the layers of {model.info.ref} have different numbers of heads, so which of them attend alike can't be "
@@ -57,7 +54,7 @@ def duplicates(model: LoadedModel, spec: PruneSpec, progress: ProgressCallback =
             f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "
             "run, or remove heads whether or not they are the last of their kind with duplicates 'ignore'."
         )
-    return _on_demo_prompt(model, spec.seed, progress)[1]
+    return _on_demo_prompt(model, seed, progress)[1]
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
@@ -97,7 +94,7 @@ def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -
             capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
             return rank_from_run(str(path)), duplicates_from_run(str(path))
 
-    return remember(model.module, ("heads on the demo prompt", seed), look)
+    return memoize(model.module, ("heads on the demo prompt", seed), look)
 
 
 def _capture_run(run: str) -> Run:

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from ...progress import ProgressCallback, silent
-from ...specs import PruneSpec
+from ...specs import PruneSpec, SparsityOptions
+from ..scoring.inputs import Inputs
 from .preparation import head_facts, prepare
-from .removal import remove
+from .removal import Recipe, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def prune_directly(
     model: LoadedModel | str,
-    spec: PruneSpec,
+    spec: SparsityOptions,
     plan: PruningPlan | None = None,
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
@@ -34,8 +35,12 @@ def prune_directly(
         InvalidInput: anything that can't be done as asked, before any long work.
     """
     started = time.perf_counter()
-    dense, spec, plan, calibration = prepare(model, spec, {}, progress, plan, texts)
-    ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
-    pruned, decided = remove(dense, dense.clone(), plan, spec, calibration, progress, ranking, groups)
+    dense, plan, calibration = prepare(model, spec, plan, texts, progress)
+    ranking, groups, compensate = None, [], "none"
+    if isinstance(spec, PruneSpec):  # a progressive pruning, made again from its plan, takes no units
+        compensate = spec.compensate
+        ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
+    recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential, compensate)
+    pruned, decided = remove(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups)
     report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)

@@ -9,7 +9,9 @@ from ...errors import InvalidInput
 from ...models.resizing.elastic import UNITS
 from ...models.resizing.units import supported_units
 from ...progress import ProgressCallback, silent
-from .preparation import calibration_of, check_method, head_facts
+from ..scoring import head_ranking
+from ..scoring.inputs import Inputs
+from .preparation import calibration_of, check_method
 from .removal import measured_unit_scores
 
 if TYPE_CHECKING:
@@ -31,13 +33,13 @@ def importance_order(model: LoadedModel, spec: ElasticSpec, progress: ProgressCa
             f"{model.info.title} has no heads or channels that can be taken out, so it can't be elastic; it supports "
             "prune with patterns unstructured and N:M."
         )
+    method, inputs = METHODS[spec.method], Inputs.of(spec.method, spec)
+    check_method(model, method)
+    calibration = calibration_of(model, spec, spec.seed) if method.needs_calibration else None
     units: dict[str, list[list[int]]] = {}
     for unit in known:
-        asked = spec.prune_spec(unit)
-        check_method(model, METHODS[asked.method])
-        calibration = calibration_of(model, asked) if METHODS[asked.method].needs_calibration else None
-        ranking, groups = head_facts(model, asked, progress) if unit == "heads" else (None, [])
-        scores = measured_unit_scores(model, asked, calibration, ranking, progress)
+        groups = head_ranking.duplicates(model, None, spec.seed, progress) if unit == "heads" else []
+        scores = measured_unit_scores(model, spec.method, unit, inputs, calibration, None, progress)
         order = [layer.argsort(descending=True, stable=True).tolist() for layer in scores]
         units[unit] = _last_of_groups_first(order, groups, model.info.heads // model.info.kv_heads)
     return {"schema": 1, "method": spec.method, "units": units}

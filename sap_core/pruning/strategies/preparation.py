@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...choices.allocations import ALLOCATIONS, looks_at_texts
 from ...choices.methods import METHODS, Method
@@ -11,13 +11,13 @@ from ...models.inspection import inspect_model
 from ...models.loading import load_model
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
-from ...specs import PruneSpec
-from ..planning.defaults import with_method
+from ...specs import CalibrationOptions, ModelOptions, PruneSpec, SparsityOptions
 from ..planning.memory_check import check_room
 from ..planning.plan import PruningPlan, make_plan
-from ..planning.redundant_heads import Group
+from ..planning.redundant_heads import IGNORE, Group
 from ..scoring import head_ranking
 from ..scoring.calibration import Calibration, check_source, read_calibration
+from ..scoring.inputs import Inputs
 from . import layer_importance
 
 if TYPE_CHECKING:
@@ -29,47 +29,38 @@ if TYPE_CHECKING:
 
 def prepare(
     model: LoadedModel | str,
-    spec: PruneSpec | None,
-    fields: dict[str, Any],
-    progress: ProgressCallback = silent,
+    spec: SparsityOptions,
     plan: PruningPlan | None = None,
     texts: Calibration | None = None,
-) -> tuple[LoadedModel, PruneSpec, PruningPlan, Calibration | None]:
-    """Everything that has to be there before weights are touched: checks first, cheap before dear.
+    progress: ProgressCallback = silent,
+) -> tuple[LoadedModel, PruningPlan, Calibration | None]:
+    """Check the request, cheapest checks first; return the loaded model, the plan, and the calibration texts.
 
     Raises:
         InvalidInput: as `prune`.
     """
-    spec = spec_of(model, spec, fields)
-    if needs_texts(spec) and texts is None:
+    looks = needs_texts(spec)
+    if looks and texts is None:
         check_source(spec.calibration)
     dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
-    if spec.compensate == "weights" and dense.is_diffusion:
+    if isinstance(spec, PruneSpec) and spec.compensate == "weights" and dense.is_diffusion:
         dense.check_masked()
-    calibration = (texts or calibration_of(dense, spec)) if needs_texts(spec) else None
-    if plan is None or plan.pending:
-        return dense, spec, measured_plan(dense, spec, calibration, progress), calibration
-    check_plan(plan, dense.info, spec)
-    return dense, spec, plan, calibration
+    calibration = (texts or calibration_of(dense, spec, spec.seed)) if looks else None
+    if plan is not None and not plan.pending:
+        check_plan(plan, dense.info, spec.method, spec.pattern)
+        return dense, plan, calibration
+    if isinstance(spec, PruneSpec):
+        return dense, measured_plan(dense, spec, calibration, progress), calibration
+    return dense, make_plan(dense.info, spec), calibration
 
 
-def spec_of(model: LoadedModel | str, spec: PruneSpec | None, fields: dict[str, Any]) -> PruneSpec:
-    """The spec that is given, or the one that its fields make. Raises InvalidInput, for both at once too."""
-    if spec is not None:
-        if fields:
-            raise InvalidInput(f"give a spec or its fields, not both ({', '.join(fields)}).")
-        return spec
-    known = None if isinstance(model, str) else model.info
-    return PruneSpec.build(**with_method({"model": known.ref if known else model} | fields, known))
-
-
-def loaded(model: LoadedModel | str, spec: PruneSpec) -> LoadedModel:
-    """The model itself, or the one a name stands for, loaded as the spec says."""
+def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
+    """The model itself, or the one a name stands for, loaded as the options say."""
     if not isinstance(model, str):
         return model
-    check_room(inspect_model(model, mask_token_id=spec.mask_token_id), spec)
-    return load_model(model, **spec.loading)
+    check_room(inspect_model(model, **options.inspecting), options.dtype, options.device)
+    return load_model(model, **options.loading)
 
 
 def check_method(model: LoadedModel, method: Method) -> None:
@@ -94,8 +85,11 @@ def check_method(model: LoadedModel, method: Method) -> None:
 _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_temporal": "sink"}
 
 
-def needs_texts(spec: PruneSpec) -> bool:
-    return looks_at_texts(spec.method, spec.allocation, spec.compensate)
+def needs_texts(spec: SparsityOptions) -> bool:
+    """Whether calibration texts are looked at."""
+    if isinstance(spec, PruneSpec):
+        return looks_at_texts(spec.method, spec.allocation, spec.compensate)
+    return looks_at_texts(spec.method)
 
 
 def measures(spec: PruneSpec) -> bool:
@@ -111,32 +105,35 @@ def head_facts(
     dense: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent
 ) -> tuple[pd.DataFrame | None, list[Group]]:
     """(the ranking of heads where the method follows it, groups of near-duplicates of which the last one stays)."""
-    ranking = head_ranking.ranking(dense, spec, progress) if spec.method == "heads" else None
-    return ranking, head_ranking.duplicates(dense, spec, progress)
+    run, seed = spec.run, spec.seed
+    ranking = head_ranking.ranking(dense, run, seed, progress) if spec.method == "heads" else None
+    groups = [] if spec.duplicates == IGNORE else head_ranking.duplicates(dense, run, seed, progress)
+    return ranking, groups
 
 
 def measured_plan(
     dense: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
 ) -> PruningPlan:
     """The plan after whatever it follows has been measured on the dense model."""
-    needs = ALLOCATIONS[spec.allocation].needs
+    needs, inputs = ALLOCATIONS[spec.allocation].needs, Inputs.of(spec.method, spec)
     ranking, groups = head_facts(dense, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
     if needs == "capture":
-        measured = layer_importance.head_stability(head_ranking.ranking(dense, spec, progress))
+        measured = layer_importance.head_stability(head_ranking.ranking(dense, spec.run, spec.seed, progress))
     elif needs == "inputs":
-        measured = layer_importance.outlier_shares(dense, spec, calibration, progress)
-    elif needs == "loss":
-        measured = layer_importance.loss_increases(dense, spec, calibration, progress)
-    elif needs == "scores":
-        measured = layer_importance.counts_across_layers(dense, spec, calibration, progress)
+        measured = layer_importance.outlier_shares(dense, calibration, progress)
+    elif needs:
+        by_loss = needs == "loss"
+        measure = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
+        heads = head_ranking.ranking(dense, spec.run, spec.seed, progress) if spec.method == "heads" else None
+        measured = measure(dense, make_plan(dense.info, spec), inputs, calibration, heads, progress)
     return make_plan(dense.info, spec, ranking, measured, groups)
 
 
-def check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
-    if (plan.method, plan.pattern) != (spec.method, spec.pattern):
+def check_plan(plan: PruningPlan, info: ModelInfo, method: str, pattern: str) -> None:
+    if (plan.method, plan.pattern) != (method, pattern):
         raise InvalidInput(
-            f"the plan is for {plan.method} {plan.pattern} but {spec.method} {spec.pattern} was asked; make a new plan."
+            f"the plan is for {plan.method} {plan.pattern} but {method} {pattern} was asked; make a new plan."
         )
     known = {matrix.name: (matrix.rows, matrix.cols) for matrix in info.matrices}
     for matrix in plan.matrices:
@@ -147,13 +144,13 @@ def check_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
             )
 
 
-def calibration_of(model: LoadedModel, spec: PruneSpec) -> Calibration:
+def calibration_of(model: LoadedModel, spec: CalibrationOptions, seed: int) -> Calibration:
     tokenizer = model.tokenizer
     return read_calibration(
         spec.calibration,
         samples=spec.samples,
         length=spec.calibration_length,
-        seed=spec.seed,
+        seed=seed,
         vocab_size=model.info.vocab_size,
         max_length=model.info.max_length,
         encode=None if tokenizer is None else model.encode,

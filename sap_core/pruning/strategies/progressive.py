@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...choices.methods import parse_pattern
+from ...errors import InvalidInput
 from ...evaluation.api import text_rows
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import check_text_file
 from ...progress import Progress, ProgressCallback, silent
-from ...specs import PruneSpec
+from ...specs import ProgressivePruneSpec, asked_spec
+from ..planning.defaults import prune_spec_of
 from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
-from .preparation import prepare, spec_of
-from .removal import prune_block, remove
+from ..scoring.inputs import Inputs
+from .preparation import prepare
+from .removal import Recipe, prune_block, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
@@ -44,9 +47,9 @@ class Decision:
 def prune_progressively(
     model: LoadedModel | str,
     *,
-    budget: float = 0.05,
+    budget: float | None = None,
     validation: str | None = None,
-    spec: PruneSpec | None = None,
+    spec: ProgressivePruneSpec | None = None,
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
@@ -57,32 +60,41 @@ def prune_progressively(
     strength only), then left alone. Every decision is in the report under "decisions".
 
     Args:
-        budget: largest rise of the nats per token, as a share of the dense model's.
+        budget: largest rise of the nats per token, as a share of the dense model's; default 0.05.
         validation: a text file; None takes held-out stories.
-        spec, fields: as `prune`; weights only, uniform allocation.
+        spec: as `prune`; weights only, uniform allocation.
+        fields: the fields of a spec, as `prune`.
 
     Raises:
         InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
     """
-    wish = {"budget": budget, "validation": validation}
-    spec = spec_of(model, spec, fields if spec is not None else fields | wish)
-    if spec.budget is None:
-        spec = PruneSpec.build(**spec.model_dump() | wish)
-    return prune_within_budget(model, spec, progress=progress)
+    if spec is None and budget is None:
+        budget = 0.05
+    given = {"budget": budget, "validation": validation} | fields
+    asked = asked_spec(prune_spec_of(model), model, spec, given)
+    if not isinstance(asked, ProgressivePruneSpec):
+        raise InvalidInput(
+            f"a {asked.strategy} pruning has no budget; give it to prune, or a ProgressivePruneSpec here."
+        )
+    return prune_within_budget(model, asked, progress=progress)
 
 
 def prune_within_budget(
-    model: LoadedModel | str, spec: PruneSpec, texts: Calibration | None = None, progress: ProgressCallback = silent
+    model: LoadedModel | str,
+    spec: ProgressivePruneSpec,
+    texts: Calibration | None = None,
+    progress: ProgressCallback = silent,
 ) -> Pruned:
     """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
     started = time.perf_counter()
     if spec.validation is not None:
         check_text_file(spec.validation)
-    dense, spec, plan, calibration = prepare(model, spec, {}, progress, texts=texts)
+    dense, plan, calibration = prepare(model, spec, texts=texts, progress=progress)
     rows = text_rows(dense, text=spec.validation, samples=_TEXTS, seed=spec.seed)
-    gate = _Gate(dense.clone(), plan, spec, rows, spec.budget, progress)
-    gate.dense_loss = _losses(dense, rows, spec)
-    pruned, _ = remove(dense, gate.model, plan, spec, calibration, progress, each=gate.layer)
+    gate = _Gate(dense.clone(), plan, spec.seed, rows, spec.budget, progress)
+    gate.dense_loss = _losses(dense, rows, spec.seed)
+    recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential)
+    pruned, _ = remove(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer)
     found = replace(plan, matrices=tuple(gate.kept), pending="")
     report = report_of(pruned, found, calibration, time.perf_counter() - started)
     decisions = {"budget": spec.budget, "decisions": [asdict(decision) for decision in gate.decisions]}
@@ -96,12 +108,12 @@ class _Gate:
         self,
         model: LoadedModel,
         plan: PruningPlan,
-        spec: PruneSpec,
+        seed: int,
         rows: list[TextRow],
         budget: float,
         progress: ProgressCallback,
     ) -> None:
-        self.model, self.plan, self.spec, self.rows = model, plan, spec, rows
+        self.model, self.plan, self.seed, self.rows = model, plan, seed, rows
         self.budget, self.progress = budget, progress
         self.dense_loss: Losses | None = None
         self.loss = 0.0
@@ -116,7 +128,7 @@ class _Gate:
         tried: list[tuple[float, float]] = []
         for strength in strengths:
             trial = self._weakened(layer, strength)
-            prune_block(self.model, layer, found, replace(self.plan, matrices=tuple(trial)), self.spec.seed)
+            prune_block(self.model, layer, found, replace(self.plan, matrices=tuple(trial)), self.seed)
             loss = self._rise()
             tried.append((self.plan.sparsity * strength, loss))
             if loss <= allowed:
@@ -142,9 +154,9 @@ class _Gate:
         return rows
 
     def _rise(self) -> float:
-        change = _losses(self.model, self.rows, self.spec).minus(self.dense_loss)["nats_per_token"]
+        change = _losses(self.model, self.rows, self.seed).minus(self.dense_loss)["nats_per_token"]
         return change / self.dense_loss.summary()["nats_per_token"]
 
 
-def _losses(model: LoadedModel, rows: list[TextRow], spec: PruneSpec) -> Losses:
-    return text_likelihood(model, rows, draws=_DRAWS, seed=spec.seed)
+def _losses(model: LoadedModel, rows: list[TextRow], seed: int) -> Losses:
+    return text_likelihood(model, rows, draws=_DRAWS, seed=seed)

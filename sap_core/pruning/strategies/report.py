@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...specs import PruneSpec
+from ...specs import PruneOptions
 from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.calibration import Calibration
 
@@ -22,7 +22,7 @@ class Pruned:
 
     model: LoadedModel
     plan: PruningPlan
-    spec: PruneSpec
+    spec: PruneOptions
     report: dict[str, Any]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices.strategies import PRESETS
 from ...progress import ProgressCallback, silent
+from ...specs import CalibrationOptions, SearchPruneSpec
 from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.calibration import Calibration
 from .preparation import loaded
@@ -16,27 +17,13 @@ from .shape_search import Candidate, ShapeSearch
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
-    from ...specs import PruneSpec
 
-# What a search hands on to the prunings it tries.
-_HANDED = (
-    "calibration",
-    "samples",
-    "calibration_length",
-    "calibration_subset",
-    "calibration_split",
-    "calibration_column",
-    "noise_levels",
-    "run",
-    "duplicates",
-    "seed",
-)
 ALLOWED_DROP = 0.05
 
 
 def prune_by_search(
     model: LoadedModel | str,
-    spec: PruneSpec,
+    spec: SearchPruneSpec,
     plan: PruningPlan | None = None,
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
@@ -49,7 +36,8 @@ def prune_by_search(
     """
     started = time.perf_counter()
     dense = loaded(model, spec)
-    fields = {name: getattr(spec, name) for name in _HANDED}
+    handed = (*CalibrationOptions.model_fields, "run", "duplicates", "seed")
+    fields = {name: getattr(spec, name) for name in handed}
     search = ShapeSearch(dense, spec.method, fields, texts, progress)
     if plan is not None and plan.taken:
         chosen, tried = Candidate(**dict(plan.taken)), []
@@ -64,7 +52,7 @@ def prune_by_search(
 
 def joined(
     dense: LoadedModel,
-    spec: PruneSpec,
+    spec: SearchPruneSpec,
     chosen: Candidate,
     steps: list[Pruned],
     tried: list[Candidate],
@@ -83,7 +71,7 @@ def joined(
     return Pruned(last.model, plan, spec, report)
 
 
-def _joined_plan(dense: LoadedModel, spec: PruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
+def _joined_plan(dense: LoadedModel, spec: SearchPruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
     """Heads and channels leave different matrices, so each matrix has the zeros of the step that took from it."""
     taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
     rows = []
@@ -105,7 +93,7 @@ def _joined_plan(dense: LoadedModel, spec: PruneSpec, chosen: Candidate, steps: 
     )
 
 
-def _rule(spec: PruneSpec) -> dict[str, Any]:
+def _rule(spec: SearchPruneSpec) -> dict[str, Any]:
     if spec.preset is None:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
         return {"target_speedup": spec.target_speedup, "quality_drop": allowed}

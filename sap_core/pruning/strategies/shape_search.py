@@ -11,13 +11,13 @@ from ...errors import InvalidInput, OperationFailed
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
 from ...evaluation.texts import story_rows
-from ...memoize import remember
+from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
+from ...specs import PruneSpec
 from ..planning.redundant_heads import IGNORE
 from ..scoring.calibration import Calibration
 from .direct import prune_directly
-from .preparation import spec_of
 from .report import Pruned
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ShapeSearch:
             elif unit != "heads":
                 fields = {name: value for name, value in fields.items() if name not in ("run", "duplicates")}
             model = steps[-1].model if steps else self.model
-            spec = spec_of(model, None, fields)
+            spec = PruneSpec.build(model=model.info.ref, **fields)
             steps.append(prune_directly(model, spec, texts=self.texts, progress=self.progress))
         return steps
 
@@ -214,7 +214,7 @@ class ShapeSearch:
             max_length=model.info.max_length,
         )
         key = ("validation", self.seed)
-        return remember(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
+        return memoize(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:

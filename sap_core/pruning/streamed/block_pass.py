@@ -14,7 +14,7 @@ from .streamed_model import StreamedModel
 from .workspace import DiskArray, Workspace
 
 
-class Stage:
+class BlockPass:
     """One walk; iterate `layers`, and inside run `batches`.
 
     Args:

@@ -16,7 +16,9 @@ from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS
 from ...progress import ProgressCallback
 from ..planning.plan import PruningPlan, make_plan
+from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
+from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
 from ..scoring.statistics import (
     ROWS_AT_ONCE,
     RootMeanSquare,
@@ -28,9 +30,9 @@ from ..scoring.statistics import (
 )
 from ..strategies.layer_importance import head_stability, outlier_share
 from ..strategies.preparation import chooses_heads, head_facts
-from ..strategies.removal import calibration_rows, is_sequential, prune_block, statistic_of, weighted_rows
+from ..strategies.removal import prune_block
 from ..strategies.report import matrix_row
-from .block_pass import Stage
+from .block_pass import BlockPass
 from .sinks import streamed_sink_shares
 from .tensors import StoredWeights, WeightsWriter
 
@@ -56,7 +58,7 @@ def streamed_plan(
     if needs == "capture":
         measured = head_stability(rank_from_run(spec.run))
     elif needs == "inputs":
-        measured = _outlier_shares(streamed, spec, calibration, work, progress)
+        measured = _outlier_shares(streamed, calibration, work, progress)
     return make_plan(info, spec, ranking, measured, groups)
 
 
@@ -75,16 +77,17 @@ def prune_blocks(
     Goes on where an earlier call with the same ``work`` was interrupted.
     """
     _copy_around(streamed, work, writer)
-    method, model = METHODS[plan.method], streamed.model
+    method, model, inputs = METHODS[plan.method], streamed.model, Inputs.of(spec.method, spec)
     data, rows, sequential = None, 1, False
     if method.needs_calibration:
-        sequential = is_sequential(spec)
+        sequential = spec.sequential
         modules = model.linears(0) if sequential else _all_linears(streamed)
         rows = rows_at_once(calibration.tokens.shape[1], modules.values())
-        data = _data(streamed, spec, calibration, work, rows, sequential, progress)
-    stage = Stage(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+        data = _data(streamed, inputs, calibration, work, rows, sequential, progress)
+    stage = BlockPass(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
     for layer in stage.layers():
-        found = {} if data is None else measure(stage, layer, data, statistic_of(spec), put=not sequential)
+        statistic = statistic_of(method.score, inputs)
+        found = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
         if method.score == "heads":
             zero_heads(model, [head for head in plan.heads if head[0] == layer])
         else:
@@ -101,7 +104,7 @@ def prune_blocks(
     return [row for rows in stage.found for row in rows]
 
 
-def measure(stage: Stage, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
+def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
     """The statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's inputs."""
     modules = stage.streamed.model.linears(layer)
     found = {name: statistic() for name in modules}
@@ -137,7 +140,7 @@ def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str,
 
 def _data(
     streamed: StreamedModel,
-    spec: PruneSpec,
+    inputs: Inputs,
     calibration: Calibration,
     work: Workspace,
     rows: int,
@@ -146,26 +149,26 @@ def _data(
 ) -> TokenRows:
     """The calibration rows with each token's weight, in the batches in which the in-memory engine finds phi."""
     model = streamed.model
-    if METHODS[spec.method].sinks == "each" and not sequential:
-        data, _ = calibration_rows(model, spec, calibration)
+    if inputs.sinks == "each" and not sequential:
+        data, _ = calibration_rows(model, inputs, calibration)
         shares = streamed_sink_shares(streamed, work, data.tokens, rows, progress)
         return TokenRows(data.tokens, data.weights * (1 - shares))
 
     def shares_of(_: Any, tokens: Tensor, progress: ProgressCallback) -> Tensor:
         return streamed_sink_shares(streamed, work, tokens, ROWS_AT_ONCE, progress)
 
-    return weighted_rows(model, spec, calibration, progress, sink_shares=shares_of)
+    return weighted_rows(model, inputs, calibration, progress, sink_shares=shares_of)
 
 
 @torch.no_grad()
 def _outlier_shares(
-    streamed: StreamedModel, spec: PruneSpec, calibration: Calibration, work: Workspace, progress: ProgressCallback
+    streamed: StreamedModel, calibration: Calibration, work: Workspace, progress: ProgressCallback
 ) -> list[float]:
     """`sap_core.pruning.strategies.layer_importance.outlier_shares` in a walk of its own."""
     model = streamed.model
-    data, _ = calibration_rows(model, spec.model_copy(update={"method": "wanda"}), calibration)
+    data, _ = calibration_rows(model, Inputs(), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
-    stage = Stage(streamed, work, "outliers", data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "outliers", data.tokens, rows, progress)
     for layer in stage.layers():
         norms = measure(stage, layer, data, RootMeanSquare, put=True)
         stage.found.append(outlier_share(model.linears(layer), norms))
@@ -190,13 +193,13 @@ def _all_linears(streamed: StreamedModel) -> dict[str, torch.nn.Linear]:
     return {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
 
 
-def disk_needed(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None, weights: int) -> int:
+def disk_needed(streamed: StreamedModel, inputs: Inputs, calibration: Calibration | None, weights: int) -> int:
     """Bytes the result and everything between will take at most."""
-    method, info = METHODS[spec.method], streamed.model.info
+    info = streamed.model.info
     if calibration is None:
         return weights
     hidden = 2 * calibration.tokens.size * info.hidden * streamed.dtype.itemsize
-    if method.inputs == "noised" or method.sinks != "none":
-        hidden *= spec.noise_levels
-    received = calibration.tokens.size * spec.noise_levels * info.layers * info.heads * 4
-    return weights + hidden + (received if method.sinks != "none" else 0)
+    if inputs.kind == "noised" or inputs.sinks != "none":
+        hidden *= inputs.levels
+    received = calibration.tokens.size * inputs.levels * info.layers * info.heads * 4
+    return weights + hidden + (received if inputs.sinks != "none" else 0)

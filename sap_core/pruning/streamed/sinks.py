@@ -14,7 +14,7 @@ from ...attention.hooks import interface_route
 from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
 from ..scoring.sink_weighting import sink_weights
-from .block_pass import Stage
+from .block_pass import BlockPass
 from .streamed_model import StreamedModel
 from .workspace import Workspace
 
@@ -27,7 +27,7 @@ def streamed_sink_shares(
 ) -> Tensor:
     """phi [N, S] of ``tokens`` [N, S] on the dense model, ``rows`` texts at a time."""
     model = streamed.model
-    stage = Stage(streamed, work, STAGE, tokens, rows, progress)
+    stage = BlockPass(streamed, work, STAGE, tokens, rows, progress)
     count = len(tokens)
     received = work.array("received", (stage.total * count, model.info.heads, tokens.shape[1]), torch.float32)
     watch = _Watch(model.info.mask_token_id)

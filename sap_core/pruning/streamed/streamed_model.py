@@ -6,7 +6,6 @@ what the whole model computes. The embedding reads the rows it needs, the output
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,19 +16,20 @@ from torch import Tensor, nn
 
 from ...errors import ModelProblem
 from ...models.adapters import adapter_of
+from ...models.conventions import Given
 from ...models.experts import unpack_experts
 from ...models.info import ModelInfo
 from ...models.inspection import describe
 from ...models.loaded import LoadedModel
-from ...models.loading import prunable_as_loaded
+from ...models.loading import check_numbers, prunable_as_loaded, trial
 from ...models.placement import (
     QUANTIZED,
     SPREAD,
     pick_device,
     placement,
 )
-from ...models.reading import check_shapes, empty_module, native_config_object
-from ...models.source import download, find_source
+from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
+from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
 from .tensors import StoredWeights
 
@@ -60,6 +60,7 @@ class StreamedModel:
         found = {}
         for name, key in self.stored[layer].items():
             value = _as(self.weights.read(key), self.dtype)
+            check_finite(self.model.info, key, value)
             found[name] = value.pin_memory() if self.model.device.type == "cuda" else value
         return found
 
@@ -163,6 +164,9 @@ def open_streamed(
     device: str = "auto",
     trust_remote_code: bool = False,
     mask_token_id: int | None = None,
+    causal: bool | None = None,
+    shift_logits: bool | None = None,
+    block_size: int | None = None,
 ) -> StreamedModel:
     """The model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
 
@@ -173,13 +177,14 @@ def open_streamed(
         raise ModelProblem("A streamed model has one block on one device; give device auto, cpu, cuda or mps.")
     target = pick_device(device)
     source = find_source(ref)
-    info = describe(source, mask_token_id=mask_token_id)
+    info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     check_streamable(info)
     if dtype in QUANTIZED:
         raise ModelProblem(f"dtype {dtype} can't be pruned; give auto, float32, bfloat16 or float16.")
     kind = placement(dtype, info, target)["dtype"]
     if info.path is None:
-        info = dataclasses.replace(info, path=str(download(ref)))
+        source = read_folder(ref, download(ref))
+        info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     weights = StoredWeights(Path(info.path))
     config = native_config_object(info)
     check_shapes(source, info, config)
@@ -187,10 +192,16 @@ def open_streamed(
     unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
     names = _stored_names(module, info, config)
-    _furnish(module, info, weights, names, kind, target)
+    _materialize(module, info, weights, names, kind, target)
     tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
     model = adapter_of(info.row)(module, tokenizer, info)
-    return StreamedModel(model, weights, names, kind)
+    streamed = StreamedModel(model, weights, names, kind)
+    with trial(info):
+        first, arguments = streamed.calls(torch.zeros(1, 2, dtype=torch.long))
+        with streamed.block(0, streamed.load(0)) as block:
+            output = block(first, **arguments[0])
+        check_numbers(info, output if isinstance(output, Tensor) else output[0])
+    return streamed
 
 
 def check_streamable(info: ModelInfo) -> None:
@@ -214,7 +225,8 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
     if getattr(config, "tie_word_embeddings", False):
         paths = {id(part): path for path, part in module.named_modules()}
         head, rows = (paths[id(part)] for part in (module.get_output_embeddings(), module.get_input_embeddings()))
-        names[f"{head}.weight"] = names[f"{rows}.weight"]
+        if f"{rows}.weight" in names:
+            names[f"{head}.weight"] = names[f"{rows}.weight"]
     missing = [name for name in module.state_dict() if name not in names]
     if missing:
         raise ModelProblem(
@@ -223,7 +235,7 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
     return {name: names[name] for name in module.state_dict()}
 
 
-def _furnish(
+def _materialize(
     module: nn.Module,
     info: ModelInfo,
     weights: StoredWeights,

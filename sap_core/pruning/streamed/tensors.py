@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...models.headers import DTYPES, StoredTensor, read_headers
+from ...errors import ModelProblem
+from ...models.headers import DTYPES, StoredTensor, read_header, read_headers
 
 CODES = {name: code for code, (name, _) in DTYPES.items()}
 PIECE = 32 << 20  # bytes held while tensors are copied, hashed or counted
@@ -41,9 +42,12 @@ class StoredWeights:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tensors = read_headers(folder)
-        files = dict.fromkeys(tensor.file for tensor in self.tensors)
-        starts = {name: _starts(folder / name) for name in files}
-        self.places = {t.key: Place(t, folder / t.file, starts[t.file][t.key]) for t in self.tensors}
+        for tensor in self.tensors:
+            if not hasattr(torch, tensor.dtype):
+                raise ModelProblem(
+                    f"{folder}: torch {torch.__version__} has no {tensor.dtype}, of which {tensor.key} is."
+                )
+        self.places = {t.key: Place(t, folder / t.file, t.start or 0) for t in self.tensors}
 
     def read(self, key: str) -> Tensor:
         """One whole tensor, in its stored precision, on the CPU."""
@@ -135,7 +139,7 @@ class WeightsWriter:
 
     def _lay_out(self, path: Path, places: list[Place], dtype: torch.dtype) -> None:
         entries: dict[str, object] = {}
-        metadata = _header(places[0].path)[0].get("__metadata__")
+        metadata = read_header(self.source.folder, places[0].tensor.file)[1]
         if metadata:
             entries["__metadata__"] = metadata
         at = 0
@@ -185,15 +189,3 @@ def write_from(file, start: int, source: Tensor) -> None:
 def _bytes_of(value: Tensor):
     """The memory of a tensor as numpy bytes."""
     return value.reshape(-1).view(torch.uint8).numpy()
-
-
-def _header(path: Path) -> tuple[dict, int]:
-    """(the entries of a safetensors file whose header was checked before, the first byte behind it)."""
-    with path.open("rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
-        return json.loads(file.read(length)), 8 + length
-
-
-def _starts(path: Path) -> dict[str, int]:
-    entries, behind = _header(path)
-    return {key: behind + entry["data_offsets"][0] for key, entry in entries.items() if key != "__metadata__"}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
 
 
-def refit(
+def least_squares_update(
     model: LoadedModel, unit: str, gone: list[list[int]], data: TokenRows, progress: ProgressCallback = silent
 ) -> None:
     """Changes ``model`` in place: the units ``gone`` (heads or channels, per layer) send on nothing any more, and the

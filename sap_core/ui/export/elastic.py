@@ -11,8 +11,8 @@ from ...errors import SapError
 from ...runs.paths import runs_root
 from ...specs import ElasticSpec
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import moment, plain_error, size
-from ..widgets.layout import doors as show_doors
+from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.layout import show_snippets
 from ..widgets.models import describe, loading_options, pick_model
 
 
@@ -27,7 +27,7 @@ def elastic_panel() -> None:
         place = st.container()
         loading = loading_options()
         with place:
-            model, info = pick_model(mask_token_id=loading["mask_token_id"])
+            model, info = pick_model(loading=loading)
             if info is None:
                 return
             describe(info)
@@ -38,11 +38,11 @@ def elastic_panel() -> None:
                 st.rerun()
         status = jobs.watch("elastic")
         if spec is not None:
-            show_doors(*snippets.elastic(spec))
+            show_snippets(*snippets.elastic(spec))
     runs = [run for run in results.runs_of("elastic", states=("finished",)) if run.model == model]
     if runs:
         result = results.run_at(runs[0].path).result
-        st.markdown(f"**Written** {moment(runs[0].created)} UTC, {size(result['bytes'])}")
+        st.markdown(f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}")
         st.code(result["folder"], language=None)
 
 

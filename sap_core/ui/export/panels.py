@@ -17,8 +17,8 @@ from ...runs.paths import runs_root
 from ...specs import ExportSpec, PushSpec
 from ...storage import storage_of
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import moment, plain_error, size
-from ..widgets.layout import doors as show_doors
+from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.layout import show_snippets
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
 
@@ -74,7 +74,9 @@ def written(source: RunSummary) -> None:
         return
     folder = Path(result["folder"])
     with st.container(border=True):
-        st.markdown(f"**Written** {moment(runs[0].created)} UTC, {size(result['bytes'])}, {len(result['files'])} files")
+        st.markdown(
+            f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}, {len(result['files'])} files"
+        )
         st.code(str(folder), language=None)
         verification(result)
         if not folder.is_dir():
@@ -150,7 +152,7 @@ def to_the_hub(folder: Path) -> None:
         st.success(f"On the Hub: {len(result['files'])} files, commit {result['commit'][:10]}.")
         st.markdown(result["url"])
     if spec is not None:
-        show_doors(*snippets.pushing(spec))
+        show_snippets(*snippets.pushing(spec))
 
 
 def has_token() -> bool:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from ...choices.methods import METHODS
 from ..widgets import results
-from ..widgets.formatting import moment, size
+from ..widgets.formatting import format_time, size
 from ..widgets.layout import go
 
 
@@ -30,7 +30,7 @@ def show_candidates(model: str, chosen: str) -> None:
             "speed (× dense)": plans["speedup"].tolist(),
             "weights": [size(value) if pd.notna(value) else "–" for value in plans["memory"]],
             "name": plans["label"].tolist(),
-            "applied (UTC)": [moment(created) for created in plans["created"]],
+            "applied (UTC)": [format_time(created) for created in plans["created"]],
         }
     )
     shares = {name: st.column_config.NumberColumn(format="percent") for name in ("sparsity", "parameters left")}

@@ -12,10 +12,10 @@ from ...pruning.planning.memory_check import pruning_memory
 from ...pruning.planning.plan import PruningPlan, make_plan
 from ...runs.listing import RunSummary
 from ...runs.reading import Run
-from ...specs import PruneSpec
+from ...specs import PruneOptions, PruneSpec
 from ..widgets import results
 from ..widgets.address import address_choice, choose
-from ..widgets.formatting import moment, plain_error, size
+from ..widgets.formatting import format_time, plain_error, size
 from ..widgets.layout import go
 from .applied_plans import show_candidates
 from .plan_form import load_plan
@@ -24,17 +24,19 @@ from .prune_result import show_outcome
 DENSE = "dense"  # in the address: no applied plan is looked at
 
 
-def plan_of(spec: PruneSpec, info: ModelInfo) -> PruningPlan:
+def plan_of(spec: PruneOptions, info: ModelInfo) -> PruningPlan:
     """What will go; in milliseconds. Raises InvalidInput."""
-    ranking = results.ranking_of(spec.run) if spec.method == "heads" and spec.heads is None and spec.run else None
+    follows = isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run
+    ranking = results.ranking_of(spec.run) if follows else None
     return make_plan(info, spec, ranking)
 
 
-def memory_line(info: ModelInfo, spec: PruneSpec) -> None:
+def memory_line(info: ModelInfo, spec: PruneOptions) -> None:
     """What applying takes, against what there is."""
+    needed = pruning_memory(info, spec.dtype, spec.device)
     st.caption(
-        f"Apply works on a copy: the model itself stays as it is. Both take {size(pruning_memory(info, spec))} of "
-        f"memory; {size(available_memory(spec.device))} are free."
+        f"Apply works on a copy: the model itself stays as it is. Both take {size(needed)} of memory; "
+        f" {size(available_memory(spec.device))} are free."
     )
 
 
@@ -56,7 +58,7 @@ def candidates(model: str) -> None:
     known = {run.id: run for run in runs}
     chosen = address_choice(
         "Applied plan", [*known, DENSE], "result",
-        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)}"
+        format_func=lambda name: f"{known[name].name} · {format_time(known[name].created)}"
         if name in known
         else "none: the dense model",
         help="Every plan that was applied to this model, newest first. The model itself is never changed.",

@@ -1,4 +1,4 @@
-"""The form of the Prune page: every field of a `PruneSpec`, and how a known plan is put into it."""
+"""The form of the Prune page: every field of a prune spec, and how a known plan is put into it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...errors import InvalidInput
 from ...models.info import ModelInfo
 from ...models.resizing.units import supported_units
 from ...pruning.planning.defaults import best_recipe
-from ...specs import PruneSpec
+from ...specs import PruneOptions, PruneSpec, build_prune_spec, prune_default
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
@@ -30,7 +30,7 @@ EXPANDED = {"N:M": ("2:4", "4:8")}
 COMPENSATIONS = {"none": "nothing", "bias": "a bias", "weights": "the weights that stay"}
 COMPARED = {"row": "within an output row", "matrix": "within the whole matrix"}
 MODES = {
-    "plain": "These settings",
+    "direct": "These settings",
     "progressive": "A loss budget, layer by layer",
     "search": "A goal: a preset, or a speed",
 }
@@ -40,7 +40,7 @@ QUICK_SAMPLES = 16
 ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
 
 
-def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec:
+def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
     """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
     mode = address_choice(
         "Decided by", list(MODES), "decided", format_func=MODES.get,
@@ -77,7 +77,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneSpec
         fields |= _pick_calibration(row, fields)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
         name = st.text_input("Name", key="prune_name", placeholder="optional", help="Shown in the lists of plans.")
-    return PruneSpec.build(model=model, method=method, seed=seed, name=name, **fields, **loading)
+    return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
 
 def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
@@ -87,12 +87,12 @@ def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
     if mode == "search":
         return name != "heads" and "channels" in row.patterns
     kind = "N:M" if parse_pattern(pattern).structured else pattern
-    return kind in row.patterns and (mode == "plain" or name != "heads")
+    return kind in row.patterns and (mode == "direct" or name != "heads")
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
     """Of all patterns those that the mode and the model allow."""
-    kinds = [*WEIGHTS, *(supported_units(info) if mode == "plain" else ())]
+    kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
         format_func=lambda name: PATTERNS.get(name, name),
@@ -263,23 +263,24 @@ def load_plan(spec: dict[str, Any]) -> None:
     """Set the form to a known plan: for callbacks, and before a switch to the page. Fields without a widget are at
     their defaults in every plan that the studio makes."""
     state = st.session_state
-    known = PruneSpec.build(**spec)
-    choose("decided", known.mode)
-    if known.mode == "search":
+    known = build_prune_spec(**spec)
+    fields = known.model_dump()
+    choose("decided", known.strategy)
+    if known.strategy == "search":
         choose("goal", known.preset or OWN_GOAL)
         state["target_speedup"], state["quality_drop"] = known.target_speedup or 1.3, known.quality_drop or 0.05
-    if known.mode == "progressive":
+    if known.strategy == "progressive":
         state["budget"], state["validation"] = known.budget, known.validation or ""
-    state["keep_one"] = known.duplicates == "keep_one"
+    state["keep_one"] = fields.get("duplicates", "keep_one") == "keep_one"
     for key in ("method", "pattern", "order", "compare", "compensate"):
-        choose(key, getattr(known, key))
-    if spec.get("run"):
-        choose("ranking", str(spec["run"]).rsplit("/", 1)[-1])
-    if not parse_pattern(spec["pattern"]).structured:
-        state["sparsity"] = float(spec["sparsity"])
-    load_allocation(spec)
-    state["heads"] = [tuple(pair) for pair in spec.get("heads") or ()]
+        choose(key, fields.get(key, prune_default(key)))
+    if fields.get("run"):
+        choose("ranking", str(fields["run"]).rsplit("/", 1)[-1])
+    if not parse_pattern(fields.get("pattern", "unstructured")).structured:
+        state["sparsity"] = float(fields.get("sparsity", prune_default("sparsity")))
+    load_allocation(fields)
+    state["heads"] = [tuple(pair) for pair in fields.get("heads") or ()]
     for key, field in (("calibration", "calibration"), ("samples", "samples"), ("prune_seed", "seed"),
                        ("calibration_length", "calibration_length"), ("noise_levels", "noise_levels")):  # fmt: skip
-        state[key] = spec.get(field, PruneSpec.model_fields[field].default)
+        state[key] = fields[field]
     state["prune_name"] = ""

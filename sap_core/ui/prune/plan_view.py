@@ -12,7 +12,7 @@ from ...models.info import ModelInfo
 from ...plots.plan import plan_bars, plan_matrices, removed_heads
 from ...plots.prediction import prediction_curve
 from ...pruning.planning.plan import PruningPlan
-from ...specs import PruneSpec
+from ...specs import PruneOptions
 from ...sweeps.predict import curve_of, predict_loss
 from ..widgets import results
 from ..widgets.figure import draw
@@ -20,7 +20,7 @@ from ..widgets.formatting import count, many
 from ..widgets.layout import go
 
 
-def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
+def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
     """Everything that is known before anything is touched."""
     totals, layers = plan.totals(), plan.per_layer()
     st.subheader("The plan", anchor=False)
@@ -63,7 +63,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneSpec) -> None:
         st.caption(f"Left: {', '.join(f'{value} {name}' for name, value in plan.shape.items())}. {plan.loads}")
 
 
-def predicted(spec: PruneSpec) -> None:
+def predicted(spec: PruneOptions) -> None:
     """The loss increase this plan will probably have, from what was measured on the model; or that nothing was."""
     plans = results.measured_of(spec.model)
     found = predict_loss(plans, spec)
@@ -89,10 +89,10 @@ def predicted(spec: PruneSpec) -> None:
             _curve(plans, spec, found.loss)
 
 
-def _curve(plans: pd.DataFrame, spec: PruneSpec, loss: float) -> None:
+def _curve(plans: pd.DataFrame, spec: PruneOptions, loss: float) -> None:
     share, losses, error = curve_of(plans, spec)
     grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
-    steps = [(at, predict_loss(plans, spec.model_copy(update={"sparsity": at}))) for at in grid]
+    steps = [(at, predict_loss(plans, spec, at)) for at in grid]
     band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]
     draw(
         prediction_curve(list(zip(share, losses, error, strict=True)), band, (spec.sparsity, loss)),

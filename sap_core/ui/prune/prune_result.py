@@ -16,7 +16,7 @@ from ..widgets.figure import draw
 from ..widgets.formatting import (
     count,
     duration,
-    moment,
+    format_time,
     plain_error,
     size,
 )
@@ -47,7 +47,8 @@ def show_outcome(run: Run) -> None:
     _decided(result.get("report") or {})
     _counts(result)
     st.caption(
-        f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {moment(run.created)} UTC. Run {run.id}."
+        f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {format_time(run.created)} UTC. "
+        f"Run {run.id}."
     )
 
 

@@ -9,14 +9,14 @@ from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
 from ...pruning.planning.memory_check import check_room, check_streamed
 from ...runs.paths import runs_root
-from ...specs import PruneCheckpointSpec, PruneSpec
+from ...specs import PruneCheckpointSpec, PruneOptions
 from ..widgets import results
 from ..widgets.formatting import plain_error, size
 
 KIND = "prune_checkpoint"
 
 
-def offer(spec: PruneSpec, info: ModelInfo) -> PruneSpec | None:
+def offer(spec: PruneOptions, info: ModelInfo) -> PruneOptions | None:
     """``spec`` itself where the model fits; else a toggle, and with it on the spec that writes files block by block,
     with it off None.
 
@@ -24,7 +24,7 @@ def offer(spec: PruneSpec, info: ModelInfo) -> PruneSpec | None:
         InvalidInput: what is asked needs the whole model at once; no folder is named.
     """
     try:
-        check_room(info, spec)
+        check_room(info, spec.dtype, spec.device)
         return spec
     except InvalidInput as error:
         st.warning(plain_error(str(error)))
@@ -42,8 +42,7 @@ def offer(spec: PruneSpec, info: ModelInfo) -> PruneSpec | None:
     )  # fmt: skip
     if not out.strip():
         raise InvalidInput("Name a folder to write to.")
-    fields = {name: getattr(spec, name) for name in PruneSpec.model_fields if name != "kind"}
-    return PruneCheckpointSpec.build(**fields, out=out.strip())
+    return PruneCheckpointSpec.build(**spec.model_dump(exclude={"kind"}), out=out.strip())
 
 
 def written(status: JobStatus | None) -> None:

@@ -13,10 +13,10 @@ from ...runs.listing import RunSummary, delete_run, describe_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
 from ..widgets import results
-from ..widgets.address import address_choice, remember
+from ..widgets.address import address_choice, write_query_param
 from ..widgets.formatting import (
     duration,
-    moment,
+    format_time,
     plain_error,
     size,
 )
@@ -99,7 +99,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
                 "name": run.name,
                 "kind": run.kind,
                 "state": run.state,
-                "when (UTC)": moment(run.created),
+                "when (UTC)": format_time(run.created),
                 "took": duration(run.seconds),
                 "size": size(run.bytes) if run.bytes else "–",
                 "model": run.model,
@@ -117,7 +117,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
     )
     rows = event["selection"]["rows"] if event else []
     if rows and rows[0] < len(runs):
-        remember("run", runs[rows[0]].id)
+        write_query_param("run", runs[rows[0]].id)
         return runs[rows[0]]
     named = st.query_params.get("run")
     return next((run for run in runs if run.id == named), None)
@@ -129,7 +129,7 @@ def details(run: RunSummary) -> None:
         st.subheader(plain_error(run.name), anchor=False)
         if run.problem:
             st.error(plain_error(run.problem))
-        st.caption(f"{run.kind} · {run.state} · {moment(run.created)} UTC · {run.id}")
+        st.caption(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}")
         _links(run)
         left, right = st.columns(2, gap="large")
         with left:

@@ -14,9 +14,9 @@ from ...sweeps.results_table import TASK
 from ...sweeps.tradeoff import best_plans
 from ..prune.plan_form import PATTERNS, load_plan
 from ..widgets import results
-from ..widgets.address import address_choice, choose, remember
+from ..widgets.address import address_choice, choose, write_query_param
 from ..widgets.figure import draw
-from ..widgets.formatting import many, moment
+from ..widgets.formatting import format_time, many
 from ..widgets.layout import visit
 
 COSTS = {
@@ -124,7 +124,7 @@ def _current(points: pd.DataFrame) -> str | None:
     state = st.session_state
     for name in (state.get("plan_in_form"), state.get("choice_result"), st.query_params.get("plan")):
         if name in known:
-            remember("plan", name)
+            write_query_param("plan", name)
             return name
     return None
 
@@ -156,7 +156,7 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
             "speed (× dense)": shown["speedup"].tolist(),
             **{f"task {name.removeprefix(TASK)}": shown[name].tolist() for name in tasks},
             "measured in": shown["source"].tolist(),
-            "when (UTC)": [moment(created) for created in shown["created"]],
+            "when (UTC)": [format_time(created) for created in shown["created"]],
         }
     )
     columns: dict[str, Any] = {

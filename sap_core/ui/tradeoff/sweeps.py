@@ -17,7 +17,7 @@ from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
-from ..widgets.formatting import duration, moment, plain_error
+from ..widgets.formatting import duration, format_time, plain_error
 
 GRID, ABLATION = "grid", "ablation"
 KINDS = {GRID: "Methods × patterns × sparsities", ABLATION: "Ablation: what each part of sink-aware pruning adds"}
@@ -163,7 +163,7 @@ def unfinished(model: str) -> None:
         done = int((table["state"] == "finished").sum())
         left, right = st.columns([4, 1], vertical_alignment="center")
         left.markdown(
-            f"**{plain_error(run.name)}** of {moment(run.created)} UTC stopped after {done} of {len(table)} cells."
+            f"**{plain_error(run.name)}** of {format_time(run.created)} UTC stopped after {done} of {len(table)} cells."
         )
         if right.button("Go on", key=f"resume_{run.id}", width="stretch", help="Finished cells are not run again."):
             spec = parse_spec(results.run_at(run.path, unfinished=True).spec)
@@ -180,7 +180,7 @@ def ablation(model: str) -> None:
     known = {run.id: run for run in runs}
     chosen = st.selectbox(
         "Ablation", list(known), key="ablation_run", help="Sweeps that took the method apart, newest first.",
-        format_func=lambda name: f"{known[name].name} · {moment(known[name].created)} ({known[name].state})",
+        format_func=lambda name: f"{known[name].name} · {format_time(known[name].created)} ({known[name].state})",
     )  # fmt: skip
     table = sweep_table(known[chosen].path)
     found = summarise(table) if table["difference"].notna().any() else pd.DataFrame()

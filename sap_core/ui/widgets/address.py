@@ -34,7 +34,7 @@ def address_choice(
     chosen = (container or st).selectbox(
         label, options, key=held, format_func=format_func, help=help, persist_state="session", **extra
     )
-    remember(key, chosen)
+    write_query_param(key, chosen)
     return chosen
 
 
@@ -68,7 +68,7 @@ def address_many(
         persist_state="session",
     )
     if chosen or key in st.query_params:
-        remember(key, ",".join(address_text(value) for value in chosen))
+        write_query_param(key, ",".join(address_text(value) for value in chosen))
     return chosen
 
 
@@ -85,7 +85,7 @@ def address_number(key: str, default: int, low: int, high: int) -> int:
         return default
 
 
-def remember(key: str, value: Any) -> None:
+def write_query_param(key: str, value: Any) -> None:
     """Write a value into the address, unless it stands there already."""
     text = address_text(value)
     if st.query_params.get(key) != text:

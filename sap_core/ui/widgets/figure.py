@@ -15,9 +15,9 @@ from ...plots.figure_files import (
     WIDTH,
     csv_text,
     figure_html,
-    for_paper,
-    origin,
     parquet_bytes,
+    print_version,
+    provenance,
     table_of,
 )
 from ...plots.theme import CONFIG
@@ -43,7 +43,7 @@ def draw(
     name = key or alt
     theme = st.context.theme.type
     if theme in INK:
-        _in_ink(figure, INK[theme], GRID[theme])
+        apply_theme(figure, INK[theme], GRID[theme])
     with st.container(gap=None):
         result = st.plotly_chart(figure, config=CONFIG, key=key, alt=alt, **options)
         wanted = st.button(
@@ -58,7 +58,7 @@ def draw(
     return result
 
 
-def _in_ink(figure: go.Figure, ink: str, grid: str) -> None:
+def apply_theme(figure: go.Figure, ink: str, grid: str) -> None:
     """Property by property: plotly's ``update_...`` take three times as long, on every rerun of every page."""
     layout = figure.layout
     for part in (layout, layout.title, layout.legend, *layout.annotations):
@@ -79,14 +79,14 @@ def figures_of(runs: Iterable[Run]) -> None:
 
 
 def origin_here(title: str) -> dict[str, Any]:
-    """The origin of what this page shows: its runs, and the view as its address has it."""
+    """The provenance of what this page shows: its runs, and the view as its address has it."""
     view = {key: value for key, value in st.query_params.to_dict().items() if value not in ("", "mean")}
-    return origin(title, st.session_state.get(RUNS, []), view)
+    return provenance(title, st.session_state.get(RUNS, []), view)
 
 
 def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None:
-    """A table as CSV and Parquet, with its origin written in."""
-    about = origin(name, runs, st.query_params.to_dict())
+    """A table as CSV and Parquet, with its provenance written in."""
+    about = provenance(name, runs, st.query_params.to_dict())
     with st.container(horizontal=True):
         _download("Table (CSV)", lambda: csv_text(table, about), f"{name}.csv", "text/csv")
         _download("Table (Parquet)", lambda: parquet_bytes(table, about), f"{name}.parquet")
@@ -95,7 +95,7 @@ def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None
 @st.dialog("Take this figure along", width="large", icon=":material/download:")
 def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> None:
     about = origin_here(title)
-    paper = for_paper(figure, about)
+    paper = print_version(figure, about)
     name = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()[:8])
     st.caption("Run, settings and version are written into every file, and into the foot of the picture.")
     with st.container(horizontal=True):

@@ -41,7 +41,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def moment(created: str) -> str:
+def format_time(created: str) -> str:
     """An ISO time in UTC -> '24 Nov 03:34'; as it came when it is not one."""
     try:
         return datetime.fromisoformat(created).astimezone(UTC).strftime("%d %b %H:%M")
@@ -52,7 +52,7 @@ def moment(created: str) -> str:
 def run_label(name: str, created: str, state: str) -> str:
     """A run in a list: name, time, and its state unless finished."""
     tail = "" if state == "finished" else f" ({state})"
-    return f"{name} · {moment(created)}{tail}"
+    return f"{name} · {format_time(created)}{tail}"
 
 
 def plain_error(text: str) -> str:

@@ -20,7 +20,7 @@ from .jobs import (
 
 LOGO = Path(__file__).with_name("logo.svg")
 ICON = Path(__file__).with_name("icon.svg")
-REST = "rest_is_of"
+REST = "rerun_if_changed"
 STYLE = Path(__file__).with_name("studio.css")
 # section -> (file, title, address, icon, help)
 PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
@@ -99,12 +99,12 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
         st.markdown(f"{label} (page {page})")
 
 
-def rest_not_drawn() -> None:
-    """At the start of a run of a page with a fragment that `rest_is_of`."""
+def mark_stale() -> None:
+    """At the start of a run of a page with a fragment that `rerun_if_changed`."""
     st.session_state[REST] = None
 
 
-def rest_is_of(thing: Any) -> None:
+def rerun_if_changed(thing: Any) -> None:
     """In a fragment: run the whole page again if what stands outside it was drawn for another ``thing``."""
     drawn = st.session_state.get(REST)
     st.session_state[REST] = thing
@@ -120,7 +120,7 @@ def visit(page: str, **address: Any) -> None:
         st.markdown(f"To page {page}.")
 
 
-def doors(command: str, python: str) -> None:
+def show_snippets(command: str, python: str) -> None:
     """The same action from the command line and from Python, to copy."""
     with st.expander("The same from the command line and from Python", icon=":material/terminal:"):
         st.code(command, language="bash", wrap_lines=True)

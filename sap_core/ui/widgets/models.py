@@ -8,7 +8,7 @@ import streamlit as st
 
 from ...errors import SapError
 from ...models.info import ModelInfo
-from ...specs import ModelOptions
+from ...specs import CONVENTIONS, ModelOptions
 from .formatting import count, plain_error, size
 from .results import model_info
 
@@ -18,11 +18,13 @@ DEMOS = {
     "demo:stories-diffusion-scratch": "demo:stories-diffusion-scratch (masked diffusion, from random weights)",
 }
 DTYPES = get_args(ModelOptions.model_fields["dtype"].annotation)
+ATTENTION = {None: "as declared", False: "bidirectional (denoises)", True: "causal (writes left to right)"}
+ROWS = {None: "as declared", False: "row i predicts token i", True: "row i predicts token i + 1"}
 OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoregressive"}
 
 
 def pick_model(
-    key: str = "model", *, container: Any = None, mask_token_id: int | None = None
+    key: str = "model", *, container: Any = None, loading: dict[str, Any] | None = None
 ) -> tuple[str, ModelInfo | None]:
     """A model's name and what its config says; None, with the reason shown, when it can't be used."""
     place = container or st
@@ -45,7 +47,7 @@ def pick_model(
     if st.query_params.get(key) != model:
         st.query_params[key] = model
     try:
-        return model, model_info(model, mask_token_id)
+        return model, model_info(model, **{name: (loading or {}).get(name) for name in CONVENTIONS})
     except SapError as error:
         place.error(plain_error(str(error)))
         return model, None
@@ -90,4 +92,17 @@ def loading_options() -> dict[str, Any]:
             persist_state="session",
             help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
         )
-    return {"dtype": dtype, "device": device or "auto", "mask_token_id": mask, "trust_remote_code": trust}
+        attention = left.selectbox(
+            "Attention", list(ATTENTION), format_func=ATTENTION.get, key="causal", persist_state="session",
+            help="Only where the model's config.json does not say it.",
+        )  # fmt: skip
+        shift = right.selectbox(
+            "Rows of the logits", list(ROWS), format_func=ROWS.get, key="shift_logits", persist_state="session",
+            help="Models that were made from autoregressive ones, as Dream was, predict the next token.",
+        )  # fmt: skip
+        block = left.number_input(
+            "Block size", min_value=0, value=None, key="block_size", persist_state="session",
+            help="Tokens that a block-causal model denoises at a time; 0: the whole text at once.",
+        )  # fmt: skip
+    conventions = {"mask_token_id": mask, "causal": attention, "shift_logits": shift, "block_size": block}
+    return {"dtype": dtype, "device": device or "auto", "trust_remote_code": trust} | conventions

@@ -24,6 +24,7 @@ from ...runs.reading import Run, open_run
 from ...sinks.compare import Comparison, compare_runs
 from ...sinks.instability import head_components, score_heads
 from ...sinks.summary import sink_summary
+from ...specs import CONVENTIONS
 from ...storage import storage_of, storage_path
 from ...sweeps.results_table import measured_plans
 from ...sweeps.results_table import stamp as plans_stamp
@@ -103,10 +104,10 @@ def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: SinkRule) -> Compar
     return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule)
 
 
-@st.cache_data(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
-def model_info(ref: str, mask_token_id: int | None = None) -> ModelInfo:
+@st.cache_resource(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
+def model_info(ref: str, **conventions: Any) -> ModelInfo:
     """`sap_core.inspect_model`. Raises ModelProblem."""
-    return inspect_model(ref, mask_token_id=mask_token_id)
+    return inspect_model(ref, **conventions)
 
 
 def measured_of(model: str) -> pd.DataFrame:
@@ -136,7 +137,7 @@ def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
     try:
         run = open_run(path)
         spec, seconds = run.spec, run.result.get("step_seconds")
-        info = model_info(spec["model"], spec.get("mask_token_id"))
+        info = model_info(spec["model"], **{name: spec.get(name) for name in CONVENTIONS})
     except (SapError, KeyError):
         return None
     if not seconds or info.objective != objective or spec.get("device") != device:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...choices.sink_rules import SinkRule
 from ...specs import (
+    CONVENTIONS,
     CaptureSpec,
     ElasticSpec,
     EvaluateSpec,
@@ -43,7 +44,9 @@ def command_of(spec: Spec, out: str | None = None) -> str:
     out = getattr(spec, "out", out)
     for name, value in _told(spec):
         option = OPTIONS.get(name, "--" + name.replace("_", "-"))
-        if isinstance(value, bool):
+        if name == "causal":
+            words.append("--causal" if value else "--bidirectional")
+        elif isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         elif name == "heads":
             words.append(f"{option} {','.join(f'{layer}.{head}' for layer, head in value)}")
@@ -62,7 +65,7 @@ def python_of(spec: Spec, out: str | None = None) -> str:
     if isinstance(spec, CaptureSpec):
         model = fields.pop("model")
         loading = {
-            key: fields.pop(key) for key in ("dtype", "device", "trust_remote_code", "mask_token_id") if key in fields
+            key: fields.pop(key) for key in ("dtype", "device", "trust_remote_code", *CONVENTIONS) if key in fields
         }
         if len(spec.prompts) == 1:
             fields = {"prompt": fields.pop("prompts", spec.prompts)[0], **fields}
@@ -122,7 +125,9 @@ def sweeping(spec: SweepSpec) -> tuple[str, str]:
     words, fields = ["sap", "sweep"], dict(_told(spec))
     for name, value in fields.items():
         option = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
+        if name == "causal":
+            words.append("--causal" if value else "--bidirectional")
+        elif isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
             several = isinstance(value, tuple)
@@ -147,11 +152,11 @@ def taking(run: str, options: dict[str, Any]) -> tuple[str, str]:
     command = _wrapped(["sap figure", shlex.quote(run), *shown, "--out heatmap.html"])
     sample, layer, head = (options.get(name) for name in ("sample", "layer", "head"))
     lines = [
-        "from sap_core.plots import make_view, origin, save_figure, trajectory_heatmap",
+        "from sap_core.plots import make_view, provenance, save_figure, trajectory_heatmap",
         "",
         f"view = make_view(run.trajectories[{sample or 0}], layer={layer}, head={head})",
         f"figure = trajectory_heatmap(view, step={options.get('step')})",
-        'save_figure(figure, "heatmap.html", origin("Attention received", [run]), view)',
+        'save_figure(figure, "heatmap.html", provenance("Attention received", [run]), view)',
     ]
     return command, "\n".join(lines)
 

@@ -1,0 +1,18 @@
+"""Turns texts into tokens; run by `sap_core.confined` in a process of its own, by path, without the package."""
+
+from typing import Any
+
+from tokenizers import Tokenizer
+
+loaded: dict[str, Tokenizer] = {}
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Take {"tokenizer": JSON}, once; then return {"ids": [...]} for {"text", "special"}."""
+    if "tokenizer" in request:
+        tokenizer = Tokenizer.from_str(request["tokenizer"])
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        loaded["tokenizer"] = tokenizer
+        return {}
+    return {"ids": loaded["tokenizer"].encode(request["text"], add_special_tokens=request["special"]).ids}
