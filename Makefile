@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help studio test test-fast test-extras coverage lint types docs build hooks benchmarks screenshots clean
+.PHONY: help studio test test-fast test-extras faults zoo coverage lint types docs build hooks benchmarks screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -26,6 +26,12 @@ test-fast: $(VENV)/test.stamp ## run the tests that need no browser and take no 
 test-extras: ## run the tests of the optional packages, in .venv-extras
 	$(MAKE) VENV=.venv-extras .venv-extras/extras.stamp
 	.venv-extras/bin/python -m pytest -m extras $(PYTEST_ARGS)
+
+faults: $(VENV)/test.stamp ## try bad inputs and kills, and write the table in docs/reliability.md (an hour)
+	$(BIN)/python tests/faults/run.py
+
+zoo: $(VENV)/test.stamp ## take tiny models of many architectures through loading, capture and pruning (minutes)
+	ZOO=all $(BIN)/python -m pytest tests/zoo $(PYTEST_ARGS)
 
 coverage: $(VENV)/test.stamp ## run every test and report line and branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage $(PYTEST_ARGS)

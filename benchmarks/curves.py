@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest
 
 from sap_core.choices.methods import METHODS
 from sap_core.models.inspection import inspect_model
 from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
+from sap_core.sweeps.table import seeds_interval
 
 CONTROL = "noised_wanda"
 MOVED = ", weights moved"  # compensate weights
@@ -158,10 +159,9 @@ def paired(
     for seed in seeds:
         pair = [side.get(seed, next(iter(side.values()))) for side in (mine, theirs)]
         pairs.append(paired_difference(*(sweep.record(one) for sweep, one in zip(records, pair, strict=True))))
-    values, errors = np.array(pairs).T
-    between = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    half = float(np.hypot(between, 1.96 * errors.mean()))
-    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+    texts = float(np.mean([pair.high - pair.value for pair in pairs]))
+    found = seeds_interval(np.array([pair.value for pair in pairs]), texts)
+    return found["mean"], found["low"], found["high"]
 
 
 def task_scores(table: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -39,4 +39,4 @@ with side:
 status = jobs.watch("capture", panels.live)
 if status is not None and not status.open:
     panels.outcome(status)
-show_snippets(snippets.command_of(spec, "RUN"), snippets.python_of(spec))
+show_snippets(*snippets.snippets_of(spec, "RUN"))

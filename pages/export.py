@@ -22,5 +22,5 @@ else:
     jobs.watch("export", panels.live)
     panels.written(source)
     if spec is not None:
-        show_snippets(*snippets.exporting(spec))
+        show_snippets(*snippets.snippets_of(spec))
 elastic_panel()

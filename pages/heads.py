@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from sap_core.runs.reading import Run
 from sap_core.ui.heads import panels
 from sap_core.ui.sinks import motion
 from sap_core.ui.widgets import results, snippets
@@ -32,7 +33,7 @@ rule = pick_rule(st.sidebar)
 
 
 @st.fragment  # a moved weight draws the ranking anew, and nothing else
-def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
+def ranked(run: Run, below: Any) -> tuple[int, int, pd.DataFrame]:
     value = panels.pick_value(st.columns([1, 2])[0])
     weights = panels.pick_weights()
     ranking = results.ranking_of(run.path, rule, weights)
@@ -60,7 +61,7 @@ def ranked(below: Any) -> tuple[int, int, pd.DataFrame]:
 above, detail, below = st.container(), st.container(), st.empty()
 mark_stale()
 with above:
-    layer, head, ranking = ranked(below)
+    layer, head, ranking = ranked(run, below)
 with detail:
     view = results.view_of(str(run.path), results.stamp(run.path), 0, layer, head, rule)
     left, right = st.columns([3, 2], gap="large")

@@ -56,7 +56,7 @@ def plan(doors_below: Any) -> str:
     with side:
         plan_view.show_plan(found, info, spec)
     with doors_below.container():
-        show_snippets(snippets.command_of(to_do or spec, "OUT"), snippets.python_of(to_do or spec, "out/"))
+        show_snippets(*snippets.snippets_of(to_do or spec, "OUT", "out/"))
     return model
 
 

@@ -7,6 +7,7 @@ from sap_core.ui.widgets.layout import heading, nothing_here, show_snippets
 
 heading("Runs", "Every run is a folder that opens without its model. Choose one to see what it holds.")
 panels.import_panel()
+panels.leftovers_panel()
 runs = panels.listed()
 if runs is None:
     nothing_here("Nothing has been run yet.", "Run the demo", "start")

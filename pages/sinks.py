@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from sap_core.runs.reading import Run
 from sap_core.ui.sinks import motion, panels
 from sap_core.ui.sinks.attention_map import attention_map_panel
 from sap_core.ui.sinks.tables import sink_tables
@@ -28,7 +29,7 @@ if run.state == "running":
 
 
 @st.fragment
-def player() -> None:
+def player(run: Run) -> None:
     step = address_number("step", 0, 0, view.steps - 1)
     chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
     if chosen != step:
@@ -38,7 +39,7 @@ def player() -> None:
         attention_map_panel(run, pick, view, chosen)
 
 
-player()
+player(run)
 motion.figures_strip(view)
 
 large, layers, moves, tokens = st.tabs(
@@ -62,18 +63,16 @@ go("Which heads are unstable?", "heads", run=run.id)
 read = snippets.reading(
     "sinks",
     path,
-    f"sap.sink_summary(run, rule={pick.rule.name!r}, threshold={pick.rule.threshold:g})",
+    f"sap.sink_summary(run, rule={pick.rule.name!r}, threshold={pick.rule.threshold!r}, sample={pick.sample})",
     options={"rule": pick.rule.name, "threshold": pick.rule.threshold, "sample": pick.sample or None},
 )
-take = snippets.taking(
+drawn = snippets.figure(
     path,
-    {
-        "layer": pick.layer,
-        "head": pick.head,
-        "sample": pick.sample or None,
-        "step": address_number("step", 0, 0, view.steps - 1),
-        "rule": pick.rule.name,
-        "threshold": pick.rule.threshold,
-    },
+    pick.rule,
+    kind="kinds" if st.session_state.get("axis") == panels.KINDS else "heatmap",
+    sample=pick.sample,
+    layer=pick.layer,
+    head=pick.head,
+    step=address_number("step", 0, 0, view.steps - 1),
 )
-show_snippets(f"{read[0]}\n{take[0]}", f"{read[1]}\n\n{take[1]}")
+show_snippets(f"{read[0]}\n{drawn[0]}", f"{read[1]}\n\n{drawn[1]}")

@@ -41,4 +41,4 @@ if st.button("Start the sweep", type="primary", disabled=busy or spec is None, i
 if busy:
     st.caption("A sweep of yours is running; it goes on if you leave this page, and its points appear as they come.")
 if spec is not None:
-    show_snippets(*snippets.sweeping(spec))
+    show_snippets(*snippets.snippets_of(spec))

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidInput
+from .errors import InvalidInput, required
 from .untrusted import MIB, shown
 
 MEMORY = 2048 * MIB  # of address space
@@ -70,7 +70,8 @@ class Confined:
             process.kill()
             process.wait()
             for stream in (process.stdin, process.stdout):
-                stream.close()
+                if stream is not None:
+                    stream.close()
 
     def __del__(self) -> None:
         self.close()
@@ -93,7 +94,7 @@ class Confined:
                 raise InvalidInput(f"{self._what} can't be used ({answer['error']}).")
 
     def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        process = self._process
+        process = required(self._process, "the process")
         line = json.dumps({"seconds": seconds, "request": request}).encode() + b"\n"
         # In a thread: a process that does not read would block the write for ever.
         writer = threading.Thread(target=_write, args=(process.stdin, line), daemon=True)
@@ -108,7 +109,7 @@ class Confined:
 
     def _reason(self, seconds: float) -> str:
         try:
-            code = self._process.wait(1)
+            code = required(self._process, "the process").wait(1)
         except subprocess.TimeoutExpired:
             return f"was not done after {seconds:g} seconds of computing"
         if code == -getattr(signal, "SIGXCPU", 0):
@@ -130,12 +131,13 @@ def _read_line(process: subprocess.Popen, until: float) -> dict[str, Any] | None
     """One answer; None where the process ended, the time is over, or the answer is too long."""
     content = bytearray()
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        stream = required(process.stdout, "the process' output")
+        selector.register(stream, selectors.EVENT_READ)
         while len(content) <= LONGEST_ANSWER:
             left = until - time.monotonic()
             if left <= 0 or not selector.select(left):
                 return None
-            part = os.read(process.stdout.fileno(), 1 << 16)
+            part = os.read(stream.fileno(), 1 << 16)
             if not part:
                 return None
             content += part

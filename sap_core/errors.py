@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class SapError(Exception):
@@ -50,3 +53,14 @@ class OperationFailed(SapError, RuntimeError):
 
 class Cancelled(SapError):
     """The user asked to stop. Raised from a progress callback; partial results are kept."""
+
+
+def required(value: T | None, what: str) -> T:
+    """Return ``value``, which must be there by now.
+
+    Raises:
+        OperationFailed: it is None; names ``what`` is missing.
+    """
+    if value is None:
+        raise OperationFailed(f"{what} is missing.")
+    return value

@@ -120,7 +120,7 @@ def read_npy(path: str | os.PathLike, what: str, *, limit: int, problem: type[In
             promised, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
             if any(size < 0 for size in shape) or promised != there:
                 raise ValueError(f"its header promises {promised} bytes, {there} are there")
-            array = np.frombuffer(content, dtype, offset=file.tell())
+            array = np.frombuffer(content, dtype, offset=file.tell()).copy()  # writable, as from np.load
             return array.reshape(shape, order="F" if fortran else "C")
     except MemoryError as error:  # what Python's parser raises for a header nested too deep
         raise problem(f"{wrong} (its header can't be parsed).") from error

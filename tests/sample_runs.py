@@ -15,6 +15,7 @@ from sap_core.specs import (
 from sap_core.trajectory.store import VARIABLES, TrajectoryWriter
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
+_RUNNING: list = []  # writers of runs that are to look as if they were being written
 STEPPED = [name for name, row in VARIABLES.items() if row.dims[0] == "step"]
 
 
@@ -57,6 +58,8 @@ def capture_run(
     if state != "running":
         pace = {"step_seconds": step_seconds} if step_seconds else {}
         writer.finish({"text": "once upon a time", "texts": list(prompts), **pace}, state=state)
+    else:
+        _RUNNING.append(writer)
     return writer.path
 
 

@@ -54,6 +54,7 @@ def test_commands_are_found_in_the_pages():
     assert len([line for page in PAGES for line in commands(page)]) > 4
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs", reason="MkDocs is not installed: make docs")
     pytest.importorskip("mkdocstrings")

@@ -35,6 +35,7 @@ def run(command: list[str], desk: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=desk, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 def test_python_lines(desk: Path):
     done = run([sys.executable, "-c", "\n".join(blocks("python"))], desk)
     assert done.returncode == 0, done.stderr
@@ -42,6 +43,7 @@ def test_python_lines(desk: Path):
     assert (desk / "stories-pruned" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_commands_in_order(desk: Path):
     """One test, because later lines use what earlier ones made."""
     assert len(commands()) >= 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from string import ascii_lowercase
 
 GOLDEN = Path(__file__).parent / "golden"
 WORDS = ["<pad>", "<eos>", "<mask>", "<unk>", *(f"w{i}" for i in range(92))]
@@ -12,15 +13,26 @@ WORDS = ["<pad>", "<eos>", "<mask>", "<unk>", *(f"w{i}" for i in range(92))]
 def save_word_tokenizer(folder: Path, mask: bool | None = None) -> None:
     """A 96-word tokenizer beside a model; ``mask`` says whether it names its mask token, which one of a model that
     writes from left to right does not unless told to."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    lettered_tokenizer(_denoises(folder) if mask is None else mask).save_pretrained(folder)
+
+
+def lettered_tokenizer(mask: bool = True):
+    """The 96 words; any other word is read as the word of its first letter, so that no English text is unknown."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    letters = [
+        normalizers.Replace(Regex(f"(?<!\\S){letter}(?!\\d+(?!\\S))[^\\s<>]*"), f"w{i}")
+        for i, letter in enumerate(ascii_lowercase)
+    ]
+    others = normalizers.Replace(Regex(r"(?<!\S)[^\sw<][^\s<>]*"), "w26")
+    inner.normalizer = normalizers.Sequence([*letters, others])
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    if _denoises(folder) if mask is None else mask:
+    if mask:
         special["mask_token"] = "<mask>"
-    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **special)
 
 
 def _denoises(folder: Path) -> bool:

@@ -31,6 +31,7 @@ class Attention:
         causal: no mask is given and a query sees only itself and what is before it.
         softcap: logits become softcap * tanh(logits / softcap), or None.
         lse: (batch, heads, S) float32, each row's log of the sum of exp(logits), where the model's own kernel left it.
+        rows: (batch, heads, S, S), the rows themselves, where the model computed them; query and key are then empty.
     """
 
     query: Tensor
@@ -40,6 +41,13 @@ class Attention:
     causal: bool = False
     softcap: float | None = None
     lse: Tensor | None = None
+    rows: Tensor | None = None
+
+
+def of_rows(rows: Tensor) -> Attention:
+    """`Attention` of rows that the model computed itself, (batch, heads, S, S)."""
+    nothing = rows.new_empty(*rows.shape[:3], 0)
+    return Attention(nothing, nothing, 1.0, rows=rows.detach())
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,9 @@ def attention_rows(
     Memory: float32 copies of query and key, and two pieces of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
     it grows with S, not S^2.
     """
+    if inputs.rows is not None:
+        yield from _given_rows(inputs.rows, chunk, stride)
+        return
     buffers = buffers or Buffers()
     batch, heads, size, width = inputs.query.shape
     kv = inputs.key.shape[1]
@@ -119,6 +130,19 @@ def attention_rows(
             shifted -= shifted.amax(-1, keepdim=True)
             exponentials = torch.exp(shifted, out=buffers.take("exponentials", (n, groups, count, keys), device))
             yield Piece(slice(first, first + n), queries, shifted, exponentials, exponentials.sum(-1))
+
+
+def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
+    """The pieces of rows that exist already, one head at a time."""
+    batch, heads, size, _ = rows.shape
+    places = range(*sampled(size, stride).indices(size))
+    for index in range(batch * heads):
+        for start in range(0, len(places), chunk):
+            here = places[start : start + chunk]
+            queries = slice(here[0], here[-1] + 1, stride)
+            part = rows[index // heads, index % heads, queries].to(torch.float32, copy=True)[None, None]
+            shifted = part.log().clamp_(min=BLOCKED)
+            yield Piece(slice(index, index + 1), queries, shifted, part, part.sum(-1))
 
 
 def _restrict(logits: Tensor, inputs: Attention, first: int, queries: slice, kv: int) -> None:

@@ -58,20 +58,21 @@ def fused_statistics(inputs: Attention, valid: Tensor, masked: Tensor, stride: i
         "WIDTH": max(16, triton.next_power_of_2(width)),
         **blocks,
     }
+    kernels: dict[str, Any] = {"rows": _rows_kernel, "columns": _columns_kernel}
     received = torch.empty(2, batch, heads, size, device=device)
     parts = torch.empty(2, batch, heads, columns, device=device)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         if inputs.lse is None:
             lse = torch.empty(batch, heads, len(picked), device=device)
             grid = (triton.cdiv(len(picked), blocks["QUERIES"]), batch * heads)
-            _rows_kernel[grid](*shared, lse, *lse.stride(), **fixed)
+            reduce_rows = kernels["rows"][grid]
+            reduce_rows(*shared, lse, *lse.stride(), **fixed)
         else:
             lse = inputs.lse[:, :, sampled(size, stride)]
         who = (valid.view(torch.uint8), *valid.stride(), masked.view(torch.uint8), *masked.stride())
         grid = (columns, batch * heads)
-        _columns_kernel[grid](
-            *shared, lse, *lse.stride(), *who, received, parts, batch * heads, math.log2(size), **fixed
-        )
+        reduce_columns = kernels["columns"][grid]
+        reduce_columns(*shared, lse, *lse.stride(), *who, received, parts, batch * heads, math.log2(size), **fixed)
     entropy, distance = parts.sum(-1).unbind(0)
     return LayerStatistics(received[0], received[1], entropy, distance)
 

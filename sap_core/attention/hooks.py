@@ -2,14 +2,14 @@
 
 `interface_route`: transformers' attention interface. The function registered there calls the model's attention (sdpa or
 eager) for the output. The mask function is registered under the same name: without it transformers silently drops
-padding. `functional_route`: for code of its own that calls torch's scaled_dot_product_attention; every such call during
-a forward is one layer, in order.
+padding. `functional_route`: for code that computes attention itself, by torch's scaled_dot_product_attention or by a
+softmax of its own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
@@ -19,37 +19,29 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import OperationFailed
-from .attention_rows import Attention
+from .attention_rows import Attention, of_rows
 from .kernel_dispatch import fusable
 from .log_sum_exp import keeping_log_sum_exp
 
 BASES = ("sdpa", "eager")
+_ACTIVE: dict[int, tuple[Listener, Any]] = {}  # id of a module -> who records it, and what it is called there
 
 
-class Recorder(Protocol):
-    """What the hooks report to; `AttentionRecorder` is one."""
+class Listener(Protocol):
+    """What a route reports to."""
 
     @property
     def listening(self) -> bool:
         """Whether an observed forward is running."""
         ...
 
-    @property
-    def next_layer(self) -> int:
-        """The first layer that has not reported in the running forward."""
-        ...
-
-    def record(self, layer: int, inputs: Attention) -> None:
-        """Take the queries and keys of one attention layer."""
-        ...
-
-
-_ACTIVE: dict[int, tuple[Recorder, int]] = {}  # id of an attention module -> who records it, as which layer
+    def record(self, place: Any, inputs: Attention) -> None:
+        """Take one attention call; ``place`` says where, None: in the block that runs."""
 
 
 @contextmanager
-def interface_route(recorder: Recorder, module: nn.Module, attentions: list[nn.Module]) -> Iterator[None]:
-    """While open, ``attentions`` (one per layer, in order) of ``module`` report to ``recorder``.
+def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Module, Any]) -> Iterator[None]:
+    """While open, the modules of ``places`` within ``module`` report to ``recorder``, each with its place.
 
     Raises:
         OperationFailed: attention that is neither sdpa nor eager.
@@ -58,33 +50,68 @@ def interface_route(recorder: Recorder, module: nn.Module, attentions: list[nn.M
     if base not in BASES:
         raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
     name = _register(base)
-    for layer, attention in enumerate(attentions):
-        _ACTIVE[id(attention)] = recorder, layer
+    switch: Any = module.set_attn_implementation
+    for part, place in places.items():
+        _ACTIVE[id(part)] = recorder, place
     try:
-        module.set_attn_implementation(name)
+        switch(name)
         yield
     finally:
-        module.set_attn_implementation(base)
-        for attention in attentions:
-            _ACTIVE.pop(id(attention), None)
+        switch(base)
+        for part in places:
+            _ACTIVE.pop(id(part), None)
 
 
 class functional_route(TorchFunctionMode):
-    """While open, calls of scaled_dot_product_attention during a forward report to ``recorder``."""
+    """While open, attention that a model's own code computes reports to ``recorder``: calls of
+    scaled_dot_product_attention, and of softmax over rows of as many keys as there are queries."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Listener) -> None:
         super().__init__()
         self._recorder = recorder
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if function is not F.scaled_dot_product_attention or not self._recorder.listening:
+        if not self._recorder.listening:
             return function(*args, **kwargs)
-        inputs = _of_call(*args, **kwargs)
-        with _keeping(inputs.query, inputs.key) as kept:
-            output = function(*args, **kwargs)
-        self._recorder.record(self._recorder.next_layer, replace(inputs, lse=kept and kept.of(inputs.query)))
+        if function is F.scaled_dot_product_attention:
+            inputs = _of_call(*args, **kwargs)
+            with _keeping(inputs.query, inputs.key) as kept:
+                output = function(*args, **kwargs)
+            self._recorder.record(None, replace(inputs, lse=kept and kept.of(inputs.query)))
+            return output
+        output = function(*args, **kwargs)
+        if getattr(function, "__name__", "") == "softmax" and isinstance(output, Tensor):
+            rows = _square(output, self._recorder)
+            if rows is not None:
+                self._recorder.record(None, of_rows(rows))
         return output
+
+
+def _square(rows: Tensor, recorder: Any) -> Tensor | None:
+    """(batch, heads, S, S) where a softmax is over all pairs of the text's tokens; older code flattens the first two.
+    None for any other softmax."""
+    if rows.ndim not in (3, 4) or rows.shape[-1] != rows.shape[-2]:
+        return None
+    batch, size = recorder.shape
+    if rows.shape[-1] != size or rows.shape[0] % batch:
+        return None
+    return rows if rows.ndim == 4 else rows.view(batch, -1, size, size)
+
+
+@contextmanager
+def running_blocks(module: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]) -> Iterator[None]:
+    """While open, every part of ``module`` that is one of a numbered list says when it begins and ends to run."""
+    hooks = []
+    for path, part in module.named_modules(remove_duplicate=False):
+        if path.rpartition(".")[2].isdigit():
+            hooks.append(part.register_forward_pre_hook(lambda *_, path=path: enter(path)))
+            hooks.append(part.register_forward_hook(lambda *_: leave(), always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _of_call(
@@ -103,8 +130,8 @@ def _of_call(
     mask = attn_mask if attn_mask is None else attn_mask.reshape((1,) * (4 - attn_mask.ndim) + attn_mask.shape)
     if mask is not None:
         mask = mask.expand(*mask.shape[:2], query.shape[2], key.shape[2])
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return Attention(query.detach(), key.detach(), scale, mask, is_causal and mask is None)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    return Attention(query.detach(), key.detach(), factor, mask, is_causal and mask is None)
 
 
 def _keeping(query: Tensor, key: Tensor) -> Any:
@@ -118,7 +145,7 @@ def _register(base: str) -> str:
 
     name = f"sap_{base}"
     AttentionInterface.register(name, {"sdpa": _recording_sdpa, "eager": _recording_eager}[base])
-    AttentionMaskInterface.register(name, AttentionMaskInterface._global_mapping[base])
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[base])
     return name
 
 
@@ -147,7 +174,7 @@ def _observe(
     eager: bool = False,
     lse: Tensor | None = None,
 ) -> None:
-    recorder, layer = _ACTIVE.get(id(module), (None, 0))
+    recorder, place = _ACTIVE.get(id(module), (None, None))
     if recorder is None or not recorder.listening:
         return
     for name in ("s_aux", "position_bias"):
@@ -157,7 +184,7 @@ def _observe(
     causal = getattr(module, "is_causal", True) if causal is None else causal
     scaling = kwargs.get("scaling")
     recorder.record(
-        layer,
+        place,
         Attention(
             query=query.detach(),
             key=key.detach(),

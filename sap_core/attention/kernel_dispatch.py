@@ -30,7 +30,7 @@ def attention_statistics(
 
     Arguments and result are those of `layer_statistics`; ``chunk`` and ``buffers`` matter to that one only.
     """
-    if fusable(inputs.query, inputs.key):
+    if inputs.rows is None and fusable(inputs.query, inputs.key):
         from .fused import fused_statistics
 
         return fused_statistics(inputs, valid, masked, stride)

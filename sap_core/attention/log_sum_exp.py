@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class _Nothing(AbstractContextManager):
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+try:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    _Mode: Any = TorchDispatchMode
+except ImportError:  # another torch: nothing is kept, and the log-sum-exp is computed
+    _Mode = _Nothing
+
 
 # Kernels whose second result is the natural log-sum-exp of the scaled logits, (batch, heads, S) float32.
 _LEAVES_IT = (
@@ -15,7 +29,7 @@ _LEAVES_IT = (
 )
 
 
-class keeping_log_sum_exp(TorchDispatchMode):
+class keeping_log_sum_exp(_Mode):
     """While open, what the last flash attention left is kept. The calls themselves are made as they would have been,
     by whichever kernel torch chooses; another kernel leaves nothing."""
 

@@ -1,7 +1,7 @@
 """Recording attention while a model runs; the model computes exactly what it did before.
 
 Beside each attention layer's output, which its own code computes untouched, the same queries and keys are reduced to
-statistics. `routes` has the two ways of getting hold of them.
+statistics. `hooks` has the two ways of getting hold of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..errors import OperationFailed
 from .attention_rows import Attention, Buffers
-from .hooks import functional_route, interface_route
+from .hooks import BASES, functional_route, interface_route, running_blocks
 from .kernel_dispatch import attention_statistics
+from .plan import FUNCTIONAL, INTERFACE, Call, RecordingPlan, plan_of, run_trial
 from .row_statistics import LayerStatistics
 from .window import placed
 
@@ -29,7 +30,8 @@ _RECORDED: set[int] = set()  # ids of the modules that are being recorded
 class AttentionStats:
     """One forward pass, all layers; float32 on the CPU. See `LayerStatistics` for the formulas.
 
-    received, received_masked: (batch, layer, head, position); entropy, distance: (batch, layer, head).
+    received, received_masked: (batch, layer, head, position); entropy, distance: (batch, layer, head). The layers are
+    those that attend, see `AttentionRecorder.layers`.
     """
 
     received: Tensor
@@ -57,14 +59,21 @@ class AttentionRecorder:
             those whose token is the model's mask token.
     """
 
-    def __init__(self, owner: Any, layers: int, reduce: Reduce) -> None:
+    def __init__(self, owner: Any, plan: RecordingPlan | None, reduce: Reduce) -> None:
         self.masked: Tensor | None = None
+        self.shape: tuple[int, ...] = (0, 0)
         self._owner = owner
-        self._count = layers
+        self._plan = plan
         self._reduce = reduce
         self._queries: Queries | None = None
+        self._running: list[str] = []
         self._layers: dict[int, Any] = {}
         self._complete = False
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that attend, in the order of ``results``."""
+        return self._plan.layers if self._plan else tuple(sorted(self._layers))
 
     def results(self) -> list[Any]:
         """What ``reduce`` returned for each layer during the last observed forward, and forget it.
@@ -73,44 +82,46 @@ class AttentionRecorder:
             OperationFailed: there was no observed forward since the last call.
         """
         if not self._complete:
-            raise OperationFailed("No forward pass was recorded since the last one was collected.")
+            raise OperationFailed(
+                "No forward pass was recorded since the last one was collected (a class that lets padding in "
+                "runs texts of different lengths one by one, unrecorded)."
+            )
         self._complete = False
-        return [self._layers.pop(layer) for layer in range(self._count)]
+        return [self._layers.pop(layer) for layer in self.layers]
 
     @property
     def listening(self) -> bool:
         """Whether an observed forward is running."""
         return self._queries is not None
 
-    @property
-    def next_layer(self) -> int:
-        """The first layer that has not reported in the running forward."""
-        return len(self._layers)
-
     def collect(self) -> AttentionStats:
         """The statistics of the last observed forward. Raises as `results`."""
         layers: list[LayerStatistics] = self.results()
-        heads = sorted({layer.received.shape[1] for layer in layers})
-        if len(heads) > 1:
-            raise OperationFailed(
-                f"Layers have different numbers of heads ({heads[0]} to {heads[-1]}), so there is no grid of layers "
-                "and heads to record; record the model from before its heads were taken out."
-            )
         names = ("received", "received_masked", "entropy", "distance")
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
         for device in {layer.received.device for layer in layers if layer.received.is_cuda}:
             torch.cuda.synchronize(device)
-        return AttentionStats(*found)
+        stats = AttentionStats(*found)
+        for place, number in enumerate(self.layers):
+            if not bool(torch.isfinite(stats.received[:, place].sum() + stats.entropy[:, place].sum())):
+                raise OperationFailed(
+                    f"The attention of layer {number} is not finite (NaN or infinity) in this step: the model's "
+                    "activations are not, as where every token is masked in a model that divides by the unmasked ones, "
+                    "or they leave the range of the precision; try another prompt or dtype."
+                )
+        return stats
 
     def _before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self._queries = None
         if not getattr(self._owner, "observed", True):
             return  # what the last observed forward left stays to be collected
         self._layers = {}
+        self._running = []
         self._complete = False
         window = getattr(self._owner, "window", None)
         if window is not None:
             self._queries = _queries_of(window)
+            self.shape = tuple(self._queries.valid.shape)
             return
         tokens = kwargs.get("input_ids", args[0] if args else None)
         source = tokens if tokens is not None else kwargs.get("inputs_embeds")
@@ -128,23 +139,22 @@ class AttentionRecorder:
             masked = tokens == mask_id
         if masked is None:
             masked = torch.zeros(shape, dtype=torch.bool, device=device)
-        self._queries = Queries(valid, masked.to(device))
+        self._queries, self.shape = Queries(valid, masked.to(device)), tuple(shape)
 
     def _after(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._queries is None:
             return
-        missing = [layer for layer in range(self._count) if layer not in self._layers]
+        missing = [layer for layer in self.layers if layer not in self._layers]
         if missing:
             raise OperationFailed(
-                f"{type(module).__name__} ran, but {len(missing)} of its {self._count} attention layers did not report "
-                f"(first: layer {missing[0]}): its code computes attention in a way that can't be seen. "
-                "Load it through a native transformers class."
+                f"{len(missing)} of {len(self.layers)} attention layers of {type(module).__name__} did not report "
+                f"(first: layer {missing[0]}): for {self.shape[1]} tokens it attends in another way than for a few."
             )
         self._queries = None
         self._complete = True
 
-    def record(self, layer: int, inputs: Attention) -> None:
-        """Called by a route for every attention layer of a running forward."""
+    def record(self, place: Any, inputs: Attention) -> None:
+        """Called by a route for every attention call of a running forward."""
         if self._queries is None:
             return
         window = getattr(self._owner, "window", None)
@@ -155,10 +165,38 @@ class AttentionRecorder:
                 f"{inputs.query.shape[2]} queries met {inputs.key.shape[2]} keys: recording needs whole texts; "
                 "call with use_cache=False."
             )
-        if layer in self._layers or layer >= self._count:
-            raise OperationFailed(f"Layer {layer} attended twice in one forward; such a model can't be recorded.")
+        layer = self._layer()
+        if layer is None or layer in self._layers:
+            raise OperationFailed(
+                f"Block {self._running[-1] if self._running else 'outside blocks'} attended in another way than in the "
+                "trial of a few tokens; such a model can't be recorded."
+            )
         queries = Queries(*(part.to(inputs.query.device) for part in (self._queries.valid, self._queries.masked)))
+        if inputs.rows is not None:  # rows of padding may be anything, NaN included
+            even = inputs.rows.new_tensor(1 / inputs.rows.shape[-1])
+            inputs = replace(inputs, rows=torch.where(queries.valid[:, None, :, None], inputs.rows, even))
         self._layers[layer] = self._reduce(layer, inputs, queries)
+
+    def enter(self, path: str) -> None:
+        """A numbered block begins to run."""
+        self._running.append(path)
+
+    def leave(self) -> None:
+        """The last block that began ends."""
+        if self._running:
+            self._running.pop()
+
+    def _layer(self) -> int | None:
+        """The layer that an attention call of this moment belongs to."""
+        if self._plan is None or not self._plan.numbers:  # the trial, or one block that runs as every layer
+            order = len(self._layers)
+            return order if self._plan is None or order < len(self._plan.layers) else None
+        return self._plan.numbers.get(self._running[-1]) if self._running else None
+
+    @property
+    def path(self) -> str:
+        """Of the numbered block that runs; "" outside one."""
+        return self._running[-1] if self._running else ""
 
 
 @contextmanager
@@ -194,24 +232,66 @@ def record_attention(
     def statistics(layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
         return attention_statistics(inputs, queries.valid, queries.masked, chunk, buffers, stride)
 
-    if getattr(model, "records_through", "interface") == "functional":
-        recorder = AttentionRecorder(model, model.info.layers, reduce or statistics)
-        route = functional_route(recorder)
-    else:
-        attentions = _attention_modules(model, module)
-        recorder = AttentionRecorder(model, len(attentions), reduce or statistics)
-        route = interface_route(recorder, module, attentions)
+    _RECORDED.add(id(module))
+    try:
+        with _uncompiled():
+            plan = recording_plan(model)
+            recorder = AttentionRecorder(model, plan, reduce or statistics)
+            with _recording(model, module, plan.route, recorder):
+                yield recorder
+    finally:
+        _RECORDED.discard(id(module))
+
+
+def recording_plan(model: Any) -> RecordingPlan:
+    """Return which layers of a model attend and how that is recorded; the first time, it is run on a few tokens.
+
+    Raises:
+        OperationFailed: a model that can't be recorded.
+    """
+    module = _before_compiling(model if isinstance(model, nn.Module) else model.module)
+
+    def trial(route: str) -> list[Call]:
+        calls: list[Call] = []
+
+        def reduce(layer: int, inputs: Attention, queries: Queries) -> None:
+            found = attention_statistics(inputs, queries.valid, queries.masked)
+            calls.append(Call(recorder.path, found.received[0].cpu()))
+
+        if route == INTERFACE:
+            _check_interface(module)
+        with _recording(model, module, route, AttentionRecorder(model, None, reduce)) as recorder:
+            run_trial(model, module)
+        return calls
+
+    with _uncompiled():
+        return plan_of(model, module, trial)
+
+
+def _check_interface(module: nn.Module) -> None:
+    base = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    if base is None:
+        raise OperationFailed(f"{type(module).__name__} has no attention layer that can be recorded.")
+    if base not in BASES:
+        raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
+
+
+@contextmanager
+def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRecorder) -> Iterator[AttentionRecorder]:
+    """Everything that reports to ``recorder`` while open."""
     watched = _before_compiling(getattr(model, "observed_module", module))
-    with _uncompiled(), route:
+    if route == FUNCTIONAL:
+        open_route: AbstractContextManager[Any] = functional_route(recorder)
+    else:
+        open_route = interface_route(recorder, module, dict.fromkeys(watched.modules()))
+    with open_route, running_blocks(watched, recorder.enter, recorder.leave):
         hooks = [
             watched.register_forward_pre_hook(recorder._before, with_kwargs=True),
             watched.register_forward_hook(recorder._after),
         ]
-        _RECORDED.add(id(module))
         try:
             yield recorder
         finally:
-            _RECORDED.discard(id(module))
             for hook in hooks:
                 hook.remove()
 
@@ -242,12 +322,3 @@ def _queries_of(window: Any) -> Queries:
     valid = torch.zeros_like(window.masked)
     valid[:, window.start : window.stop] = True
     return Queries(valid, window.masked)
-
-
-def _attention_modules(model: Any, module: nn.Module) -> list[nn.Module]:
-    found = getattr(model, "attentions", None)
-    if found is None:
-        found = [part for part in module.modules() if "Attention" in type(part).__name__ and hasattr(part, "layer_idx")]
-    if not found:
-        raise OperationFailed(f"{type(module).__name__} has no attention layer that can be recorded.")
-    return list(found)

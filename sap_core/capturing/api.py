@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InvalidInput
+from ..attention.recorder import recording_plan
+from ..errors import Cancelled, InvalidInput, ModelProblem, OperationFailed
 from ..models.family import AUTOREGRESSIVE
 from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
@@ -62,6 +63,10 @@ def capture(
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     sampling = check_sampling(model.info, spec, canvas.fill)
     _check_stride(model.info, spec)
+    try:
+        recording_plan(model)
+    except OperationFailed as error:  # found before anything is written
+        raise ModelProblem(f"{model.info.ref} can't be captured: {error}") from error
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     with create_run("capture", spec, out=out) as run:
         folder = run.path / "trajectory"

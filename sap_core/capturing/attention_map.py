@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from ..attention.attention_rows import Attention, attention_rows
-from ..attention.recorder import Queries, record_attention
+from ..attention.recorder import Queries, record_attention, recording_plan
 from ..errors import InvalidInput
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
-from ..trajectory.access import trajectories_of, visibility
+from ..trajectory.access import layer_index, layer_numbers, trajectories_of, visibility
 
 
 def attention_map(
@@ -36,7 +36,7 @@ def attention_map(
     dataset = datasets[sample]
     sizes = dataset.sizes
     _check("step", step, sizes["step"])
-    _check("layer", layer, sizes["layer"])
+    layer_index(dataset, layer)
     if head is not None:
         _check("head", head, sizes["head"])
     if isinstance(model, str):
@@ -46,9 +46,10 @@ def attention_map(
             f"{model.info.ref} builds each step on the predictions of the one before, which a run does not store; "
             "its maps can't be computed again."
         )
-    if (model.info.layers, model.info.heads) != (sizes["layer"], sizes["head"]):
+    plan = recording_plan(model)
+    if (list(plan.layers), plan.heads) != (layer_numbers(dataset), sizes["head"]):
         raise InvalidInput(
-            f"{model.info.ref} has {model.info.layers} layers of {model.info.heads} heads; the run has "
+            f"{model.info.ref} has {len(plan.layers)} layers of {plan.heads} heads that attend; the run has "
             f"{sizes['layer']} of {sizes['head']}. Give the model the run was made with."
         )
     exists = np.flatnonzero(visibility(dataset)[1][step])
@@ -58,8 +59,13 @@ def attention_map(
         return _full_map(inputs, head) if index == layer else None
 
     with record_attention(model, reduce=reduce) as recorder:
-        model.logits(tokens[None].to(model.device))
-        found = recorder.results()[layer]
+        # Where the prompt ended decides the blocks of a model whose answers start one.
+        model.answers_at = torch.tensor([int(dataset.attrs["prompt_length"])])
+        try:
+            model.logits(tokens[None].to(model.device))
+        finally:
+            model.answers_at = None
+        found = recorder.results()[recorder.layers.index(layer)]
     whole = np.zeros((sizes["position"], sizes["position"]), np.float32)
     whole[np.ix_(exists, exists)] = found
     return whole

@@ -112,7 +112,7 @@ def _record_sample(
         received = np.zeros((len(steps), found.received.shape[2], where.stop - where.start), np.float32)
         received[..., : len(seen)] = found.received[0].numpy()
         writer.write_layer(
-            layer,
+            recorder.layers.index(layer),
             len(steps),
             received=received,
             received_masked=np.zeros_like(received),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..attention.recorder import recording_plan
 from ..models.loaded import LoadedModel
 from ..samplers.canvas import Canvas
 from ..samplers.step import Step
+from ..trajectory.access import LAYER_NUMBERS
 from ..trajectory.store import TrajectoryWriter
 
 BLANK = "▢"  # stands for a masked position in a text
@@ -63,14 +65,15 @@ def new_trajectory(
     folder: Path, sample: int, model: LoadedModel, precision: str, canvas: Canvas, steps: int, positions: int
 ) -> TrajectoryWriter:
     """The writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
+    plan = recording_plan(model)
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
     if model.is_diffusion:
         prompt = canvas.given[sample].cpu().numpy()
     return TrajectoryWriter(
         folder / f"{sample}.zarr",
         steps=steps,
-        layers=model.info.layers,
-        heads=model.info.heads,
+        layers=len(plan.layers),
+        heads=plan.heads,
         positions=positions,
         precision=precision,
         attrs={
@@ -78,6 +81,9 @@ def new_trajectory(
             "model": model.info.ref,
             "prompt_length": int(canvas.prompt_lengths[sample]),
             "mask_token_id": model.info.mask_token_id,
+            "conventions": {name: asdict(known) for name, known in model.info.conventions.items()},
+            LAYER_NUMBERS: list(plan.layers),
+            "model_layers": model.info.layers,
             "pieces": "{}",
         },
         prompt=prompt,

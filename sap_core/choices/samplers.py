@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 MASKED = "masked_diffusion"
 # How tokens are drawn; `sap_core.samplers.denoise.StepContext.draw` has the formulas.
 GUMBEL, CATEGORICAL, BEFORE_SHIFT, DREAM = "gumbel", "categorical", "before_shift", "dream"
-END_RULES = ("auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf")
+EndRuleName = Literal["auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf"]
+END_RULES: tuple[str, ...] = get_args(EndRuleName)
 FILTERS = ("top_k", "top_p")
 
 

@@ -103,7 +103,7 @@ def sink_rule(rule: SinkRule | str = DEFAULT_RULE, threshold: float | None = Non
         UnknownOption, InvalidInput: as `SinkRule`; a threshold beside a `SinkRule`, which has its own.
     """
     if not isinstance(rule, SinkRule):
-        return SinkRule(rule, threshold)
+        return SinkRule(rule) if threshold is None else SinkRule(rule, threshold)
     if threshold is None or rule is DEFAULT_RULE:
         return rule if threshold is None else SinkRule(rule.name, threshold)
     raise InvalidInput(f"threshold is {threshold:g}, but {rule} has its own; give one of the two.")

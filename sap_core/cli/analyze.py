@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices.sink_rules import SinkRule
+from ..choices.sink_rules import sink_rule
 from . import options as opt
 from .console import cell, emit, table
 
@@ -30,7 +30,7 @@ def sinks(
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
 
-    asked = SinkRule(rule, threshold)
+    asked = sink_rule(rule, threshold)
     summary = sink_summary(open_run(run), asked, sample=sample)
 
     def show():
@@ -63,7 +63,7 @@ def heads(
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
 
-    asked = SinkRule(rule, threshold)
+    asked = sink_rule(rule, threshold)
     ranking = rank_heads(open_run(run), rule=asked)
     rows = ranking.to_dict(orient="records")
     rows = [{"rank": row["rank"], **row} for row in rows][:top]
@@ -85,7 +85,7 @@ def compare(
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs
 
-    asked = SinkRule(rule, threshold)
+    asked = sink_rule(rule, threshold)
     found = compare_runs(*(open_run(run) for run in runs), points=points, rule=asked)
     letters = LETTERS[: len(runs)]
     rows = [

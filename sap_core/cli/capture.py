@@ -6,29 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices.samplers import END_RULES, SAMPLERS
 from ..errors import Cancelled, InvalidInput
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
+from ..specs import CaptureSpec
+from ..specs.options import help_of
 from . import options as opt
 from .console import emit, work
 
 if TYPE_CHECKING:
     from ..runs.reading import Run
-    from ..specs import CaptureSpec
 
 
 def register(app: typer.Typer) -> None:
     app.command()(capture)
 
 
+@opt.from_specs(CaptureSpec, without=("prompts",))
 def capture(
-    model: opt.Model,
+    fields: dict[str, Any],
     prompt: Annotated[
         list[str] | None,
-        typer.Option(
-            "--prompt", "-p", help="What the text begins with; again for more texts at once.", show_default='""'
-        ),
+        typer.Option("--prompt", "-p", help=help_of(CaptureSpec, "prompts"), show_default='""'),
     ] = None,
     prompts: Annotated[
         str | None,
@@ -37,62 +36,6 @@ def capture(
     preset: Annotated[
         str | None, typer.Option(help=f"A ready set of prompts: {', '.join(PRESETS)}.", show_default=False)
     ] = None,
-    chat: Annotated[bool | None, typer.Option("--chat", help="Put each prompt into the model's chat template.")] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens in all, prompt included.", show_default="128")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Denoising steps; autoregressive: tokens to generate.", show_default="64, or all tokens if fewer"
-        ),
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}.", show_default="the model's own")
-    ] = None,
-    block_length: Annotated[
-        int | None, typer.Option(help="Tokens per semi-autoregressive block.", show_default="one block")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy.", show_default="0")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance; 0 is off.", show_default="0")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Confidence that keeps a token, for threshold samplers.", show_default="its own"),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Draw among the k likeliest tokens; 0: all.", show_default="the family's own")
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(help="Draw among the likeliest tokens that sum to this probability.", show_default=False),
-    ] = None,
-    confidence_temperature: Annotated[
-        float | None,
-        typer.Option(help="Dream's alg_temp: which masks open is drawn instead of ranked.", show_default=False),
-    ] = None,
-    ends: Annotated[
-        str | None,
-        typer.Option(help=f"What an end token does: {', '.join(END_RULES)}.", show_default="auto"),
-    ] = None,
-    entropy_limit: Annotated[
-        float | None, typer.Option(help="Sampler entropy_bounded: gamma.", show_default="its own, 0.1")
-    ] = None,
-    edit_threshold: Annotated[
-        float | None,
-        typer.Option(help="Sampler token_editing: confidence that rewrites.", show_default="its own, 0.9"),
-    ] = None,
-    remasking: Annotated[
-        float | None,
-        typer.Option(help="Samplers remdm_...: how much is masked again.", show_default="the sampler's own"),
-    ] = None,
-    query_stride: Annotated[
-        int | None,
-        typer.Option(help="Estimate attention from every n-th query; the run measures the error.", show_default="1"),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the stored attention: float32, float16 or uint8.", show_default="float32")
-    ] = None,
-    seed: opt.Seed = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -111,62 +54,20 @@ def capture(
     address: opt.Address = None,
     gpus_per_worker: opt.GpusPerWorker = None,
     cpus_per_worker: opt.CpusPerWorker = None,
-    name: opt.Name = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    trust_remote_code: opt.RemoteCode = None,
-    mask_token_id: opt.MaskToken = None,
-    causal: opt.Causal = None,
-    shift_logits: opt.ShiftLogits = None,
-    block_size: opt.BlockSize = None,
-    keep: opt.Keep = None,
     as_json: opt.Json = False,
 ) -> None:
     """Generate from a prompt and record attention at every step, layer and head."""
     from ..runs.paths import check_new_run, new_run_path
-    from ..specs import CaptureSpec
 
-    spec = CaptureSpec.build(
-        model=model,
-        **opt.given(
-            prompts=_prompts(prompt, prompts, preset),
-            chat=chat,
-            length=length,
-            steps=steps,
-            sampler=sampler,
-            block_length=block_length,
-            temperature=temperature,
-            guidance=guidance,
-            threshold=threshold,
-            top_k=top_k,
-            top_p=top_p,
-            confidence_temperature=confidence_temperature,
-            ends=ends,
-            entropy_limit=entropy_limit,
-            edit_threshold=edit_threshold,
-            remasking=remasking,
-            query_stride=query_stride,
-            precision=precision,
-            seed=seed,
-            name=name,
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            mask_token_id=mask_token_id,
-            causal=causal,
-            shift_logits=shift_logits,
-            block_size=block_size,
-            keep=keep,
-        ),
-    )
-    workers = opt.given(
+    spec = CaptureSpec.build(**fields, **opt.given(prompts=_prompts(prompt, prompts, preset)))
+    options = opt.given(
         workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
     )
     if executor is not None:
-        return _each(spec, out, executor, workers, as_json)
-    if workers:
-        options = ", ".join(f"--{option.replace('_', '-')}" for option in workers)
-        raise InvalidInput(f"{options} belongs to --executor, which captures each prompt as a run of its own; add it.")
+        return _each(spec, out, executor, options, as_json)
+    if options:
+        names = ", ".join(f"--{option.replace('_', '-')}" for option in options)
+        raise InvalidInput(f"{names} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
     with work("capture") as progress:
         from ..capturing.api import capture as record

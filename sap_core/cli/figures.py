@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices.sink_rules import SinkRule
+from ..choices.sink_rules import sink_rule
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
 from .console import emit
@@ -40,7 +40,7 @@ def figure(
     from ..plots.figure_files import figure_output, provenance, save_figure
     from ..runs.reading import open_run
 
-    asked = SinkRule(rule, threshold)
+    asked = sink_rule(rule, threshold)
     if kind not in KINDS:
         raise UnknownOption("kind of figure", kind, KINDS)
     wanted = 2 if kind == "difference" else 1
@@ -73,7 +73,7 @@ def report(
     from ..runs.reading import open_run
     from ..storage.output import Output
 
-    asked = SinkRule(rule, threshold)
+    asked = sink_rule(rule, threshold)
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
         raise InvalidInput("Layer, head and sample choose a part of one run; a comparison is over all of them.")
     with Output(out, folder=False, replace=True) as output:

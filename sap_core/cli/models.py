@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InvalidInput
+from ..specs import CONVENTIONS, CaptureSpec, ConventionsSpec
+from ..specs.options import absolute
 from . import options as opt
 from .console import (
     cell,
@@ -16,30 +18,26 @@ from .console import (
     work,
 )
 
+# What the memory of a capture depends on, and how the model is to be called.
+SHOWN = ("length", "steps", "dtype", "device", "trust_remote_code", *CONVENTIONS)
+
 
 def register(app: typer.Typer) -> None:
     app.command()(models)
 
 
+@opt.from_specs(CaptureSpec, only=SHOWN)
 def models(
+    fields: dict[str, Any],
     model: Annotated[
         str | None, typer.Argument(help="demo:NAME, a folder or a Hub id to describe.", show_default=False)
     ] = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    length: Annotated[int | None, typer.Option(help="Tokens of a capture, for its memory.", show_default="128")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of a capture, for its size.", show_default="64")] = None,
-    mask_token_id: opt.MaskToken = None,
-    causal: opt.Causal = None,
-    shift_logits: opt.ShiftLogits = None,
-    block_size: opt.BlockSize = None,
     check: Annotated[
         bool, typer.Option("--check", help="Measure which conventions explain a few texts best (loads the model).")
     ] = False,
     text: Annotated[
         str | None, typer.Option(help="FILE.txt for --check, one text a line.", show_default="plain English")
     ] = None,
-    trust_remote_code: opt.RemoteCode = None,
     as_json: opt.Json = False,
 ) -> None:
     """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
@@ -53,23 +51,15 @@ def models(
         return
     from ..models.conventions import describe_conventions
     from ..models.inspection import inspect_model
-    from ..specs import CaptureSpec, ConventionsSpec
 
-    loading = opt.given(
-        dtype=dtype,
-        device=device,
-        mask_token_id=mask_token_id,
-        causal=causal,
-        shift_logits=shift_logits,
-        block_size=block_size,
-        trust_remote_code=trust_remote_code,
-    )
     if check:
-        _check(ConventionsSpec.build(model=model, text=opt.absolute(text), **loading), as_json)
+        asked = {name: value for name, value in fields.items() if name in ConventionsSpec.model_fields}
+        given = {"text": None if text is None else absolute(text)}
+        _check(ConventionsSpec.given(model=model, **given, **asked), as_json)
         return
     if text is not None:
         raise InvalidInput("--text belongs to --check, which measures the model on it; add --check.")
-    spec = CaptureSpec.build(model=model, **opt.given(length=length, steps=steps), **loading)
+    spec = CaptureSpec.build(model=model, **fields)
     info = inspect_model(model, **spec.inspecting)
     memory = _memory(info, spec)
     described = info.to_dict()

@@ -1,79 +1,38 @@
-"""Options that several commands share, so that each is described once.
+"""The options of commands: those of a spec are made from its fields, those that several commands share stand here.
 
-An option that was not given is None and leaves the spec's own default in force; the defaults shown by ``--help`` are
-compared with the specs' by a test.
+An option that was not given is None and leaves the spec's own default in force.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
+
+from ..specs import CalibrationOptions, ModelOptions
+from ..specs.options import (
+    absolute,
+    absolute_texts,
+    fields_of,
+    is_list,
+    list_from_text,
+    option_flags,
+    option_name,
+    plain_type,
+    reads,
+    shown_default,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="demo:NAME, a folder, or a Hub id.", show_default=False)]
-Dtype = Annotated[
-    str | None, typer.Option(help="Precision: auto, float32, bfloat16, float16, int8, int4.", show_default="auto")
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, mps or spread.", show_default="auto")]
-RemoteCode = Annotated[
-    bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
-]
-MaskToken = Annotated[
-    int | None, typer.Option(help="For diffusion models that do not declare their mask token.", show_default=False)
-]
-Causal = Annotated[
-    bool | None,
-    typer.Option(
-        "--causal/--bidirectional",
-        help="Attention is causal (writes left to right), or bidirectional (denoises).",
-        show_default="as declared",
-    ),
-]
-ShiftLogits = Annotated[
-    bool | None,
-    typer.Option(
-        "--shift-logits/--no-shift-logits",
-        help="Row i of a model that denoises predicts token i + 1, or token i.",
-        show_default="as declared",
-    ),
-]
-BlockSize = Annotated[
-    int | None,
-    typer.Option(help="Tokens a block-causal model denoises at a time; 0: all.", show_default="as declared"),
-]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.", show_default="0")]
-Name = Annotated[str | None, typer.Option(help="Shown in the list of runs.", show_default=False)]
 Run = Annotated[str, typer.Argument(help="A run's folder, or its id.", show_default=False)]
 Rule = Annotated[str, typer.Option(help="What counts as a sink: column_sum, rate or zscore.")]
 Threshold = Annotated[
     float | None, typer.Option(help="The rule's threshold, in its own unit.", show_default="the rule's own")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder that is there.")]
-Verify = Annotated[bool, typer.Option(help="Load what was written in a fresh process and compare.")]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        help="demo, FILE.txt, FILE.npy of int64 token ids, or dataset:NAME (Hub or folder).", show_default="demo"
-    ),
-]
-Samples = Annotated[int | None, typer.Option(help="Calibration sequences.", show_default="64")]
-CalibrationLength = Annotated[
-    int | None, typer.Option(help="Tokens per calibration sequence.", show_default="the model's, at most 256")
-]
-CalibrationSubset = Annotated[
-    str | None, typer.Option(help="dataset:NAME: its configuration, where it has some.", show_default=False)
-]
-CalibrationSplit = Annotated[str | None, typer.Option(help="dataset:NAME: the split.", show_default="train")]
-CalibrationColumn = Annotated[str | None, typer.Option(help="dataset:NAME: the column of text.", show_default="text")]
-Keep = Annotated[
-    float | None,
-    typer.Option(help="Elastic checkpoint: the share of its heads and channels, such as 0.7.", show_default=False),
-]
-NoiseLevels = Annotated[
-    int | None, typer.Option(help="Levels of masking, for methods that look at masked texts.", show_default="10")
-]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.", show_default="0")]
 Workers = Annotated[
     int | None,
     typer.Option(help="Models at work at once.", show_default="one per GPU, or one; ray: as many as fit"),
@@ -84,22 +43,88 @@ GpusPerWorker = Annotated[
 ]
 CpusPerWorker = Annotated[float | None, typer.Option(help="Ray: cores a worker reserves.", show_default="1")]
 
+_LAST = ("name", *ModelOptions.model_fields, "keep")  # a command's help ends with how the model is loaded
+_SHORT = {"model": ("-m",)}
 
-def calibration_source(text: str | None) -> str | None:
-    """A calibration source for a spec that outlives the working folder: files and local data sets as absolute paths."""
-    if text in (None, "demo"):
-        return text
-    if text.startswith("dataset:"):
-        folder = Path(text.removeprefix("dataset:")).expanduser()
-        return f"dataset:{folder.absolute()}" if folder.is_dir() else text
-    return absolute(text)
+
+def from_specs(
+    *specs: type, only: tuple[str, ...] = (), without: tuple[str, ...] = (), optional: tuple[str, ...] = (),
+    arguments: tuple[str, ...] = (),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Give a command the fields of ``specs`` as options; its first parameter gets those that were given, by name.
+
+    The other parameters are the command's own options, shown between the fields and how the model is loaded.
+
+    Args:
+        only, without: fields that are options, and that are none; by default all are.
+        optional: fields that may be left out although the spec requires them.
+        arguments: fields that are positional.
+    """
+    required = {name for spec in specs[:1] for name, field in spec.model_fields.items() if field.is_required()}
+    fields = {
+        name: field for name, field in fields_of(*specs).items() if name not in without and (not only or name in only)
+    }
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        _, *rest = inspect.signature(run, eval_str=True).parameters.values()
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in rest]
+        made = {
+            name: _parameter(name, field, name in required and name not in optional, name in arguments)
+            for name, field in fields.items()
+        }
+
+        def command(**values: Any) -> None:
+            asked = given(**{name: values.pop(name) for name in made})
+            run(given(**{name: _value(name, fields[name], value) for name, value in asked.items()}), **values)
+
+        front = ["model"] if "model" in made else []
+        late = (*CalibrationOptions.model_fields, "seed")
+        order = front + [name for name in made if name not in (*_LAST, *late)] + [n for n in late if n in made]
+        tail = [name for name in _LAST if name in made and name not in front]
+        parameters = [made[name] for name in order] + [p for p in own if p.name != "as_json"]
+        parameters += [made[name] for name in tail] + [p for p in own if p.name == "as_json"]
+        command.__name__, command.__doc__, command.__module__ = run.__name__, run.__doc__, run.__module__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, field: FieldInfo, required: bool, positional: bool) -> inspect.Parameter:
+    kind = list[str] if is_list(field) else plain_type(field)
+    if positional:
+        info: Any = typer.Argument(help=field.description, show_default=False)
+    else:
+        yes, no = option_flags(name, field)
+        names = [f"{yes}/{no}" if kind is bool and field.default is not False else yes, *_SHORT.get(name, ())]
+        info = typer.Option(*names, help=field.description, show_default=shown_default(field), metavar=_metavar(field))
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else None,
+        annotation=Annotated[kind if required else kind | None, info],
+    )
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    return "<A,B,...>" if is_list(field) else None
+
+
+def _value(name: str, field: FieldInfo, value: Any) -> Any:
+    """What an option's text stands for."""
+    if is_list(field):
+        return list_from_text(option_name(name, field), field, value) if value else None
+    read = {"file": absolute, "texts": absolute_texts, "run": _run_folder}.get(reads(field))
+    return value if read is None else read(value)
+
+
+def _run_folder(run: str) -> str:
+    from ..runs.reading import open_run
+
+    return str(open_run(run).path)
 
 
 def given(**fields: Any) -> dict[str, Any]:
     """The fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def absolute(path: str | Path | None) -> str | None:
-    """A file or folder named on the command line, for a spec that outlives the working folder."""
-    return None if path is None else str(Path(path).expanduser().absolute())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Annotated, Any
 
 import typer
 
 from ..choices.methods import METHODS
-from ..choices.strategies import PRESETS
 from ..errors import InvalidInput
+from ..specs import ExportSpec, ProgressivePruneSpec, PruneSpec, SearchPruneSpec
+from ..specs.base import OVERWRITE, VERIFY
+from ..specs.options import help_of
 from . import options as opt
 from .console import emit, work
 from .prune_text import (
@@ -21,9 +22,6 @@ from .prune_text import (
     search_lines,
 )
 
-# Written out because their table needs numpy, which --help should not wait for; a test compares.
-ALLOCATIONS = "uniform, owl, ramp, ramp_reverse, sensitivity, instability, global, table"
-
 
 def register(app: typer.Typer) -> None:
     app.command()(prune)
@@ -31,99 +29,12 @@ def register(app: typer.Typer) -> None:
     app.command()(verify)
 
 
+@opt.from_specs(PruneSpec, ProgressivePruneSpec, SearchPruneSpec, optional=("method",))
 def prune(
-    model: opt.Model,
-    method: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(METHODS)}.", show_default="what measured best")
-    ] = None,
-    sparsity: Annotated[
-        float | None, typer.Option(help="Share of weights (method heads: of heads) to zero.", show_default="0.5")
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="unstructured; 2:4 or 4:8 (zeroed of consecutive); heads, channels or layers.",
-            show_default="unstructured",
-        ),
-    ] = None,
-    compare: Annotated[
-        str | None, typer.Option(help="Weights compete within their row or their matrix.", show_default="auto")
-    ] = None,
-    order: Annotated[
-        str | None, typer.Option(help="sequential (block by block) or one_shot.", show_default="auto")
-    ] = None,
-    allocation: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How layers share the sparsity: {ALLOCATIONS}.", show_default="uniform; without --method owl"
-        ),
-    ] = None,
-    allocation_width: Annotated[
-        float | None, typer.Option(help="Most that a layer's share leaves the mean.", show_default="0.08")
-    ] = None,
-    allocation_table: Annotated[
-        list[str] | None, typer.Option(help="Allocation table: one share per layer, with commas.", show_default=False)
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            help="Progressive: layer by layer, as hard as this rise of the loss allows, such as 0.05.",
-            show_default=False,
-        ),
-    ] = None,
-    validation: Annotated[
-        str | None,
-        typer.Option(help="Progressive: FILE.txt to measure the loss on.", show_default="held-out demo stories"),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help=f"Search: a point of the measured curve, one of {', '.join(PRESETS)}.", show_default=False),
-    ] = None,
-    target_speedup: Annotated[
-        float | None,
-        typer.Option(help="Search: at least so many times as fast on this machine, such as 1.3.", show_default=False),
-    ] = None,
-    quality_drop: Annotated[
-        float | None,
-        typer.Option(help="Search: largest rise of the loss, as a share.", show_default="0.05 with --target-speedup"),
-    ] = None,
-    duplicates: Annotated[
-        str | None,
-        typer.Option(
-            help="Heads that attend alike: keep_one never removes the last of a group; ignore.", show_default="keep_one"
-        ),
-    ] = None,
-    compensate: Annotated[
-        str | None,
-        typer.Option(
-            help="Patterns heads, channels: how what stays makes up for what goes: none, bias (what it gave on "
-            "average) or weights (moved by least squares).",
-            show_default="none; without --method weights",
-        ),
-    ] = None,
-    calibration: opt.Calibration = None,
-    samples: opt.Samples = None,
-    calibration_length: opt.CalibrationLength = None,
-    calibration_subset: opt.CalibrationSubset = None,
-    calibration_split: opt.CalibrationSplit = None,
-    calibration_column: opt.CalibrationColumn = None,
-    noise_levels: opt.NoiseLevels = None,
-    heads: Annotated[
-        str | None, typer.Option(help="Method heads: exactly these, as LAYER.HEAD,LAYER.HEAD.", show_default=False)
-    ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            help="The capture run that ranks the heads (method or pattern heads, allocation instability).",
-            show_default=False,
-        ),
-    ] = None,
-    seed: opt.Seed = None,
-    out: Annotated[
-        str | None, typer.Option(help="Folder of the checkpoint; must not exist.", show_default=False)
-    ] = None,
-    overwrite: opt.Overwrite = False,
-    verify: opt.Verify = True,
+    fields: dict[str, Any],
+    out: Annotated[str | None, typer.Option(help=help_of(ExportSpec, "out"), show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=OVERWRITE)] = False,
+    verify: Annotated[bool, typer.Option(help=VERIFY)] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     streamed: Annotated[
         bool,
@@ -131,55 +42,12 @@ def prune(
             "--streamed", help="From file to file, one block in memory at a time; interrupted, it goes on from there."
         ),
     ] = False,
-    name: opt.Name = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    trust_remote_code: opt.RemoteCode = None,
-    mask_token_id: opt.MaskToken = None,
-    causal: opt.Causal = None,
-    shift_logits: opt.ShiftLogits = None,
-    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model, measure what it cost, and write a checkpoint that stock transformers loads."""
     from ..pruning.planning.defaults import prune_spec_of
 
-    fields = opt.given(
-        method=method,
-        sparsity=sparsity,
-        pattern=pattern,
-        calibration=opt.calibration_source(calibration),
-        samples=samples,
-        calibration_length=calibration_length,
-        calibration_subset=calibration_subset,
-        calibration_split=calibration_split,
-        calibration_column=calibration_column,
-        noise_levels=noise_levels,
-        compare=compare,
-        order=order,
-        allocation=allocation,
-        allocation_width=allocation_width,
-        allocation_table=parse_shares(allocation_table),
-        budget=budget,
-        validation=opt.absolute(validation),
-        preset=preset,
-        target_speedup=target_speedup,
-        quality_drop=quality_drop,
-        duplicates=duplicates,
-        compensate=compensate,
-        heads=parse_heads(heads),
-        run=_run_path(run),
-        seed=seed,
-        name=name,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        mask_token_id=mask_token_id,
-        causal=causal,
-        shift_logits=shift_logits,
-        block_size=block_size,
-    )
-    spec = prune_spec_of()(model=model, **fields)
+    spec = prune_spec_of()(**fields)
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
     check_token_file(spec)
@@ -194,17 +62,16 @@ def prune(
         if dry_run:
             plan = plan_pruning(spec.model, spec=spec, progress=progress)
         else:
-            from ..evaluation.quick import quick_compare
+            from ..evaluation.quick import quality_texts, quick_compare
             from ..export.checkpoint import check_room, export_checkpoint
             from ..pruning.strategies.preparation import loaded
 
             dense = loaded(spec.model, spec)
             check_room(dense, output)
+            quality_texts(dense, spec, spec.seed)
             pruned = apply(dense, spec=spec, progress=progress)
             plan = pruned.plan
-            quality = None
-            if dense.tokenizer is not None:
-                quality = quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
+            quality = quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
             report = export_checkpoint(pruned, output, verify=verify, quality=quality, progress=progress)
     document: dict[str, Any] = {"plan": plan.to_dict()}
     if not dry_run:
@@ -226,21 +93,17 @@ def prune(
     emit(document, as_json, show)
 
 
-def export(
-    run: Annotated[str, typer.Argument(help="A finished prune run: its folder, or its id.", show_default=False)],
-    out: Annotated[str, typer.Option(help="Folder of the checkpoint; must not exist.", show_default=False)],
-    overwrite: opt.Overwrite = False,
-    verify: opt.Verify = True,
-    as_json: opt.Json = False,
-) -> None:
+@opt.from_specs(ExportSpec, arguments=("run",))
+def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
     """Write what a prune run made as a checkpoint that stock transformers loads."""
     from ..runs.reading import open_run
 
-    opened = open_run(run)
+    spec = ExportSpec.build(**fields)
+    opened = open_run(spec.run)
     with work("export") as progress:
         from ..export.from_run import export_run
 
-        report = export_run(opened, out, overwrite=overwrite, verify=verify, progress=progress)
+        report = export_run(opened, spec.out, overwrite=spec.overwrite, verify=spec.verify, progress=progress)
     emit({"run": str(opened.path), **report.to_dict()}, as_json, lambda: export_lines(report))
 
 
@@ -277,41 +140,7 @@ def check_token_file(spec: Any) -> None:
     if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
         return
     from ..models.inspection import inspect_model
-    from ..pruning.scoring.calibration import read_calibration
+    from ..texts.source import read_ids
 
     info = inspect_model(spec.model, **spec.inspecting)
-    sizes = {"vocab_size": info.vocab_size, "max_length": info.max_length}
-    settings = {"samples": spec.samples, "length": spec.calibration_length, "seed": spec.seed}
-    read_calibration(spec.calibration, **settings, **sizes, encode=None, fill_id=None)
-
-
-def parse_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
-    """``"0.1,2.3"`` as ((0, 1), (2, 3)).
-
-    Raises:
-        InvalidInput: anything else.
-    """
-    if text is None:
-        return None
-    pairs = [re.fullmatch(r"\s*(\d+)\.(\d+)\s*", part) for part in text.split(",")]
-    if not all(pairs):
-        raise InvalidInput(f"--heads is '{text}'; expected LAYER.HEAD pairs such as 0.1,2.3.")
-    return tuple((int(pair[1]), int(pair[2])) for pair in pairs)
-
-
-def parse_shares(parts: list[str] | None) -> tuple[float, ...] | None:
-    """``["0.5,0.4", "0.6"]`` as (0.5, 0.4, 0.6). Raises InvalidInput."""
-    if not parts:
-        return None
-    try:
-        return tuple(float(number) for part in parts for number in part.split(","))
-    except ValueError:
-        raise InvalidInput(f"--allocation-table is '{','.join(parts)}'; expected numbers such as 0.4,0.5.") from None
-
-
-def _run_path(run: str | None) -> str | None:
-    if run is None:
-        return None
-    from ..runs.reading import open_run
-
-    return str(open_run(run).path)
+    read_ids(spec.calibration_source, info.vocab_size, info.max_length)

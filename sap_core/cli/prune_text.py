@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..texts.wording import texts_line, with_error
 from .console import cell, size, table
 
 
@@ -26,14 +27,17 @@ def plan_lines(plan: Any) -> list[str]:
 def quality_lines(quality: dict[str, Any]) -> list[str]:
     """Dense and pruned, side by side."""
     rows = [
-        {"": side, "nats": f"{cell(found['nats_per_token'])} ± {cell(found['standard_error'])}", "kind": found["kind"]}
+        {"": side, "nats": with_error(found), "kind": found["kind"]}
         for side in ("dense", "pruned")
         for found in [quality[side]["likelihood"]]
     ]
     difference = quality["difference"]
     lines = table(rows, {"": "", "nats": "nats/token ± SE", "kind": "kind"})
-    change = f"{difference['nats_per_token']:+.4g} ± {difference['standard_error']:.2g} nats/token (paired)"
-    return [*lines, f"Difference: {change}; pruned text: {quality['pruned']['text']}"]
+    lines.append(f"Difference: {with_error(difference, '+.4g')} nats/token (paired)")
+    if quality.get("kl"):
+        lines.append(f"KL from the dense model: {with_error(quality['kl'])} nats/token")
+    lines.append(texts_line(quality["texts"]))
+    return [*lines, *([f"Pruned text: {quality['pruned']['text']}"] if quality["pruned"]["text"] is not None else [])]
 
 
 def export_lines(report: Any) -> list[str]:

@@ -16,6 +16,8 @@ def register(app: typer.Typer) -> None:
     group.command()(show)
     group.command()(edit)
     group.command()(delete)
+    group.command()(check)
+    group.command()(clean)
     group.command("export")(export)
     group.command("import")(import_)
     app.add_typer(group, name="runs")
@@ -52,21 +54,37 @@ def list_(
 
 def show(run: opt.Run, as_json: opt.Json = False) -> None:
     """One run: what was asked, what came out, what made it."""
-    from ..runs.listing import describe_run
+    from ..errors import RunProblem, required
+    from ..runs.listing import describe_run, is_run
+    from ..runs.paths import resolve_run
     from ..runs.reading import open_run
 
-    opened = open_run(run, unfinished=True)
-    summary = describe_run(opened.path).to_dict()
-    manifest = {key: value for key, value in (opened.manifest or {}).items() if key != "files"}
-    document = {**summary, "spec": opened.spec, "result": opened.result, "manifest": manifest}
+    summary: dict[str, Any] | None = None
+    opened, result, manifest = None, {}, {}
+    try:
+        opened = open_run(run, unfinished=True)
+        manifest = {key: value for key, value in (opened.manifest or {}).items() if key != "files"}
+        result = opened.result
+    except RunProblem as problem:
+        path = resolve_run(run)
+        if not is_run(path):
+            raise
+        summary = describe_run(path).to_dict()
+        summary |= {"problem": summary["problem"] or str(problem)}
+    if opened is not None:
+        summary = describe_run(opened.path).to_dict()
+    summary = required(summary, "the run's description")
+    spec = opened.spec if opened is not None else {}
+    document = {**summary, "spec": spec, "result": result, "manifest": manifest}
 
     def lines():
         facts = {key: summary[key] for key in ("name", "kind", "state", "created", "seconds", "path")}
+        facts |= {key: summary[key] for key in ("problem",) if summary[key]}
         facts |= {"size": size(summary["bytes"])}
         facts |= {key: summary[key] for key in ("tags", "notes") if summary[key]}
-        facts |= {f"spec {key}": value for key, value in opened.spec.items() if value not in (None, "")}
+        facts |= {f"spec {key}": value for key, value in spec.items() if value not in (None, "")}
         yield from (line.rstrip() for line in table(_pairs(facts), {"key": "", "value": ""})[2:])
-        if opened.text:
+        if opened is not None and (result.get("text") or result.get("texts")):
             yield ""
             yield opened.text
 
@@ -101,6 +119,66 @@ def delete(
     for path in paths:
         delete_run(path)
     emit({"deleted": paths}, as_json, lambda: [f"Deleted {path}" for path in paths])
+
+
+def check(
+    run: Annotated[
+        list[str] | None, typer.Argument(help="Folders or ids.", show_default="all runs under ./runs or $SAP_RUNS")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare every file of runs with the hashes in their manifests; exit status 1 where something is damaged."""
+    from ..progress import Progress
+    from ..runs.check import check_run, check_runs
+    from .console import work
+
+    with work("check") as progress:
+        if run:
+            found = [check_run(item) for item in run]
+        else:
+            found = check_runs(tell=lambda done, total, name: progress(Progress("check", done, total, name)))
+
+    def lines():
+        for one in found:
+            if one.problems:
+                yield f"{one.id}: DAMAGED"
+                yield from (f"  {problem}" for problem in one.problems)
+            else:
+                told = f"{one.files} files, {size(one.bytes)}, as written" if one.files else "has no manifest to check"
+                yield f"{one.id}: {one.state}, {told}"
+        if not found:
+            yield "No runs."
+
+    emit([one.to_dict() for one in found], as_json, lines)
+    if any(one.problems for one in found):
+        raise typer.Exit(1)
+
+
+def clean(
+    folder: Annotated[
+        list[str] | None,
+        typer.Argument(help="More folders to look into.", show_default="the runs, and where results were written"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also remove streamed prunings that could be continued.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Remove what killed commands left behind: hidden half-written results, replaced versions, half-deleted runs."""
+    from ..runs.clean import clean_leftovers, list_leftovers
+
+    found = list_leftovers(folder or ())
+    removed = [] if dry_run else clean_leftovers(found, resumable=unfinished)
+
+    def lines():
+        if not found:
+            yield "Nothing was left behind."
+        for one in found:
+            what = "removed" if one in removed else "kept" if not dry_run else "found"
+            yield f"{what}: {one.path} ({size(one.bytes)}, {one.what})"
+
+    emit([one.to_dict() | {"removed": one in removed} for one in found], as_json, lines)
 
 
 def export(

@@ -22,7 +22,7 @@ def prune_streamed(
         check_streamed(spec)
         if dry_run:
             from ..models.inspection import inspect_model
-            from ..pruning.planning.plan import make_plan
+            from ..pruning.planning.make_plan import make_plan
 
             plan = make_plan(inspect_model(spec.model, **spec.inspecting), spec)
             document: dict[str, Any] = {"plan": plan.to_dict()}

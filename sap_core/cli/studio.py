@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ..access import TOKEN, is_loopback, new_token
 from ..errors import InvalidInput, OperationFailed
 from . import options as opt
 from .console import emit, work
@@ -30,12 +31,30 @@ def register(app: typer.Typer) -> None:
 
 def studio(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; one that other machines can reach asks for a token.")
+    ] = HOST,
+    token: Annotated[
+        bool, typer.Option("--token", help="Ask for a token, which is printed: for a machine with other users.")
+    ] = False,
 ) -> None:
     """Open the studio in the browser, on this machine only."""
-    check_port(port)
-    command = studio_command(port)
-    print(f"Studio: http://{HOST}:{port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    check_port(port, host)
+    alone = is_loopback(host)
+    command = studio_command(port, host, headless=token or not alone)
+    address = f"http://{shown_host(host)}:{port}"
+    if token or not alone:
+        secret = os.environ.setdefault(TOKEN, new_token())
+        address = f"{address}/?token={secret}"
+    print(f"Studio: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     os.execv(command[0], command)
+
+
+def shown_host(host: str) -> str:
+    """Return the host as an address names it: of a server on every interface, this machine's own name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def train(
@@ -82,7 +101,7 @@ def _training_tool() -> Callable[..., dict[str, Path]]:
     return import_module("demo_training.train").train_demo
 
 
-def studio_command(port: int) -> list[str]:
+def studio_command(port: int, host: str = HOST, *, headless: bool = False) -> list[str]:
     """The command that serves the studio: from an installed package its own copy of the app, else the checkout's."""
     places = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
     app = next((place for place in places if place.is_file()), None)
@@ -91,23 +110,31 @@ def studio_command(port: int) -> list[str]:
             f"The studio's app.py is neither at {places[0]} nor at {places[1]}; reinstall sap-studio."
         )
     settings = {
-        "server.address": HOST,
+        "server.address": host,
         "server.port": port,
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
     }
+    if headless:  # else Streamlit opens the browser at the address without the token
+        settings["server.headless"] = "true"
     flags = [f"--{name}={value}" for name, value in settings.items()]
     return [sys.executable, "-m", "streamlit", "run", str(app), *flags]
 
 
-def check_port(port: int) -> None:
-    """Refuse a port that is taken, which Streamlit would only tell in its log. Raises InvalidInput."""
-    with socket.socket() as probe:
+def check_port(port: int, host: str = HOST) -> None:
+    """Refuse a port that is taken, or an address that is not this machine's. Raises InvalidInput."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError, ValueError):
+        raise InvalidInput(f"--host is '{host}'; expected an address of this machine, such as {HOST}.") from None
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind(place)
         except OSError as error:
-            raise InvalidInput(f"Port {port} can't be used ({error.strerror}); give another with --port.") from None
+            raise InvalidInput(
+                f"Port {port} of {host} can't be used ({error.strerror}); give another with --port."
+            ) from None
 
 
 def demo_home() -> Path:

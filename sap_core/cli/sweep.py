@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..choices.methods import METHODS
-from ..errors import InvalidInput
-from ..sweeps.presets import PRESETS
+from ..specs import SweepSpec
 from . import options as opt
 from .console import (
     cell,
@@ -25,113 +21,24 @@ def register(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
+@opt.from_specs(SweepSpec)
 def sweep(
-    model: opt.Model,
+    fields: dict[str, Any],
     out: Annotated[
         str | None, typer.Option(help="A new folder, or one to go on with.", show_default="among the runs")
-    ] = None,
-    methods: Annotated[
-        str | None, typer.Option(help=f"Comma-separated, of {', '.join(METHODS)}.", show_default=False)
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"Instead of methods: {', '.join(PRESETS)}.", show_default=False)
-    ] = None,
-    sparsities: Annotated[str | None, typer.Option(help="Comma-separated shares.", show_default="0.5")] = None,
-    patterns: Annotated[
-        str | None,
-        typer.Option(help="unstructured, N:M; an N:M pattern has its own sparsity.", show_default="unstructured"),
-    ] = None,
-    orders: Annotated[str | None, typer.Option(help="auto, sequential, one_shot.", show_default="auto")] = None,
-    allocations: Annotated[
-        str | None,
-        typer.Option(help="How layers share the sparsity, such as uniform,ramp,owl.", show_default="uniform"),
-    ] = None,
-    compensations: Annotated[
-        str | None,
-        typer.Option(help="Patterns heads, channels: none, bias, weights.", show_default="none"),
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Of calibration texts and noise.", show_default="0")] = None,
-    skip_invalid: Annotated[
-        bool | None,
-        typer.Option("--skip-invalid", help="Leave out what can't be, with the reason, instead of refusing."),
-    ] = None,
-    calibration: opt.Calibration = None,
-    samples: opt.Samples = None,
-    calibration_length: opt.CalibrationLength = None,
-    calibration_subset: opt.CalibrationSubset = None,
-    calibration_split: opt.CalibrationSplit = None,
-    calibration_column: opt.CalibrationColumn = None,
-    noise_levels: opt.NoiseLevels = None,
-    text: Annotated[
-        str | None, typer.Option(help="FILE.txt to measure on.", show_default="held-out demo stories")
-    ] = None,
-    texts: Annotated[int | None, typer.Option(help="Texts to measure on.", show_default="32")] = None,
-    draws: Annotated[int | None, typer.Option(help="Mask draws per text (diffusion).", show_default="8")] = None,
-    tasks: Annotated[
-        int | None, typer.Option(help="Examples of each demo task, others for each seed; 0: none.", show_default="0")
-    ] = None,
-    speed: Annotated[
-        bool | None, typer.Option("--speed", help="Time generation, in turns with the dense model.")
-    ] = None,
-    evaluation_seed: Annotated[
-        int | None, typer.Option(help="Of texts and masks to measure on.", show_default="0")
     ] = None,
     executor: Annotated[str, typer.Option(help="local (processes here) or ray.")] = "local",
     workers: opt.Workers = None,
     address: opt.Address = None,
     gpus_per_worker: opt.GpusPerWorker = None,
     cpus_per_worker: opt.CpusPerWorker = None,
-    name: opt.Name = None,
-    dtype: opt.Dtype = None,
-    device: opt.Device = None,
-    trust_remote_code: opt.RemoteCode = None,
-    mask_token_id: opt.MaskToken = None,
-    causal: opt.Causal = None,
-    shift_logits: opt.ShiftLogits = None,
-    block_size: opt.BlockSize = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prune a model in every combination and measure each on the same texts and masks.
 
     The same command goes on where an earlier one was stopped or killed; finished combinations are never run again.
     """
-    from ..specs import SweepSpec
-
-    spec = SweepSpec.build(
-        model=model,
-        **opt.given(
-            methods=listed("methods", methods),
-            preset=preset,
-            sparsities=listed("sparsities", sparsities, float),
-            patterns=listed("patterns", patterns),
-            orders=listed("orders", orders),
-            allocations=listed("allocations", allocations),
-            compensations=listed("compensations", compensations),
-            seeds=listed("seeds", seeds, int),
-            skip_invalid=skip_invalid,
-            calibration=opt.calibration_source(calibration),
-            samples=samples,
-            calibration_length=calibration_length,
-            calibration_subset=calibration_subset,
-            calibration_split=calibration_split,
-            calibration_column=calibration_column,
-            noise_levels=noise_levels,
-            text=opt.absolute(text),
-            texts=texts,
-            draws=draws,
-            tasks=tasks,
-            speed=speed,
-            evaluation_seed=evaluation_seed,
-            name=name,
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            mask_token_id=mask_token_id,
-            causal=causal,
-            shift_logits=shift_logits,
-            block_size=block_size,
-        ),
-    )
+    spec = SweepSpec.build(**fields)
     with work("sweep") as progress:
         from ..sweeps import sweep as run
 
@@ -150,23 +57,6 @@ def sweep(
     emit(document(done), as_json, lambda: lines(done))
     if not done.complete:
         raise typer.Exit(1)
-
-
-def listed(what: str, text: str | None, kind: Callable[[str], Any] = str) -> tuple[Any, ...] | None:
-    """``"0.3,0.5"`` as (0.3, 0.5); None stays None.
-
-    Raises:
-        InvalidInput: nothing between two commas, or no number where one is needed.
-    """
-    if text is None:
-        return None
-    try:
-        parts = tuple(kind(part) for part in re.split(r"\s*,\s*", text.strip()))
-    except ValueError:
-        raise InvalidInput(f"--{what} is '{text}'; expected numbers with commas between them, such as 0,1,2.") from None
-    if "" in parts:
-        raise InvalidInput(f"--{what} is '{text}'; expected values with commas between them.")
-    return parts
 
 
 def document(done: Any) -> dict[str, Any]:

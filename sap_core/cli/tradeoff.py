@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UnknownOption
+from ..specs import ModelOptions
 from . import options as opt
 from .console import cell, emit, table
 
@@ -18,8 +19,9 @@ def register(app: typer.Typer) -> None:
     app.command()(tradeoff)
 
 
+@opt.from_specs(ModelOptions, only=("model",))
 def tradeoff(
-    model: opt.Model,
+    fields: dict[str, Any],
     cost: Annotated[str, typer.Option(help="What pruning is for: size, memory or speed.")] = "size",
     frontier: Annotated[bool, typer.Option("--frontier", help="Only plans that no other beats in both.")] = False,
     as_json: opt.Json = False,
@@ -27,6 +29,7 @@ def tradeoff(
     """Every measured plan of a model, from applied prunings and from sweeps, finished or running: loss against cost."""
     from ..sweeps import best_plans, measured_plans
 
+    model = fields["model"]
     if cost not in COSTS:
         raise UnknownOption("cost", cost, COSTS)
     plans = measured_plans(model)

@@ -12,15 +12,11 @@ from .cost import generation_speed, layer_sparsity, model_size
 from .likelihood import Losses, text_likelihood
 from .memory import peak_memory
 from .tasks import knows_stories, task_scores
-from .texts import (
-    TextRow,
-    check_text_file,
-    file_rows,
-    story_rows,
-)
+from .texts import evaluation_texts
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
+    from ..texts.rows import TextRow
 
 RATIOS = ("tokens_per_second", "seconds", "peak_memory", "parameters", "nonzero_parameters", "bytes")
 
@@ -34,80 +30,67 @@ def evaluate(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Likelihood with standard error, task scores, what it writes, speed, memory and size of ``model``.
+    """Measure likelihood with standard error, task scores, what it writes, speed, memory and size of ``model``.
 
-    With a ``baseline``: the same of it, the paired difference of the likelihoods (same texts, same masks) with its
-    standard error, how far both write the same, and ratios of cost from runs that take turns. ``text``: a text file;
-    without it, held-out stories. Further fields are those of `EvaluateSpec`: samples, draws, tasks, seed, device ...
+    With a ``baseline``: the same of it, the paired difference of the likelihoods and the KL divergence from it (same
+    texts, same masks) with standard errors, how far both write the same, and ratios of cost from runs that take turns.
+
+    Args:
+        text: FILE.txt (one text a line), FILE.jsonl, FILE.npy, dataset:NAME or demo; default: held-out demo stories.
+        fields: Those of `EvaluateSpec`: samples, draws, join, column, tasks, seed, device ...
 
     Returns:
-        {"model", "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
+        {"model", "texts" (`TextSet.describe`: how many of which source, tokens, cut, dropped, unknown share),
+        "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
         "seconds" of one whole generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros
         and sparsity found in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference"
-        (nats_per_token, standard_error), "agreement" (share of equal tokens and texts) and "ratios" (model to
-        baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
+        and "kl" (nats_per_token, standard_error, low, high), "agreement" (share of equal tokens and texts) and "ratios"
+        (model to baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
 
     Raises:
-        InvalidInput: a file or a model that can't be used; a baseline with another tokenizer or objective.
+        InvalidInput: a file or a model that can't be used; more than 5 % of the tokens unknown to the model; a baseline
+            with another tokenizer or objective; a spec together with fields.
     """
     base = model_reference(baseline)
     if spec is not None and base is not None:
         check_same_model(base, spec.baseline, "baseline")
     given = {"text": text, "baseline": base if spec is None else None} | fields
     spec = asked_spec(EvaluateSpec.given, model, spec, given)
-    if spec.text is not None:
-        check_text_file(spec.text)
+    if spec.text_source is not None:
+        spec.text_source.check()
     if baseline is None:
         baseline = spec.baseline
     models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
-    rows = [text_rows(which, text=spec.text, samples=spec.samples, seed=spec.seed) for which in models]
+    texts = [evaluation_texts(m, spec.text_source, samples=spec.samples, seed=spec.seed) for m in models]
+    rows = [found.rows for found in texts]
     if len(models) == 2:
         _check_pair(models, rows)
+    references = [*models[1:], None]  # the baseline has none
     losses = [
-        text_likelihood(m, r, draws=spec.draws, seed=spec.seed, progress=progress)
-        for m, r in zip(models, rows, strict=True)
+        text_likelihood(m, r, draws=spec.draws, seed=spec.seed, reference=reference, progress=progress)
+        for m, r, reference in zip(models, rows, references, strict=True)
     ]
     speeds = generation_speed(models) if all(m.tokenizer is not None for m in models) else [{}] * len(models)
     documents = [
         _document(m, loss, speed, spec, progress) for m, loss, speed in zip(models, losses, speeds, strict=True)
     ]
-    written = [continuations(m, r[: spec.generate]) for m, r in zip(models, rows, strict=True)] if spec.generate else []
-    for document, texts in zip(documents, written, strict=False):
-        document["generation"] = variety(texts)
+    for document, found in zip(documents, texts, strict=True):
+        document["texts"] = found.describe()
+    writes = spec.generate and all(m.tokenizer is not None for m in models)
+    written = [continuations(m, r[: spec.generate]) for m, r in zip(models, rows, strict=True)] if writes else []
+    for document, own in zip(documents, written, strict=False):
+        document["generation"] = variety(own)
     result = documents[0]
     if len(documents) == 2:
         result["baseline"] = documents[1]
         result["difference"] = losses[0].minus(losses[1])
+        result["kl"] = losses[0].divergence()
         result["ratios"] = {
             key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
         }
         if written:
             result["agreement"] = agreement(*written)
     return result
-
-
-def text_rows(model: LoadedModel, *, text: str | None, samples: int, seed: int) -> list[TextRow]:
-    """What ``model`` is measured on: windows of the file ``text``, or held-out stories of the demo corpus.
-
-    Raises:
-        InvalidInput: a model without tokenizer, a file that can't be used.
-        ModelProblem: a diffusion model without mask token.
-    """
-    if model.tokenizer is None:
-        raise InvalidInput(
-            f"{model.info.ref} has no tokenizer, so no text can be put to it; save one beside the model."
-        )
-    if model.is_diffusion:
-        model.check_masked()
-    common = {
-        "samples": samples,
-        "seed": seed,
-        "diffusion": model.is_diffusion,
-        "max_length": model.info.max_length,
-    }
-    if text is not None:
-        return file_rows(text, model.encode, **common)
-    return story_rows(model.encode, fill_id=model.tokenizer.eos_token_id, **common)
 
 
 def _document(
@@ -135,13 +118,14 @@ def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = N
         return model
     from ..models.loading import load_model
 
-    return load_model(model, **spec.loading | {"keep": keep})
+    return load_model(model, **{**spec.loading, "keep": keep})
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:
     same = len(rows[0]) == len(rows[1]) and all(
         a.tokens.shape == b.tokens.shape and (a.tokens == b.tokens).all() for a, b in zip(*rows, strict=True)
     )
+    same = same and models[0].info.vocab_size == models[1].info.vocab_size
     if models[0].info.objective != models[1].info.objective or not same:
         raise InvalidInput(
             f"{models[0].info.ref} and {models[1].info.ref} can't be compared pair by pair: they need one objective "

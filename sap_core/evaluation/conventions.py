@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..errors import InvalidInput, ModelProblem, SapError
+from ..errors import InvalidInput, ModelProblem, SapError, required
 from ..models.block_causal import BlockCausalModel
 from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
@@ -25,14 +24,15 @@ from ..models.loading import load_model
 from ..progress import Progress, ProgressCallback, silent
 from ..specs.model import CONVENTIONS
 from ..stories.corpus import generate
+from ..texts.rows import MOST_UNKNOWN
+from ..texts.source import TextSource, read_texts
 from .tasks import knows_stories
-from .texts import FIRST_STORY, check_text_file
+from .texts import FIRST_STORY
 
 BLOCKS = (4, 8, 16, 32)
 WINDOWS, TARGETS, DRAWS = 24, 4, 2
 LENGTHS = (64, 32)  # of a window: the first that the texts give enough of; whole blocks of every size tried
 FAR = 0.3  # nats per token by which another combination has to be better, beside four standard errors
-UNKNOWN = 0.05  # largest share of unknown tokens in texts that say something of a model
 PLAIN = (
     "The kitchen was quiet in the morning. She put the kettle on the stove, took two cups from the shelf and waited "
     "for the water to boil, while the cat slept on the chair by the window and the rain ran down the glass.",
@@ -137,7 +137,9 @@ def check_conventions(
     windows: _Windows | None = None
     for turn, causal in enumerate((False, True)):
         progress(Progress("check", turn, 2, "Reading both ways"))
-        conventions = {"causal": True} if causal else {"causal": False, "shift_logits": False, "block_size": 0}
+        conventions: dict[str, Any] = {"causal": True}
+        if not causal:
+            conventions = {"causal": False, "shift_logits": False, "block_size": 0}
         try:
             loaded = load_model(model, **rest, **(mask if not causal else {}), **conventions)
             if not loaded.info.row.has_mask:
@@ -179,8 +181,7 @@ def _in_use(model: str, given: dict[str, Any]) -> tuple[bool, bool, int] | None:
 
 def _windows(model: LoadedModel, text: str | None) -> _Windows:
     if text is not None:
-        check_text_file(text)
-        texts = [line for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+        texts = read_texts(TextSource(text))
         source = f"{len(texts)} texts of {text}"
     else:
         texts, source = list(PLAIN), "four plain English texts"
@@ -190,7 +191,7 @@ def _windows(model: LoadedModel, text: str | None) -> _Windows:
     rows = [model.encode(each, special=False) for each in texts]
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     share = sum(row.count(unknown) for row in rows) / max(sum(map(len, rows)), 1) if unknown is not None else 0.0
-    if share > UNKNOWN:
+    if share > MOST_UNKNOWN:
         raise InvalidInput(
             f"{share:.0%} of the tokens of {source} are unknown to the tokenizer of {model.info.ref}, so they say "
             "nothing of it; give texts of the kind it was trained on (--text FILE, one a line)."
@@ -257,6 +258,6 @@ def _verdict(readings: list[Reading]) -> tuple[Reading | None, tuple[str, ...]]:
 
 def _apart(better: Reading, worse: Reading, errors: float, least: float) -> bool:
     """Whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the windows."""
-    difference = worse.losses - better.losses
+    difference = required(worse.losses, "the losses") - required(better.losses, "the losses")
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return bool(difference.mean() > max(least, errors * error))

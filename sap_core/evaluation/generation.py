@@ -72,6 +72,30 @@ def generate(
     return Generation(tokens, starts, count)
 
 
+def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> list[tuple[list[int], list[bool]]]:
+    """Return texts that the model writes at temperature 1 behind nothing but its start token.
+
+    Returns:
+        For each text its token ids, up to its end token, and which of them were given.
+    """
+    from ..samplers.canvas import canvas_of_ids
+    from ..samplers.dispatch import sample
+
+    start = model.encode("") if model.tokenizer is not None else []
+    canvas = canvas_of_ids(model, [start] * count, length)
+    options = SamplingOptions.build(length=length, temperature=1.0, seed=seed)
+    tokens = canvas.tokens
+    for step in sample(model, canvas, options):
+        tokens = step.next_tokens
+    end = getattr(model.tokenizer, "eos_token_id", None)
+    rows = []
+    for ids, given in zip(tokens.tolist(), canvas.given.tolist(), strict=True):
+        behind = [place for place, flag in enumerate(given) if not flag and ids[place] == end]
+        stop = behind[0] + 1 if behind else len(ids)
+        rows.append((ids[:stop], given[:stop]))
+    return rows
+
+
 def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:
     """Whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
     columns = torch.arange(tokens.shape[1], device=tokens.device)

@@ -14,8 +14,7 @@ would write by itself is decided by its own sampler, one token a step.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..errors import InvalidInput
 from ..models.chat import chat_history_text
 from ..progress import Progress
 from ..specs import SamplingOptions
+from .harness_requests import Generation, batches
 from .likelihood import text_likelihood
 from .texts import TextRow
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 try:
-    from lm_eval.api.model import TemplateLM
-    from lm_eval.api.registry import register_model
-    from lm_eval.utils import get_rolling_token_windows
+    from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]  an extra
+    from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]  an extra
+    from lm_eval.utils import get_rolling_token_windows  # pyright: ignore[reportMissingImports]  an extra
 except ImportError:
     raise InvalidInput(
         "lm-evaluation-harness is not installed; install it with: pip install 'sap-studio[tasks]'."
@@ -141,7 +141,7 @@ class StudioLM(TemplateLM):
         texts: dict[int, str] = {}
         asked = [Generation.of(i, request, self) for i, request in enumerate(requests)]
         with tqdm(total=len(asked), disable=disable_tqdm, desc="generate") as bar:
-            for batch in _batches(asked, self._alike, self.batch_size):
+            for batch in batches(asked, self._alike, self.batch_size):
                 for one, row in zip(batch, self._write(batch), strict=True):
                     row = row[: row.index(self.eot_token_id)] if self.eot_token_id in row else row
                     texts[one.index] = one.cut(self.model.decode(row))
@@ -216,7 +216,7 @@ class StudioLM(TemplateLM):
         answers: dict[int, bool] = {}
         asked = [Generation(i, before, len(scored)) for i, (before, scored) in enumerate(pairs)]
         with tqdm(total=len(asked), disable=quiet, desc="greedy") as bar:
-            for batch in _batches(asked, self._alike, self.batch_size):
+            for batch in batches(asked, self._alike, self.batch_size):
                 for one, row in zip(batch, self._write(batch, steps=batch[0].count), strict=True):
                     answers[one.index] = row == pairs[one.index][1]
                 bar.update(len(batch))
@@ -288,42 +288,7 @@ class StudioLM(TemplateLM):
         return [row[start : start + count].tolist() for row, start in zip(tokens, starts, strict=True)]
 
 
-class Generation:
-    """One text to write: ``count`` tokens behind ``before``, cut at the first of ``until``."""
-
-    def __init__(
-        self, index: int, before: list[int], count: int, until: tuple[str, ...] = (), temperature: float = 0.0
-    ) -> None:
-        self.index, self.before, self.count = index, before, count
-        self.until, self.temperature = until, temperature
-
-    @classmethod
-    def of(cls, index: int, request: Any, lm: StudioLM) -> Generation:
-        context, asked = request.args
-        until = asked.get("until") or ()
-        count = min(int(asked.get("max_gen_toks", lm.max_gen_toks)), lm.max_length - 1)
-        before = lm.tok_encode(context) if context else ([] if lm.model.is_diffusion else [lm.prefix_token_id])
-        warm = float(asked.get("temperature") or 0.0) if asked.get("do_sample") else 0.0
-        stops = (until,) if isinstance(until, str) else tuple(until)
-        return cls(index, before[max(0, len(before) + count - lm.max_length) :], count, stops, warm)
-
-    def cut(self, text: str) -> str:
-        for stop in filter(None, self.until):
-            text = text.split(stop)[0]
-        return text
-
-
-def _batches(asked: list[Generation], alike: Callable, rows: int) -> Iterator[list[Generation]]:
-    groups: dict[tuple, list[Generation]] = defaultdict(list)
-    for one in asked:
-        groups[alike(one)].append(one)
-    for members in groups.values():
-        members.sort(key=lambda one: -len(one.before))
-        for start in range(0, len(members), rows):
-            yield members[start : start + rows]
-
-
 if __name__ == "__main__":
-    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.__main__ import cli_evaluate  # pyright: ignore[reportMissingImports]  an extra
 
     cli_evaluate()

@@ -4,6 +4,10 @@ Masked diffusion: the bound of METRICS section 7 in its low-variance form (LLaDA
 exactly k of the n positions masked, k uniform on 1..n, E_k[(n / k) * sum over masked of -ln p]. k is stratified over
 the draws of a text; which positions is drawn from a seeded generator, so every model meets the same masks.
 Autoregressive: the exact sum of -ln p(token | those before it).
+
+KL to another model on the same rows, METRICS section 9: at every position that is predicted, sum over the vocabulary of
+p ln(p / q), p the reference's distribution and q the model's, averaged with the weights of the likelihood. It needs no
+labels: it says how far the predictions moved, whether or not the text is one the model should predict.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, OperationFailed
 from ..progress import Progress, ProgressCallback, silent
-from .texts import TextRow
+from ..sinks.intervals import ratio_interval
+from ..texts.rows import TextRow
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -32,26 +37,43 @@ _ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Losses:
-    """``nats`` [texts]: what each text costs in all; ``counted`` [texts]: its tokens; ``kind``: "bound" or "exact"."""
+    """What texts cost a model.
+
+    Attributes:
+        nats: [texts], of each text in all.
+        counted: [texts], its tokens.
+        kind: "bound" or "exact".
+        kl: [texts], KL divergence from the reference in nats, in all; None without a reference.
+    """
 
     nats: np.ndarray
     counted: np.ndarray
     kind: str
+    kl: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.nats).all():
+            worst = int(np.flatnonzero(~np.isfinite(self.nats))[0])
+            raise OperationFailed(
+                f"the loss of text {worst + 1} of {len(self.nats)} is not finite (NaN or infinity): the model gives no "
+                "probabilities there, as where every token is masked in a model that divides by the unmasked ones, or "
+                "its numbers leave the range of the precision."
+            )
 
     def summary(self) -> dict[str, Any]:
-        """nats_per_token, its standard_error over texts, perplexity = exp of it, kind, texts, tokens."""
-        mean, error = ratio(self.nats, self.counted)
-        return {
-            "nats_per_token": mean,
-            "standard_error": error,
-            "perplexity": math.exp(min(mean, 700.0)),
+        """Return nats_per_token with its standard_error and 95 % interval (low, high) over texts, None for one text;
+        perplexity = exp of it, kind, texts, tokens."""
+        found = ratio_interval(self.nats, self.counted, at_least=0.0)
+        return found.named("nats_per_token") | {
+            "perplexity": math.exp(min(found.value, 700.0)),
             "kind": self.kind,
             "texts": len(self.nats),
             "tokens": int(self.counted.sum()),
         }
 
-    def minus(self, other: Losses) -> dict[str, float]:
-        """This model's nats per token minus the other's, text by text, with the standard error of the difference.
+    def minus(self, other: Losses) -> dict[str, float | None]:
+        """Return this model's nats per token minus the other's, text by text, with the standard error and the 95 %
+        interval of the difference; None for one text.
 
         Raises:
             InvalidInput: the two were not measured on the same texts, or are of different kinds.
@@ -60,14 +82,29 @@ class Losses:
             raise InvalidInput(
                 "the two models can't be compared pair by pair: they need one objective and one tokenizer."
             )
-        mean, error = ratio(self.nats - other.nats, self.counted)
-        return {"nats_per_token": mean, "standard_error": error}
+        return ratio_interval(self.nats - other.nats, self.counted).named("nats_per_token")
+
+    def divergence(self) -> dict[str, float | None] | None:
+        """Return the KL divergence from the reference, {"nats_per_token", "standard_error", "low", "high"}."""
+        if self.kl is None:
+            return None
+        return ratio_interval(self.kl, self.counted, at_least=0.0).named("nats_per_token")
 
 
 def text_likelihood(
-    model: LoadedModel, rows: list[TextRow], *, draws: int, seed: int, progress: ProgressCallback = silent
+    model: LoadedModel,
+    rows: list[TextRow],
+    *,
+    draws: int,
+    seed: int,
+    reference: LoadedModel | None = None,
+    progress: ProgressCallback = silent,
 ) -> Losses:
-    """What every text costs ``model``. ``draws``: masks per text; an autoregressive model needs none.
+    """Return what every text costs ``model``.
+
+    Args:
+        draws: Masks per text; an autoregressive model needs none.
+        reference: The model that the KL divergence is taken from, of the same vocabulary.
 
     Raises:
         ModelProblem: a diffusion model without mask token.
@@ -76,7 +113,7 @@ def text_likelihood(
     groups: dict[int, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         groups[len(row.tokens)].append(i)
-    nats = np.zeros(len(rows))
+    nats, kl = np.zeros(len(rows)), np.zeros(len(rows))
     mask_id = model.check_masked() if model.is_diffusion else None
     done = 0
     for length, members in sorted(groups.items()):
@@ -87,13 +124,13 @@ def text_likelihood(
             tokens = torch.from_numpy(np.stack([rows[i].tokens for i in some]))
             scored = torch.from_numpy(np.stack([rows[i].scored for i in some]))
             if mask_id is None:
-                nats[some] = _exact(model, tokens, scored)
+                nats[some], kl[some] = _exact(model, reference, tokens, scored)
             else:
                 masked = torch.stack([draw_masks(rows[i].scored, draws, seed, i) for i in some])
-                nats[some] = _bound(model, tokens, masked, scored, mask_id)
+                nats[some], kl[some] = _bound(model, reference, tokens, masked, scored, mask_id)
             done += len(some)
             progress(Progress("likelihood", done, len(rows)))
-    return Losses(nats, counted, "exact" if mask_id is None else "bound")
+    return Losses(nats, counted, "exact" if mask_id is None else "bound", None if reference is None else kl)
 
 
 def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
@@ -110,37 +147,54 @@ def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
     return torch.from_numpy(masks)
 
 
-def ratio(amount: np.ndarray, per: np.ndarray) -> tuple[float, float]:
-    """sum(amount) / sum(per) and its standard error over samples (the usual ratio estimator; 0 for one sample)."""
-    mean = float(amount.sum() / per.sum())
-    if len(amount) < 2:
-        return mean, 0.0
-    residual = amount - mean * per
-    return mean, float(math.sqrt(residual.var(ddof=1) / len(amount)) / per.mean())
+def _bound(
+    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, masked: Tensor, scored: Tensor, mask_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (nats, KL) of each text: n times the mean over draws of the mean over the masked tokens.
 
-
-def _bound(model: LoadedModel, tokens: Tensor, masked: Tensor, scored: Tensor, mask_id: int) -> np.ndarray:
-    """Nats of each text: n times the mean over draws of the mean loss of the masked tokens. ``masked`` [B, D, S]."""
+    Args:
+        masked: bool [B, D, S].
+    """
     batch, draws, length = masked.shape
     repeated = tokens[:, None].expand(batch, draws, length)
     flat = repeated.masked_fill(masked, mask_id).flatten(0, 1)
-    nats = np.zeros((batch, draws))
+    found = np.zeros((2, batch * draws))
     limit = max(1, _HELD_LOGITS // (length * model.info.vocab_size))
     for start in range(0, len(flat), limit):
         some = slice(start, start + limit)
         where = masked.flatten(0, 1)[some]
-        logits = model.logits(flat[some].to(model.device))
+        inputs = flat[some].to(model.device)
+        logits = model.logits(inputs)
         here = where.to(logits.device)
-        each = cross_entropy(logits[here], repeated.flatten(0, 1)[some][where].to(logits.device), reduction="none")
-        per_row = torch.zeros(len(where), dtype=torch.float64)
-        per_row.index_add_(0, where.nonzero()[:, 0], each.double().cpu())
-        nats.reshape(-1)[some] = (per_row / where.sum(1)).numpy()
-    return nats.mean(1) * scored.sum(1).numpy()
+        logits = logits[here]
+        targets = repeated.flatten(0, 1)[some][where].to(logits.device)
+        other = None if reference is None else reference.logits(inputs.to(reference.device))[where.to(reference.device)]
+        for place, each in enumerate(_each(logits, targets, other)):
+            per_row = torch.zeros(len(where), dtype=torch.float64)
+            per_row.index_add_(0, where.nonzero()[:, 0], each)
+            found[place, some] = (per_row / where.sum(1)).numpy()
+    nats, kl = found.reshape(2, batch, draws).mean(2) * scored.sum(1).numpy()
+    return nats, kl
 
 
-def _exact(model: LoadedModel, tokens: Tensor, scored: Tensor) -> np.ndarray:
-    """Nats of each text: row i of the logits predicts token i + 1."""
+def _exact(
+    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, scored: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (nats, KL) of each text: row i of the logits predicts token i + 1."""
     logits = model.logits(tokens.to(model.device))[:, :-1]
     targets = tokens[:, 1:].to(logits.device)
-    each = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
-    return (each.double().cpu() * scored[:, 1:]).sum(1).numpy()
+    other = None if reference is None else reference.logits(tokens.to(reference.device))[:, :-1].flatten(0, 1)
+    nats, kl = (
+        (each.view_as(targets).cpu() * scored[:, 1:]).sum(1).numpy()
+        for each in _each(logits.flatten(0, 1), targets.flatten(), other)
+    )
+    return nats, kl
+
+
+def _each(logits: Tensor, targets: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return (-ln q(target), KL from ``other``'s distribution p, zero without one) of each row, float64 on the CPU."""
+    nats = cross_entropy(logits, targets, reduction="none").double().cpu()
+    if other is None:
+        return nats, torch.zeros_like(nats)
+    p, q = other.to(logits.device).log_softmax(-1), logits.log_softmax(-1)
+    return nats, kl_div(q, p, log_target=True, reduction="none").sum(-1).double().clamp(min=0).cpu()

@@ -1,77 +1,121 @@
-"""Dense and pruned side by side within a few seconds: the text of both, the likelihood of both on a few stories."""
+"""Dense and pruned side by side within seconds: the text of both, the likelihood of both on a few texts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput
 from ..memoize import memoize
 from ..progress import ProgressCallback, silent
 from .generation import STORY_BLOCK, generate
 from .likelihood import Losses, text_likelihood
-from .texts import TextRow, story_rows
+from .tasks import knows_stories
+from .texts import evaluation_texts, pruning_texts, written_texts
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
+    from ..specs import PruneOptions
+    from ..texts.rows import TextSet
 
-_TEXTS = 8
+_TEXTS, _GIVEN_TEXTS = 8, 32
 _DRAWS = 4
 _STEPS = 64
+_STORY_OPENING = "once there was a"
+_OPENING_TOKENS = 8
 
 
 def quick_compare(
     dense: LoadedModel,
     pruned: LoadedModel,
-    prompt: str = "once there was a",
+    prompt: str | None = None,
     seed: int = 0,
     *,
+    spec: PruneOptions | None = None,
     length: int = 128,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
-    """What pruning did, measured small: 8 held-out stories, 4 masks each, one greedy text in at most 64 steps,
-    in blocks of 32 tokens.
+    """Measure what pruning did on a few texts, 4 masks each, and show one greedy text of both models.
+
+    Args:
+        prompt: What both go on with; default: the opening of a demo story for the demo models, else the first tokens
+            of the first text that is measured.
+        spec: The pruning, which names the texts (`sap_core.evaluation.texts.pruning_texts`): up to 32 that are given or
+            that calibration left, else 8. None: demo stories for a demo model, else texts the dense model writes.
+        length: Tokens of the text, prompt included, written in at most 64 steps, in blocks of 32 tokens.
 
     Returns:
-        {"prompt", "dense": {"text", "likelihood"}, "pruned": the same, "difference": {"nats_per_token",
-        "standard_error"} pruned minus dense on the same masks, "same_tokens": share of places at which both wrote
-        the same token}. What was measured on the dense model is remembered.
+        {"prompt", "texts": what was measured on (`TextSet.describe`), "dense": {"text", "likelihood"}, "pruned": the
+        same, "difference": pruned minus dense on the same masks, "kl": from dense to pruned on the same masks, both
+        {"nats_per_token", "standard_error", "low", "high"}, "same_tokens": share of positions at which both wrote the
+        same token}. A model without tokenizer has no prompt and no text. What was measured on the dense model is
+        remembered.
 
     Raises:
-        InvalidInput: a prompt longer than the length; a model without tokenizer.
+        InvalidInput: a prompt longer than the length; texts that can't be read or that the model does not know.
     """
-    if dense.tokenizer is None:
-        raise InvalidInput(f"{dense.info.ref} has no tokenizer, so it can't be put a text; save one beside the model.")
+    texts = quality_texts(dense, spec, seed)
     length = min(length, dense.info.max_length or length)
-    rows = story_rows(
-        dense.encode,
-        samples=_TEXTS,
-        seed=seed,
-        diffusion=dense.is_diffusion,
-        fill_id=dense.tokenizer.eos_token_id,
-        max_length=dense.info.max_length,
-    )
+    if prompt is None and dense.tokenizer is not None:
+        prompt = _STORY_OPENING if knows_stories(dense) else _opening(dense, texts)
+    key = ("quick", prompt, seed, length, spec)
     shown, written, losses = memoize(
-        dense.module, ("quick", prompt, seed, length), lambda: _measure(dense, rows, prompt, seed, length, progress)
+        dense.module, key, lambda: _measure(dense, texts, prompt, seed, length, None, progress)
     )
-    new_shown, new_written, new_losses = _measure(pruned, rows, prompt, seed, length, progress)
+    new_shown, new_written, new_losses = _measure(pruned, texts, prompt, seed, length, dense, progress)
     equal = sum(a == b for a, b in zip(written, new_written, strict=False))
     return {
         "prompt": prompt,
+        "texts": texts.describe(),
         "dense": {"text": shown, "likelihood": losses.summary()},
         "pruned": {"text": new_shown, "likelihood": new_losses.summary()},
         "difference": new_losses.minus(losses),
+        "kl": new_losses.divergence(),
         "same_tokens": equal / max(len(written), len(new_written), 1),
     }
 
 
+def quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
+    """Return the texts of a quick comparison. Called before a pruning it says early what is wrong with them; what it
+    found is remembered.
+
+    Raises:
+        InvalidInput: as `pruning_texts`.
+    """
+    return memoize(dense.module, ("quick texts", seed, spec), lambda: _quality_texts(dense, spec, seed))
+
+
+def _quality_texts(dense: LoadedModel, spec: PruneOptions | None, seed: int) -> TextSet:
+    if spec is not None:
+        given = spec.text_source is not None or not spec.calibration_source.is_demo
+        samples = _GIVEN_TEXTS if given else _TEXTS
+        return pruning_texts(dense, spec, samples=samples, seed=seed)
+    if dense.tokenizer is not None and knows_stories(dense):
+        return evaluation_texts(dense, None, samples=_TEXTS, seed=seed)
+    return written_texts(dense, samples=_TEXTS, seed=seed)
+
+
+def _opening(model: LoadedModel, texts: TextSet) -> str:
+    row = texts.rows[0]
+    stop = row.scored.nonzero()[0][:_OPENING_TOKENS][-1] + 1
+    return model.decode(row.tokens[:stop].tolist())
+
+
 def _measure(
-    model: LoadedModel, rows: list[TextRow], prompt: str, seed: int, length: int, progress: ProgressCallback
-) -> tuple[str, list[int], Losses]:
-    """(the whole text, the token ids written behind the prompt, the losses)."""
+    model: LoadedModel,
+    texts: TextSet,
+    prompt: str | None,
+    seed: int,
+    length: int,
+    reference: LoadedModel | None,
+    progress: ProgressCallback,
+) -> tuple[str | None, list[int], Losses]:
+    """Return (the whole text, the token ids written behind the prompt, the losses)."""
+    losses = text_likelihood(model, texts.rows, draws=_DRAWS, seed=seed, reference=reference, progress=progress)
+    if prompt is None:
+        return None, [], losses
     to_write = length - len(model.encode(prompt))
     steps = max(1, min(_STEPS, to_write)) if model.is_diffusion else None
     written = generate(model, [prompt], length=length, steps=steps, block_length=STORY_BLOCK, seed=seed)
     end = model.tokenizer.eos_token_id
     behind = written.row(0, end)
     text = model.decode(written.tokens[0].tolist()[: written.starts[0]] + behind)
-    return text, behind, text_likelihood(model, rows, draws=_DRAWS, seed=seed, progress=progress)
+    return text, behind, losses

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress, ProgressCallback, silent
+from ..sinks.intervals import share_interval
 from .generation import STORY_BLOCK, generate
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def knows_stories(model: LoadedModel) -> bool:
 def task_scores(
     model: LoadedModel, *, examples: int, skip: int = 0, progress: ProgressCallback = silent
 ) -> dict[str, Any]:
-    """{task: {score, n, standard_error}}: the share of held-out examples that are exactly right.
+    """{task: {score, n, standard_error, low, high}}: the share of held-out examples that are exactly right, with
+    Wilson's 95 % interval.
 
     ``examples`` of each task, those behind the first ``skip``.
 
@@ -63,7 +65,9 @@ def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 
             texts = (_filled if infill else continued)(model, some, length)
             right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
     share = right / count
-    return {"score": share, "n": count, "standard_error": math.sqrt(share * (1 - share) / count)}
+    low, high = share_interval(right, count)
+    error = math.sqrt(share * (1 - share) / count)
+    return {"score": share, "n": count, "standard_error": error, "low": low, "high": high}
 
 
 def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:

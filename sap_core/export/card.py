@@ -6,7 +6,9 @@ from typing import Any
 
 from ..choices.methods import METHODS
 from ..choices.strategies import PRESETS
+from ..errors import required
 from ..pruning.planning.plan import PruningPlan
+from ..texts.wording import texts_line, with_error
 
 _HEADER = """---
 library_name: transformers
@@ -34,7 +36,12 @@ def model_card(
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
-    parts += [_quality(quality), _size(size, pruning), _loading(loader, auto_class, objective, own_code), _check()]
+    parts += [
+        _quality(quality),
+        _size(size, pruning),
+        _loading(loader, auto_class, objective, own_code, source),
+        _check(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,20 +97,18 @@ def _quality(quality: dict[str, Any] | None) -> str:
         return "## Quality\n\nNot measured at export. `sap evaluate --model PATH --baseline ORIGINAL` measures it."
     pruned = quality.get("pruned", quality)
     dense = quality.get("dense", quality.get("baseline"))
-    lines = ["## Quality", "", "| | nats per token | standard error | perplexity |", "|---|---|---|---|"]
+    lines = ["## Quality", "", "| | nats per token | perplexity |", "|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            lines.append(
-                "| {} | {nats_per_token:.4f} | {standard_error:.4f} | {perplexity:.3f} |".format(
-                    title, **side["likelihood"]
-                )
-            )
+            found = side["likelihood"]
+            lines.append(f"| {title} | {with_error(found, '.4f')} | {found['perplexity']:.3f} |")
     if quality.get("difference"):
-        change = quality["difference"]
-        lines.append(f"| difference, paired | {change['nats_per_token']:+.4f} | {change['standard_error']:.4f} | |")
-    kind, texts = pruned["likelihood"]["kind"], pruned["likelihood"]["texts"]
-    meaning = "an upper bound (masked diffusion)" if kind == "bound" else "exact"
-    lines += ["", f"Negative log-likelihood, {meaning}, on {texts} texts; lower is better."]
+        lines.append(f"| difference, paired | {with_error(quality['difference'], '+.4f')} | |")
+    if quality.get("kl"):
+        lines.append(f"| KL from the original | {with_error(quality['kl'], '.4f')} | |")
+    meaning = "an upper bound (masked diffusion)" if pruned["likelihood"]["kind"] == "bound" else "exact"
+    measured = texts_line(quality["texts"]) if quality.get("texts") else ""
+    lines += ["", f"Negative log-likelihood, {meaning}, ± standard error over texts; lower is better. {measured}"]
     lines += _tasks(pruned.get("tasks"), (dense or {}).get("tasks"))
     return "\n".join(lines)
 
@@ -126,18 +131,19 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
         f"{size['bytes']:,} bytes of weights."
     )
     if pruning and pruning["plan"]["shape"]:
-        left = PruningPlan.from_dict(pruning["plan"]).left().words()
+        left = required(PruningPlan.from_dict(pruning["plan"]).left(), "the shape left").words()
         text += f" Whole {pruning['plan']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
     elif pruning:
         text += (
             " Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
-            "ordinary dense kernels stay as they were; sparse kernels (2:4 on recent NVIDIA GPUs, through "
-            "`torch.sparse.to_sparse_semi_structured`) are what uses them."
+            "dense kernels stay as they were. Nothing here makes it faster: vLLM no longer has sparse kernels, and "
+            "those of PyTorch (2:4 on NVIDIA GPUs, `torch.sparse.to_sparse_semi_structured`) have to be asked for when "
+            "the model is loaded."
         )
     return text
 
 
-def _loading(loader: str, auto_class: str, objective: str, own_code: bool) -> str:
+def _loading(loader: str, auto_class: str, objective: str, own_code: bool, source: str) -> str:
     text = f"## Load\n\n```python\n{loading_code(loader, auto_class, own_code=own_code)}\n```"
     if own_code:
         text += (
@@ -147,7 +153,8 @@ def _loading(loader: str, auto_class: str, objective: str, own_code: bool) -> st
     if loader == "sap_core":
         text += (
             "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "
-            "the original's own code does where it runs, and `sap_core.load_model` does everywhere."
+            "the original's own code does where it runs, and `sap_core.load_model` does everywhere. Its .py files "
+            f"are in this folder if they were in the original's; else they are where `{source}` was published."
         )
     if objective == "masked_diffusion":
         text += (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed
+from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
@@ -24,7 +25,6 @@ from .verify import (
 )
 
 if TYPE_CHECKING:
-    from ..models.loaded import LoadedModel
     from ..pruning.strategies.report import Pruned
     from ..storage.output import Output
 
@@ -103,7 +103,7 @@ def check_room(model: LoadedModel, output: Output) -> None:
 
 
 def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | None]:
-    if not hasattr(pruned, "plan"):
+    if isinstance(pruned, LoadedModel):
         return pruned, None
     return pruned.model, {
         "spec": pruned.spec.model_dump(mode="json"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed, RunProblem
 from ..progress import ProgressCallback, silent
@@ -61,7 +61,7 @@ def prune_again(run: Run, model: LoadedModel | None = None, progress: ProgressCa
     from ..pruning.api import prune
     from ..pruning.planning.plan import PruningPlan
 
-    spec = parse_spec(run.spec)
+    spec: Any = parse_spec(run.spec)
     plan = PruningPlan.from_dict(run.result["plan"])
     pruned = prune(model if model is not None else spec.model, spec=spec, plan=plan, progress=progress)
     if pruned.report["weights_sha256"] != run.result["report"]["weights_sha256"]:

@@ -16,7 +16,6 @@ from ..models.saving import copy_small_files, write_index
 from ..progress import Progress, ProgressCallback, silent
 from ..pruning.planning.defaults import with_method
 from ..pruning.planning.memory_check import check_streamed
-from ..pruning.scoring.calibration import check_source
 from ..pruning.scoring.inputs import Inputs
 from ..pruning.strategies.preparation import calibration_of, check_method, needs_texts
 from ..pruning.strategies.report import report_from
@@ -97,13 +96,13 @@ def prune_checkpoint(
     """
     given = {"out": None if out is None else str(out), "overwrite": overwrite, "verify": verify} | fields
     asked = asked_spec(_build, source, spec, given)
-    out, overwrite, verify, spec = asked.out, asked.overwrite, asked.verify, asked.pruning
-    check_streamed(spec)
-    if needs_texts(spec):
-        check_source(spec.calibration)
+    pruning = asked.pruning
+    check_streamed(pruning)
+    if needs_texts(pruning):
+        pruning.calibration_source.check()
     release_freed_memory()
-    with checkpoint_output(out, overwrite=overwrite, resumable=True) as output:
-        return _prune_checkpoint(spec, output, verify, progress)
+    with checkpoint_output(asked.out, overwrite=asked.overwrite, resumable=True) as output:
+        return _prune_checkpoint(pruning, output, asked.verify, progress)
 
 
 def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: ProgressCallback) -> PrunedCheckpoint:

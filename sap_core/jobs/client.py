@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, RunProblem
-from ..runs.files import read_json, write_json
+from ..runs.files import write_json
 from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
 from ..storage import disk_problem, local_folder, remote_errors, storage_path
+from .documents import JobDocument, ProcessDocument, read_job_document
 from .layout import (
     GONE,
     OPEN,
@@ -149,7 +150,7 @@ class JobClient:
 
     def stop(self, patience: float = 10.0) -> None:
         """End the worker, whoever started it: asked first (the running job keeps its partial result), then killed."""
-        pid = (read_json(self._files.worker) or {}).get("pid")
+        pid = (read_job_document(self._files.worker, ProcessDocument) or {}).get("pid")
         with _guard:
             mine = _started.pop(self.root, None)
             pid = mine.pid if mine is not None else pid if self._files.worker_alive() else None
@@ -166,7 +167,7 @@ class JobClient:
 
     def _status(self, job_id: str, state: dict) -> JobStatus:
         folder = self._files.job(job_id)
-        job = read_json(folder / "job.json")
+        job = read_job_document(folder / "job.json", JobDocument)
         if job is None:
             raise self._unknown(job_id)
         run = storage_path(state.get("run") or job["run"])
@@ -213,7 +214,7 @@ class JobClient:
 
     def _was_ready(self, pid: int) -> bool:
         """Whether the worker with this id got as far as serving."""
-        return (read_json(self._files.worker) or {}).get("pid") == pid
+        return (read_job_document(self._files.worker, ProcessDocument) or {}).get("pid") == pid
 
     def _unknown(self, job_id: str) -> RunProblem:
         return RunProblem(f"Job {job_id} is not known under {self.root}; it may have been tidied away.")

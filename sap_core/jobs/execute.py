@@ -69,7 +69,7 @@ def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: Progres
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
-    from ..evaluation.quick import quick_compare
+    from ..evaluation.quick import quality_texts, quick_compare
     from ..models.inspection import inspect_model
     from ..pruning.api import plan_pruning, prune
     from ..pruning.planning.memory_check import check_room
@@ -78,14 +78,15 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
     info = inspect_model(spec.model, **spec.inspecting)
     check_room(info, spec.dtype, spec.device, held=models.held)
     dense = _model(spec, models, progress)
+    quality_texts(dense, spec, spec.seed)
     with create_run("prune", spec, out=out) as run:
         plan = plan_pruning(dense, spec=spec, progress=progress)
         run.write_json("plan.json", plan.to_dict())
         pruned = prune(dense, spec=spec, plan=plan, progress=progress)
         result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
         models.keep_pruned(run.path, pruned)
+        result |= quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
         if dense.tokenizer is not None:
-            result |= quick_compare(dense, pruned.model, seed=spec.seed, progress=progress)
             result["cost"] = measure_both(dense, pruned.model, progress)
             result["denoising"] = denoise_both(dense, pruned.model, run.path, result["prompt"], spec.seed, progress)
         run.finish(result)

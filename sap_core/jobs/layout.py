@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import psutil
-
-from ..errors import OperationFailed
+from ..errors import OperationFailed, RunProblem
+from ..file_locks import try_lock
 from ..progress import Progress
-from ..runs.files import plain, read_json, write_json
+from ..runs.documents import read_document
+from ..runs.files import plain, write_json
 from ..storage import storage_of, storage_path
+from ..storage.locks import Lock, is_locked
+from .documents import ProgressDocument, StateDocument, read_job_document
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
 
+_registered: dict[Path, Lock] = {}  # of this process, by the file that says so
 OPEN = ("queued", "running")
 #: What is said of a job whose worker is gone, where nobody can know how it ended.
 GONE = "The worker process ended unexpectedly; run it again."
@@ -118,7 +121,12 @@ class JobFolder:
         return sum(job < job_id for job in waiting)
 
     def state(self, job_id: str) -> dict[str, Any]:
-        return read_json(self.job(job_id) / "state.json") or {"state": "queued"}
+        """Return the state; a document that is damaged counts as that of a failed job, a missing one as queued."""
+        path = self.job(job_id) / "state.json"
+        try:
+            return read_document(path, StateDocument) or {"state": "queued"}
+        except RunProblem:
+            return {"state": "failed", "error": "Its state can't be read; run it again."}
 
     def set_state(self, job_id: str, state: str, **fields: Any) -> None:
         """Write a job's state, even on a full disk: there, the old file's own block is written over."""
@@ -135,51 +143,46 @@ class JobFolder:
         """Whether a worker holds the lock. The system drops the lock with the process, however that ends."""
         try:
             with open(self.lock, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return not try_lock(file, shared=True)
         except FileNotFoundError:
             return False
-        except BlockingIOError:
-            return True
-        return False
 
     def hold_lock(self, patience: float = 3.0) -> IO[bytes] | None:
         """Become the one worker; None when there is another. Waits out the clients' glances at the lock."""
         file = open(self.lock, "ab")
         end = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    file.close()
-                    return None
-                time.sleep(0.05)
+        while not try_lock(file):
+            if time.monotonic() > end:
+                file.close()
+                return None
+            time.sleep(0.05)
+        return file
 
     def register_client(self) -> None:
-        """Tell the worker that this process wants it alive."""
-        me = psutil.Process()
-        write_json(self.clients / f"{me.pid}.json", {"pid": me.pid, "process_created": me.create_time()})
+        """Tell the worker that this process wants it alive: by a lock, which goes with the process."""
+        path = self.clients / f"{os.getpid()}.lock"
+        if _registered.get(path) is not None and path.exists():
+            return
+        new = self.clients / f".{os.getpid()}.{os.urandom(4).hex()}"
+        new.touch()
+        _registered[path] = Lock(new)  # which stays with the file when that gets its name
+        new.replace(path)
 
     def clients_alive(self) -> bool:
-        """Whether any registered process lives; the entries of dead ones are removed."""
+        """Return whether any registered process lives; the entries of dead ones are removed."""
         alive = False
-        for path in self.clients.glob("*.json"):
-            client = read_json(path) or {}
-            try:
-                created = psutil.Process(client["pid"]).create_time()
-            except (psutil.Error, KeyError):
-                created = None
-            if created is not None and abs(created - client["process_created"]) < 1:
+        for path in self.clients.glob("*.lock"):
+            if is_locked(path):
                 alive = True
             else:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
         return alive
 
 
 def read_progress(job: Path) -> tuple[Progress | None, float | None]:
     """The last report and the estimated seconds until its stage ends (None before there is a basis for it)."""
-    document = read_json(job / "progress.json")
+    document = read_job_document(job / "progress.json", ProgressDocument)
     if not document:
         return None, None
     progress = Progress(*(document[key] for key in ("stage", "done", "total", "message", "data")))

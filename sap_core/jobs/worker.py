@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled, InvalidInput, OperationFailed
+from ..errors import Cancelled, InvalidInput, OperationFailed, SapError
 from ..progress import Progress, ProgressCallback
-from ..runs.files import read_json, write_json
+from ..runs.files import write_json
 from ..runs.store import one_line
 from ..specs import Spec, parse_spec
 from ..storage import storage_path
+from .documents import JobDocument, read_job_document
 from .layout import GONE, JobFolder
 
 # (spec, folder of the run to make, progress) -> folder of the run that was made
@@ -96,9 +97,9 @@ class Worker:
         started = time.time()
         try:
             self.files.set_state(job_id, "running", started=started)
-            job = read_json(folder / "job.json")
+            job = read_job_document(folder / "job.json", JobDocument)
             if job is None:
-                raise OperationFailed(f"The job file in {folder} can't be read; submit it again.")
+                raise OperationFailed(f"The job file in {folder} can't be used; submit it again.")
             run = execute(parse_spec(job["spec"]), storage_path(job["run"]), self._reporter(folder))
             outcome = {"state": "finished", "run": run or job["run"]}
         except (Cancelled, KeyboardInterrupt) as error:
@@ -109,8 +110,8 @@ class Worker:
                 _log(folder, started)
         try:
             self.files.set_state(job_id, outcome.pop("state"), ended=time.time(), **outcome)
-        except OSError:
-            pass  # the job's folder is gone; nobody waits for it
+        except (OSError, SapError):
+            pass  # the job's folder is gone or can't be written; the next job is not to suffer
         return True
 
     def _reporter(self, folder: Path) -> ProgressCallback:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import required
 from .loaded import LoadedModel, positions
 
 
@@ -33,7 +34,7 @@ class BlockCausalModel(LoadedModel):
         """The number of the block of every position (batch, sequence); negative ones before the answer."""
         if self.answers_at is not None and self.info.row.answer_starts_block:
             where = where - self.answers_at.to(where.device)[:, None]
-        return where.div(self.info.block_size, rounding_mode="floor")
+        return where.div(required(self.info.block_size, "block_size"), rounding_mode="floor")
 
     @torch.no_grad()
     def span_logits(

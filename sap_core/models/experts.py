@@ -6,15 +6,13 @@ memory, so that scores, masks and saving treat an expert like any other layer.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .layout import Matrix
-
-EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
+from .layout import EXPERT, Matrix
 
 
 class Expert(nn.Module):
@@ -30,7 +28,8 @@ class Expert(nn.Module):
 
     def route(self, routed: Routed) -> None:
         """Tells the layers whose rows come next."""
-        for layer in (self.gate_proj, self.up_proj, self.down_proj):
+        layers: tuple[Any, ...] = (self.gate_proj, self.up_proj, self.down_proj)
+        for layer in layers:
             layer.routed = routed
 
 
@@ -56,7 +55,8 @@ class Experts(nn.ModuleList):
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """hidden_states (tokens, width), top_k_index and top_k_weights (tokens, k) -> (tokens, width)."""
         total = torch.zeros_like(hidden_states)
-        for number, expert in enumerate(self):
+        experts: list[Any] = list(self)
+        for number, expert in enumerate(experts):
             token, rank = torch.where(top_k_index == number)
             expert.route(Routed(token, len(hidden_states)))
             output = expert(hidden_states[token]) * top_k_weights[token, rank, None]
@@ -68,11 +68,11 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
     """Replaces, in place, the packed experts that ``matrices`` name one by one."""
     owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
     for owner in owners:
-        packed = module.get_submodule(owner)
+        packed: Any = module.get_submodule(owner)
         if not hasattr(packed, "gate_up_proj"):
             continue
         gate_up, down = packed.gate_up_proj.data, packed.down_proj.data
-        experts = Experts(Expert(*both.chunk(2), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True))
+        experts = Experts(Expert(*halves(both), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True))
         parent, _, name = owner.rpartition(".")
         setattr(module.get_submodule(parent), name, experts)
 
@@ -81,3 +81,9 @@ def _linear(weight: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer
+
+
+def halves(both: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the second half of the rows."""
+    first, second = both.chunk(2)
+    return first, second

@@ -30,6 +30,7 @@ class Family:
         examples: Models of this family that people use.
         objective: "masked_diffusion" or "autoregressive".
         matches: Whether a config.json, as it stands on disk, is of this family. Rows are asked in order.
+        marks: What the name of a stored tensor has to begin with, where config.json alone does not tell; "": nothing.
         native_config: config.json -> the config of the native transformers class, with its ``model_type``.
         architecture: Name of the native transformers class, or "module:Class" of one in this package; "" takes the one
             AutoModelForCausalLM has for the config.
@@ -50,12 +51,15 @@ class Family:
         draws: How its published samplers draw tokens, in `sap_core.choices.samplers`.
         top_k: What its published settings hand down; None: no limit.
         threshold: Of its sampler "low_confidence_dynamic", where it is not that sampler's own.
+        uniform_noise: Sink-aware pruning's public code draws a noise level for each pass over it (Dream), instead of
+            going through evenly spaced ones.
         rounded_shares: Its samplers share a block's tokens among the steps by rounding (dLLM), not evenly (LLaDA).
         samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
             `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
         config_aliases: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
+        mixture: Its models, or some of them, are mixtures of experts, which can be taken out whole.
         no_pruning: Reason why pruning is refused; "" where it is not.
         export: What an exported folder is, in a few words.
         remote_code: The model's own Python code is needed, hence the user's consent.
@@ -69,6 +73,7 @@ class Family:
     objective: str
     matches: Callable[[Config], bool]
     samplers: tuple[str, ...]
+    marks: str = ""
     native_config: Callable[[Config], Config] = dict
     architecture: str = ""
     natives: tuple[str, ...] = ()
@@ -86,9 +91,11 @@ class Family:
     draws: str = "gumbel"
     top_k: int | None = None
     threshold: float | None = None
+    uniform_noise: bool = False
     rounded_shares: bool = False
     patterns: tuple[str, ...] = PATTERNS
     units: tuple[str, ...] = ()
+    mixture: bool = False
     config_aliases: tuple[tuple[str, str], ...] = ()
     no_pruning: str = ""
     export: str = "native names and config"

@@ -7,6 +7,7 @@ The first row that matches a config.json is its family, so the particular come b
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -14,20 +15,23 @@ from ..errors import InvalidInput
 from .families import (
     a2d,
     causal,
+    diffugpt,
     diffusion_gemma,
     dit,
     dream,
     fast_dllm,
+    illada,
     llada,
     llada2,
     llada_moe,
     masked_lm,
     native_diffusion,
+    nemotron,
     remote,
     rnd1,
     sdar,
 )
-from .family import RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
 
 ENTRY_POINTS = "sap_core.families"
 FAMILIES: dict[str, Family] = {
@@ -35,8 +39,12 @@ FAMILIES: dict[str, Family] = {
     for family in (
         llada_moe.FAMILY,
         llada2.FAMILY,
+        illada.FAMILY,
+        nemotron.FAMILY,
         llada.FAMILY,
         dream.FAMILY,
+        diffugpt.DIFFUGPT,
+        diffugpt.DIFFULLAMA,
         sdar.FAMILY,
         fast_dllm.FAMILY,
         rnd1.FAMILY,
@@ -54,9 +62,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def recognise(config: Config) -> Family | None:
-    """The family of a config.json, or None where no row matches."""
-    return next((family for family in FAMILIES.values() if family.matches(config)), None)
+def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
+    """The family of a config.json and the names of the stored tensors, or None where no row matches."""
+    known = tuple(names)
+    for family in FAMILIES.values():
+        marked = not family.marks or any(name.startswith(family.marks) for name in known)
+        if marked and family.matches(config):
+            return family
+    return None
 
 
 def register_family(family: Family) -> Family:
@@ -75,11 +88,13 @@ def register_family(family: Family) -> Family:
 
 def families_markdown() -> str:
     """The table as Markdown, as it stands in docs/models.md."""
-    head = ("family", "models", "loads as", "sampling rules", "pruning", "export")
+    head = ("family", "models", "loads as", "conventions", "sampling rules", "pruning", "export")
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in families_table():
         rules = ", ".join(f"`{name}`" for name in row["samplers"])
-        cells = (row["title"], row["examples"], row["loads_as"], rules, row["pruning"], row["export"])
+        cells = (
+            row["title"], row["examples"], row["loads_as"], row["conventions"], rules, row["pruning"], row["export"]
+        )  # fmt: skip
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines) + "\n"
 
@@ -93,6 +108,7 @@ def families_table() -> list[dict[str, Any]]:
             "examples": family.examples,
             "objective": family.objective,
             "loads_as": _loads_as(family),
+            "conventions": _conventions(family),
             "samplers": list(family.samplers),
             "patterns": [*family.patterns, *family.units],
             "pruning": _pruning(family),
@@ -109,11 +125,37 @@ def _pruning(family: Family) -> str:
     if family.no_pruning:
         return f"refused: {family.no_pruning}"
     words = ", ".join(family.patterns)
+    experts = "; whole experts of mixtures" if family.mixture else ""
     if not family.units:
-        return words
+        return words + experts
     resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
     of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
-    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})") + experts
+
+
+def _conventions(family: Family) -> str:
+    """How such a model is called, in a line: attention, which token a row predicts, its mask, its blocks."""
+    if family.objective == AUTOREGRESSIVE:
+        return "causal; row i predicts token i + 1"
+    if family.export == "none":
+        return "its own"
+    if family.remote_code:
+        return "as the user says"
+    shifted, block = family.shift_logits({}), family.block_size({})
+    words = ["row i predicts token i + 1" if shifted else "row i predicts token i"]
+    if family.name == "native-diffusion":
+        words = ["row i predicts token i, or i + 1 as declared or given"]
+    if not family.has_mask:
+        return f"no mask token; canvases of {block} random tokens behind a causal prompt"
+    if family.adapter.endswith("block_causal"):
+        sizes = f"blocks of {block}" if block and block > 1 else "blocks as config.json says"
+        start = "where the prompt ends" if family.answer_starts_block else "the first token"
+        words.insert(0, f"{sizes} from {start}, each sees itself and those before")
+    else:
+        words.insert(0, "bidirectional")
+    if family.mask_token_id is not None:
+        words.append(f"mask {family.mask_token_id}")
+    return "; ".join(words)
 
 
 def _loads_as(family: Family) -> str:

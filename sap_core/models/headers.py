@@ -101,6 +101,14 @@ def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
             f"{folder} has only pickled weights ({pickled[0]}), which can run code when opened; "
             "convert them to safetensors (model.save_pretrained) and try again."
         )
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        raise ModelProblem(
+            f"{folder} has {others[0]}, but neither {SINGLE} nor {INDEX}, by which weights are found: rename a single "
+            "file of transformers' format, or download the missing index."
+        )
+    if next(folder.glob("*.gguf"), None) is not None:
+        raise ModelProblem(f"{folder} has GGUF weights, which can't be read here; expected {SINGLE} or {INDEX}.")
     raise ModelProblem(f"{folder} has no weights; expected {SINGLE} or {INDEX} with its shards.")
 
 

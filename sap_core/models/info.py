@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import ModelProblem
 from .conventions import Convention
 from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
-from .layout import Matrix
+from .layout import Matrix, expert_counts
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,26 @@ class ModelInfo:
         if self.no_pruning:
             return ()
         units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
+        if any(expert_counts(self.matrices, self.layers)) and not self.row.remote_code:
+            units = (*units, "experts")
         return (*self.row.patterns, *units)
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers whose attention has heads that can be told apart: its output projection reads
+        heads x head_dim columns."""
+        return tuple(sorted({m.layer for m in self.matrices if m.kind == "o" and m.cols == self.heads * self.head_dim}))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the checkpoint on this machine.
+
+        Raises:
+            ModelProblem: a model on the Hub that is not downloaded yet.
+        """
+        if self.path is None:
+            raise ModelProblem(f"{self.ref} is not on this machine yet; load it once to download it.")
+        return Path(self.path)
 
     def check_prunable(self) -> None:
         """Raises ModelProblem with the reason where this model can't be pruned."""

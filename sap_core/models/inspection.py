@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import BLOCK, find_matrices, module_key
+from .layout import BLOCK, EXPERT, Matrix, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
@@ -32,7 +33,9 @@ def inspect_model(
     Args:
         ref: demo:NAME, a folder, or a Hub id.
         mask_token_id: For a model that does not declare its mask token.
-        causal, shift_logits, block_size: Conventions that config.json does not declare; see `load_model`.
+        causal: Whether attention is causal, where config.json does not say; see `load_model`.
+        shift_logits: Whether row i predicts token i + 1, where it does not say.
+        block_size: Tokens of a block that is denoised at once, where it does not say.
 
     Raises:
         ModelProblem: nothing loadable there, a config that no family matches or that lacks a field, or a convention
@@ -52,10 +55,14 @@ def describe(source: Source, *, mask_token_id: int | None = None, given: Given |
 
 def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelInfo:
     check_config(source.config, source.ref, source.tensors)
-    family = recognise(source.config)
+    family = recognise(source.config, (tensor.key for tensor in source.tensors))
     if family is None:
-        kind = source.config.get("model_type") or source.config.get("architectures") or "nothing"
-        raise ModelProblem(f"{source.ref} is of a kind that no family here reads ({kind}); `sap models` lists them.")
+        raise ModelProblem(f"{source.ref} {unread(source.config)}")
+    if source.config.get("attention_type") == "block_sparse":
+        raise ModelProblem(
+            f"{source.ref} attends block-sparsely in long texts, which has no map of attention; its config.json must "
+            'say attention_type "original_full".'
+        )
     masked = mask_token_id is not None or declared_mask(source, source.config) is not None
     conventions = conventions_of(family, source.config, given, ref=source.ref, mask_declared=masked)
     family = row_with(family, conventions, source.ref)
@@ -66,6 +73,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
     shapes = {keys[t.key]: t.shape for t in source.tensors if keys[t.key].startswith(family.blocks)}
     blocks = {match["index"] for name in shapes if (match := BLOCK.match(name))}
     check_sizes(sizes, source.ref, {keys[t.key]: t.shape for t in source.tensors}, len(blocks))
+    matrices = find_matrices(shapes, model_type)
     return ModelInfo(
         ref=source.ref,
         path=str(source.folder) if source.folder else None,
@@ -78,12 +86,15 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
         parameters=sum(tensor.numel for tensor in source.tensors),
         bytes=sum(tensor.bytes for tensor in source.tensors),
         dtype=_main_dtype(source.tensors),
-        matrices=find_matrices(shapes, model_type),
+        matrices=matrices,
         samplers=family.samplers,
         block_size=conventions["block_size"].value,
         shift_logits=family.objective == MASKED_DIFFUSION and bool(conventions["shift_logits"].value),
         conventions=conventions,
-        no_pruning=family.no_pruning or _quantized(source.config) or _packed_experts(shapes),
+        no_pruning=family.no_pruning
+        or _quantized(source.config)
+        or _packed_experts(shapes)
+        or _incomplete(matrices, sizes["layers"]),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),
         config=source.config,
@@ -127,9 +138,49 @@ def _quantized(config: Config) -> str:
     return f"its weights are stored quantized ({method}); prune the unquantized model" if method else ""
 
 
+def unread(config: Config) -> str:
+    """What a config that no family reads is, and what to do; follows the model's name."""
+    names = [str(name) for name in config.get("architectures") or []]
+    kind = config.get("model_type") or "nothing"
+    if not names:
+        return (
+            f"({kind}) names no class in config.json's architectures; add the one it was saved from (...ForCausalLM)."
+        )
+    if config.get("is_encoder_decoder") or names[0].endswith(("Seq2SeqLM", "ForConditionalGeneration")):
+        what = "reads images or sound beside text" if config.get("vision_config") else "is an encoder-decoder"
+        return (
+            f"({names[0]}) {what}; decoders (...ForCausalLM) and masked language models (...ForMaskedLM) can be read."
+        )
+    if names[0].endswith("Model"):
+        return (
+            f"({names[0]}) is a model without a head that predicts tokens, such as a sentence encoder; give the "
+            "checkpoint with its language-model head (...ForCausalLM or ...ForMaskedLM)."
+        )
+    return f"is of a kind that no family here reads ({kind}, {names[0]}); `sap models` lists them."
+
+
+def _incomplete(matrices: tuple[Matrix, ...], layers: int) -> str:
+    """Why a model can't be pruned whose blocks hold no linear layers; "" where each does."""
+    missing = sorted(set(range(layers)) - {matrix.layer for matrix in matrices})
+    if len(missing) == layers:
+        return "no linear layers stand in numbered blocks in it: its layers share their weights, or are convolutions"
+    return f"layer {missing[0]} holds no linear layer that could be pruned" if missing else ""
+
+
 def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Why experts that are stored in 3-D tensors can't be pruned; "" where there are none."""
-    packed = next((name for name, shape in shapes.items() if len(shape) == 3 and "expert" in name), None)
+    """Why experts that transformers keeps in 3-D tensors can't be pruned; "" where there are none."""
+    named = [name for name in shapes if re.search(r"\.experts\.\d+\.", name)]
+    other = next((name for name in named if not EXPERT.match(name.removesuffix(".weight"))), None)
+    if other:
+        return f"its experts ({other}) are kept in 3-D tensors by transformers, which no pruning pattern here reads"
+    packed = next(
+        (
+            name
+            for name, shape in shapes.items()
+            if len(shape) == 3 and re.search("expert|input_linear|output_linear", name)
+        ),
+        None,
+    )
     return f"its experts are stored in 3-D tensors ({packed}), which no pruning pattern here reads" if packed else ""
 
 

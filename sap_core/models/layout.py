@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 BLOCK = re.compile(r"^(?P<prefix>(?:.*\.)?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<rest>.+)\.weight$")
@@ -21,13 +22,32 @@ KINDS = (
             "mlp.0")),
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
+EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
-ROUTERS = ("mlp.gate", "router", "router.proj", "shared_expert_gate", "adaLN_modulation")
+ROUTERS = (
+    "mlp.gate",
+    "router",
+    "router.proj",
+    "shared_expert_gate",
+    "adaLN_modulation",
+    "pos_proj",
+    "pos_q_proj",
+    "rel_attn.r",
+)
+
+# One matrix of one of several experts that a router chooses among; its number.
+EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.(?P<number>\d+)\.(gate_proj|up_proj|down_proj)$")
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
 # Stored names that the native class has under another one: patterns and replacements.
 RENAMED = {
+    "mixtral": (
+        (r"\.block_sparse_moe\.", ".mlp."),
+        (r"(\.experts\.\d+)\.w1\.", r"\1.gate_proj."),
+        (r"(\.experts\.\d+)\.w3\.", r"\1.up_proj."),
+        (r"(\.experts\.\d+)\.w2\.", r"\1.down_proj."),
+    ),
     "gpt_neox": ((r"^embed_out\.", "lm_head."),),
     "bert": ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
 }
@@ -66,6 +86,15 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
     order = [kind for kind, _ in KINDS] + ["other"]
     found.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
     return tuple(found)
+
+
+def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
+    """How many experts each layer has, 0 where it has none."""
+    found: dict[int, set[int]] = {}
+    for matrix in matrices:
+        if match := EXPERT.match(matrix.name):
+            found.setdefault(matrix.layer, set()).add(int(match["number"]))
+    return [len(found.get(layer, ())) for layer in range(layers)]
 
 
 def kind_of(rest: str) -> str | None:

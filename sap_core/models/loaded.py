@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
 from .saving import save_checkpoint
+from .sizes import first_position
 from .tokens import encode
 
 RECORDING = "sap_"
@@ -34,17 +36,21 @@ class LoadedModel:
         records_through: How its attention can be seen: "interface", transformers' attention interface, or "functional",
             calls of torch's scaled_dot_product_attention.
         answers_at: (batch,) where the prompts end while answers are written; None outside.
+        pads: Whether its class leaves padding out of what it computes; found by `sap_core.models.probe`. Where it does
+            not, texts of different lengths are run one by one.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
     records_through = "interface"
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
-        self.module = module.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
+        self.module: Any = module.eval().requires_grad_(False)
+        self.tokenizer: Any = tokenizer
         self.info = info
         self.observed = True
         self.padding: Tensor | None = None
+        self.pads = True
         self.answers_at: Tensor | None = None
 
     @property
@@ -92,9 +98,13 @@ class LoadedModel:
             (batch, sequence, vocabulary). Row i predicts position i for a diffusion model, i + 1 for an
             autoregressive one.
         """
-        self.observed, self.padding = observed, attention_mask
+        alone = not self.pads and attention_mask is not None and not bool(attention_mask.all())
+        self.observed, self.padding = observed and not alone, attention_mask
         try:
-            output = self.forward(input_ids.to(self.device), attention_mask)
+            if alone and attention_mask is not None:
+                output = self._row_by_row(input_ids.to(self.device), attention_mask.to(self.device).bool())
+            else:
+                output = self.forward(input_ids.to(self.device), attention_mask)
         finally:
             self.observed, self.padding = True, None
         logits = output if output.dtype in (torch.float32, torch.float64) else output.float()
@@ -105,9 +115,19 @@ class LoadedModel:
         if attention_mask is None:
             return self.module(input_ids=input_ids, use_cache=False).logits
         mask = attention_mask.to(self.device)
-        return self.module(
-            input_ids=input_ids, attention_mask=mask, position_ids=positions(mask), use_cache=False
-        ).logits
+        options = {"position_ids": positions(mask) + first_position(self.info.native_config), "use_cache": False}
+        known = inspect.signature(self.module.forward).parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            options = {name: value for name, value in options.items() if name in known}
+        return self.module(input_ids=input_ids, attention_mask=mask, **options).logits
+
+    def _row_by_row(self, input_ids: Tensor, valid: Tensor) -> Tensor:
+        """`forward` of each text alone, without its padding, where the class can't leave padding out; 0 at padding."""
+        rows = [self.forward(ids[keep][None], None)[0] for ids, keep in zip(input_ids, valid, strict=True)]
+        output = rows[0].new_zeros(*input_ids.shape, rows[0].shape[-1])
+        for row, keep, logits in zip(output, valid, rows, strict=True):
+            row[keep] = logits
+        return output
 
     def span_logits(
         self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
@@ -137,18 +157,29 @@ class LoadedModel:
             (batch, vocabulary) and the cache for the next call.
         """
         mask = attention_mask.to(self.device)
+        if not self.pads and not bool(mask.all()):
+            raise ModelProblem(
+                f"{type(self.module).__name__} lets padding into its texts; give {self.info.ref} prompts of "
+                "one length, or one prompt at a time."
+            )
         self.observed = False
         try:
             output = self.module(
                 input_ids=input_ids.to(self.device),
                 attention_mask=mask,
-                position_ids=positions(mask)[:, -input_ids.shape[1] :],
+                position_ids=(positions(mask) + first_position(self.info.native_config))[:, -input_ids.shape[1] :],
                 past_key_values=past,
                 use_cache=True,
             )
         finally:
             self.observed = True
-        return output.logits[:, -1].float(), output.past_key_values
+        past = getattr(output, "past_key_values", None)
+        if past is None:
+            raise ModelProblem(
+                f"{type(self.module).__name__} returns no cache of keys and values, with which text is written here; "
+                f"{self.info.ref} can't be sampled."
+            )
+        return output.logits[:, -1].float(), past
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 
@@ -183,7 +214,14 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
-        return encode(self._tokenizer(), text, special=special)
+        ids = encode(self._tokenizer(), text, special=special)
+        beyond = next((token for token in ids if token >= self.info.vocab_size), None)
+        if beyond is not None:
+            raise ModelProblem(
+                f"The tokenizer of {self.info.ref} gives token {beyond} ('{self.tokenizer.decode([beyond])}'), but the "
+                f"model knows {self.info.vocab_size}: they are not of one model, or the embedding was never resized."
+            )
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +79,7 @@ def load_model(
         linear_from_conv1d(module, info)
         unpack_experts(module, info.matrices)
     info = prunable_as_loaded(module, info)
-    tokenizer = load_tokenizer(
-        Path(info.path), module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer
-    )
+    tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)
     model = adapter_of(row)(placed, tokenizer, info)
     if not model.offloaded:  # else a pass brings every weight in from where it lies
@@ -128,7 +126,7 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
         return
     for matrix in info.matrices:
         parent, _, name = matrix.name.rpartition(".")
-        old = module.get_submodule(matrix.name)
+        old: Any = module.get_submodule(matrix.name)
         # The weight stays in its stored order in memory, so the product is computed exactly as before.
         new = nn.Linear(matrix.cols, matrix.rows, bias=True, device="meta")
         new.weight = nn.Parameter(old.weight.data.t(), requires_grad=False)

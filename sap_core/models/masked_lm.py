@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .loaded import LoadedModel, positions
@@ -16,8 +17,10 @@ class MaskedLanguageModel(LoadedModel):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         options: dict[str, Any] = {}
+        valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
         if attention_mask is not None:
-            options["attention_mask"] = attention_mask.to(self.device)
-            if "position_ids" in inspect.signature(self.module.forward).parameters:
-                options["position_ids"] = positions(options["attention_mask"]) + first_position(self.info.native_config)
+            options["attention_mask"] = valid
+        if "position_ids" in inspect.signature(self.module.forward).parameters:
+            # Given always: RoBERTa's classes would count a padding token inside a text as no position.
+            options["position_ids"] = positions(valid) + first_position(self.info.native_config)
         return self.module(input_ids=input_ids, **options).logits

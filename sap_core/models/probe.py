@@ -50,6 +50,7 @@ def check_loaded(model: LoadedModel) -> None:
         ) from error
     _check_finite(logits, info)
     size = float(logits.abs().max()) or 1.0
+    model.pads = _leaves_padding_out(model, tokens, logits[0], size)
     changes = [float((row - logits[0]).abs().max()) / size for row in logits[1:]]
     seen = SEEN.get(model.dtype, 0.1)
     if info.conventions["causal"].value:
@@ -61,6 +62,25 @@ def check_loaded(model: LoadedModel) -> None:
     elif changes[1] > seen or (block > 1 and changes[0] <= UNSEEN):
         what = "sees tokens of later blocks" if changes[1] > seen else "does not see its own block"
         raise ModelProblem(_says(info, f"in blocks of {block}", f"its first row {what}", "another --block-size"))
+
+
+def _leaves_padding_out(model: LoadedModel, tokens: Tensor, alone: Tensor, size: float) -> bool:
+    """Whether the first row of a text stays what it is when padding stands beside it: to the right, or to the left of
+    what is written from left to right. Convolutions and recurrences let padding in."""
+    padding = torch.zeros_like(tokens)
+    diffusion = model.is_diffusion
+    both = [tokens, padding] if diffusion else [padding, tokens]
+    valid = torch.cat([torch.full_like(part, int(part is tokens)) for part in both])
+    ids = torch.cat(both)
+    longest = model.info.max_length
+    if longest is not None and len(ids) > longest:
+        return True
+    try:
+        with torch.no_grad():
+            rows = model.forward(ids[None].to(model.device), valid[None].to(model.device))[0].double().cpu()
+    except Exception:  # a class that takes no mask
+        return False
+    return float((rows[0 if diffusion else len(tokens)] - alone).abs().max()) / size <= SEEN.get(model.dtype, 0.1)
 
 
 def _says(info: ModelInfo, promised: str, found: str, option: str) -> str:

@@ -48,13 +48,22 @@ def native_config_object(info: ModelInfo) -> Any:
     """
     from transformers import AutoConfig
 
-    fields = without_code(info.native_config)
+    fields = _numbers(without_code(info.native_config))
     model_type = fields.pop("model_type", None)
     own = own_classes(info)
     with foreign(f"{info.ref}: config.json does not fit its class", problem=ModelProblem):
         config = own[0](**fields) if own else AutoConfig.for_model(model_type, **fields)
     config.name_or_path = info.path
     return config
+
+
+def _numbers(value: Any) -> Any:
+    """A config's values with ``{"__float__": "Infinity"}``, as transformers writes infinity, as the number."""
+    if isinstance(value, dict):
+        if set(value) == {"__float__"}:
+            return float(value["__float__"])
+        return {name: _numbers(inner) for name, inner in value.items()}
+    return [_numbers(inner) for inner in value] if isinstance(value, list) else value
 
 
 def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
@@ -178,6 +187,12 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
             **options,
         )
     missing = sorted(report["missing_keys"])
+    if missing and report["unexpected_keys"]:
+        unknown = sorted(report["unexpected_keys"])[0]
+        raise ModelProblem(
+            f"{info.ref}: {type(module).__name__} calls for {len(missing)} tensors that are not stored, such as "
+            f"{missing[0]}, and does not know {unknown}, which is: the names are not those of this class."
+        )
     if missing:
         raise ModelProblem(
             f"{info.ref} lacks {len(missing)} tensors its config calls for, first {missing[0]}; download it again."

@@ -33,9 +33,9 @@ def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     offered = info.config["auto_map"]
     names = (_class_name(offered.get("AutoConfig")), _class_name(next(offered[n] for n in CLASSES if n in offered)))
     try:
-        config, model = (get_class_from_dynamic_module(name, info.path, local_files_only=True) for name in names)
+        config, model = (get_class_from_dynamic_module(name, str(info.folder), local_files_only=True) for name in names)
         module = model(config.from_pretrained(info.path)).to(placing["dtype"])
-        _fill(module, Path(info.path), source)
+        _fill(module, info.folder, source)
     except ModelProblem:
         raise
     except Exception as error:  # anything can come out of foreign code

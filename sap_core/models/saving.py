@@ -39,7 +39,7 @@ def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.T
     Raises:
         OperationFailed: the source folder is gone, the module is quantized, or a weight of it has no name there.
     """
-    source = Path(info.path)
+    source = info.folder
     if not source.is_dir():
         raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
     if getattr(module, "is_quantized", False):
@@ -100,7 +100,7 @@ def _check_covered(
 def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
     """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one,
     and the conventions that the user gave, so that the copy is loaded as the original was."""
-    source = Path(info.path)
+    source = info.folder
     for pattern in COPIED:
         for path in source.glob(pattern):
             if path.name != INDEX and belongs(path):

@@ -10,7 +10,7 @@ from .family import Config
 # One quantity, the names configs give it; the first that is there counts.
 FIELDS = {
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads"),
     "head_dim": ("head_dim",),
     "hidden": ("hidden_size", "n_embd", "dim", "d_model"),
@@ -19,7 +19,12 @@ FIELDS = {
     "max_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"),
 }
 NEEDED = ("layers", "heads", "hidden", "vocab_size")
-ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+# Types whose first position is the one after the padding token's id, as transformers' classes of these names count.
+ROBERTAS = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "esm", "ibert", "longformer", "mpnet",
+    "roberta-prelayernorm", "xmod", "lilt", "luke", "markuplm", "layoutlmv3",
+)  # fmt: skip
+PADDING_OF_KIND = {"mpnet": 1}  # classes that count from 1, whatever pad_token_id says
 
 
 def read_sizes(config: Config, ref: str) -> dict[str, Any]:
@@ -34,6 +39,11 @@ def read_sizes(config: Config, ref: str) -> dict[str, Any]:
         value = next((config[alias] for alias in aliases if config.get(alias) is not None), None)
         if value is None and name not in NEEDED:
             continue
+        if value is None and name == "heads":
+            raise ModelProblem(
+                f"{ref}: config.json ({config.get('model_type')}) says no number of attention heads "
+                "(num_attention_heads); a model without attention, such as a state-space model, can't be read here."
+            )
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ModelProblem(f"{ref}: config.json says {aliases[0]}={value!r}; expected a positive whole number.")
         sizes[name] = value
@@ -48,4 +58,13 @@ def read_sizes(config: Config, ref: str) -> dict[str, Any]:
 
 def first_position(config: Config) -> int:
     """The position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
-    return config.get("pad_token_id", 1) + 1 if config.get("model_type") in ROBERTAS else 0
+    kind = config.get("model_type")
+    if kind not in ROBERTAS or (kind == "esm" and config.get("position_embedding_type") == "rotary"):
+        return 0
+    padding = PADDING_OF_KIND.get(kind, config.get("pad_token_id", 1))
+    if padding is None:
+        raise ModelProblem(
+            f"config.json says pad_token_id=null, but a {kind} model counts its positions from the padding token's id; "
+            "give the one it was trained with (1 in RoBERTa)."
+        )
+    return padding + 1

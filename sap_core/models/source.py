@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelProblem
+from ..storage.output import recover
 from ..untrusted import check_path, foreign, is_file, shown
 from .headers import DTYPES, StoredTensor, read_headers
 from .small_files import CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
@@ -41,6 +42,13 @@ def find_source(ref: str) -> Source:
     return read_folder(ref, folder)
 
 
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, as far as its files show."""
+    if next(folder.glob("*.gguf"), None) is not None:
+        return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
+    return f"{folder} has no config.json; expected a folder written by save_pretrained."
+
+
 def read_folder(ref: str, folder: Path) -> Source:
     """Return the model in ``folder``, under the name ``ref``.
 
@@ -49,12 +57,13 @@ def read_folder(ref: str, folder: Path) -> Source:
     """
     with foreign(f"{folder} can't be read", "; check the folder and its permissions", problem=ModelProblem):
         path = folder / CONFIG
-        if not is_file(path):
-            raise ModelProblem(f"{folder} has no config.json; expected a folder written by save_pretrained.")
         if (folder / ADAPTER).exists():
             raise ModelProblem(
-                f"{folder} holds an adapter ({ADAPTER}), which some loaders apply and others do not; merge it first."
+                f"{folder} holds an adapter ({ADAPTER}), such as LoRA, which some loaders apply and others do not; "
+                "merge it into its base first (peft: merge_and_unload, then save_pretrained) and give that folder."
             )
+        if not is_file(path):
+            raise ModelProblem(_without_config(folder))
         config = read_config(path)
         tensors = read_headers(folder)
         check_small_files(folder)
@@ -76,6 +85,7 @@ def local_folder(ref: str) -> Path | None:
     check_path(ref, "model", ModelProblem)
     with foreign(f"There is no folder {shown(ref)}", problem=ModelProblem):
         folder = Path(ref).expanduser()
+    recover(folder)
     if os.path.isdir(folder):
         return folder
     if os.path.lexists(folder):
@@ -112,6 +122,11 @@ def _hub_source(ref: str) -> Source:
     _ask_hub(ref, lambda: _check_reachable(ref))
     config = _ask_hub(ref, lambda: fetch("config.json"))
     if config is None:
+        if _ask_hub(ref, lambda: fetch(ADAPTER)) is not None:
+            raise ModelProblem(
+                f"The Hub model {ref} is an adapter ({ADAPTER}), not a whole model; merge it into its base first "
+                "(peft: merge_and_unload, then save_pretrained) and give that folder."
+            )
         raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
     for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
         try:

@@ -114,9 +114,10 @@ def origin_line(about: dict[str, Any]) -> str:
 def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
     """A copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
     copy = go.Figure(figure)
-    margin = copy.layout.margin
+    layout: Any = copy.layout
+    margin = layout.margin
     left = 56 if margin.l is None else margin.l
-    height = (copy.layout.height or 420) + 66
+    height = (layout.height or 420) + 66
     below = (40 if margin.b is None else margin.b) + 26
     copy.update_layout(
         template="plotly_white",

@@ -33,13 +33,13 @@ def html_report(title: str, about: dict[str, Any], parts: Iterable[tuple[str, st
         body.append(f"<section><h2>{escape(heading)}</h2>")
         if note:
             body.append(f'<p class="note">{escape(note)}</p>')
-        if isinstance(content, go.Figure):
+        if isinstance(content, str):
+            body.append(f"<pre>{escape(content)}</pre>")
+        elif isinstance(content, go.Figure):
             body.append(content.to_html(include_plotlyjs=with_library, full_html=False, config={"displaylogo": False}))
             with_library = False
-        elif isinstance(content, pd.DataFrame):
-            body.append(content.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}"))
         else:
-            body.append(f"<pre>{escape(content)}</pre>")
+            body.append(content.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}"))
         body.append("</section>")
     provenance = json.dumps(about, indent=1, ensure_ascii=False, default=str)
     return (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from .theme import SERIES, base_figure
 
@@ -13,10 +14,10 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 
 
 def step_lines(
-    series: Mapping[str, Sequence[float]],
+    series: Mapping[str, ArrayLike],
     y_title: str,
     *,
-    x: Sequence[float] | None = None,
+    x: ArrayLike | None = None,
     x_title: str = "step",
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     colours: Mapping[str, str] | None = None,
@@ -27,7 +28,7 @@ def step_lines(
     figure = base_figure(height)
     for index, (name, values) in enumerate(series.items()):
         colour = (colours or {}).get(name, SERIES[index % len(SERIES)])
-        places = np.arange(len(values)) if x is None else np.asarray(x)
+        places = np.arange(np.asarray(values).shape[0]) if x is None else np.asarray(x)
         if bands and name in bands:
             low, high = (np.asarray(edge, float) for edge in bands[name])
             figure.add_trace(

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from ..sinks.token_types import TYPES
+from ..trajectory.access import layer_numbers
 from .reduce import level_of, reduce_max, share_levels
 from .theme import (
     PATH,
@@ -31,8 +32,8 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
 
     More than `MOST` layers: evenly spaced ones, first and last included.
     """
-    count = trajectory.sizes["layer"]
-    layers = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    numbers = np.array(layer_numbers(trajectory))
+    layers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST)).round().astype(int))]
     cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
     traces: list[dict[str, Any]] = []  # dicts, which plotly looks through once, in the figure
     for place, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):

@@ -19,8 +19,8 @@ def plan_bars(
     layers: Sequence[int], weights: Sequence[float], zeros: Sequence[float], *, height: int = 300
 ) -> go.Figure:
     """Weights kept and removed in every layer, stacked."""
-    weights, zeros = np.asarray(weights, float), np.asarray(zeros, float)
-    share = np.divide(zeros, weights, out=np.zeros_like(zeros), where=weights > 0)
+    all_weights, removed = np.asarray(weights, float), np.asarray(zeros, float)
+    share = np.divide(removed, all_weights, out=np.zeros_like(removed), where=all_weights > 0)
     figure = base_figure(
         height,
         barmode="stack",
@@ -31,13 +31,17 @@ def plan_bars(
     )
     figure.add_trace(
         go.Bar(
-            x=list(layers), y=weights - zeros, name="kept", marker={"color": SERIES[0]}, hovertemplate="%{y:,.0f} kept"
+            x=list(layers),
+            y=all_weights - removed,
+            name="kept",
+            marker={"color": SERIES[0]},
+            hovertemplate="%{y:,.0f} kept",
         )
     )
     figure.add_trace(
         go.Bar(
             x=list(layers),
-            y=zeros,
+            y=removed,
             name="removed",
             marker={
                 "color": SERIES[1],

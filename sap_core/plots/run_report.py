@@ -19,7 +19,7 @@ from ..sinks.compare import (
 from ..sinks.instability import rank_heads
 from ..sinks.motion import METRICS
 from ..sinks.summary import sink_summary
-from ..trajectory.access import trajectories_of
+from ..trajectory.access import layer_index, trajectories_of
 from .compare import difference_heatmap
 from .figure_files import provenance
 from .heads import head_grid
@@ -131,10 +131,11 @@ def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rul
     trajectories = trajectories_of(run)
     sizes = {
         "sample": len(trajectories),
-        "layer": trajectories[0].sizes["layer"],
         "head": trajectories[0].sizes["head"],
     }
-    for name, value in (("sample", sample), ("layer", layer), ("head", head)):
+    for name, value in (("sample", sample), ("head", head)):
         if value is not None and not 0 <= value < sizes[name]:
             raise InvalidInput(f"{name} is {value}; the run has {name}s 0 to {sizes[name] - 1}.")
+    if layer is not None:
+        layer_index(trajectories[sample], layer)
     return make_view(trajectories[sample], layer, head, rule)

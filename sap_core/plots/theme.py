@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
@@ -67,4 +68,5 @@ def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
 def palette(levels: int = 256, scale: str = SEQUENTIAL) -> tuple[tuple[int, int, int], ...]:
     """The scale as ``levels`` RGB triples, 0..255, dark end first."""
     colours = sample_colorscale(scale, [index / (levels - 1) for index in range(levels)], colortype="tuple")
-    return tuple(tuple(round(255 * channel) for channel in colour) for colour in colours)
+    levels_255 = np.rint(255 * np.asarray(colours, float)).astype(int)
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in levels_255)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..choices.sink_rules import SinkRule
 from ..sinks.rules import find_sinks
-from ..trajectory.access import layers_of, received_by, visibility
+from ..trajectory.access import layer_index, layers_of, received_by, visibility
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = N
     """`make_view` for each of ``layers``; the trajectory is read once for all of them."""
     exists = visibility(trajectory)[1] > 0
     text: View | None = None  # what all the layers share
-    for layer, share in zip(layers.tolist(), layers_of(trajectory, layers, head), strict=True):
+    places = np.array([layer_index(trajectory, layer) for layer in layers.tolist()])
+    for layer, share in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
         if text is None:
             text = make_view(trajectory, layer, head)
         times_even, path = _relative(share, exists)

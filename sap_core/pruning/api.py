@@ -8,8 +8,9 @@ from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import ProgressivePruneSpec, PruneOptions, PruneSpec, SearchPruneSpec, asked_spec
 from .planning.defaults import prune_spec_of
-from .planning.plan import PruningPlan, make_plan
-from .scoring.calibration import Calibration, check_source
+from .planning.make_plan import make_plan
+from .planning.plan import PruningPlan
+from .scoring.calibration import Calibration
 from .strategies.direct import prune_directly
 from .strategies.preparation import calibration_of, loaded, measured_plan, measures, needs_texts
 from .strategies.progressive import prune_within_budget
@@ -44,7 +45,7 @@ def prune(
     """
     if plan is not None and spec is None:
         fields = {"method": plan.method, "pattern": plan.pattern, "sparsity": plan.sparsity} | fields
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     if isinstance(asked, SearchPruneSpec):
         return prune_by_search(model, asked, plan, texts, progress)
     if isinstance(asked, ProgressivePruneSpec) and (plan is None or plan.pending):
@@ -65,10 +66,10 @@ def plan_pruning(
     Raises:
         InvalidInput: as `prune`.
     """
-    asked = asked_spec(prune_spec_of(model), model, spec, fields)
+    asked: Any = asked_spec(prune_spec_of(model), model, spec, fields)
     looks = not isinstance(asked, SearchPruneSpec) and needs_texts(asked)
     if looks:
-        check_source(asked.calibration)
+        asked.calibration_source.check()
     if isinstance(asked, PruneSpec) and measures(asked):
         dense = loaded(model, asked)
         return measured_plan(dense, asked, calibration_of(dense, asked, asked.seed) if looks else None, progress)

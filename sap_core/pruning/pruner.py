@@ -3,6 +3,7 @@ none does."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
+from ..texts.source import DEMO, check_ids
 from .planning.defaults import prune_spec_of
-from .scoring.calibration import DEMO, Calibration, check_ids
+from .scoring.calibration import Calibration
 from .scoring.head_ranking import rank_on_demo_prompt
 from .strategies.report import Pruned
 from .strategies.search import prune_by_search
@@ -102,7 +104,7 @@ class SinkAwarePruner:
         wish: dict[str, Any] = {"preset": preset}
         if preset is None:
             wish = {"target_speedup": target_speedup, "quality_drop": quality_drop_threshold}
-        spec = prune_spec_of(self.model)(**self._fields | wish | {"method": method})
+        spec: Any = prune_spec_of(self.model)(**self._fields | wish | {"method": method})
         return prune_by_search(self.model, spec, texts=self._texts, progress=progress)
 
     def evaluate(
@@ -110,7 +112,8 @@ class SinkAwarePruner:
     ) -> dict[str, Any]:
         """`sap_core.evaluate` of the pruned model beside the dense one: quality, tasks, speed, size.
 
-        ``test_data``: a text file, or texts; None takes held-out stories. ``fields``: those of `EvaluateSpec`.
+        ``test_data``: a source of texts, such as FILE.txt, or a list of texts; None takes held-out stories.
+        ``fields``: those of `EvaluateSpec`.
         """
         from ..evaluation.api import evaluate
 
@@ -119,8 +122,8 @@ class SinkAwarePruner:
         if not isinstance(test_data, list):
             return evaluate(model, self.model, test_data, **fields)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "texts.txt"
-            path.write_text("\n\n".join(test_data), encoding="utf-8")
+            path = Path(folder) / "texts.jsonl"
+            path.write_text("".join(f"{json.dumps(text)}\n" for text in test_data), encoding="utf-8")
             return evaluate(model, self.model, str(path), **fields)
 
 

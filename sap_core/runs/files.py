@@ -8,7 +8,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import InvalidInput
 from ..storage import storage_of, storage_path
+from ..untrusted import parse_json
+
+LIMIT = 256 << 20  # bytes of a document
 
 
 def write_json(path: str | os.PathLike, document: Any) -> None:
@@ -36,8 +40,9 @@ def read_json(path: str | os.PathLike) -> Any:
     """
     path = storage_path(path)
     try:
-        return json.loads(storage_of(path).read(path) or b"")
-    except (OSError, ValueError):
+        content = storage_of(path).read(path, LIMIT)
+        return None if content is None else parse_json(content, path.name)
+    except (InvalidInput, OSError):
         return None
 
 

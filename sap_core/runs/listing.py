@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, RunProblem
 from ..storage import remote_errors, storage_of, storage_path
-from .files import file_stamp, read_json
-from .manifest import MANIFEST, WRITER, read_manifest
+from .documents import MetaDocument, ResultDocument, SpecDocument, read_document
+from .files import file_stamp
+from .manifest import MANIFEST, META, RESULT, SPEC, read_manifest
 from .paths import resolve_run, runs_root
-from .reading import Run, writer_alive
+from .reading import Run, usable_document
+from .writers import writer_alive
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -58,9 +60,7 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
 
 
 def _if_run(path: StoragePath) -> RunSummary | None:
-    with remote_errors(path):
-        is_run = path.is_dir() and ((path / "spec.json").exists() or (path / MANIFEST).exists())
-    return describe_run(path) if is_run else None
+    return describe_run(path) if is_run(path) else None
 
 
 def describe_run(path: str | os.PathLike) -> RunSummary:
@@ -68,11 +68,12 @@ def describe_run(path: str | os.PathLike) -> RunSummary:
     path = storage_path(path)
     problem, size, spec = "", 0, {}
     try:
-        spec, manifest, size = _closed(str(path), file_stamp(path / "spec.json"), file_stamp(path / MANIFEST))
+        spec, manifest, size = _closed(str(path), file_stamp(path / SPEC), file_stamp(path / MANIFEST))
         run = Run(path, spec, manifest)
         state = run.state
+        problem = _damage_aside(path)
     except RunProblem as error:
-        problem, state, run = str(error), "damaged", Run(path, read_json(path / "spec.json") or {}, None)
+        problem, state, run = str(error), "damaged", Run(path, usable_document(path / SPEC, SpecDocument), None)
     meta = run.meta
     return RunSummary(
         id=run.id,
@@ -82,7 +83,7 @@ def describe_run(path: str | os.PathLike) -> RunSummary:
         created=run.created,
         seconds=run.seconds,
         name=run.name,
-        model=str(run.spec.get("model", "")),
+        model=run.spec.get("model") or "",
         tags=tuple(meta["tags"]),
         notes=meta["notes"],
         bytes=size,
@@ -108,7 +109,7 @@ def remove_run(path: StoragePath) -> None:
     """Remove what is at a path. At an address, where nothing can be moved aside first: the manifest, so that nobody
     takes the rest for a finished run; then the rest; the spec last, so that what an interruption leaves is still listed
     and can be deleted again."""
-    storage_of(path).remove(path, first={MANIFEST}, last={"spec.json"})
+    storage_of(path).remove(path, first={MANIFEST}, last={SPEC})
 
 
 def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> StoragePath:
@@ -117,21 +118,47 @@ def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = 
     with remote_errors(path):
         if not path.is_dir():
             raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")
-        if path.is_symlink() or not any((path / name).exists() for name in ("spec.json", MANIFEST)):
+        if path.is_symlink() or not is_run(path):
             raise RunProblem(f"{path} is not a run folder (no spec.json, no manifest.json); nothing was deleted.")
-    if not (path / MANIFEST).exists() and (path / WRITER).exists() and writer_alive(path):
+    if not any(file_stamp(path / MANIFEST)) and writer_alive(path):
         raise RunProblem(f"Run {path} is still being written; cancel it first, then delete it.")
     return path
+
+
+def is_run(path: StoragePath) -> bool:
+    """Return whether a folder is meant to be a run; one that may not be looked into counts as a damaged run."""
+    with remote_errors(path):
+        try:
+            return path.is_dir() and any((path / name).exists() for name in (SPEC, MANIFEST))
+        except PermissionError:
+            return not storage_of(path).remote
+
+
+def _damage_aside(path: StoragePath) -> str:
+    """Return what is wrong with the documents without which a run can still be opened; "" where nothing is."""
+    for name, schema in ((META, MetaDocument), (RESULT, ResultDocument)):
+        try:
+            _checked(str(path / name), file_stamp(path / name), schema)
+        except RunProblem as error:
+            return str(error)
+    return ""
+
+
+@lru_cache(maxsize=8192)
+def _checked(path: str, stamp: tuple, schema: type) -> None:
+    """Check a document once for every state of its file."""
+    if any(stamp):
+        read_document(storage_path(path), schema)
 
 
 @lru_cache(maxsize=4096)
 def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | None, int]:
     """Spec, manifest without its file list, and bytes; remembered as long as both files stay as they are."""
     folder = storage_path(path)
-    spec = read_json(folder / "spec.json")
+    spec = read_document(folder / SPEC, SpecDocument)
     manifest = read_manifest(folder)
-    if not isinstance(spec, dict):
-        raise RunProblem(f"Run {path} is damaged: its spec.json can't be read; delete it with `sap runs delete`.")
+    if spec is None:
+        raise RunProblem(f"Run {path} is damaged: its spec.json is missing; delete it with `sap runs delete`.")
     if manifest is None:
         return spec, None, 0
     size = sum(entry[0] for entry in manifest["files"].values())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import RunProblem
-from ..storage import remote_errors, storage_of
+from ..storage import storage_of
+from .documents import ManifestDocument, read_document
 from .files import read_json
 
 if TYPE_CHECKING:
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SPEC = "spec.json"
+RESULT = "result.json"
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"
 OUTSIDE = {MANIFEST, META, WRITER}  # files that the list does not cover
 
+CHANGED = "has changed since"
 AGAIN = "run it again from its spec.json."
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "xarray", "zarr")
 
@@ -43,20 +47,19 @@ def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
     Raises:
         RunProblem: it is unreadable, or made by a newer version.
     """
-    path = folder / MANIFEST
-    with remote_errors(folder):
-        if not path.exists():
-            return None
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
-        raise RunProblem(f"Run {folder} is damaged: its {MANIFEST} can't be read; {AGAIN}")
-    if manifest["schema"] > SCHEMA:
+    try:
+        manifest = read_document(folder / MANIFEST, ManifestDocument)
+    except RunProblem:
+        found = read_json(folder / MANIFEST)
+        newer = found.get("schema") if isinstance(found, dict) else None
+        if not isinstance(newer, int) or not SCHEMA < newer < 1 << 31:
+            raise
+        manifest = {"schema": newer}
+    if manifest is not None and manifest["schema"] > SCHEMA:
         raise RunProblem(
             f"Run {folder} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
             f"update sap-studio to open it."
         )
-    if not isinstance(manifest.get("files"), dict) or "state" not in manifest or "kind" not in manifest:
-        raise RunProblem(f"Run {folder} is damaged: its {MANIFEST} is incomplete; {AGAIN}")
     return manifest
 
 
@@ -66,17 +69,33 @@ def check_files(folder: StoragePath, files: dict[str, list], *, full: bool = Fal
     Raises:
         RunProblem: a file is missing, shorter, longer or different.
     """
+    for name, what in damages(folder, files, full=full):
+        kind = "damaged" if what == CHANGED else "truncated"
+        raise RunProblem(f"Run {folder} is {kind}: {name} {what}; {AGAIN}")
+
+
+def check_file(folder: StoragePath, name: str, entry: list) -> None:
+    """Hash one file. Raises RunProblem where it is missing, or not what the list has."""
+    storage = storage_of(folder)
+    if storage.stamp(folder / name)[1] != entry[0]:
+        raise RunProblem(f"Run {folder} is truncated: {name} is missing or has another size; {AGAIN}")
+    if dict(storage.digests(folder, {name: entry[0]}))[name] != entry[1]:
+        raise RunProblem(f"Run {folder} is damaged: {name} {CHANGED}; {AGAIN}")
+
+
+def damages(folder: StoragePath, files: dict[str, list], *, full: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield (name, what is wrong with it) of every file that is not as the list has it, see `check_files`."""
     storage = storage_of(folder)
     sizes = storage.sizes(folder)
     for name, (size, _) in files.items():
         if name not in sizes:
-            raise RunProblem(f"Run {folder} is truncated: {name} is missing; {AGAIN}")
-        if sizes[name] != size:
-            raise RunProblem(f"Run {folder} is truncated: {name} has {sizes[name]} bytes, expected {size}; {AGAIN}")
-    hashed = {name: size for name, (size, _) in files.items() if full or "/" not in name}
+            yield name, "is missing"
+        elif sizes[name] != size:
+            yield name, f"has {sizes[name]} bytes, expected {size}"
+    hashed = {name: size for name, (size, _) in files.items() if (full or "/" not in name) and sizes.get(name) == size}
     for name, digest in storage.digests(folder, hashed):
         if digest != files[name][1]:
-            raise RunProblem(f"Run {folder} is damaged: {name} has changed since; {AGAIN}")
+            yield name, CHANGED
 
 
 @cache

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InvalidInput
 from ..storage import is_remote, remote_errors, storage_of, storage_path
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
+
+LONGEST_NAME = 255  # bytes of one part of a path, on every file system in use
 
 
 def runs_root(root: str | os.PathLike | None = None) -> StoragePath:
@@ -28,7 +31,9 @@ def resolve_run(run: str | os.PathLike, root: str | os.PathLike | None = None) -
     """Return the path meant by a path, by an address, or by a run id under the root."""
     if is_remote(run):
         return storage_path(run)
-    path = Path(run).expanduser()
+    path = storage_path(run) if os.path.dirname(run) else Path(run).expanduser()
+    if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in path.parts):
+        raise InvalidInput(f"'{str(run)[:80]}...' is longer than any file name can be; give the id or folder of a run.")
     if not path.exists() and path.name == str(run):
         candidate = runs_root(root) / path.name
         with remote_errors(candidate):

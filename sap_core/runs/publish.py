@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..storage import remote_errors, storage_of
 from .manifest import MANIFEST, SPEC
@@ -26,8 +26,9 @@ def publish(folder: Path, target: StoragePath) -> None:
     names = [name for name in storage_of(folder).sizes(folder) if name not in (SPEC, MANIFEST)]
     storage_of(target).create_folder(target, SPEC, (folder / SPEC).read_bytes())
     with remote_errors(target):
-        target.fs.put([str(folder / name) for name in names], [f"{target.path}/{name}" for name in names])
-        target.fs.put_file(str(folder / MANIFEST), f"{target.path}/{MANIFEST}")
+        remote: Any = target  # an address: a UPath, with a file system of its own
+        remote.fs.put([str(folder / name) for name in names], [f"{remote.path}/{name}" for name in names])
+        remote.fs.put_file(str(folder / MANIFEST), f"{remote.path}/{MANIFEST}")
 
 
 @contextmanager

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import difflib
 import os
-import socket
+import re
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from ..errors import RunProblem
 from ..storage import remote_errors, storage_of
+from .documents import (
+    Document,
+    MetaDocument,
+    ResultDocument,
+    SpecDocument,
+    WriterDocument,
+    read_document,
+)
 from .files import read_json
 from .manifest import (
     META,
+    RESULT,
+    SPEC,
     WRITER,
+    check_file,
     check_files,
     read_manifest,
 )
 from .paths import resolve_run, runs_root
+from .writers import writer_alive
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ..storage.paths import StoragePath
-
-ALIVE_SECONDS = 600  # a run that another machine writes counts as alive for so long after its last sign of life
 
 
 def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os.PathLike | None = None) -> Run:
@@ -50,18 +58,17 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
         guess = f" Did you mean {close[0]}?" if close else " `sap runs list` shows the runs."
         raise RunProblem(f"Run {run} does not exist.{guess}")
     manifest = read_manifest(path)
-    spec = read_json(path / "spec.json")
-    if manifest is None:
-        if spec is None and not (path / "spec.json").exists():
-            raise RunProblem(f"{path} is not a run folder: it has neither spec.json nor manifest.json.")
-        if not unfinished:
-            alive = writer_alive(path)
-            why = "it is still being written; wait for it" if alive else "its work was interrupted; run it again"
-            raise RunProblem(f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished.")
-    else:
+    spec = read_document(path / SPEC, SpecDocument)
+    if spec is None and manifest is None:
+        raise RunProblem(f"{path} is not a run folder: it has neither spec.json nor manifest.json.")
+    if spec is None:
+        raise RunProblem(f"Run {path} is damaged: its spec.json is missing; delete it with `sap runs delete`.")
+    if manifest is not None:
         check_files(path, manifest["files"])
-    if not isinstance(spec, dict):
-        raise RunProblem(f"Run {path} is damaged: its spec.json can't be read; delete it with `sap runs delete`.")
+    elif not unfinished:
+        alive = writer_alive(path)
+        why = "it is still being written; wait for it" if alive else "its work was interrupted; run it again"
+        raise RunProblem(f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished.")
     return Run(path, spec, manifest)
 
 
@@ -94,8 +101,8 @@ class Run:
     @property
     def created(self) -> str:
         """UTC, ISO 8601."""
-        known = (self.manifest or read_json(self.path / WRITER) or {}).get("created")
-        return known or _time_of(self.path / "spec.json")
+        known = (self.manifest or usable_document(self.path / WRITER, WriterDocument)).get("created")
+        return known or _time_of(self.path / SPEC)
 
     @property
     def seconds(self) -> float | None:
@@ -104,8 +111,7 @@ class Run:
     @property
     def meta(self) -> dict[str, Any]:
         """What the user gave: name, tags, notes."""
-        meta = read_json(self.path / META)
-        return {"name": "", "tags": [], "notes": "", **(meta if isinstance(meta, dict) else {})}
+        return {"name": "", "tags": [], "notes": "", **usable_document(self.path / META, MetaDocument)}
 
     @property
     def name(self) -> str:
@@ -113,9 +119,8 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The content of result.json; empty where there is none (yet)."""
-        result = read_json(self.path / "result.json")
-        return result if isinstance(result, dict) else {}
+        """The content of result.json; empty where there is none (yet). Raises RunProblem where it is damaged."""
+        return read_document(self.path / RESULT, ResultDocument) or {}
 
     @property
     def text(self) -> str:
@@ -124,8 +129,15 @@ class Run:
         return result.get("text") or next(iter(result.get("texts") or []), "")
 
     def read_json(self, name: str) -> Any:
-        """A JSON artefact by its name in the folder; None when there is none."""
+        """Return a JSON artefact by its name in the folder, or None when there is none. Raises as `check_file`."""
+        self.check_file(name)
         return read_json(self.path / name)
+
+    def check_file(self, name: str) -> None:
+        """Compare one file of a closed run with the manifest. Raises RunProblem where it is not what was written."""
+        entry = self.manifest["files"].get(name) if self.manifest else None
+        if entry is not None:
+            check_file(self.path, name, entry)
 
     def verify(self) -> None:
         """Hash every file against the manifest. Raises RunProblem at the first that differs."""
@@ -150,12 +162,22 @@ class Run:
         from ..trajectory.store import open_trajectory
 
         folder = self.path / "trajectory"
-        with remote_errors(folder):
-            found = [store for store in folder.iterdir() if store.suffix == ".zarr"] if folder.exists() else []
-        stores = sorted(found, key=lambda store: int(store.stem))
+        if self.manifest:
+            names = {name.split("/")[1] for name in self.manifest["files"] if name.startswith("trajectory/")}
+        else:
+            with remote_errors(folder):
+                names = {store.name for store in folder.iterdir()} if folder.is_dir() else set()
+        stores = sorted(int(name[:-5]) for name in names if re.fullmatch(r"\d{1,9}\.zarr", name))
         if not stores:
             raise RunProblem(f"Run {self.path} ({self.kind}, {self.state}) has no trajectory; open a capture run.")
-        return [open_trajectory(store) for store in stores]
+        return [open_trajectory(folder / f"{n}.zarr", self._files_of(f"trajectory/{n}.zarr/")) for n in stores]
+
+    def _files_of(self, folder: str) -> dict[str, list] | None:
+        """The manifest's list of one folder, names relative to it; None while the run is written."""
+        if not self.manifest:
+            return None
+        files = self.manifest["files"].items()
+        return {name.removeprefix(folder): entry for name, entry in files if name.startswith(folder)}
 
 
 def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
@@ -169,31 +191,17 @@ def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
         return []
 
 
+def usable_document(path: StoragePath, schema: type[Document]) -> dict[str, Any]:
+    """Return a document whose damage harms nothing else; empty where there is none, or it can't be used."""
+    try:
+        return read_document(path, schema) or {}
+    except RunProblem:
+        return {}
+
+
 def _time_of(path: StoragePath) -> str:
     moment = storage_of(path).modified(path)
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else ""
-
-
-def this_machine() -> str:
-    """The name by which writers on one machine know each other."""
-    return socket.gethostname()
-
-
-def writer_alive(path: StoragePath) -> bool:
-    """Whether the process that began writing this run still lives.
-
-    Of one on another machine only its traces are seen: it counts as alive for `ALIVE_SECONDS` after it wrote.
-    """
-    writer = read_json(path / WRITER)
-    if not isinstance(writer, dict):
-        return False
-    if writer.get("host", this_machine()) != this_machine():
-        last = max(storage_of(path).modified(path / name) for name in (WRITER, "trajectory/0.zarr/zarr.json"))
-        return datetime.now(UTC).timestamp() - last < ALIVE_SECONDS
-    try:
-        return abs(psutil.Process(writer["pid"]).create_time() - writer["process_created"]) < 1
-    except (psutil.Error, KeyError, TypeError):
-        return False
 
 
 def default_name(spec: dict[str, Any]) -> str:
@@ -209,7 +217,7 @@ def default_name(spec: dict[str, Any]) -> str:
         if spec.get("preset") or spec.get("target_speedup"):
             return f"{model}: {method}, {spec.get('preset') or format(spec['target_speedup'], 'g') + ' x as fast'}"
         within = f" within {spec['budget']:.0%} loss" if spec.get("budget") is not None else ""
-        return f"{model}: {method} {spec.get('sparsity', 0):.0%} {spec.get('pattern')}{within}"
+        return f"{model}: {method} {spec.get('sparsity') or 0:.0%} {spec.get('pattern')}{within}"
     if kind == "evaluate":
         return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
     if kind == "export":

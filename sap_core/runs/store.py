@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from ..errors import Cancelled, InvalidInput, OperationFailed, SapError
 from ..specs import Spec
 from ..storage import disk_problem, is_full, remote_errors, storage_of
@@ -18,12 +16,14 @@ from .listing import remove_run
 from .manifest import (
     MANIFEST,
     SCHEMA,
+    SPEC,
     WRITER,
     list_files,
     versions,
 )
 from .paths import check_new_run, new_run_path
-from .reading import Run, open_run, this_machine
+from .reading import Run, open_run
+from .writers import hold_run, this_machine
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -46,7 +46,7 @@ def create_run(
         OperationFailed: the disk is full, or an address can't be written.
     """
     path = check_new_run(out if out is not None else new_run_path(kind, root))
-    storage_of(path).create_folder(path, "spec.json", json_text(spec).encode())
+    storage_of(path).create_folder(path, SPEC, json_text(spec).encode())
     try:
         return RunWriter(path, kind, spec)
     except BaseException:
@@ -65,8 +65,8 @@ class RunWriter:
         self.closed = False
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self._begun = time.monotonic()
-        write_json(path / "spec.json", spec)
-        me = psutil.Process()
+        self._lock = hold_run(path)
+        write_json(path / SPEC, spec)
         write_json(
             path / WRITER,
             {
@@ -75,8 +75,7 @@ class RunWriter:
                 "kind": kind,
                 "created": self.created,
                 "host": this_machine(),
-                "pid": me.pid,
-                "process_created": me.create_time(),
+                "pid": os.getpid(),
             },
         )
 
@@ -116,7 +115,7 @@ class RunWriter:
             },
         )
         self.closed = True
-        self._nobody_writes()
+        self.release()
         return open_run(self.path)
 
     def __enter__(self) -> RunWriter:
@@ -134,7 +133,7 @@ class RunWriter:
             self._close_quietly("cancelled", None)
         else:
             self._close_quietly("failed", {"error": one_line(error)})
-            if is_full(error):
+            if isinstance(error, OSError) and is_full(error):
                 raise disk_problem(error, self.path) from error
 
     def _close_quietly(self, state: str, result: dict[str, Any] | None) -> None:
@@ -145,15 +144,15 @@ class RunWriter:
         try:
             self.finish(result, state=state)
         except (OperationFailed, OSError):
-            self._nobody_writes()
+            self.release()
 
-    def _nobody_writes(self) -> None:
-        """Take the writer's sign away; one that can't be reached any more goes stale by itself."""
-        try:
-            with remote_errors(self.path):
-                (self.path / WRITER).unlink(missing_ok=True)
-        except OperationFailed:
-            return
+    def release(self) -> None:
+        """Stop being the writer; a run that is not closed then stays unfinished. May be called again."""
+        with contextlib.suppress(OperationFailed, OSError), remote_errors(self.path):
+            (self.path / WRITER).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 def one_line(error: BaseException) -> str:

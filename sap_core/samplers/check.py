@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
 from ..errors import InvalidInput, UnknownOption
@@ -68,6 +68,7 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
     if rule.name == "low_confidence_dynamic" and info.row.threshold is not None:
         own = info.row.threshold
     stops = options.ends == "auto" and info.block_size is not None and "ends" in rule.options
+    filters: dict[str, Any] = _filters(info, rule, options)
     return Sampling(
         rule.name,
         steps,
@@ -75,7 +76,8 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
         _or(options.threshold, own),
         temperature=options.temperature,
         draws=rule.draws or info.row.draws,
-        **_filters(info, rule, options),
+        top_k=filters.get("top_k"),
+        top_p=filters.get("top_p"),
         confidence_temperature=options.confidence_temperature or 0.0,
         ends="stop" if stops else options.ends.replace("auto", "fill"),
         ends_given=options.ends != "auto",
@@ -114,7 +116,7 @@ def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
 _SETTINGS = ("entropy_limit", "edit_threshold", "remasking")
 
 
-def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, float | None]:
+def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, Any]:
     """top_k and top_p; the top_k that a family's published settings hand down applies where its own draws do."""
     draws = rule.draws or info.row.draws
     given = {name: getattr(options, name) for name in FILTERS}

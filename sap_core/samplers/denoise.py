@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..choices.samplers import BEFORE_SHIFT, DREAM, GUMBEL
+from ..errors import required
 from .canvas import Canvas
 from .check import Sampling, share_steps
 from .draws import Rows, exactly, multinomial, predict, probability, restrict
@@ -146,7 +147,7 @@ def denoise(
                 logits=ends.forbid(forbid(model, logits[narrow])),
                 rows=Rows(narrow.flatten().nonzero()[:, 0], narrow.numel()),
                 masked=seen,
-                allowed=first if step < 0 else seen & (plan.numbers <= block),
+                allowed=required(first, "the first token") if step < 0 else seen & (plan.numbers <= block),
                 start=start,
                 step=max(step, 0),
                 steps=1 if step < 0 else steps,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..errors import required
 from .canvas import Canvas
 from .check import Sampling
 from .denoise import Blocks, Forward, forbid, top_positions
@@ -33,6 +34,8 @@ def token_editing(
     passes without masks.
     """
     mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+    threshold = required(sampling.threshold, "threshold")
+    edit_threshold = required(sampling.edit_threshold, "edit_threshold")
     forward, plan, ends = (
         Forward(model, canvas, options.guidance),
         Blocks(model, canvas, sampling),
@@ -49,9 +52,9 @@ def token_editing(
             drawn, score = _predict(model, forward(tokens, span), ends, sampling, generator)
             predicted, confidence = _placed(drawn, span, tokens, 0), _placed(score, span, tokens, -torch.inf)
             best = top_positions(confidence, masked, torch.ones(len(tokens), dtype=torch.long))
-            accepted = masked & (confidence > sampling.threshold) | best
+            accepted = masked & (confidence > threshold) | best
             written = inside & ~masked & ~canvas.given
-            edited = written & (confidence > sampling.edit_threshold) & (predicted != tokens)
+            edited = written & (confidence > edit_threshold) & (predicted != tokens)
             following = torch.where(accepted | edited, predicted, tokens)
             still = tokens == mask_id
             shown = torch.where(still & inside | edited, confidence, torch.nan)

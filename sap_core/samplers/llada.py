@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import required
 from .denoise import StepContext, sampler_of, share, top_positions
 
 
@@ -33,7 +34,11 @@ def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     an even share. A block ends as soon as it is full.
     """
     predicted, score = _predicted(context)
-    return predicted, score, _sure(context, score, context.over_canvas(score, 0.0).ge(context.sampling.threshold))
+    return (
+        predicted,
+        score,
+        _sure(context, score, context.over_canvas(score, 0.0).ge(_threshold(context))),
+    )
 
 
 def keep_dynamic(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +48,11 @@ def keep_dynamic(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     token, Fast-dLLM v2's (arXiv 2509.26328). Above, not at: a probability that is 1 in float32 is not above 1.
     """
     predicted, score = _predicted(context)
-    return predicted, score, _sure(context, score, context.over_canvas(score, 0.0).gt(context.sampling.threshold))
+    return (
+        predicted,
+        score,
+        _sure(context, score, context.over_canvas(score, 0.0).gt(_threshold(context))),
+    )
 
 
 def _predicted(context: StepContext) -> tuple[Tensor, Tensor]:
@@ -63,3 +72,7 @@ low_confidence = sampler_of(keep_surest)
 random = sampler_of(keep_random)
 confidence_threshold = sampler_of(keep_above_threshold)
 low_confidence_dynamic = sampler_of(keep_dynamic)
+
+
+def _threshold(context: StepContext) -> float:
+    return required(context.sampling.threshold, "the threshold of the sampler")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from torch import Tensor
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, OperationFailed
 from ..models.diffusion_gemma import Window
 from .canvas import Canvas
 from .check import Sampling
@@ -51,7 +53,7 @@ def entropy_bound(
 class _Observation:
     """Runs generate in a thread and hands its steps over one at a time, so that the caller sets the pace."""
 
-    def __init__(self, model: LoadedModel, canvas: Canvas, sampling: Sampling, seed: int) -> None:
+    def __init__(self, model: Any, canvas: Canvas, sampling: Sampling, seed: int) -> None:
         self._model, self._canvas, self._seed = model, canvas, seed
         self._start = canvas.tokens.shape[1] - canvas.fill
         self._canvases = canvas.fill // sampling.block_length
@@ -59,7 +61,7 @@ class _Observation:
         self._size = sampling.block_length
         self._steps: queue.Queue[Any] = queue.Queue(1)
         self._go: queue.Queue[bool] = queue.Queue(1)
-        self._accepted: Tensor | None = None
+        self._accepted: tuple[int, Tensor] | None = None
         self._index = 0
 
     def steps(self) -> Iterator[Step]:
@@ -78,10 +80,8 @@ class _Observation:
 
     def _generate(self) -> None:
         module, prompt = self._model.module, self._canvas.tokens[:, : self._start]
-        original = module._denoising_step
-        module._denoising_step = lambda **given: self._observe(original, given)
         try:
-            with torch.random.fork_rng():
+            with _observed_steps(module, self._observe), torch.random.fork_rng():
                 torch.manual_seed(self._seed)
                 module.generate(
                     prompt,
@@ -95,7 +95,6 @@ class _Observation:
         except BaseException as error:  # handed to the caller, whose thread can raise it
             self._steps.put(error)
         finally:
-            del module._denoising_step
             self._model.window = None
 
     def _observe(self, original: Callable, given: dict[str, Any]) -> tuple:
@@ -124,3 +123,23 @@ class _Observation:
         if not self._go.get():
             raise _Stop
         return outcome
+
+
+@contextmanager
+def _observed_steps(module: Any, observe: Callable[[Callable, dict[str, Any]], tuple]) -> Iterator[None]:
+    """While open, each denoising step of ``module`` is made by ``observe``, which gets the step and its arguments.
+
+    Raises:
+        OperationFailed: transformers' DiffusionGemma has no such step.
+    """
+    original = getattr(module, "_denoising_step", None)
+    if original is None:
+        raise OperationFailed(
+            f"{type(module).__name__} of transformers {transformers.__version__} has no method _denoising_step, at "
+            "which its steps are observed; install transformers 5.23."
+        )
+    module._denoising_step = lambda **given: observe(original, given)
+    try:
+        yield
+    finally:
+        del module._denoising_step

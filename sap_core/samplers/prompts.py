@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InvalidInput, UnknownOption
-from ..untrusted import MIB, check_path, foreign, parse_json, read_text
+from ..texts.source import COLUMN, TextSource, read_texts
 
-LIMIT = 16 * MIB  # of a prompts file
-MOST = 10_000  # prompts in one
+MOST = 10_000  # prompts in a file
 
 # Each set is one batch: openings of different lengths, so that a metric gets a spread.
 PRESETS: dict[str, tuple[str, ...]] = {
@@ -50,37 +49,21 @@ def preset(name: str) -> tuple[str, ...]:
     return PRESETS[name]
 
 
-def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string or an
-    object with "prompt", which can hold line breaks.
+def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]:
+    """Return the prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string
+    or an object, which can hold line breaks.
+
+    Args:
+        column: The key of a .jsonl's objects; default "prompt", or "text" where there is none.
 
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
     """
-    check_path(path, "prompts file")
-    with foreign(f"prompts file '{path}' can't be found"):
-        path = Path(path).expanduser()
-    if path.suffix not in (".txt", ".jsonl"):
+    columns = (column,) if column is not None else ("prompt", COLUMN)
+    source = TextSource(str(path), "prompts", columns=columns)
+    if source.path.suffix not in (".txt", ".jsonl"):
         raise InvalidInput(f"prompts file is '{path}'; expected a FILE.txt or a FILE.jsonl.")
-    text = read_text(path, "prompts file", limit=LIMIT, encoding="utf-8-sig")
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix == ".txt":
-        prompts = tuple(line.rstrip("\r") for _, line in lines)
-    else:
-        prompts = tuple(_of_json(line, f"'{path}', line {number}") for number, line in lines)
+    prompts = tuple(read_texts(source))
     if len(prompts) > MOST:
         raise InvalidInput(f"prompts file '{path}' has {len(prompts)} prompts; at most {MOST} are taken.")
-    if not prompts:
-        raise InvalidInput(f"prompts file '{path}' has no prompt; expected one per line.")
     return prompts
-
-
-def _of_json(line: str, where: str) -> str:
-    try:
-        found = parse_json(line, where)
-    except InvalidInput:
-        found = None
-    found = found.get("prompt") if isinstance(found, dict) else found
-    if not isinstance(found, str):
-        raise InvalidInput(f'prompts file {where}: expected a JSON string or {{"prompt": "..."}}.')
-    return found

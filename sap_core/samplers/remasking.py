@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..errors import required
 from .canvas import Canvas
 from .check import Sampling
 from .denoise import Forward, forbid, top_positions
@@ -76,7 +77,7 @@ class Remdm:
             tokens = following
 
     def _chances(self, t: float, step: float, doubt: Tensor, masked: Tensor, sampling: Sampling) -> Chances:
-        eta, s = sampling.remasking, t - step
+        eta, s = required(sampling.remasking, "the share of remasking"), t - step
         if self._variant == "loop":
             if t > LOOP_ON:
                 return (1 - t) * LOOP_ALPHA / (1 - LOOP_ON), (1 - s) * LOOP_ALPHA / (1 - LOOP_ON), 0.0

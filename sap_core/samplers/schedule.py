@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import required
 from .denoise import StepContext, sampler_of, top_positions
 
 EPSILON = 1e-3
@@ -73,7 +74,7 @@ def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     ranked = context.over_canvas(score, 0.0).masked_fill(~context.allowed, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)
     sorted_ = context.over_canvas(entropies(shares), 0.0).masked_fill(~context.allowed, torch.inf).gather(1, order)
-    fits = sorted_.cumsum(1) - sorted_.cummax(1).values <= context.sampling.entropy_limit
+    fits = sorted_.cumsum(1) - sorted_.cummax(1).values <= required(context.sampling.entropy_limit, "entropy_limit")
     fits[:, 0] = True
     return predicted, score, torch.zeros_like(fits).scatter_(1, order, fits) & context.allowed
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
-from ..trajectory.access import by_layer, trajectories_of, visibility
+from ..trajectory.access import by_layer, layer_numbers, trajectories_of, visibility
 from .motion import (
     autocorrelation,
     dominant_positions,
@@ -100,15 +100,16 @@ def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.Da
     """The components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
     queries, visible = visibility(dataset)
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
+    numbers = layer_numbers(dataset)
     rows = []
-    for layer, received in by_layer(dataset):
+    for place, received in by_layer(dataset):
         sinks = find_sinks(received, rule, visible=visible[:, None], queries=queries[:, None])
         path = dominant_positions(received)
         deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)
         rows.append(
             pd.DataFrame(
                 {
-                    "layer": layer,
+                    "layer": numbers[place],
                     "head": np.arange(heads),
                     "switch_rate": switch_rate(path),
                     "persistence": persistence(path),

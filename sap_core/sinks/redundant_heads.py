@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import InvalidInput
-from ..trajectory.access import trajectories_of
+from ..trajectory.access import layer_numbers, trajectories_of
 
 STEPS_AT_ONCE = 32  # as many as a chunk of the store holds
 
@@ -37,7 +37,8 @@ def duplicate_heads(source: Any, *, threshold: float = 0.95) -> pd.DataFrame:
     rows = []
     for number, group in enumerate(sorted(_linked(links), key=lambda group: (-len(group), group))):
         for index in group:
-            layer, head = divmod(index, heads)
+            place, head = divmod(index, heads)
+            layer = layer_numbers(datasets[0])[place]
             rows.append({"group": number, "layer": layer, "head": head, "similarity": float(similar[index].max())})
     return pd.DataFrame(rows, columns=["group", "layer", "head", "similarity"])
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
-from ..trajectory.access import trajectories_of
+from ..trajectory.access import layer_numbers, trajectories_of
 from .motion import METRICS, dominant_positions
 from .scan import Scan, scan
 from .token_types import TYPES, token_type, token_types
@@ -50,7 +50,7 @@ def sink_summary(
         "path": path.tolist(),
         "path_tokens": _pieces(dataset, dataset["token"].values[np.arange(len(path)), path]),
         "sinks_per_step": _mean_count(found, dataset).tolist(),
-        "by_layer": [_layer(found, layer) for layer in range(dataset.sizes["layer"])],
+        "by_layer": [_layer(found, place, number) for place, number in enumerate(layer_numbers(dataset))],
         "sink_positions": _positions(dataset, found),
         "tokens": _tokens(datasets, scans),
         "types": _types(datasets, scans),
@@ -75,9 +75,9 @@ def _mean_count(found: Scan, dataset: xr.Dataset) -> np.ndarray:
     return found.sink_counts.sum(axis=1) / (dataset.sizes["layer"] * dataset.sizes["head"])
 
 
-def _layer(found: Scan, layer: int) -> dict[str, Any]:
+def _layer(found: Scan, layer: int, number: int) -> dict[str, Any]:
     return {
-        "layer": layer,
+        "layer": number,
         "path": dominant_positions(found.layer_received[layer]).tolist(),
         "metrics": {name: float(found.layers[name][layer]) for name in METRICS},
         "head_metrics": {name: float(found.heads[name][layer].mean()) for name in METRICS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -12,11 +12,19 @@ from ..errors import InvalidInput
 
 AUTO = "auto"
 LARGEST = 2**31 - 1  # of any whole number in a spec
+SEED = "The same seed gives the same result."
+NAME = "Shown in the list of runs."
+KEEP = "Elastic checkpoint: the share of its heads and channels, such as 0.7."
+OVERWRITE = "Replace the model folder that is there."
+VERIFY = "Load what was written in a fresh process and compare."
 S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
     """Common base: unknown fields are errors, and an error is one line that names the field."""
+
+    if TYPE_CHECKING:
+        kind: Any  # every action names its own
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,7 +80,7 @@ def asked_spec(build: Callable[..., S], model: Any, spec: S | None, fields: Mapp
     if given:
         raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
     if reference is not None:
-        check_same_model(reference, spec.model)
+        check_same_model(reference, getattr(spec, "model", reference))
     return spec
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from .base import KEEP, SEED
 from .model import ModelOptions
+from .options import option
+from .texts import TextOptions
 
 
-class EvaluateSpec(ModelOptions):
+class EvaluateSpec(ModelOptions, TextOptions):
     """Measure quality and cost; with a baseline, both on the same masks."""
 
     kind: Literal["evaluate"] = "evaluate"
-    baseline: str | None = Field(None, description="the dense model to compare with: demo:NAME, folder or Hub id")
-    text: str | None = Field(None, description="FILE.txt; default: held-out stories of the demo corpus")
-    samples: int = Field(32, ge=1, description="texts")
-    draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
-    tasks: bool = Field(True, description="score the demo corpus' three tasks where the tokenizer is the demo's")
-    keep: float | None = Field(None, gt=0, le=1, description="elastic checkpoints: the share of units that is loaded")
-    generate: int = Field(8, ge=0, description="texts each model goes on with: how varied, how far both agree; 0: none")
-    seed: int = 0
+    baseline: str | None = option(None, "The dense model to compare with, on the same masks.")
+    samples: int = option(32, "Texts.", ge=1)
+    draws: int = option(8, "Mask draws per text (diffusion).", ge=1)
+    tasks: bool = option(True, "Score the demo's three tasks where the model knows them.", shown="tasks")
+    keep: float | None = option(None, KEEP, gt=0, le=1)
+    generate: int = option(8, "Texts each model goes on with, to see how varied and alike they write; 0: none.", ge=0)
+    seed: int = option(0, SEED)

@@ -5,33 +5,35 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from ..choices.methods import METHODS, check_combination
+from ..choices.methods import METHODS
+from ..choices.patterns import check_combination
 from ..errors import InvalidInput, UnknownOption
-from .base import Spec
+from .base import OVERWRITE, SEED, VERIFY, Spec
 from .calibration import CalibrationOptions
 from .model import ModelOptions
+from .options import option
 
 
 class ExportSpec(Spec):
     """Write the result of a prune run as a checkpoint that stock transformers loads."""
 
     kind: Literal["export"] = "export"
-    run: str = Field(description="folder of a finished prune run")
-    out: str = Field(description="folder to write; must not exist unless overwrite")
-    overwrite: bool = False
-    verify: bool = True
+    run: str = option(help="A finished prune run: its folder, or its id.")
+    out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
+    overwrite: bool = option(False, OVERWRITE)
+    verify: bool = option(True, VERIFY, shown="verify")
 
 
 class PushSpec(Spec):
     """Upload an exported checkpoint to the Hub. The token is no field: it comes from the environment."""
 
     kind: Literal["push"] = "push"
-    folder: str = Field(description="a folder that an export wrote")
-    repo: str = Field(description="NAME/MODEL on the Hub; made if it is not there")
-    private: bool = Field(False, description="a repository made now is private")
-    revision: str | None = Field(None, description="branch to commit to; default: the main one")
+    folder: str = option(help="A folder written by `sap prune` or `sap export`.")
+    repo: str = option(help="NAME/MODEL on the Hub; made if it is not there.")
+    private: bool = option(False, "A repository made now is private.")
+    revision: str | None = option(None, "Branch to commit to; made if it is not there.", shown="main")
 
     @field_validator("repo")
     @classmethod
@@ -45,11 +47,11 @@ class ElasticSpec(ModelOptions, CalibrationOptions):
     """Write a whole model with the order of importance of its units, to be cut to size when it is loaded."""
 
     kind: Literal["elastic"] = "elastic"
-    method: str = Field("sink", description="score that orders heads and channels")
-    out: str = Field(description="folder to write; must not exist unless overwrite")
-    overwrite: bool = False
-    verify: bool = True
-    seed: int = 0
+    method: str = option("sink", "Score that orders heads and channels.")
+    out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
+    overwrite: bool = option(False, OVERWRITE)
+    verify: bool = option(True, VERIFY, shown="verify")
+    seed: int = option(0, SEED)
 
     @model_validator(mode="after")
     def _orders_units(self) -> ElasticSpec:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from .base import AUTO, Spec
+from .options import option
 
 # What says how a model is to be called, where it does not say so itself; what `inspect_model` takes, too.
 CONVENTIONS = ("mask_token_id", "causal", "shift_logits", "block_size")
@@ -15,21 +14,26 @@ CONVENTIONS = ("mask_token_id", "causal", "shift_logits", "block_size")
 class ModelOptions(Spec):
     """How a model is loaded; part of every spec that names one."""
 
-    model: str = Field(description="demo:NAME, a folder, or a Hub id")
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
-        AUTO, description="weights' precision; int8 and int4 need bitsandbytes and can't be pruned"
+    model: str = option(help="demo:NAME, a folder, or a Hub id.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = option(
+        AUTO,
+        "Precision of the weights: auto, float32, bfloat16, float16, int8, int4; the last two need bitsandbytes and "
+        "can't be pruned.",
     )
-    device: str = Field(AUTO, description="auto, cpu, cuda, cuda:N, mps, or spread over all GPUs and main memory")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
-    mask_token_id: int | None = Field(None, ge=0, description="for models that do not declare their mask token")
-    causal: bool | None = Field(
-        None, description="attention is causal (writes left to right) or bidirectional (denoises); default: as declared"
+    device: str = option(AUTO, "auto, cpu, cuda, cuda:N, mps, or spread over all GPUs and main memory.")
+    trust_remote_code: bool = option(False, "Run Python code that comes with the model.")
+    mask_token_id: int | None = option(None, "For diffusion models that do not declare their mask token.", ge=0)
+    causal: bool | None = option(
+        None,
+        "Attention is causal (writes left to right), or bidirectional (denoises).",
+        shown="as declared",
+        name="causal/bidirectional",
     )
-    shift_logits: bool | None = Field(
-        None, description="row i of a model that denoises predicts token i + 1, or token i; default: as declared"
+    shift_logits: bool | None = option(
+        None, "Row i of a model that denoises predicts token i + 1, or token i.", shown="as declared"
     )
-    block_size: int | None = Field(
-        None, ge=0, description="tokens denoised at a time by a block-causal model; 0: all; default: as declared"
+    block_size: int | None = option(
+        None, "Tokens a block-causal model denoises at a time; 0: all.", shown="as declared", ge=0
     )
 
     @property

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from ..choices.allocations import check_allocation
-from ..choices.methods import METHODS, check_combination, parse_pattern
+from ..choices.allocations import ALLOCATIONS, check_allocation
+from ..choices.methods import METHODS
+from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO
+from .base import AUTO, NAME, OVERWRITE, SEED, VERIFY
 from .calibration import CalibrationOptions
 from .model import ModelOptions
+from .options import option
+from .texts import TextOptions
+
+HEADS_RUN = "The capture run that ranks the heads (method or pattern heads, allocation instability, a search)."
+DUPLICATES = "Heads that attend alike: keep_one never removes the last of a group; ignore."
 
 
-class PruneOptions(ModelOptions, CalibrationOptions):
+class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
     """What every pruning says: of which model, by which method, on which texts."""
 
     kind: Literal["prune"] = "prune"
-    method: str = Field(
-        description="how weights are told apart that may go; `sap_core.pruning.planning.defaults` has the best"
-    )
-    seed: int = 0
-    name: str = ""
+    method: str = option(help=f"One of {', '.join(METHODS)}.", shown="what measured best")
+    seed: int = option(0, SEED)
+    name: str = option("", NAME)
+
+    if TYPE_CHECKING:  # what the strategies add, each its own part; code that takes any of them asks `strategy`
+        strategy: Any
+        sparsity: Any
+        pattern: Any
+        compare: Any
+        budget: Any
+        validation: Any
+        preset: Any
+        target_speedup: Any
+        quality_drop: Any
 
     @field_validator("method")
     @classmethod
@@ -35,16 +50,18 @@ class PruneOptions(ModelOptions, CalibrationOptions):
 class SparsityOptions(PruneOptions):
     """How much goes, in which pattern: of prunings that do not search for it."""
 
-    sparsity: float = Field(0.5, description="share of weights to zero, 0 <= s < 1; for `heads`: share of heads")
-    pattern: str = Field(
+    sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.")
+    pattern: str = option(
         "unstructured",
-        description="unstructured; N:M, N of M consecutive inputs zeroed; heads, channels or layers, taken out whole",
+        "unstructured; N:M such as 2:4 or 4:8, N of M consecutive inputs zeroed; heads, channels or layers, taken out "
+        "whole.",
     )
-    compare: Literal["auto", "row", "matrix"] = Field(
-        AUTO, description="weights compete within their output row or their matrix; auto is the method's own way"
+    compare: Literal["auto", "row", "matrix"] = option(
+        AUTO, "Weights compete within their output row or their matrix; auto is the method's own way."
     )
-    order: Literal["auto", "sequential", "one_shot"] = Field(
-        AUTO, description="block by block on pruned inputs, or all at once on dense ones; auto is the method's own way"
+    order: Literal["auto", "sequential", "one_shot"] = option(
+        AUTO,
+        "sequential (block by block, on pruned inputs) or one_shot (on dense ones); auto is the method's own way.",
     )
 
     @property
@@ -70,24 +87,24 @@ class PruneSpec(SparsityOptions):
     """Remove weights (or heads) by one method in one pattern."""
 
     strategy: Literal["direct"] = "direct"
-    allocation: str = Field("uniform", description="how the sparsity is shared among layers at the same mean")
-    allocation_width: float = Field(0.08, gt=0, le=0.5, description="most that a layer's sparsity leaves the mean")
-    allocation_table: tuple[float, ...] | None = Field(None, description="allocation 'table' only: one share per layer")
-    compensate: Literal["none", "bias", "weights"] = Field(
+    allocation: str = option(
+        "uniform",
+        f"How layers share the sparsity at the same mean: {', '.join(ALLOCATIONS)}.",
+        shown="uniform; without --method owl",
+    )
+    allocation_width: float = option(0.08, "Most that a layer's share leaves the mean.", gt=0, le=0.5)
+    allocation_table: tuple[float, ...] | None = option(None, "Allocation table: one share per layer, with commas.")
+    compensate: Literal["none", "bias", "weights"] = option(
         "none",
-        description="patterns heads and channels: how what stays makes up for what goes; a bias of what it gave on "
-        "average, or the weights that stay moved by least squares",
+        "Patterns heads, channels: compensation for what is removed: none, bias (what it gave on average) or weights "
+        "(those that are kept, moved by least squares).",
+        shown="none; without --method weights",
     )
-    heads: tuple[tuple[int, int], ...] | None = Field(
-        None, description="method `heads` only: exactly these (layer, head) pairs instead of the most unstable"
+    heads: tuple[tuple[int, int], ...] | None = option(
+        None, "Method heads: exactly these instead of the most unstable, as LAYER.HEAD,LAYER.HEAD."
     )
-    run: str | None = Field(
-        None,
-        description="method or pattern `heads`, allocation `instability`: the capture run whose heads are compared",
-    )
-    duplicates: Literal["keep_one", "ignore"] = Field(
-        "keep_one", description="heads that attend alike: the last of a group never goes, or the rule is ignored"
-    )
+    run: str | None = option(None, HEADS_RUN, reads="run")
+    duplicates: Literal["keep_one", "ignore"] = option("keep_one", DUPLICATES)
 
     @field_validator("compensate", mode="before")
     @classmethod
@@ -129,9 +146,15 @@ class PruneCheckpointSpec(PruneSpec):
     """
 
     kind: Literal["prune_checkpoint"] = "prune_checkpoint"  # type: ignore[assignment]
-    out: str = Field(description="folder to write; must not exist unless overwrite")
-    overwrite: bool = False
-    verify: bool = Field(True, description="load the result in a fresh process, where it fits the memory")
+    out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
+    overwrite: bool = option(False, OVERWRITE)
+    verify: bool = option(True, VERIFY, shown="verify")
+
+    @model_validator(mode="after")
+    def _measures_nothing(self) -> PruneCheckpointSpec:
+        if self.text is not None:
+            raise InvalidInput("text: a streamed pruning measures no quality; leave it out and use `sap evaluate`.")
+        return self
 
     @property
     def pruning(self) -> PruneSpec:

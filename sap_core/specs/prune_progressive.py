@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ..choices.methods import check_combination, parse_pattern
+from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput
+from .options import option
 from .prune import SparsityOptions
 
 
@@ -15,8 +16,14 @@ class ProgressivePruneSpec(SparsityOptions):
     """Prune layer by layer, at most to the sparsity, each as hard as a budget of loss allows."""
 
     strategy: Literal["progressive"] = "progressive"
-    budget: float = Field(ge=0, description="layer by layer, largest rise of the loss as a share of the dense model's")
-    validation: str | None = Field(None, description="FILE.txt the loss is measured on; default: held-out stories")
+    budget: float = option(
+        help="Progressive: layer by layer, as hard as this rise of the loss allows, a share of the dense model's, such "
+        "as 0.05.",
+        ge=0,
+    )
+    validation: str | None = option(
+        None, "Progressive: texts to measure the loss on.", shown="as for --text, others", reads="texts"
+    )
 
     @model_validator(mode="after")
     def _weights_only(self) -> ProgressivePruneSpec:

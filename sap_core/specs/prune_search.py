@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from ..choices.methods import METHODS
 from ..choices.strategies import PRESETS
 from ..errors import InvalidInput, UnknownOption
-from .prune import PruneOptions
+from .options import option
+from .prune import DUPLICATES, HEADS_RUN, PruneOptions
 
 
 class SearchPruneSpec(PruneOptions):
     """Take out the heads, channels and layers that reach a preset or a target, found by measuring."""
 
     strategy: Literal["search"] = "search"
-    preset: str | None = Field(
-        None, description="search: a point of the measured curve: quality, balanced, speed or memory"
+    preset: str | None = option(None, f"Search: a point of the measured curve, one of {', '.join(PRESETS)}.")
+    target_speedup: float | None = option(
+        None, "Search: at least so many times as fast on this machine, such as 1.3.", gt=1
     )
-    target_speedup: float | None = Field(
-        None, gt=1, description="search: at least so many times as fast on this machine, pattern and share found by it"
+    quality_drop: float | None = option(
+        None, "Search: largest rise of the loss, as a share.", shown="0.05 with --target-speedup", ge=0
     )
-    quality_drop: float | None = Field(
-        None, ge=0, description="search: largest rise of the loss as a share of the dense model's; default 0.05"
-    )
-    run: str | None = Field(None, description="the capture run whose heads are compared")
-    duplicates: Literal["keep_one", "ignore"] = Field(
-        "keep_one", description="heads that attend alike: the last of a group never goes, or the rule is ignored"
-    )
+    run: str | None = option(None, HEADS_RUN, reads="run")
+    duplicates: Literal["keep_one", "ignore"] = option("keep_one", DUPLICATES)
 
     @field_validator("preset")
     @classmethod

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import field_validator
 
-from pydantic import Field, field_validator
-
-from ..choices.samplers import END_RULES, SAMPLERS
+from ..choices.samplers import SAMPLERS, EndRuleName
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO, Spec
+from .base import AUTO, SEED, Spec
+from .options import option
 
 
 class SamplingOptions(Spec):
     """How text is generated; part of every spec that generates."""
 
-    length: int = Field(128, ge=1, description="tokens in the canvas, prompt included")
-    steps: int | None = Field(
-        None, description="denoising steps; autoregressive: tokens to generate. Default: 64, or all tokens if fewer"
+    length: int = option(128, "Tokens in all, prompt included.", ge=1)
+    steps: int | None = option(
+        None, "Denoising steps; autoregressive: tokens to generate.", shown="64, or all tokens if fewer"
     )
-    sampler: str = Field(AUTO, description="auto takes the model's own default")
-    block_length: int | None = Field(None, ge=1, description="tokens per semi-autoregressive block; default one block")
-    temperature: float = Field(0.0, ge=0.0, description="0 is greedy")
-    guidance: float = Field(0.0, ge=0.0, description="classifier-free guidance scale; 0 is off")
-    threshold: float | None = Field(
-        None, gt=0.0, le=1.0, description="confidence that keeps a token, for threshold samplers; default: its own"
+    sampler: str = option(AUTO, f"One of {', '.join(SAMPLERS)}.", shown="the model's own")
+    block_length: int | None = option(None, "Tokens per semi-autoregressive block.", shown="one block", ge=1)
+    temperature: float = option(0.0, "0 is greedy.", ge=0.0)
+    guidance: float = option(0.0, "Classifier-free guidance; 0 is off.", ge=0.0)
+    threshold: float | None = option(
+        None, "Confidence that keeps a token, for threshold samplers.", shown="its own", gt=0.0, le=1.0
     )
-    top_k: int | None = Field(
-        None, ge=0, description="draw among the k likeliest tokens; 0: all. Default: as the family publishes it"
+    top_k: int | None = option(None, "Draw among the k likeliest tokens; 0: all.", shown="the family's own", ge=0)
+    top_p: float | None = option(None, "Draw among the likeliest tokens that sum to this probability.", gt=0.0, le=1.0)
+    confidence_temperature: float | None = option(
+        None, "Dream's alg_temp: which masks open is drawn instead of ranked; 0 ranks.", ge=0.0
     )
-    top_p: float | None = Field(
-        None, gt=0.0, le=1.0, description="draw among the likeliest tokens whose probabilities sum to p"
-    )
-    confidence_temperature: float | None = Field(
-        None, ge=0.0, description="Dream's alg_temp: which masks open is drawn, not ranked; 0 ranks"
-    )
-    ends: Literal[END_RULES] = Field(
+    ends: EndRuleName = option(
         AUTO,
-        description="what an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
-        "confidence_eos_eot_inf writes it last. auto: stop for models that write blocks, else fill",
+        "What an end token does: fill goes on; stop begins no further block; logits_eos_inf forbids it; "
+        "confidence_eos_eot_inf writes it last; auto: stop for models that write blocks, else fill.",
     )
-    entropy_limit: float | None = Field(None, ge=0.0, description="sampler entropy_bounded: gamma; default 0.1")
-    edit_threshold: float | None = Field(
-        None, gt=0.0, le=1.0, description="sampler token_editing: confidence that rewrites a token; default 0.9"
+    entropy_limit: float | None = option(None, "Sampler entropy_bounded: gamma.", shown="its own, 0.1", ge=0.0)
+    edit_threshold: float | None = option(
+        None, "Sampler token_editing: confidence that rewrites a token.", shown="its own, 0.9", gt=0.0, le=1.0
     )
-    remasking: float | None = Field(
-        None, ge=0.0, le=1.0, description="samplers remdm_...: eta, how much is masked again; default: its own"
+    remasking: float | None = option(
+        None, "Samplers remdm_...: eta, how much is masked again.", shown="the sampler's own", ge=0.0, le=1.0
     )
-    seed: int = 0
+    seed: int = option(0, SEED)
 
     @field_validator("steps")
     @classmethod

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from ..choices.methods import METHODS
 from ..errors import InvalidInput
-from .base import AUTO
+from .base import AUTO, NAME
 from .calibration import CalibrationOptions
 from .model import ModelOptions
+from .options import option
+from .texts import TextOptions
 
 
-class SweepSpec(ModelOptions, CalibrationOptions):
+class SweepSpec(ModelOptions, CalibrationOptions, TextOptions):
     """Prune one model in every combination of the lists below and measure each on the same texts and masks.
 
     `sap_core.sweeps.grid` says which cells this makes; nothing here is checked against the other lists.
     """
 
     kind: Literal["sweep"] = "sweep"
-    methods: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = Field(("unstructured",), min_length=1)
-    sparsities: tuple[float, ...] = Field((0.5,), min_length=1, description="an N:M pattern has its own and one cell")
-    orders: tuple[str, ...] = Field((AUTO,), min_length=1, description="sequential, one_shot, auto")
-    allocations: tuple[str, ...] = Field(("uniform",), min_length=1, description="of the sparsity over the layers")
-    compensations: tuple[str, ...] = Field(
-        ("none",), min_length=1, description="patterns heads and channels: none, bias, weights"
+    methods: tuple[str, ...] = option((), f"Comma-separated, of {', '.join(METHODS)}.")
+    preset: str | None = option(None, "Instead of methods, a ready list of variants: ablation.")
+    sparsities: tuple[float, ...] = option((0.5,), "Comma-separated shares.", min_length=1)
+    patterns: tuple[str, ...] = option(
+        ("unstructured",), "unstructured, N:M, heads, channels, layers; N:M has its own sparsity.", min_length=1
     )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="of calibration texts and noise")
-    preset: str | None = Field(None, description="a ready list of variants in place of methods: ablation")
-    skip_invalid: bool = Field(False, description="leave impossible combinations out, with the reason, not refuse")
-    text: str | None = Field(None, description="FILE.txt to measure on; default: held-out stories of the demo corpus")
-    texts: int = Field(32, ge=1, description="texts to measure on")
-    draws: int = Field(8, ge=1, description="mask draws per text (diffusion models)")
-    tasks: int = Field(0, ge=0, description="examples of each demo task, others for each seed; 0: no tasks")
-    speed: bool = Field(False, description="time generation, in turns with the dense model")
-    evaluation_seed: int = Field(0, description="of the texts and masks, the same for every cell")
-    name: str = ""
+    orders: tuple[str, ...] = option((AUTO,), "auto, sequential, one_shot.", min_length=1)
+    allocations: tuple[str, ...] = option(
+        ("uniform",), "How layers share the sparsity, such as uniform,ramp,owl.", min_length=1
+    )
+    compensations: tuple[str, ...] = option(("none",), "Patterns heads, channels: none, bias, weights.", min_length=1)
+    seeds: tuple[int, ...] = option((0,), "Of calibration texts and noise.", min_length=1)
+    skip_invalid: bool = option(False, "Leave out impossible combinations, with the reason, instead of refusing.")
+    texts: int = option(32, "Texts to measure on.", ge=1)
+    draws: int = option(8, "Mask draws per text (diffusion).", ge=1)
+    tasks: int = option(0, "Examples of each demo task, others for each seed; 0: none.", ge=0)
+    speed: bool = option(False, "Time generation, in turns with the dense model.")
+    evaluation_seed: int = option(0, "Of texts and masks to measure on, the same for every combination.")
+    name: str = option("", NAME)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> SweepSpec:

@@ -26,8 +26,13 @@ class Storage(ABC):
     requests_at_once: int
 
     @abstractmethod
-    def read(self, path: StoragePath) -> bytes | None:
-        """Return the content of a file, or None where there is none."""
+    def read(self, path: StoragePath, limit: int) -> bytes | None:
+        """Return the content of a file, or None where there is none.
+
+        Raises:
+            InvalidInput: no regular file, unreadable, or larger than ``limit`` bytes.
+            OperationFailed: an address that can't be reached.
+        """
 
     @abstractmethod
     def write(self, path: StoragePath, content: bytes) -> None:
@@ -74,6 +79,10 @@ class Storage(ABC):
     @abstractmethod
     def modified(self, path: StoragePath) -> float:
         """Return when a file was last written in seconds since 1970, or 0 where there is none."""
+
+    @abstractmethod
+    def clock(self, path: StoragePath) -> float:
+        """Return the time of the storage itself in seconds since 1970, as `modified` counts it."""
 
     @abstractmethod
     def sizes(self, folder: StoragePath) -> dict[str, int]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, OperationFailed, SapError
+from ..untrusted import read_bytes
 from .base import Storage
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -25,11 +27,14 @@ class LocalStorage(Storage):
     remote = False
     requests_at_once = 1
 
-    def read(self, path: Path) -> bytes | None:
+    def read(self, path: Path, limit: int) -> bytes | None:
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise InvalidInput(f"{path} can't be read ({error.strerror}).") from None
+        return read_bytes(path, path.name, limit=limit)
 
     def write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -77,8 +82,10 @@ class LocalStorage(Storage):
     def stamp(self, path: Path) -> tuple[int | str, int]:
         try:
             stat = os.stat(path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return (0, 0)
+        except OSError as error:  # it is there, and can't be read
+            return f"error {error.errno}", 0
         return stat.st_mtime_ns, stat.st_size
 
     def modified(self, path: Path) -> float:
@@ -86,6 +93,13 @@ class LocalStorage(Storage):
             return path.stat().st_mtime
         except OSError:
             return 0.0
+
+    def clock(self, path: Path) -> float:
+        try:
+            with tempfile.TemporaryFile(dir=path) as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except OSError:  # it may only be read
+            return time.time()
 
     def sizes(self, folder: Path) -> dict[str, int]:
         found = {}

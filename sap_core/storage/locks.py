@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from pathlib import Path
+
+from ..errors import required
+from ..file_locks import try_lock
 
 
 class Lock:
@@ -24,7 +26,8 @@ class Lock:
     """
 
     def __init__(self, path: Path, *, patience: float = 1.0) -> None:
-        self._handle: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle: int | None = None
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         end = time.monotonic() + patience
         try:
             while not self._try():
@@ -38,11 +41,10 @@ class Lock:
             raise
 
     def _try(self) -> bool:
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(required(self._handle, "the lock's handle"))
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go; may be called again."""
@@ -58,14 +60,11 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(handle, shared=True)
     except OSError:
         return False
     finally:
         os.close(handle)
-    return False
 
 
 def _same(handle: int, path: Path) -> bool:

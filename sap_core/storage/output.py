@@ -20,6 +20,7 @@ from ..errors import InvalidInput, OperationFailed
 from .local import disk_problem
 from .locks import Lock, is_locked
 from .paths import local_folder
+from .records import record
 from .renames import rename_new, swap
 
 PART, NEW, OLD, STREAMED = "sap-part", "sap-new", "sap-old", "streamed"
@@ -51,6 +52,7 @@ class Output:
         self._made: list[Path] = []  # parents that were missing
         self._lock: Lock | None = None
         self._published = False
+        recover(target)
         try:
             os.lstat(target)
         except FileNotFoundError:
@@ -72,6 +74,7 @@ class Output:
         try:
             self._make_parents()
             self.part = self._reserve()
+            record(target.parent)
         except OSError as error:
             self.close()
             raise _not_writable(what, target, error) from None
@@ -118,6 +121,9 @@ class Output:
         if self._lock is not None:
             if not self._published and not self.resumable:
                 remove_quietly(self.part)
+            elif self.resumable:  # refused before it began: an empty folder is nothing to go on with
+                with contextlib.suppress(OSError):
+                    self.part.rmdir()
             self._lock.release()
             self._lock = None
         for parent in reversed(self._made):
@@ -215,17 +221,25 @@ def _not_writable(what: str, target: Path, error: OSError) -> InvalidInput:
 
 
 def recover(target: Path) -> None:
-    """Complete a replacement of ``target`` that was interrupted while nothing was at its place."""
-    if os.path.lexists(target) or not target.parent.is_dir():
-        return
-    start = hidden(target, "", "").name.rstrip(".")
+    """Complete a replacement of ``target`` that was interrupted while nothing, or an empty folder, was at its place."""
     with contextlib.suppress(OSError):
-        for new in sorted(target.parent.glob(f"{_escaped(start)}.*.{NEW}")):
-            old = new.with_name(new.name.removesuffix(NEW) + OLD)
-            if os.path.lexists(old) and not is_locked(new):
+        reserved = target.is_dir() and not any(target.iterdir())
+        if (os.path.lexists(target) and not reserved) or not target.parent.is_dir():
+            return
+        _complete(target, reserved)
+
+
+def _complete(target: Path, reserved: bool) -> None:
+    start = hidden(target, "", "").name.rstrip(".")
+    for new in sorted(target.parent.glob(f"{_escaped(start)}.*.{NEW}")):
+        old = new.with_name(new.name.removesuffix(NEW) + OLD)
+        if os.path.lexists(old) and not is_locked(new):
+            if reserved:
+                os.rename(new, target)  # which replaces an empty folder only
+            else:
                 rename_new(new, target)
-                remove_quietly(old)
-                return
+            remove_quietly(old)
+            return
 
 
 def hidden(target: Path, kind: str, token: str = "") -> Path:

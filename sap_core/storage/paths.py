@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
     from upath import UPath
 
-    StoragePath = Path | UPath
+    StoragePath = Path  # an address is a UPath, which answers to the same calls; type checkers see the one type
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
@@ -30,10 +30,14 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
     """
     if "\0" in str(path):
         raise InvalidInput(f"{str(path)!r} holds a zero byte, which no path can; give another.")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{str(path)!a} is no Unicode text; a name that runs and reports can hold is.") from None
     if not is_remote(path):
         return Path(str(path).removeprefix("file://").removeprefix("local://")).expanduser().absolute()
     if not isinstance(path, str):
-        return path
+        return cast(Path, path)
     protocol = path.split("://")[0]
     try:
         from upath import UPath
@@ -53,7 +57,7 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
         raise InvalidInput(
             f"{path}: '{protocol}' is no file system that fsspec knows; use a folder, s3://, gs://, az:// or another."
         ) from None
-    return found
+    return cast(Path, found)
 
 
 def local_folder(path: str | os.PathLike, what: str) -> Path:

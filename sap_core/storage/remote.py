@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed, SapError
 from .base import Storage
+from .locks import Lock
 from .paths import is_remote
 
 if TYPE_CHECKING:
@@ -26,9 +29,15 @@ class RemoteStorage(Storage):
     remote = True
     requests_at_once = 16
 
-    def read(self, path: UPath) -> bytes | None:
+    def read(self, path: UPath, limit: int) -> bytes | None:
         with remote_errors(path):
-            return path.fs.cat_file(path.path) if path.exists() else None
+            try:
+                size = int(path.fs.info(path.path)["size"] or 0)
+            except FileNotFoundError:
+                return None
+            if size > limit:
+                raise InvalidInput(f"{path} has {size} bytes; at most {limit} are read.")
+            return path.fs.cat_file(path.path) if path.fs.isfile(path.path) else None
 
     def write(self, path: UPath, content: bytes) -> None:
         with remote_errors(path):
@@ -77,6 +86,17 @@ class RemoteStorage(Storage):
         with remote_errors(path):
             return path.stat().st_mtime if path.exists() else 0.0
 
+    def clock(self, path: UPath) -> float:
+        probe = path / f".clock-{uuid.uuid4().hex[:8]}"
+        try:
+            with remote_errors(path):
+                probe.write_bytes(b"")
+                now = probe.stat().st_mtime
+                probe.unlink()
+                return now
+        except OperationFailed:  # it may only be read
+            return time.time()
+
     def sizes(self, folder: UPath) -> dict[str, int]:
         with remote_errors(folder):
             listed = folder.fs.find(folder.path, detail=True)
@@ -98,10 +118,14 @@ class RemoteStorage(Storage):
     @contextmanager
     def local_copy(self, folder: UPath, near: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".sap-download-", dir=near) as temporary:
+            lock = Lock(Path(temporary))  # while it is held, this is no leftover
             copy = Path(temporary) / "run"
             with remote_errors(folder):
                 folder.fs.get(f"{folder.path}/", f"{copy}/", recursive=True)
-            yield copy
+            try:
+                yield copy
+            finally:
+                lock.release()
 
     def zarr(self, path: UPath) -> Any:
         from zarr.storage import FsspecStore

@@ -173,7 +173,7 @@ def _loose_faults(tokens: list[str], roles: dict[str, str]) -> list[Fault]:
 
 
 def _order_faults(reading: Reading) -> list[Fault]:
-    order = plot_beats(reading.plot)
+    order = plot_beats(reading.plot or "")
     place = {beat: i for i, (beat, _) in enumerate(order)}
     faults, reached, untold = [], -1, 0
     for beat, _, _, tokens in reading.sentences:
@@ -196,7 +196,7 @@ def _skipped(between: list[tuple[str, bool]], untold: int) -> list[Fault]:
 
 def _end_faults(reading: Reading) -> list[Fault]:
     beat, _, _, tokens = reading.sentences[-1]
-    last = plot_beats(reading.plot)[-1][0]
+    last = plot_beats(reading.plot or "")[-1][0]
     if tokens[-1] not in _STOPS | {"”"}:
         return [Fault("end", f"the text breaks off: {readable(tokens)}")]
     if beat is not None and beat != last:

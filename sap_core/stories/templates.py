@@ -78,7 +78,7 @@ def pattern(template: str) -> Pattern:
 def match_beat(tokens: list[str], at: int) -> tuple[str, int, tuple[tuple[str, str], ...], int] | None:
     """(beat, template number, slots, end) of the template told from `at` on, or None."""
     by_first = _patterns_by_first_word()
-    for key in (tokens[at], WORD_CLASS.get(tokens[at])):
+    for key in (tokens[at], WORD_CLASS.get(tokens[at], "")):
         for beat, number, shape in by_first.get(key, ()):
             if (found := shape.match(tokens, at)) is not None:
                 return beat, number, found, at + len(shape.skeleton)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..choices.methods import METHODS
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
-from ..pruning.scoring.calibration import check_source
-from ..runs.manifest import WRITER
 from ..specs import SweepSpec, asked_spec
 from .executors import ProgressBoard, make_executor
 from .folder import SweepFolder, model_files
@@ -72,17 +70,16 @@ def sweep(
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
-    workers = make_executor(
+    pool = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
-    with contextlib.closing(workers), folder.claim(spec, grid, files) as writer:
-        ran = _run(folder, grid, spec, workers, progress) if writer is not None else []
+    with contextlib.closing(pool), folder.claim(spec, grid, files) as writer:
+        ran = _run(folder, grid, spec, pool, progress) if writer is not None else []
         table = write_table(folder.path) if writer is not None else sweep_table(folder.path)
         if writer is not None and (table["state"] == "finished").all():
             folder.close()
             writer.finish({"cells": len(table), "skipped": len(grid.skipped)})
-        (folder.path / WRITER).unlink(missing_ok=True)
         return Sweep(folder.path, table, tuple(ran), folder.failures(), grid.skipped)
 
 
@@ -95,11 +92,9 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
     info = inspect_model(spec.model, **spec.inspecting)
     grid = make_grid(spec, info)
     if any(METHODS[cell.spec.method].needs_calibration for cell in grid.cells if cell.spec is not None):
-        check_source(spec.calibration)
-    if spec.text is not None:
-        from ..evaluation.texts import check_text_file
-
-        check_text_file(spec.text)
+        spec.calibration_source.check()
+    if spec.text_source is not None:
+        spec.text_source.check()
     return grid, model_files(info.path)
 
 
@@ -131,7 +126,6 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progres
                 board.show(event)
     except BaseException:
         write_table(folder.path)
-        (folder.path / WRITER).unlink(missing_ok=True)
         raise
     return ran
 

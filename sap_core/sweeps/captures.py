@@ -15,7 +15,8 @@ from ..runs.files import read_json
 from ..runs.listing import remove_run
 from ..runs.manifest import MANIFEST
 from ..runs.paths import new_run_path
-from ..runs.reading import Run, open_run, writer_alive
+from ..runs.reading import Run, open_run
+from ..runs.writers import writer_alive
 from ..specs import CaptureSpec, asked_spec
 from ..storage import remote_errors, storage_path
 from .executors import ProgressBoard, make_executor
@@ -69,18 +70,18 @@ def capture_each(
     specs = [_of_prompt(base, number) for number in range(len(base.prompts))]
     paths = [_path_of(out, number) for number in range(len(specs))]
     waiting = [number for number, path in enumerate(paths) if not _made(path, specs[number])]
-    workers = make_executor(
+    pool = make_executor(
         executor, base.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
     )  # fmt: skip
     failed: dict[str, str] = {}
-    with contextlib.closing(workers):
+    with contextlib.closing(pool):
         tasks = [
             Task(paths[n].name, "", {"out": str(paths[n]), "spec": specs[n].model_dump(mode="json")}) for n in waiting
         ]
         board = ProgressBoard("captures", len(specs), len(specs) - len(tasks), progress)
         if tasks:
-            with contextlib.closing(workers.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
+            with contextlib.closing(pool.run(tasks, RUNNER, base.model_dump(mode="json"))) as events:
                 for event in events:
                     if event.kind == "failed":
                         failed[event.task.id] = event.error

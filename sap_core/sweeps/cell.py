@@ -24,13 +24,13 @@ class CellRunner:
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        from ..evaluation.api import text_rows
+        from ..evaluation.texts import pruning_texts
         from ..models.loading import load_model
 
         self.spec = SweepSpec.build(**options)
         self.dense = load_model(self.spec.model, **self.spec.loading)
         self._measured: dict[tuple[str, tuple[int, ...]], dict[str, Any]] = {}
-        self.rows = text_rows(self.dense, text=self.spec.text, samples=self.spec.texts, seed=self.spec.evaluation_seed)
+        self.texts = pruning_texts(self.dense, self.spec, samples=self.spec.texts, seed=self.spec.evaluation_seed)
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
         """The record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
@@ -38,7 +38,7 @@ class CellRunner:
 
         started = time.perf_counter()
         model, found = self.dense, {}
-        asked = parse_spec(cell["spec"]) if cell["spec"] is not None else None
+        asked: Any = parse_spec(cell["spec"]) if cell["spec"] is not None else None
         if asked is not None:
             pruned = prune(self.dense, spec=asked, progress=progress)
             model = pruned.model
@@ -76,11 +76,15 @@ class CellRunner:
         from ..evaluation.tasks import knows_stories, task_scores
 
         spec = self.spec
-        losses = text_likelihood(model, self.rows, draws=spec.draws, seed=spec.evaluation_seed, progress=progress)
+        reference = None if model is self.dense else self.dense
+        options = {"draws": spec.draws, "seed": spec.evaluation_seed, "reference": reference}
+        losses = text_likelihood(model, self.texts.rows, **options, progress=progress)
         quality: dict[str, Any] = {
             "nats": losses.nats.tolist(),
             "counted": losses.counted.tolist(),
+            "kl": None if losses.kl is None else losses.kl.tolist(),
             "kind": losses.kind,
+            "texts": self.texts.describe(),
             "tasks": None,
             **model_size(model),
         }

@@ -63,7 +63,7 @@ class ProgressBoard:
     def show(self, event: Event) -> None:
         """Note an event and report; the callback may raise Cancelled."""
         task = event.task
-        if event.kind in ("begun", "progress"):
+        if task is not None and event.kind in ("begun", "progress"):
             known = {key: event.record[key] for key in ("stage", "done", "total") if key in event.record}
             self.running[task.id] = known
         elif task is not None:

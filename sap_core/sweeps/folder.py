@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from ..runs.files import plain, read_json, write_json
+from ..runs.documents import SpecDocument
+from ..runs.files import plain, write_json
 from ..runs.manifest import MANIFEST
+from ..runs.reading import usable_document
 from ..runs.store import RunWriter
 from ..specs import SweepSpec
 from ..storage import disk_problem, local_folder
+from .documents import CellDocument, FailedDocument, SweepDocument
 from .grid import Grid
 
 SCHEMA = 1
@@ -79,7 +82,10 @@ class SweepFolder:
             for name in ("cells", "failed"):
                 (self.path / name).mkdir(exist_ok=True)
             write_json(self.path / "sweep.json", document)
-            yield writer
+            try:
+                yield writer
+            finally:
+                writer.release()
         finally:
             self.close()
 
@@ -91,8 +97,8 @@ class SweepFolder:
             raise InvalidInput(f"{self.path} is a file; give a folder for the sweep.")
         if all(path.name == LOCK for path in self.path.iterdir()):
             return
-        held = read_json(self.path / "spec.json")
-        if not isinstance(held, dict) or held.get("kind") != "sweep":
+        held = usable_document(self.path / "spec.json", SpecDocument)
+        if held.get("kind") != "sweep":
             raise InvalidInput(f"{self.path} holds something else than a sweep; choose another folder.")
         other = [
             f"{name} {held.get(name)} there, {value} here"
@@ -104,7 +110,7 @@ class SweepFolder:
                 f"{self.path} holds another sweep ({'; '.join(other)}); give the same settings to go on with it, "
                 "or another folder."
             )
-        known = (read_json(self.path / "sweep.json") or {}).get("model_files", model_files)
+        known = usable_document(self.path / "sweep.json", SweepDocument).get("model_files", model_files)
         if known != model_files:
             raise InvalidInput(
                 f"{self.path} was begun with other weights of {spec.model}: the two can't be in one table; "
@@ -119,12 +125,13 @@ class SweepFolder:
             self._lock = None
 
     def finished(self) -> set[str]:
-        """Ids of the cells that are done."""
-        return {path.stem for path in (self.path / "cells").glob("[!.]*.json")}
+        """Ids of the cells that are done; one whose record is damaged is to be done again."""
+        names = (path.stem for path in (self.path / "cells").glob("[!.]*.json"))
+        return {name for name in names if self.record(name) is not None}
 
     def record(self, cell: str) -> dict[str, Any] | None:
         """What was measured in a finished cell; None where it is not finished."""
-        return read_json(self.path / "cells" / f"{cell}.json")
+        return usable_document(self.path / "cells" / f"{cell}.json", CellDocument) or None
 
     def finish(self, cell: str, record: dict[str, Any]) -> None:
         """Keep the result of a cell for good.
@@ -133,7 +140,7 @@ class SweepFolder:
             OperationFailed: the disk is full.
         """
         path = self.path / "cells" / f"{cell}.json"
-        if not path.exists():
+        if self.record(cell) is None:
             write_json(path, record)
         (self.path / "failed" / f"{cell}.json").unlink(missing_ok=True)
 
@@ -143,7 +150,8 @@ class SweepFolder:
 
     def failures(self) -> dict[str, str]:
         """id -> error of the cells that could not be done."""
-        documents = (read_json(path) for path in sorted((self.path / "failed").glob("[!.]*.json")))
+        paths = sorted((self.path / "failed").glob("[!.]*.json"))
+        documents = (usable_document(path, FailedDocument) for path in paths)
         return {document["id"]: document["error"] for document in documents if document}
 
 

@@ -8,9 +8,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..choices.allocations import ALLOCATIONS, looks_at_texts
-from ..choices.methods import METHODS, parse_pattern
+from ..choices.methods import METHODS
+from ..choices.patterns import parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from ..pruning.planning.plan import make_plan
+from ..pruning.planning.make_plan import make_plan
 from ..specs import (
     CalibrationOptions,
     ModelOptions,
@@ -98,8 +99,9 @@ def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
 
 def seeds_of(spec: SweepSpec, pruning: PruneSpec | None) -> tuple[int, ...]:
     """The seeds of the sweep that a cell stands for: its own, or all where nothing in it is drawn at random."""
-    drawn = pruning is not None and _draws_at_random(pruning.method, pruning.allocation, pruning.compensate)
-    return (pruning.seed,) if drawn else spec.seeds
+    if pruning is None or not _draws_at_random(pruning.method, pruning.allocation, pruning.compensate):
+        return spec.seeds
+    return (pruning.seed,)
 
 
 def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:

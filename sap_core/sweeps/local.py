@@ -112,7 +112,7 @@ class _Worker:
         self.task: Task | None = None
         self.group: str | None = None
         self._log = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
+        self._process: Any = subprocess.Popen(
             [sys.executable, "-m", "sap_core.sweeps.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -39,7 +39,7 @@ def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None
     curve = curve_of(plans, spec)
     if curve is None:
         return None
-    sparsity = spec.sparsity if sparsity is None else sparsity
+    sparsity = float(spec.sparsity if sparsity is None else sparsity)
     share, loss, error = curve
     points = int((share > 0).sum())
     at = np.flatnonzero(np.abs(share - sparsity) < 1e-6)

@@ -169,7 +169,7 @@ class _Remote:
 
 def _import_ray() -> Any:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]  an extra
     except ImportError:
         raise InvalidInput("executor 'ray' needs Ray; install it with: pip install 'sap-studio[ray]'.") from None
     return ray

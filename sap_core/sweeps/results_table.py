@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import RunProblem
+from ..errors import InvalidInput
 from ..runs.listing import RunSummary, list_runs
 from ..runs.reading import open_run
 from ..specs import SweepSpec
@@ -22,6 +22,8 @@ COLUMNS = (
     "error", "size", "memory", "speedup", "created", "spec",
 )  # fmt: skip
 TASK = "task_"
+# What a result raises whose parts are not what this package writes.
+MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
 
 
 def measured_plans(model: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
@@ -42,7 +44,7 @@ def measured_plans(model: str, root: str | os.PathLike | None = None) -> pd.Data
                 rows += _applied(run)
             elif run.kind == "sweep":
                 rows += _swept(run)
-        except RunProblem:
+        except (InvalidInput, *MISFITS):  # damaged, or made by hand
             continue
     tasks = sorted({name for row in rows for name in row if name.startswith(TASK)})
     return pd.DataFrame(rows, columns=[*COLUMNS[:-2], *tasks, *COLUMNS[-2:]])

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import RunProblem
-from ..runs.files import read_json
+from ..runs.documents import read_document
+from ..sinks.intervals import Ratio, mean_interval, ratio_interval, student
 from ..specs import CalibrationOptions, ModelOptions, PruneSpec
+from .documents import SweepDocument
 from .folder import SweepFolder
 from .grid import DENSE
 
@@ -26,6 +28,9 @@ MEASURED = (
     "kind",
     "difference",
     "difference_error",
+    "kl",
+    "kl_error",
+    "texts",
     "parameters",
     "nonzero_parameters",
     "bytes",
@@ -35,6 +40,7 @@ MEASURED = (
     "error",
 )
 _TASK = "task_"
+_ALWAYS = 10  # of `MEASURED`: columns that every table has
 # Settings that all cells share, and what says nothing about one: left out of the table.
 _NO_KEYS = {"id", "state", "seed", *MEASURED}
 _SHARED = {*ModelOptions.model_fields, *CalibrationOptions.model_fields, "kind", "name"}
@@ -45,15 +51,16 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
 
     Columns: id, state (finished, failed, waiting), the fields of the cell's pruning (method, pattern, sparsity, seed
     ...), found_sparsity (in the weights), nats_per_token with standard_error, perplexity, difference (to the dense
-    model, nats per token, text by text on the same masks) with difference_error, task_NAME where tasks were asked,
+    model, nats per token, text by text on the same masks) with difference_error, kl (from the dense model, on the same
+    masks) with kl_error, task_NAME where tasks were asked,
     parameters, nonzero_parameters, bytes, speedup where asked, seconds, error. Missing values are NaN.
 
     Raises:
         RunProblem: no sweep there.
     """
     sweep = SweepFolder(folder)
-    document = read_json(sweep.path / "sweep.json")
-    if not isinstance(document, dict) or "cells" not in document:
+    document = read_document(sweep.path / "sweep.json", SweepDocument)
+    if document is None:
         raise RunProblem(f"{folder} holds no sweep (no sweep.json); `sap sweep --out DIR` makes one.")
     dense, failures = sweep.record(DENSE), sweep.failures()
     rows, options, tasks = [], {}, {}
@@ -63,8 +70,8 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
         options |= dict.fromkeys(name for name in fields if name not in FIRST)
         tasks |= dict.fromkeys(name for name in row if name.startswith(_TASK))
         rows.append(row)
-    measured = [name for name in MEASURED if any(name in row for row in rows) or name in MEASURED[:7]]
-    return pd.DataFrame(rows, columns=[*FIRST, *options, *measured[:7], *tasks, *measured[7:]])
+    measured = [name for name in MEASURED if any(name in row for row in rows) or name in MEASURED[:_ALWAYS]]
+    return pd.DataFrame(rows, columns=[*FIRST, *options, *measured[:_ALWAYS], *tasks, *measured[_ALWAYS:]])
 
 
 def write_table(folder: str | os.PathLike) -> pd.DataFrame:
@@ -81,39 +88,62 @@ def write_table(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def summarise(table: pd.DataFrame, value: str = "difference", error: str | None = "difference_error") -> pd.DataFrame:
-    """Mean of ``value`` over seeds, with a 95 % interval; one row per combination of everything else that was pruned.
+    """Return the mean of ``value`` over seeds, with a 95 % interval; one row per combination of what was pruned.
 
-    Columns: method, pattern, sparsity ..., seeds (how many), mean, low, high. The interval joins two sources in
-    quadrature: Student's t for the spread between seeds, and 1.96 standard errors of the texts (``error``, a column of
-    the table or None), which are the same for all seeds, so that their error does not shrink with the number of seeds.
-    One seed: the texts' alone.
+    The interval joins two sources in quadrature: Student's t for the spread between seeds, and Student's t times the
+    standard error over texts (``error``, a column of the table or None), which are the same for all seeds, so that
+    their error does not shrink with the number of seeds. One seed: the texts' alone; without an error, none. A task's
+    score stays within 0 and 1.
+
+    Returns:
+        Columns method, pattern, sparsity ..., seeds (how many), mean, low, high (NaN where there is no interval).
     """
-    from scipy.stats import t
-
     done = table[(table["state"] == "finished") & table["method"].notna()]
     keys = [name for name in table.columns if name not in _NO_KEYS and not name.startswith(_TASK)]
+    bounds = (0.0, 1.0) if value.startswith(_TASK) else (-math.inf, math.inf)
     rows = []
     for combination, group in done.groupby(keys, dropna=False, sort=False):
-        values = group[value].dropna().to_numpy(float)
-        if not len(values):
+        group = group[group[value].notna()]
+        if not len(group):
             continue
-        n, texts = len(values), float(group[error].mean()) if error else 0.0
-        between = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) if n > 1 else 0.0
-        half = math.hypot(between, 1.96 * texts)
-        mean = float(values.mean())
-        found = {"seeds": n, "mean": mean, "low": mean - half, "high": mean + half}
-        rows.append(dict(zip(keys, combination, strict=True)) | found)
+        texts = None if error is None else joint_half(group[error], group["texts"])
+        found = seeds_interval(group[value].to_numpy(float), texts, bounds)
+        rows.append(dict(zip(keys, combination, strict=True)) | {"seeds": len(group)} | found)
     return pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "low", "high"])
 
 
-def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, float]:
-    """Nats per token of record ``a`` minus ``b``, text by text, and the standard error (ratio estimator over texts).
+def joint_half(errors: pd.Series, texts: pd.Series) -> float:
+    """Return half of the 95 % interval over texts that all seeds share; NaN where one text has no error."""
+    return float(errors.astype(float).mean() * student(int(texts.iloc[0]) - 1))
+
+
+def seeds_interval(
+    values: np.ndarray, texts: float | None, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> dict[str, float]:
+    """Return {"mean", "low", "high"} of values by seed.
+
+    Args:
+        values: [seeds].
+        texts: Half of the interval over texts, or None where it is not to be counted.
+    """
+    seeds = mean_interval(values, over="seeds")
+    between = seeds.high - seeds.value
+    if len(values) > 1:
+        half = between if texts is None else math.hypot(between, texts)
+    else:
+        half = math.nan if texts is None else texts
+    low, high = np.clip([seeds.value - half, seeds.value + half], *bounds)
+    return {"mean": seeds.value, "low": float(low), "high": float(high)}
+
+
+def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
+    """Nats per token of record ``a`` minus ``b``, text by text, with its error over texts.
 
     Records are those of `SweepFolder.record`, of cells of one sweep.
     """
     counted = np.asarray(a["quality"]["counted"], float)
     apart = np.asarray(a["quality"]["nats"], float) - np.asarray(b["quality"]["nats"], float)
-    return _ratio(apart, counted)
+    return ratio_interval(apart, counted)
 
 
 def _row(
@@ -124,12 +154,20 @@ def _row(
     if record is not None:
         quality = record["quality"]
         nats, counted = np.asarray(quality["nats"], float), np.asarray(quality["counted"], float)
-        mean, spread = _ratio(nats, counted)
+        own = ratio_interval(nats, counted, at_least=0.0)
         row["found_sparsity"] = record["pruning"].get("sparsity", 0.0)
-        row |= {"nats_per_token": mean, "standard_error": spread, "perplexity": math.exp(min(mean, 700.0))}
-        row["kind"] = quality["kind"]
+        row |= {
+            "nats_per_token": own.value,
+            "standard_error": _or_nan(own.error),
+            "perplexity": math.exp(min(own.value, 700.0)),
+        }
+        row |= {"kind": quality["kind"], "texts": len(counted)}
         if dense is not None:
-            row["difference"], row["difference_error"] = paired_difference(record, dense)
+            change = paired_difference(record, dense)
+            row["difference"], row["difference_error"] = change.value, _or_nan(change.error)
+        if quality.get("kl") is not None:
+            moved = ratio_interval(quality["kl"], counted)
+            row["kl"], row["kl_error"] = moved.value, _or_nan(moved.error)
         row |= _task_columns(quality.get("tasks"))
         for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", "speedup"):
             if name in quality:
@@ -159,13 +197,8 @@ def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _ratio(amount: np.ndarray, per: np.ndarray) -> tuple[float, float]:
-    """sum(amount) / sum(per) and its standard error over texts; 0 for one text."""
-    mean = float(amount.sum() / per.sum())
-    if len(amount) < 2:
-        return mean, 0.0
-    residual = amount - mean * per
-    return mean, float(math.sqrt(residual.var(ddof=1) / len(amount)) / per.mean())
+def _or_nan(error: float | None) -> float:
+    return math.nan if error is None else error
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:

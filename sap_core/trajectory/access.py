@@ -10,6 +10,42 @@ import xarray as xr
 
 from ..errors import InvalidInput
 
+LAYER_NUMBERS = "layer_numbers"  # attribute: the model's own numbers of the layers that attend, in order
+
+
+def layer_numbers(trajectory: xr.Dataset) -> list[int]:
+    """Return the model's own numbers of the recorded layers; those without attention are left out."""
+    found = trajectory.attrs.get(LAYER_NUMBERS)
+    return list(range(trajectory.sizes["layer"])) if found is None else [int(number) for number in found]
+
+
+def layer_index(trajectory: xr.Dataset, layer: int) -> int:
+    """Return where the layer with the model's number ``layer`` is stored.
+
+    Raises:
+        InvalidInput: the run has no such layer.
+    """
+    numbers = layer_numbers(trajectory)
+    if layer in numbers:
+        return numbers.index(layer)
+    if numbers == list(range(len(numbers))):
+        raise InvalidInput(f"layer is {layer}; the run has layers 0 to {numbers[-1]}.")
+    if 0 <= layer < int(trajectory.attrs.get("model_layers", 0)):
+        raise InvalidInput(f"layer {layer} has no attention; in this model, {_listed(numbers)} have.")
+    raise InvalidInput(f"layer is {layer}; the run has {_listed(numbers)}.")
+
+
+def _listed(numbers: list[int]) -> str:
+    return (
+        f"layers {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}" if len(numbers) > 1 else f"layer {numbers[0]}"
+    )
+
+
+def layers_without_attention(trajectory: xr.Dataset) -> list[int]:
+    """Return the numbers of the model's layers that have no attention, which a run therefore does not hold."""
+    numbers = layer_numbers(trajectory)
+    return [layer for layer in range(int(trajectory.attrs.get("model_layers", 0))) if layer not in numbers]
+
 
 def trajectories_of(source: Any) -> list[xr.Dataset]:
     """The trajectories of a run (one per prompt), of a Dataset (itself), or of a list of either, in order.
@@ -54,11 +90,13 @@ def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | None = None) -> np.ndarray:
-    """Attention received, float32 (step, position), of one layer and head; None means the mean over all of them.
+    """Attention received, float32 (step, position), of one layer (by the model's number) and head; None means the mean
+    over all of them.
 
     Means come from where the writer put them (see `MEANS` in `variables`), so that no mean reads the whole; a
     trajectory without them is averaged here.
     """
+    layer = None if layer is None else layer_index(trajectory, layer)
     if layer is None and head is None and "received_mean" in trajectory:
         return trajectory["received_mean"].values
     if layer is None and head is not None and "received_by_head" in trajectory:
@@ -68,7 +106,7 @@ def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | No
     received = trajectory["received"]
     received = received if head is None else received.isel(head=head)
     if layer is None:
-        total = sum(part.astype(np.float64) for _, part in by_layer(trajectory, head=head))
+        total: Any = sum(part.astype(np.float64) for _, part in by_layer(trajectory, head=head))
         mean = total / trajectory.sizes["layer"]
     else:
         mean = received.isel(layer=layer).values

@@ -7,28 +7,39 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray.backends import BackendArray
-from xarray.core import indexing
+from zarr.storage import LocalStore
 
-from ..errors import RunProblem
+from ..errors import RunProblem, SapError
 from ..storage import storage_of, storage_path
+from .checked import CheckedStore, Files
+from .lazy_arrays import ConvertedArray, lazily
 from .quantization import decode_part, decode_rows, from_half
 from .variables import SCALE, SCHEMA
 
 
-def open_trajectory(path: str | PathLike) -> xr.Dataset:
+def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Dataset:
     """The trajectory at ``path``, lazily: nothing is read before it is used, and only the chunks it lies in.
 
     Attention comes as float32 whatever it is stored in. While it is being written this shows the steps written so far
     (attribute ``steps_written`` of ``steps_total``).
 
+    Args:
+        path: the zarr group, in a folder or at an address.
+        files: path in the group -> (bytes, SHA-256): what a closed run's manifest lists. Each piece is compared with
+            it when it is read, which raises RunProblem where it differs.
+
     Raises:
         RunProblem: nothing there, not a trajectory, or one made by a newer version.
     """
     path = storage_path(path)
+    store = storage_of(path).zarr(path)
+    if files is not None:
+        store = CheckedStore(LocalStore(store, read_only=True) if isinstance(store, str) else store, files, str(path))
     try:
-        found = xr.open_zarr(storage_of(path).zarr(path), consolidated=False, chunks=None, mask_and_scale=False)
-    except (OSError, ValueError, KeyError) as error:
+        found = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
+    except SapError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunProblem(
             f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."
         ) from None
@@ -48,7 +59,7 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
     """The dataset with ``received`` and ``received_masked`` in float32, converted where they are read."""
     received, part = found["received"].variable, found["received_masked"].variable
     if received.dtype == np.float16:
-        arrays: dict[str, _Converted] = {"received": _Halves(received), "received_masked": _Halves(part)}
+        arrays: dict[str, ConvertedArray] = {"received": _Halves(received), "received_masked": _Halves(part)}
     elif received.dtype == np.uint8:
         arrays = {"received": _Rows(received, found[SCALE].variable)}
         arrays["received_masked"] = _Part(part, arrays["received"])
@@ -56,30 +67,18 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
     else:
         return found
     for name, array in arrays.items():
-        found[name] = found[name].dims, indexing.LazilyIndexedArray(array), found[name].attrs
+        found[name] = found[name].dims, lazily(array), found[name].attrs
     return found
 
 
-class _Converted(BackendArray):
-    """An array on disk whose values a subclass's ``read`` makes float32: sums in less would be worthless."""
-
-    def __init__(self, stored: xr.Variable) -> None:
-        self._stored = stored
-        self.shape = stored.shape
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
-
-
-class _Halves(_Converted):
+class _Halves(ConvertedArray):
     """float16."""
 
     def read(self, key: tuple) -> np.ndarray:
         return from_half(self._stored[key].values)
 
 
-class _Rows(_Converted):
+class _Rows(ConvertedArray):
     """Codes of `encode_rows` and the maxima of their rows."""
 
     def __init__(self, stored: xr.Variable, scale: xr.Variable) -> None:
@@ -93,7 +92,7 @@ class _Rows(_Converted):
         return decode_rows(codes, scale)
 
 
-class _Part(_Converted):
+class _Part(ConvertedArray):
     """Codes of `encode_part` of another array."""
 
     def __init__(self, stored: xr.Variable, whole: Any) -> None:

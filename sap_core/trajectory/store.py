@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
+from zarr.errors import ContainsGroupError
 
-from ..errors import OperationFailed, UnknownOption
+from ..errors import OperationFailed, UnknownOption, required
 from ..storage import storage_of, storage_path
 from .quantization import encode_part, encode_rows, to_half
 from .quantization_error import CodeError
@@ -150,7 +151,7 @@ class TrajectoryWriter:
         self._put_layers(steps)
         if len(self._by_layer) == self.sizes["layer"]:
             by_layer = np.stack([self._by_layer[layer] for layer in range(self.sizes["layer"])], axis=1)
-            over_layers = self._over_layers / self.sizes["layer"]
+            over_layers = required(self._over_layers, "the sum over layers") / self.sizes["layer"]
             self.write_all(steps, **dict(zip(MEANS, (by_layer, over_layers, by_layer.mean(axis=1)), strict=True)))
         self.written = steps
         self._update(steps_written=steps, **self._precision(), **attrs)
@@ -234,8 +235,8 @@ class TrajectoryWriter:
     def _problem(self, error: Exception, hint: str) -> Exception:
         """The one line for what a disk or a store refused; anything else is an error of the caller and stays."""
         if self._storage.remote:
-            return self._storage.problem(error, self.path)
-        if isinstance(error, (OSError, zarr.errors.ContainsGroupError)):
+            return self._storage.problem(error, storage_path(self.path)) or error
+        if isinstance(error, (OSError, ContainsGroupError)):
             return OperationFailed(f"Can't write a trajectory at {self.path}: {error}. {hint}.")
         return error
 

@@ -57,7 +57,7 @@ def test_a_figure_goes_home_in_five_formats_each_with_its_origin(tab, desk):
     assert json.loads(picture.text["Description"]) == about
     assert picture.width == 1800 and len(picture.convert("RGB").resize((64, 64)).getcolors(4096)) > 20
     page = saved(tab, tab.get_by_role("button", name="HTML", exact=True)).decode()
-    assert json.loads(page.split('id="origin">')[1].split("</script>")[0])["runs"] == about["runs"]
+    assert json.loads(page.split('id="provenance">')[1].split("</script>")[0])["runs"] == about["runs"]
     text = saved(tab, tab.get_by_role("button", name="Data as CSV")).decode()
     assert json.loads(text.splitlines()[0].removeprefix("# "))["view"] == about["view"]
     assert len(pd.read_csv(io.StringIO(text), comment="#")) == 16 * 40

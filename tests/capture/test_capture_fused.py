@@ -34,16 +34,19 @@ def interpreted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", [*CASES, *ENDS])
+@pytest.mark.slow
 def test_the_kernels_are_the_reference(case, interpreted):
     assert interpreted[case], "every case compares something"
     for name, difference in interpreted[case].items():
         assert difference <= 1e-5, name
 
 
+@pytest.mark.slow
 def test_no_case_is_forgotten(interpreted):
     assert set(interpreted) == {*CASES, *ENDS}
 
 
+@pytest.mark.slow
 def test_the_kernels_compile_and_fit_the_smallest_gpu(tmp_path):
     for wanted, needs in zip(WANTED, run("fused_compiled.py", tmp_path), strict=True):
         assert 0 < needs["shared"] <= 99 * 1024 and needs["bytes"] > 0, wanted

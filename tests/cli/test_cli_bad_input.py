@@ -145,7 +145,11 @@ def test_prune_needs_a_place(sap, tmp_path, models):
         ("long.npy", np.zeros((2, 65), np.int64), "64 positions"),
         ("text.npy", b"hello", "not a readable .npy"),
         ("objects.npy", np.array([[{}]]), "not a readable .npy"),
-        ("ids.csv", b"1,2", "expected demo, a FILE.txt, a FILE.npy of int64 token ids, or dataset:NAME"),
+        (
+            "ids.csv",
+            b"1,2",
+            "expected demo, FILE.txt",
+        ),
     ],
 )
 def test_calibration_files(sap, tmp_path, models, name, content, message):
@@ -184,14 +188,14 @@ def test_runs(sap, tmp_path, command):
     manifest = json.loads((tmp_path / "newer" / "manifest.json").read_text())
     (tmp_path / "newer" / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
     (tmp_path / "foreign").mkdir()
-    cases = [
-        ("truncated", "truncated"),
-        ("newer", "newer version"),
-        ("foreign", "not a run folder"),
-        ("none", "not exist"),
-    ]
+    cases = [("foreign", "not a run folder"), ("none", "not exist")]
+    damaged = [("truncated", "truncated"), ("newer", "newer version")]
     if command != ["runs", "show"]:
-        cases.append(("unfinished", "unfinished"))
+        cases += [*damaged, ("unfinished", "unfinished")]
+    else:  # which says what is wrong with a damaged run
+        for name, _ in damaged:
+            shown = sap("runs", "show", str(tmp_path / name))
+            assert shown.status == 0 and ("damaged" in shown.out or "newer version" in shown.out)
     for name, message in cases:
         refused(sap, tmp_path, [*command, name], message)
 

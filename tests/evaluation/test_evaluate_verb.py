@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sap_core.errors import InvalidInput
+from sap_core.evaluation import quick
 from sap_core.evaluation.api import evaluate
 from sap_core.evaluation.cost import model_size
 from sap_core.evaluation.generation import generate
@@ -54,11 +55,17 @@ def test_size_counts_tied_weights_once(tiny_causal):
 
 def test_quick_compare_shows_both_texts_and_remembers_the_dense_side(diffusion, monkeypatch):
     same = quick_compare(diffusion, diffusion.clone(), prompt="w3 w4", length=24)
-    assert same["same_tokens"] == 1.0 and same["difference"] == {"nats_per_token": 0.0, "standard_error": 0.0}
+    none = {"nats_per_token": 0.0, "standard_error": 0.0, "low": 0.0, "high": 0.0}
+    assert same["same_tokens"] == 1.0 and same["difference"] == same["kl"] == none
+    assert same["texts"]["source"] == "texts the dense model writes" and same["texts"]["texts"] == 8
     assert same["dense"]["text"].startswith("w3 w4")
-    monkeypatch.setattr(diffusion, "logits", None)  # any forward of the dense model would now fail
+    asked = []
+    monkeypatch.setattr(
+        quick, "generate", lambda model, *rest, **options: asked.append(model) or generate(model, *rest, **options)
+    )
     pruned = prune(load_model(diffusion.info.ref), method="magnitude", sparsity=0.9).model
     other = quick_compare(diffusion, pruned, prompt="w3 w4", length=24)
+    assert asked == [pruned] and other["kl"]["nats_per_token"] > 0
     assert other["dense"] == same["dense"] and other["pruned"]["text"] != same["dense"]["text"]
 
 
@@ -112,7 +119,8 @@ def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeyp
     monkeypatch.setattr(story_model, "logits", knowing)
     scores = task_scores(story_model, examples=1)
     for task in TASKS:
-        assert scores[task] == {"score": 1.0, "n": 1, "standard_error": 0.0}, task
+        assert (scores[task]["score"], scores[task]["n"], scores[task]["high"]) == (1.0, 1, 1.0), task
+        assert 0 < scores[task]["low"] < 0.5, task
         assert scores["infilling"][task]["score"] == 1.0, task
     # Another example than the first: its solution is not among those above.
     assert _score(story_model, "question", 1, infill=False, skip=1)["score"] == 0

@@ -10,9 +10,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sap_core.errors import InvalidInput
-from sap_core.evaluation.likelihood import draw_masks, ratio, text_likelihood
-from sap_core.evaluation.texts import TextRow, file_rows, story_rows
+from sap_core.evaluation.likelihood import draw_masks, text_likelihood
+from sap_core.evaluation.texts import evaluation_texts, story_texts
 from sap_core.models.loading import load_model
+from sap_core.texts.rows import TextRow
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +82,44 @@ def test_the_exact_likelihood_equals_transformers_own_loss(causal):
 def test_a_model_against_itself_differs_by_zero_and_pairing_shrinks_the_error(diffusion):
     from sap_core.pruning.api import prune
 
-    rows = story_rows(diffusion.encode, samples=6, seed=0, diffusion=True, fill_id=1, max_length=64)
+    rows = story_texts(diffusion, samples=6, seed=0).rows
     dense = text_likelihood(diffusion, rows, draws=4, seed=0)
-    assert dense.minus(text_likelihood(diffusion, rows, draws=4, seed=0)) == {"nats_per_token": 0, "standard_error": 0}
+    again = text_likelihood(diffusion, rows, draws=4, seed=0, reference=diffusion)
+    none = {"nats_per_token": 0, "standard_error": 0, "low": 0, "high": 0}
+    assert dense.minus(again) == again.divergence() == none and dense.divergence() is None
     slightly = prune(diffusion, method="magnitude", sparsity=0.05).model
     pruned = text_likelihood(slightly, rows, draws=4, seed=0)
     assert pruned.minus(dense)["standard_error"] < dense.summary()["standard_error"]
 
 
-def test_the_ratio_and_its_error_by_hand():
-    mean, error = ratio(np.array([2.0, 4.0]), np.array([1.0, 1.0]))
-    assert (mean, error) == (3.0, 1.0)  # std 1.414 / sqrt(2)
-    assert ratio(np.array([6.0]), np.array([3.0])) == (2.0, 0.0)
+def test_one_text_has_no_error(diffusion):
+    found = text_likelihood(diffusion, [row_of([5, 6, 7])], draws=2, seed=0)
+    assert found.summary()["standard_error"] is None and found.summary()["low"] is None
+    assert found.minus(found) == {"nats_per_token": 0, "standard_error": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("which", ["diffusion", "causal"])
+def test_kl_is_that_of_the_two_distributions_at_every_predicted_token(which, request):
+    """Written out, text by text, mask by mask."""
+    from sap_core.pruning.api import prune
+
+    model = request.getfixturevalue(which)
+    pruned = prune(model, method="magnitude", sparsity=0.3).model
+    scored = [which == "diffusion", True, True, False, True]
+    rows = [row_of([10, 20, 30, 40, 50], scored), row_of(range(5, 17))]
+    found = text_likelihood(pruned, rows, draws=3, seed=0, reference=model)
+    for i, row in enumerate(rows):
+        tokens, expected = torch.from_numpy(row.tokens)[None], []
+        masks = draw_masks(row.scored, 3, 0, i) if which == "diffusion" else [None]
+        for mask in masks:
+            seen = tokens if mask is None else tokens.masked_fill(mask, model.info.mask_token_id)
+            p, q = (m.logits(seen)[0].log_softmax(-1) for m in (model, pruned))
+            each = (p.exp() * (p - q)).sum(-1)
+            where = torch.from_numpy(row.scored)[1:] if mask is None else mask
+            each = each[:-1][where] if mask is None else each[where]
+            expected.append(float(each.sum()) if mask is None else float(each.mean()) * row.scored.sum())
+        assert found.kl[i] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert found.divergence()["low"] >= 0
 
 
 def test_different_texts_are_not_compared(diffusion):
@@ -102,25 +129,13 @@ def test_different_texts_are_not_compared(diffusion):
         a.minus(b)
 
 
-def test_rows_of_stories_and_files(tmp_path):
-    def encode(text):
-        return [3 + len(word) % 90 for word in text.split()]
-
-    canvas = story_rows(encode, samples=1, seed=0, diffusion=True, fill_id=1, max_length=None)[0]
-    length = canvas.counted
+def test_stories_fill_the_canvas_of_a_demo_model_and_of_no_other(diffusion):
+    demo = load_model("demo:stories-diffusion")
+    canvas = evaluation_texts(demo, None, samples=1, seed=0).rows[0]
+    length, end = canvas.counted, demo.tokenizer.eos_token_id
     assert canvas.scored.all() and len(canvas.tokens) % 32 == 0 and len(canvas.tokens) >= 128
-    assert (canvas.tokens[length - 1 :] == 1).all() and canvas.tokens[length - 2] != 1
-    causal = story_rows(encode, samples=1, seed=0, diffusion=False, fill_id=1, max_length=None)[0]
-    assert causal.counted == causal.scored.sum() == length - 1 and not causal.scored[0]
-    (tmp_path / "a.txt").write_text("one three five seven nine eleven " * 200)
-    windows = file_rows(str(tmp_path / "a.txt"), encode, samples=5, seed=0, diffusion=True, max_length=50)
-    assert [len(row.tokens) for row in windows] == [50] * 5
-
-
-@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"\xe9", "not UTF-8"), (None, "does not exist")])
-def test_unusable_text_files_are_refused(tmp_path, content, words):
-    path = tmp_path / "text.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InvalidInput, match=words):
-        file_rows(str(path), lambda text: [1, 2], samples=1, seed=0, diffusion=True, max_length=None)
+    assert (canvas.tokens[length - 1 :] == end).all() and canvas.tokens[length - 2] != end
+    own = evaluation_texts(diffusion, None, samples=1, seed=0).rows[0]
+    assert own.counted == own.scored.sum() == len(own.tokens)
+    causal = evaluation_texts(load_model("demo:stories-ar"), None, samples=1, seed=0).rows[0]
+    assert causal.counted == causal.scored.sum() == length and not causal.scored[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 
@@ -133,3 +134,53 @@ def test_threads_follow_the_environment_and_leave_a_core(monkeypatch):
     for usable, expected in [(1, 1), (2, 2), (4, 3), (16, 15)]:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=usable: set(range(n)), raising=False)
         assert thread_count() == expected
+
+
+WRONG = [b"", b"null", b"[]", b"7", b"{", b"\xff", b'{"a": 1}', b"[" * 100_000, b'{"state": 7}', b'{"pid": "x"}']
+
+
+@pytest.mark.parametrize("name", ["job.json", "state.json", "progress.json", "cancel"])
+def test_a_crafted_document_fails_its_job_alone(jobs, worker, name):
+    for number, content in enumerate(WRONG):
+        bad, good = jobs.submit(SPEC), jobs.submit(SPEC)
+        path = jobs._files.job(bad) / name
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+        worker.recover()
+        assert jobs.jobs(limit=100)
+        while worker.run_next(lambda spec, out, progress: progress(Progress("steps", 1, 9))):
+            pass
+        assert jobs.status(good).state == "finished", (number, content)
+        assert good in {job.id for job in jobs.jobs(limit=100)}
+        jobs.cancel(bad)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"spec": []}, {"spec": {"kind": []}}, {"spec": {"kind": "capture", "prompts": 7}}, {"spec": {"kind": "x" * 999}},
+     {"run": 7}, {"run": "a\0b"}, {"run": None}, {"submitted": "now"}, {"submitted": 1e400}, {"id": {}},
+     {"spec": {"kind": "capture", "model": "m", "seed": 10**4000}}],
+)  # fmt: skip
+def test_any_type_in_a_job_file(jobs, worker, change):
+    bad, good = jobs.submit(SPEC), jobs.submit(SPEC)
+    path = jobs._files.job(bad) / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    while worker.run_next(lambda spec, out, progress: None):
+        pass
+    assert jobs.status(good).state == "finished"
+    assert jobs.jobs()[0].id == good
+
+
+def test_a_client_is_known_by_its_lock_not_by_a_clock(tmp_path, monkeypatch):
+    files = JobFolder(tmp_path)
+    files.make()
+    files.register_client()
+    for damage in ("x.lock", "y.json"):
+        (files.clients / damage).write_bytes(b"\xff")
+    (tmp_path / ".jobs" / "clients" / "folder.lock").mkdir()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 1e9)
+    assert files.clients_alive()
+    other = files.clients / "77.lock"
+    other.touch()
+    assert files.clients_alive() and not other.exists()

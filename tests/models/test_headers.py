@@ -130,7 +130,7 @@ def test_a_tensor_in_two_shards_and_one_in_another_shard_than_the_index_says(fol
     index.write_text(json.dumps({"weight_map": {key: "ab"[i % 2] + ".safetensors" for i, key in enumerate(keys)}}))
     with pytest.raises(ModelProblem, match=r"both in a.safetensors and in b.safetensors"):
         read_headers(folder)
-    write(folder / "b.safetensors", {}, b"")
+    write(folder / "b.safetensors", {"other": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"0")
     with pytest.raises(ModelProblem, match=r"in b.safetensors but a.safetensors holds it"):
         read_headers(folder)
 
@@ -211,3 +211,12 @@ def test_any_index_is_read_or_refused(tmp_path: Path, index: Any) -> None:
     with pytest.raises(ModelProblem) as caught:
         read_headers(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_refused_streamed_pruning_leaves_nothing_beside_its_target(folder: Path, tmp_path: Path) -> None:
+    from sap_core.export.streamed import prune_checkpoint
+
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelProblem, match="not a safetensors file"):
+        prune_checkpoint(str(folder), tmp_path / "out", method="magnitude")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

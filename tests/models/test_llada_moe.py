@@ -15,6 +15,7 @@ from tiny_models import save_word_tokenizer
 from sap_core.errors import ModelProblem
 from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
+from sap_core.pruning.api import prune
 
 IDS = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
 FIELDS = {
@@ -123,8 +124,8 @@ def test_variants_that_qwen3_moe_does_not_compute(folder: Path, tmp_path: Path, 
         inspect_model(str(spoilt))
 
 
-def test_experts_in_packed_tensors_are_refused_by_name(tmp_path: Path) -> None:
-    """Mixtral's checkpoint names its experts in a way that is not unpacked: capture works, pruning is refused."""
+def test_mixtrals_experts_are_pruned_one_by_one(tmp_path: Path) -> None:
+    """Mixtral's checkpoint names its experts w1, w2, w3: each is pruned as a matrix of its own."""
     torch.manual_seed(0)
     config = transformers.MixtralConfig(
         vocab_size=96,
@@ -144,8 +145,10 @@ def test_experts_in_packed_tensors_are_refused_by_name(tmp_path: Path) -> None:
     model = load_model(str(tmp_path), device="cpu")
     with torch.no_grad():
         torch.testing.assert_close(model.logits(IDS), stock(IDS).logits, atol=1e-5, rtol=1e-5)
-    with pytest.raises(ModelProblem, match=r"can't be pruned: .*experts"):
-        model.info.check_prunable()
+    pruned = prune(model, method="magnitude", sparsity=0.5)
+    assert abs(pruned.report["sparsity"] - 0.5) < 0.02
+    assert all(abs(row["sparsity"] - 0.5) < 0.02 for row in pruned.report["matrices"])
+    assert sum("experts" in row["name"] for row in pruned.report["matrices"]) == 4 * 3
 
 
 def test_an_experts_layers_know_whose_rows_they_get(folder: Path) -> None:

@@ -101,11 +101,13 @@ def test_the_closing_token_closes_the_canvas(tmp_path: Path) -> None:
     torch.manual_seed(0)
     transformers.BertForMaskedLM(transformers.BertConfig(**SHAPE)).save_pretrained(tmp_path)
     save_word_tokenizer(tmp_path)
-    model = load_model(str(tmp_path), device="cpu")
-    model.tokenizer.add_special_tokens({"cls_token": "<unk>", "sep_token": "<eos>"})
-    model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_special_tokens({"cls_token": "<unk>", "sep_token": "<eos>"})
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<unk> $A <eos>", special_tokens=[("<unk>", 3), ("<eos>", 1)]
     )
+    tokenizer.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu")
     canvas = build_canvas(model, ["w1 w2", ""], 7)
     assert canvas.tokens.tolist() == [[3, 5, 6, 2, 2, 2, 1], [3, 2, 2, 2, 2, 2, 1]]
     assert canvas.prompt_lengths == (3, 1) and canvas.fill == 5

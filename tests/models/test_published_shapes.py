@@ -108,6 +108,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.slow
 def test_every_published_key_and_shape_is_accounted_for(name: str) -> None:
     config, shapes, size = PUBLISHED[name]
     assert recognise(config).name == name

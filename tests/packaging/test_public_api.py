@@ -54,6 +54,7 @@ sap.rank_heads(run, no_such_argument=1)
 
 
 @pytest.mark.skipif(not PYRIGHT.exists(), reason="pyright is not installed")
+@pytest.mark.slow
 def test_a_type_checker_sees_the_api(tmp_path):
     (tmp_path / "snippet.py").write_text(SNIPPET)
     settings = {"typeCheckingMode": "basic", "extraPaths": [str(ROOT)]}

@@ -12,7 +12,7 @@ from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.pruning.planning.allocation import exact_zeros, layer_sparsities
-from sap_core.pruning.planning.plan import make_plan
+from sap_core.pruning.planning.make_plan import make_plan
 from sap_core.pruning.scoring.masks import lowest_of_rows
 from sap_core.pruning.strategies.layer_importance import head_stability, loss_increases, outlier_shares
 from sap_core.specs import PruneSpec
@@ -69,13 +69,12 @@ def test_the_weights_have_the_allocated_zeros_and_the_total(model, method, alloc
 
 
 def test_what_is_measured_leaves_the_model_as_it_was(model):
-    from sap_core.pruning.scoring.calibration import read_calibration
     from sap_core.pruning.scoring.inputs import Inputs
+    from sap_core.pruning.strategies.preparation import calibration_of
     from sap_core.pruning.strategies.report import weights_sha256
 
     spec = PruneSpec.build(model=model.info.ref, method="magnitude", sparsity=0.9)
-    sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}
-    calibration = read_calibration("demo", samples=2, length=32, seed=0, **sizes)
+    calibration = calibration_of(model, PruneSpec.build(model="m", method="wanda", samples=2, calibration_length=32), 0)
     before = weights_sha256(model)
     plan, inputs = make_plan(model.info, spec), Inputs.of(spec.method, spec)
     increases, shares = loss_increases(model, plan, inputs, calibration), outlier_shares(model, calibration)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tiny_models import lettered_tokenizer
 
 from sap_core.errors import InvalidInput
 from sap_core.pruning.scoring.calibration import read_calibration
+from sap_core.texts.rows import Encoder
+from sap_core.texts.source import TextSource
+
+TOKENIZER = lettered_tokenizer()
 
 
 def read(source, **changes):
-    options = {"samples": 4, "length": None, "seed": 0, "vocab_size": 96, "max_length": 64, "fill_id": 1}
-    options |= {"encode": lambda text: [3 + len(word) % 90 for word in text.split()]} | changes
-    return read_calibration(str(source), **options)
+    reading = {name: changes.pop(name) for name in ("columns", "split", "join") if name in changes}
+    options = {"samples": 4, "length": None, "seed": 0, "vocab_size": 96, "max_length": 64}
+    options |= {"encoder": Encoder(TOKENIZER, True, 2)} | changes
+    return read_calibration(TextSource(str(source), "calibration", **reading), **options)
 
 
 def test_ids_are_used_as_they_are(tmp_path):
@@ -24,7 +30,7 @@ def test_ids_are_used_as_they_are(tmp_path):
 
 
 def test_stories_end_with_the_end_token_and_their_fill_does_not_count():
-    found = read("demo", max_length=512, samples=6)
+    found = read("demo", max_length=512, samples=6, end_id=1)
     assert found.tokens.shape[0] == 6 and found.tokens.shape[1] % 32 == 0
     for tokens, valid in zip(found.tokens, found.valid, strict=True):
         assert tokens[valid][-1] == 1 and (tokens[~valid] == 1).all() and not (tokens[valid][:-1] == 1).any()
@@ -32,12 +38,35 @@ def test_stories_end_with_the_end_token_and_their_fill_does_not_count():
     assert (read("demo").tokens == read("demo").tokens).all()
 
 
-def test_a_text_file_is_cut_into_windows_without_overlap(tmp_path):
-    (tmp_path / "text.txt").write_text(" ".join("x" * (i % 80 + 1) for i in range(205)))
-    found = read(tmp_path / "text.txt", length=20, samples=10)
+def test_stories_for_any_other_model_are_texts_and_fill_nothing():
+    found = read("demo", samples=6)
+    assert found.maskable[found.valid].all() and (found.lengths == found.valid.sum(1)).all()
+    assert not (found.tokens[found.valid] == 1).any()
+
+
+def test_a_text_file_has_one_text_a_line(tmp_path):
+    (tmp_path / "text.txt").write_text("w1 w2 w3\n\nw4\nw5 w6 w7 w8 w9\n")
+    found = read(tmp_path / "text.txt", samples=10, length=4)
+    assert found.tokens.tolist() == [[8, 0, 0, 0], [5, 6, 7, 0], [9, 10, 11, 12]]
+    assert found.lengths.tolist() == found.valid.sum(1).tolist() == [1, 3, 4]
+    facts = found.describe()
+    assert (facts["texts"], facts["available"], facts["tokens"], facts["cut"]) == (3, 3, 8, 1)
+
+
+def test_joined_texts_are_cut_into_windows_without_overlap(tmp_path):
+    (tmp_path / "text.txt").write_text(" ".join(f"w{i % 80 + 1}" for i in range(205)))
+    found = read(tmp_path / "text.txt", length=20, samples=10, join=True)
     assert found.tokens.shape == (10, 20)
-    assert (found.tokens.flatten() == [3 + (i % 80 + 1) % 90 for i in range(200)]).all()
-    assert read(tmp_path / "text.txt", length=20, samples=3).tokens.shape == (3, 20)
+    assert (found.tokens.flatten() == [4 + (i % 80 + 1) for i in range(200)]).all()
+    facts = found.describe()
+    assert (facts["windows"], facts["dropped"], facts["tokens"]) == (10, 5, 200)
+    assert read(tmp_path / "text.txt", length=20, samples=3, join=True).tokens.shape == (3, 20)
+
+
+def test_texts_the_model_does_not_know_are_refused(tmp_path):
+    (tmp_path / "text.txt").write_text("w1 w2 w3\n<other> <words> w1\n")
+    with pytest.raises(InvalidInput, match=r"33% of the tokens of .* are unknown .*'<unk> <unk> w1'.*--calibration"):
+        read(tmp_path / "text.txt")
 
 
 @pytest.mark.parametrize(("ids", "words"), [
@@ -61,7 +90,7 @@ def test_unusable_ids_are_refused(tmp_path, ids, words):
     ("empty.npy", b"", "is empty"),
     ("latin.txt", b"caf\xe9", "not UTF-8"),
     ("broken.npy", b"not numpy at all", "not a readable .npy"),
-    ("data.csv", b"a,b", "expected demo, a FILE.txt, a FILE.npy"),
+    ("data.csv", b"a,b", "expected demo, FILE.txt"),
 ])  # fmt: skip
 def test_unusable_files_are_refused(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
@@ -78,7 +107,7 @@ def test_a_file_with_python_objects_is_refused_and_not_run(tmp_path):
 
 def test_text_needs_a_tokenizer_and_a_length_the_model_takes():
     with pytest.raises(InvalidInput, match="no tokenizer"):
-        read("demo", encode=None)
+        read("demo", encoder=None)
     with pytest.raises(InvalidInput, match="64 positions"):
         read("demo", length=65)
 
@@ -89,21 +118,21 @@ def dataset(tmp_path_factory):
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("dataset")
-    texts = [" ".join("x" * (1 + (i + j) % 40) for j in range(30)) for i in range(20)]
+    texts = [" ".join(f"w{1 + (i + j) % 40}" for j in range(30)) for i in range(20)]
     pd.DataFrame({"story": texts, "number": range(20)}).to_parquet(folder / "train.parquet")
     return folder
 
 
 def test_a_data_set_is_read_by_split_and_column(dataset):
     pytest.importorskip("datasets", reason="datasets is not installed: pip install 'sap-studio[datasets]'")
-    found = read(f"dataset:{dataset}", length=20, samples=8, column="story")
+    found = read(f"dataset:{dataset}", length=20, samples=8, columns=("story",))
     assert found.tokens.shape == (8, 20) and found.describe()["source"] == f"dataset:{dataset}"
-    again, other = (read(f"dataset:{dataset}", length=20, samples=8, column="story", seed=seed) for seed in (0, 1))
+    again, other = (read(f"dataset:{dataset}", length=20, samples=8, columns=("story",), seed=seed) for seed in (0, 1))
     assert (again.tokens == found.tokens).all() and (other.tokens != found.tokens).any()
     for changes, words in (
-        ({"column": "text"}, "columns story, number, not 'text'"),
-        ({"column": "number"}, "column 'number' of data set .* holds int"),
-        ({"column": "story", "split": "dev"}, "dev"),
+        ({"columns": ("text",)}, "columns story, number, not 'text'"),
+        ({"columns": ("number",)}, "column 'number' of data set .* holds int"),
+        ({"columns": ("story",), "split": "dev"}, "dev"),
     ):
         with pytest.raises(InvalidInput, match=words):
             read(f"dataset:{dataset}", length=20, **changes)
@@ -116,5 +145,5 @@ def test_a_data_set_is_read_by_split_and_column(dataset):
 def test_the_fields_of_a_data_set_belong_to_one():
     from sap_core.specs import PruneSpec
 
-    with pytest.raises(InvalidInput, match="calibration_split belongs to calibration dataset:NAME"):
+    with pytest.raises(InvalidInput, match="calibration_split does not go with calibration 'demo'"):
         PruneSpec.build(model="m", method="sink", calibration_split="validation")

@@ -16,12 +16,12 @@ from sap_core.pruning.planning.defaults import best_recipe, with_method
 @pytest.mark.parametrize(
     ("pattern", "mode", "diffusion", "causal"),
     [
-        ("unstructured", "plain", ("noised_sparsegpt", "owl", None), ("sparsegpt", "owl", None)),
+        ("unstructured", "direct", ("noised_sparsegpt", "owl", None), ("sparsegpt", "owl", None)),
         ("unstructured", "progressive", ("noised_sparsegpt", None, None), ("sparsegpt", None, None)),
-        ("2:4", "plain", ("noised_sparsegpt", None, None), ("sparsegpt", None, None)),
-        ("heads", "plain", ("sink", None, "weights"), ("wanda", None, "weights")),
-        ("channels", "plain", ("sink", None, "weights"), ("wanda", None, "weights")),
-        ("layers", "plain", ("sink", None, None), ("wanda", None, None)),
+        ("2:4", "direct", ("noised_sparsegpt", None, None), ("sparsegpt", None, None)),
+        ("heads", "direct", ("sink", None, "weights"), ("wanda", None, "weights")),
+        ("channels", "direct", ("sink", None, "weights"), ("wanda", None, "weights")),
+        ("layers", "direct", ("sink", None, None), ("wanda", None, None)),
         ("unstructured", "search", ("sink", None, None), ("wanda", None, None)),
     ],
 )

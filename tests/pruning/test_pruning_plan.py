@@ -13,7 +13,8 @@ from sap_core.errors import InvalidInput
 from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
-from sap_core.pruning.planning.plan import PruningPlan, make_plan
+from sap_core.pruning.planning.make_plan import make_plan
+from sap_core.pruning.planning.plan import PruningPlan
 from sap_core.specs import PruneSpec
 
 
@@ -153,7 +154,7 @@ def test_masking_methods_are_refused_on_an_autoregressive_model(tiny_causal):
 def test_planning_imports_no_torch(tiny_diffusion):
     code = (
         "import sys, time; from sap_core.models import inspect_model\n"
-        "from sap_core.pruning.planning.plan import make_plan\n"
+        "from sap_core.pruning.planning.make_plan import make_plan\n"
         "from sap_core.specs import PruneSpec; from sap_core.choices.methods import METHODS\n"
         f"info = inspect_model({str(tiny_diffusion)!r}); spec = PruneSpec.build(model=info.ref, method='wanda')\n"
         "assert make_plan(info, spec).totals()['sparsity'] == 0.5; assert 'torch' not in sys.modules"

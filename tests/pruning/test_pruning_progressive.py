@@ -17,7 +17,7 @@ FIELDS = {"samples": 2, "calibration_length": 32}
 def model(tiny_diffusion, monkeypatch):
     """Validation on few texts; a model of random weights has no quality to lose, so the loss is counted: half the
     share of zeros in layer 0, twice the share in layer 1, none of layer 2's."""
-    monkeypatch.setattr(module, "_TEXTS", 2)
+    monkeypatch.setattr("sap_core.evaluation.texts.VALIDATION_TEXTS", 2)
 
     def counted(self):
         share = [
@@ -69,7 +69,7 @@ def test_what_has_no_strength_per_layer_is_refused(model):
 
 def test_the_rise_is_that_of_the_likelihood(tiny_diffusion, monkeypatch):
     """Unpatched: a layer that is left alone costs nothing, to the last digit."""
-    monkeypatch.setattr(module, "_TEXTS", 2)
+    monkeypatch.setattr("sap_core.evaluation.texts.VALIDATION_TEXTS", 2)
     monkeypatch.setattr(module, "STRENGTHS", (0.0,))
     pruned = prune_progressively(str(tiny_diffusion), method="magnitude", sparsity=0.5, budget=0.0)
     assert [d["loss"] for d in pruned.report["decisions"]] == [0.0, 0.0, 0.0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput, OperationFailed
+from sap_core.evaluation.texts import evaluation_texts
 from sap_core.models.loading import load_model
 from sap_core.pruning.pruner import SinkAwarePruner
 from sap_core.pruning.strategies import shape_search as module
@@ -87,7 +88,8 @@ def test_bad_wishes_and_data_are_refused(pruner, tiny_diffusion):
 
 def test_a_model_loses_nothing_against_itself(tiny_diffusion):
     model = load_model(str(tiny_diffusion))
-    assert module.ShapeSearch(model, "sink", {"samples": 2}).drop(model.clone()) == 0
+    texts = evaluation_texts(model, None, samples=2, seed=0)
+    assert module.ShapeSearch(model, "sink", {"samples": 2}, texts).drop(model.clone()) == 0
 
 
 @pytest.mark.parametrize(("preset", "quality"), [("quality", 4.0), ("balanced", 1.0), ("speed", 0.5), ("memory", 0.5)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sap_core.choices.methods import parse_pattern
+from sap_core.choices.patterns import parse_pattern
 from sap_core.errors import OperationFailed
 from sap_core.pruning.scoring.sparsegpt import DAMPING, _inverse_factor, solve
 

@@ -14,6 +14,8 @@ from streamed_models import save_ids, save_sharded
 from sap_core.errors import InvalidInput
 from sap_core.pruning.streamed.workspace import workspace
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -10,6 +10,7 @@ from sap_core.evaluation.cost import model_size
 from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import plan_pruning, prune
+from sap_core.specs import PruneSpec
 
 TOKENS = torch.arange(4, 28)[None]
 
@@ -94,12 +95,11 @@ def test_a_bias_makes_up_for_what_is_constant(model, unit):
     out = small.report["removed"]["per_layer"][0]
     width = 16 if unit == "heads" else 1
     columns = [index * width + offset for index in out for offset in range(width)]
-    from sap_core.pruning.scoring.calibration import read_calibration
     from sap_core.pruning.scoring.statistics import Moments, TokenRows, one_shot
+    from sap_core.pruning.strategies.preparation import calibration_of
 
-    sizes = {"vocab_size": 96, "max_length": 64, "fill_id": 1, "encode": model.encode}
-    texts = read_calibration("demo", samples=4, length=None, seed=0, **sizes)
-    rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float())
+    texts = calibration_of(model, PruneSpec.build(model="m", method="wanda", samples=4), 0)
+    rows = TokenRows(torch.from_numpy(texts.tokens), torch.from_numpy(texts.valid).float(), texts.lengths.tolist())
     mean = one_shot(model, rows, Moments)[name][0]
     weight = model.module.get_submodule(name).weight
     torch.testing.assert_close(bias, weight[:, columns] @ mean[columns])

@@ -83,7 +83,7 @@ def test_uneven_heads_are_pruned_and_read_again_and_what_needs_a_grid_of_heads_s
         prune(again, method="sink", sparsity=0.5)
     with pytest.raises(InvalidInput, match="duplicates 'ignore'"):
         prune(again, method="magnitude", pattern="heads", sparsity=0.5)
-    with record_attention(again) as recorder, pytest.raises(OperationFailed, match="no grid"):
+    with pytest.raises(OperationFailed, match="no grid"), record_attention(again) as recorder:
         again.logits(TOKENS)
         recorder.collect()
 

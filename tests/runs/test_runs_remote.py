@@ -17,7 +17,7 @@ from sap_core.runs.archive import export_archive, import_archive
 from sap_core.runs.listing import delete_run, list_runs
 from sap_core.runs.meta import update_run
 from sap_core.runs.publish import made_here
-from sap_core.runs.reading import ALIVE_SECONDS, open_run
+from sap_core.runs.reading import open_run
 from sap_core.runs.store import create_run
 from sap_core.specs import CaptureSpec, SweepSpec
 from sap_core.storage import is_remote, storage_path
@@ -125,7 +125,8 @@ def test_manifest_last_tells_finished_from_unfinished(server, monkeypatch):
     told = json.loads(document.read_text())
     document.write_text(json.dumps(told | {"host": "another"}))
     assert open_run(place, unfinished=True).state == "running", "another machine wrote a moment ago"
-    monkeypatch.setattr("sap_core.runs.reading.ALIVE_SECONDS", ALIVE_SECONDS - ALIVE_SECONDS)
+    run._lock.release()
+    monkeypatch.setattr("sap_core.runs.writers.ALIVE_SECONDS", 0)
     dead = open_run(place, unfinished=True)
     assert dead.state == "unfinished" and dead.trajectory.sizes["step"] == 1
     run.finish({"text": "x"})

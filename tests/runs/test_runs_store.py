@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +66,41 @@ def test_spec_is_first_and_manifest_last(tmp_path):
 
 
 def test_an_interrupted_run_is_unfinished_and_says_so(tmp_path):
-    run = create_run("capture", SPEC, out=tmp_path / "dead")
-    writer = json.loads((run.path / "writer.json").read_text())
-    (run.path / "writer.json").write_text(json.dumps(writer | {"process_created": 1.0}))
+    path = create_run("capture", SPEC, out=tmp_path / "dead").path  # and nothing holds its writer any more
+    assert (path / "writer.json").exists()
     with pytest.raises(RunProblem, match="interrupted; run it again"):
-        open_run(run.path)
-    assert open_run(run.path, unfinished=True).state == "unfinished"
+        open_run(path)
+    assert open_run(path, unfinished=True).state == "unfinished"
+
+
+@pytest.mark.parametrize("change", [1e9, -1e9])
+def test_a_set_clock_does_not_end_a_writer(tmp_path, monkeypatch, change):
+    import psutil
+
+    with create_run("capture", SPEC, out=tmp_path / "run") as run:
+        real, boot = time.time, psutil.boot_time
+        monkeypatch.setattr(time, "time", lambda: real() + change)
+        monkeypatch.setattr(psutil, "boot_time", lambda: boot() + change)
+        os.utime(run.path / "writer.json", (real() - change, real() - change))
+        assert open_run(run.path, unfinished=True).state == "running"
+        with pytest.raises(RunProblem, match="still being written"):
+            delete_run(run.path)
+        (run.path / "writer.json").write_text("damaged")
+        with pytest.raises(RunProblem, match="still being written"):
+            delete_run(run.path)
+        run.finish({})
+
+
+def test_a_killed_writer_is_known_at_once_even_where_its_id_lives_on(tmp_path):
+    code = (
+        "import os, signal, sys; from sap_core.runs.store import create_run; from sap_core.specs import CaptureSpec; "
+        "r = create_run('capture', CaptureSpec.build(model='m'), out=sys.argv[1]); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], cwd=Path(__file__).parents[2])
+    document = tmp_path / "run" / "writer.json"
+    document.write_text(json.dumps(json.loads(document.read_text()) | {"pid": os.getpid()}))
+    assert open_run(tmp_path / "run", unfinished=True).state == "unfinished"
+    delete_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -248,3 +280,14 @@ def test_json_is_plain_whatever_comes(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(tmp_path / "y.json", {"a": object()})
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_run_of_an_impossible_name_and_a_nested_document(tmp_path):
+    from sap_core.errors import InvalidInput
+    from sap_core.runs.files import read_json
+    from sap_core.runs.paths import resolve_run
+
+    with pytest.raises(InvalidInput, match="longer than any file name"):
+        resolve_run("x" * 5000)
+    (tmp_path / "nested.json").write_text("[" * 99_999)
+    assert read_json(tmp_path / "nested.json") is None

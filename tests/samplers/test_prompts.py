@@ -14,8 +14,8 @@ from sap_core.stories.corpus import vocabulary, words
 def test_one_prompt_per_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_bytes("\ufeffone two\r\n\n  three \nfour".encode())
     assert read_prompts(tmp_path / "p.txt") == ("one two", "  three ", "four")
-    (tmp_path / "p.jsonl").write_text('"one\\ntwo"\n{"prompt": "three", "answer": 3}\n\n')
-    assert read_prompts(str(tmp_path / "p.jsonl")) == ("one\ntwo", "three")
+    (tmp_path / "p.jsonl").write_text('"one\\ntwo"\n{"prompt": "three", "answer": 3}\n{"text": "four"}\n\n')
+    assert read_prompts(str(tmp_path / "p.jsonl")) == ("one\ntwo", "three", "four")
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ def test_one_prompt_per_line(tmp_path: Path) -> None:
     [
         ("p.txt", None, "does not exist"),
         ("p.csv", b"a", "expected a FILE.txt or a FILE.jsonl"),
-        ("p.txt", b"\n \n", "has no prompt"),
+        ("p.txt", b"\n \n", "is empty"),
         ("p.txt", b"\xff\xfe\x00", "is not UTF-8"),
-        ("p.jsonl", b'"a"\n{"text": "b"}', "line 2: expected a JSON string"),
-        ("p.jsonl", b"{", "line 1: expected a JSON string"),
+        ("p.jsonl", b'"a"\n{"words": "b"}', "line 2: holds the keys words, not prompt or text"),
+        ("p.jsonl", b"{", "line 1 can.t be read as JSON"),
     ],
 )
 def test_files_that_hold_no_prompts(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:

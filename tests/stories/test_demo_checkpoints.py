@@ -59,6 +59,7 @@ def test_reports_were_made_from_these_models():
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_the_likelihood_of_the_report_holds(name):
     """Eight texts of the report's own kind: within five standard errors of so few, the reported figure."""
     from sap_core.evaluation.api import evaluate

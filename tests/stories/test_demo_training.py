@@ -15,6 +15,8 @@ from sap_core.errors import Cancelled, InvalidInput
 from sap_core.stories.corpus import generate, words
 from sap_core.stories.tokenizer import build_tokenizer, canvas_length
 
+pytestmark = pytest.mark.slow
+
 TINY = {name: Recipe(steps=4, batch=4, warmup=1) for name in (AR, DIFFUSION, SCRATCH)}
 
 

@@ -17,7 +17,7 @@ def fields(tmp_path_factory, tiny_diffusion):
     folder = tmp_path_factory.mktemp("texts")
     np.save(folder / "ids.npy", np.random.default_rng(0).integers(3, 90, (3, 24)))
     words = np.random.default_rng(1).integers(0, 92, 300)
-    (folder / "text.txt").write_text(" ".join(f"w{i}" for i in words))
+    (folder / "text.txt").write_text("".join(" ".join(f"w{i}" for i in line) + "\n" for line in words.reshape(6, 50)))
     return {
         "model": str(tiny_diffusion), "methods": ("wanda",), "calibration": str(folder / "ids.npy"),
         "text": str(folder / "text.txt"), "texts": 3, "draws": 2, "device": "cpu",
@@ -46,6 +46,7 @@ def test_a_cell_measures_what_the_verbs_measure(fields):
     assert cell["quality"]["nonzero_parameters"] == expected["nonzero_parameters"]
 
 
+@pytest.mark.slow
 def test_worker_processes_do_real_cells(fields, tmp_path):
     done = sweep(**fields, out=tmp_path / "out", speed=True)
     assert done.complete and done.failed == {}

@@ -60,6 +60,7 @@ def test_all_cells_are_done_once_and_a_finished_sweep_does_nothing(run, tmp_path
     assert again.complete and again.ran == () and len(begun(tmp_path)) == 10
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_every_cell_done_and_none_done_again(tmp_path, tiny_diffusion):
     cells = tmp_path / "out" / "cells"
     script = (

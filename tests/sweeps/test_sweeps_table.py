@@ -78,21 +78,33 @@ def test_no_sweep_there_is_an_error(tmp_path):
 def test_summary_joins_the_spread_of_seeds_and_of_texts():
     rows = [
         {"id": str(i), "state": "finished", "method": "sink", "pattern": "unstructured", "sparsity": 0.5, "seed": i,
-         "found_sparsity": 0.5, "difference": value, "difference_error": 0.1}
+         "found_sparsity": 0.5, "difference": value, "difference_error": 0.1, "texts": 9}
         for i, value in enumerate((1.0, 2.0, 3.0))
     ]  # fmt: skip
     rows.append(rows[0] | {"method": "magnitude", "difference": 4.0})
     rows.append(rows[0] | {"method": "wanda", "state": "failed", "difference": None})
     found = summarise(pd.DataFrame(rows)).set_index("method")
     assert found.index.tolist() == ["sink", "magnitude"] and found["seeds"].tolist() == [3, 1]
-    half = math.hypot(4.302653 / math.sqrt(3), 0.196)  # Student's t with 2 degrees of freedom; spread 1
+    texts = 0.1 * 2.306004  # Student's t with 8 degrees of freedom
+    half = math.hypot(4.302653 / math.sqrt(3), texts)  # with 2; spread 1
     assert found.loc["sink", "high"] == pytest.approx(2 + half, rel=1e-6)
-    assert found.loc["magnitude", "low"] == pytest.approx(4 - 0.196)
+    assert found.loc["magnitude", "low"] == pytest.approx(4 - texts)
+
+
+def test_one_text_or_one_seed_without_texts_gives_no_interval():
+    row = {"id": "a", "state": "finished", "method": "sink", "sparsity": 0.5, "seed": 0, "difference": 1.0, "texts": 1}
+    found = summarise(pd.DataFrame([row | {"difference_error": math.nan, "task_question": 0.9}]))
+    assert found["mean"].item() == 1.0 and found[["low", "high"]].isna().all(axis=None)
+    table = pd.DataFrame([row | {"difference_error": 0.1, "seed": i, "task_question": 1.0 - i / 10} for i in range(3)])
+    assert summarise(table[:1], "task_question", None)[["low", "high"]].isna().all(axis=None)
+    assert summarise(table, "task_question", None)["high"].item() == 1.0
 
 
 def test_any_two_cells_are_compared_in_pairs(folder):
     a, b = (folder.record(cell) for cell in ("sink-unstructured-0.5-s0", "magnitude-unstructured-0.5-s0"))
-    assert paired_difference(a, b) == (3 / 8, pytest.approx(math.sqrt(2 * 2.5**2 / 2) / 4))
+    found = paired_difference(a, b)
+    assert (found.value, found.error) == (3 / 8, pytest.approx(math.sqrt(2 * 2.5**2 / 2) / 4))
+    assert found.high - found.value == pytest.approx(12.706205 * found.error)  # 1 degree of freedom
 
 
 def test_frontier_keeps_what_nothing_beats():

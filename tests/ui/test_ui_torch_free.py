@@ -30,6 +30,7 @@ def test_modules_do_not_import_torch():
     assert run(code).strip().endswith("False")
 
 
+@pytest.mark.slow
 def test_every_page_runs_without_torch(tmp_path):
     """All pages in one process, on real run folders: what they import and call on the way is counted too."""
     code = f"""

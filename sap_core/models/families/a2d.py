@@ -1,7 +1,8 @@
 """A2D: autoregressive Llama and Qwen models turned into diffusion models (dLLM's Tiny-A2D), whole or in blocks.
 
-Their tensor names are the native ones. Trained on blocks (BD3-LM), a model says ``block_size`` in its config.json;
-otherwise it attends to the whole canvas.
+Their tensor names are the native ones. Published folders of models trained on blocks (BD3-LM) do not say so: the user
+does (--block-size), or a ``block_size`` in config.json. Blocks then count from where the prompt ends; otherwise a model
+attends to the whole canvas.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def native_type(config: Config) -> str | None:
 
 def native_config(config: Config) -> Config:
     """The config of the native class, bidirectional."""
-    model_type = native_type(config)
+    model_type = native_type(config) or ""
     return {**config, "model_type": model_type, "architectures": [NATIVE[model_type]], "is_causal": False}
 
 
@@ -35,8 +36,8 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         block_size=lambda config: config.get("block_size"),
         samplers=samplers,
         rounded_shares=True,
-        answer_starts_block=blocks,
-        units=("channels",),
+        answer_starts_block=True,
+        units=("channels", "layers"),
         export="original names and config",
         adapter=adapter,
     )
@@ -53,7 +54,7 @@ WHOLE = _family(
 BLOCKS = _family(
     "a2d-blocks",
     "A2D, block diffusion",
-    "Tiny-A2D trained with BD3-LM; config.json must say block_size",
+    "Tiny-A2D trained with BD3-LM: block_size in config.json, or --block-size",
     True,
     ("low_confidence_static", "low_confidence_dynamic", "confidence_threshold"),
     "block_causal",

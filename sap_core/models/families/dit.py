@@ -76,7 +76,7 @@ MDLM = _family(
         "confidence_threshold",
         "entropy_bounded",
     ),
-    "sap_core.models.loaded:LoadedModel",
+    "plain",
 )
 BD3LM = _family(
     "bd3lm",
@@ -84,5 +84,5 @@ BD3LM = _family(
     "BD3-LM trained on OpenWebText with blocks of 4, 8 or 16 (170M)",
     lambda config: config.get("block_size") or 1,
     ("mdlm", "low_confidence_static", "low_confidence_dynamic", "confidence_threshold"),
-    "sap_core.models.block_causal:BlockCausalModel",
+    "block_causal",
 )

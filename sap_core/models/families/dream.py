@@ -30,9 +30,10 @@ FAMILY = Family(
     tokenizer="Qwen2Tokenizer",
     mask_token_id=151666,
     shift_logits=lambda config: True,
+    uniform_noise=True,
     draws="dream",
     top_k=50,  # generation_config.json leaves it out and transformers 4.46, which its code needs, fills it in
     samplers=("entropy", "origin", "maskgit_plus", "topk_margin", "confidence_threshold", "entropy_bounded", "p2"),
-    units=("channels",),
+    units=("channels", "layers"),
     export="original names and config",
 )

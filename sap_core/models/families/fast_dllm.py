@@ -27,7 +27,7 @@ FAMILY = Family(
     draws="categorical",
     threshold=0.9,
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
-    units=("channels",),
+    units=("channels", "layers"),
     export="original names and config",
-    adapter="sap_core.models.block_causal:BlockCausalModel",
+    adapter="block_causal",
 )

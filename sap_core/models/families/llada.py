@@ -92,7 +92,7 @@ FAMILY = Family(
     key_mapping=KEYS,
     mask_token_id=126336,
     samplers=("low_confidence", "random", "confidence_threshold", "entropy_bounded"),
-    units=("channels",),
-    config_aliases=(("intermediate_size", "mlp_hidden_size"),),
+    units=("channels", "layers"),
+    config_aliases=(("intermediate_size", "mlp_hidden_size"), ("num_hidden_layers", "n_layers")),
     export="original names and config",
 )

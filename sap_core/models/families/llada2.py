@@ -36,7 +36,7 @@ def native_config(config: Config) -> Config:
     if missing:
         raise ModelProblem(f"LLaDA2 config.json has no {missing[0]}; the config.json must be LLaDA2's own.")
     kept = {name: value for name, value in config.items() if name not in LEFT_OUT}
-    return {**kept, "model_type": "llada2_moe"}
+    return {**kept, "model_type": "sap_llada2_moe"}
 
 
 FAMILY = Family(
@@ -52,6 +52,7 @@ FAMILY = Family(
     draws="categorical",
     threshold=0.95,
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold", "token_editing"),
+    mixture=True,
     export="original names and config",
-    adapter="sap_core.models.block_causal:BlockCausalModel",
+    adapter="block_causal",
 )

@@ -81,5 +81,6 @@ FAMILY = Family(
     architecture="Qwen3MoeForCausalLM",
     mask_token_id=156895,
     samplers=("low_confidence", "random", "confidence_threshold", "entropy_bounded"),
+    mixture=True,
     export="original names and config",
 )

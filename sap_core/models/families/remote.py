@@ -29,7 +29,7 @@ def brings_code(config: Config) -> bool:
 def is_native(model_type: str) -> bool:
     """Whether transformers has a folder for this model type; told without importing it, which would import torch."""
     found = find_spec("transformers")
-    if found is None or not model_type.isidentifier():
+    if found is None or found.origin is None or not model_type.isidentifier():
         return False
     models = Path(found.origin).parent / "models"
     name = model_type.lower()

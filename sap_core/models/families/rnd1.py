@@ -26,5 +26,6 @@ FAMILY = Family(
     reserves_end=True,
     draws="before_shift",
     samplers=("entropy_linear", "entropy_bounded", "entropy", "maskgit_plus", "confidence_threshold", "p2"),
+    mixture=True,
     export="original names and config",
 )

@@ -32,7 +32,8 @@ FAMILY = Family(
     block_size=lambda config: config.get("block_size") or BLOCK_SIZE,
     draws="categorical",
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
-    units=("channels",),
+    units=("channels", "layers"),
+    mixture=True,
     export="original names and config",
     adapter="block_causal",
 )

@@ -48,7 +48,7 @@ class DiTConfig(PreTrainedConfig):
         self.n_heads = n_heads
         self.mlp_ratio = mlp_ratio
         self.adaln = adaln
-        super().__init__(tie_word_embeddings=False, **kwargs)
+        super().__init__(**{"tie_word_embeddings": False, **kwargs})
 
 
 class DiTForMaskedDiffusion(PreTrainedModel):
@@ -56,10 +56,10 @@ class DiTForMaskedDiffusion(PreTrainedModel):
 
     config_class = DiTConfig
     base_model_prefix = "backbone"
-    _no_split_modules = ("DiTBlock",)
+    _no_split_modules = ["DiTBlock"]  # noqa: RUF012  as the base class declares it
     _supports_sdpa = True
     _supports_attention_backend = True
-    _keys_to_ignore_on_load_unexpected = (r"^sampling_eps_(min|max)$",)
+    _keys_to_ignore_on_load_unexpected = [r"^sampling_eps_(min|max)$"]  # noqa: RUF012
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__(config)
@@ -69,7 +69,8 @@ class DiTForMaskedDiffusion(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Fill what is not stored; older checkpoints leave the rotary frequencies out."""
         if isinstance(module, Rotary):
-            module.inv_freq.data.copy_(frequencies(module.inv_freq.shape[0] * 2))
+            values: Any = module.inv_freq
+            values.data.copy_(frequencies(values.shape[0] * 2))
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.vocab_embed
@@ -180,7 +181,8 @@ class DiTBlock(nn.Module):
         query, key = query * cos + rotate_half(query) * sin, key * cos + rotate_half(key) * sin
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        name = self.config._attn_implementation or "eager"
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
         return self.attn_out(output.reshape(*shape, -1))
 
@@ -238,7 +240,8 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", frequencies(width))
 
     def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = position_ids[..., None].float() * self.inv_freq.float()
+        stored: Any = self.inv_freq
+        angles = position_ids[..., None].float() * stored.float()
         angles = torch.cat([angles, angles], -1)[:, None]
         return angles.cos().to(dtype), angles.sin().to(dtype)
 

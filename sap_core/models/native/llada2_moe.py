@@ -30,7 +30,7 @@ from ..experts import Expert, Experts
 class LLaDA2MoeConfig(PreTrainedConfig):
     """The fields of a LLaDA2.x config.json that the computation needs; see the module's description."""
 
-    model_type = "llada2_moe"
+    model_type = "sap_llada2_moe"  # not the published name: transformers has no class to load it by
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class LLaDA2MoeConfig(PreTrainedConfig):
         self.moe_intermediate_size = moe_intermediate_size
         self.first_k_dense_replace = first_k_dense_replace
         self.initializer_range = initializer_range
-        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
+        super().__init__(**{"tie_word_embeddings": tie_word_embeddings, **kwargs})
 
 
 class LLaDA2MoeModelLM(PreTrainedModel):
@@ -93,7 +93,7 @@ class LLaDA2MoeModelLM(PreTrainedModel):
 
     config_class = LLaDA2MoeConfig
     base_model_prefix = "model"
-    _no_split_modules = ("LLaDA2Block",)
+    _no_split_modules = ["LLaDA2Block"]  # noqa: RUF012  as the base class declares it
     _supports_sdpa = True
     _supports_attention_backend = True
     _tied_weights_keys = {"lm_head.weight": "model.word_embeddings.weight"}  # noqa: RUF012
@@ -108,7 +108,8 @@ class LLaDA2MoeModelLM(PreTrainedModel):
         return self.model.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.word_embeddings = value
+        body: Any = self.model
+        body.word_embeddings = value
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
@@ -227,7 +228,8 @@ class LLaDA2Attention(nn.Module):
         query, key = rotate(query, *position_embeddings), rotate(key, *position_embeddings)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        name = self.config._attn_implementation or "eager"
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         output, _ = attend(self, query, key, value, attention_mask, scaling=self.scaling, dropout=0.0, is_causal=False)
         return self.dense(output.reshape(*shape, -1))
 
@@ -262,7 +264,8 @@ class LLaDA2Router(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         scores = torch.sigmoid(nn.functional.linear(hidden_states.float(), self.weight.float()))
-        ranked = scores + self.expert_bias
+        bias: Any = self.expert_bias
+        ranked = scores + bias
         grouped = ranked.view(len(ranked), self.groups, -1)
         best = grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1)
         stays = torch.zeros_like(best, dtype=torch.bool).scatter_(1, best.topk(self.top_groups, -1).indices, True)

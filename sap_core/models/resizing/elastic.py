@@ -29,7 +29,7 @@ def cut(model: LoadedModel, keep: float) -> LoadedModel:
     """
     if not 0 < keep <= 1:
         raise InvalidInput(f"keep is {keep:g}; expected a share in (0, 1], such as 0.7.")
-    document = _order(Path(model.info.path) / FILE)
+    document = _order(model.info.folder / FILE)
     if not isinstance(document, dict) or "units" not in document:
         raise InvalidInput(
             f"{model.info.ref} is no elastic checkpoint (no {FILE}), so keep says nothing; leave it out, or write one "

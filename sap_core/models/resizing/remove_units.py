@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from .experts import remove_experts
 from .resized import ResizedModel, resize
 from .units import Shape, layer_units
 
@@ -28,6 +29,8 @@ def remove_units(
     if unit == "layers":
         _drop_layers(model, gone[0])
         return resize(model, shape.layers)
+    if unit == "experts":
+        return remove_experts(model, gone, shape.experts)
     info = model.info
     for layer, (out, total) in enumerate(zip(gone, layer_units(info, unit), strict=True)):
         left = [index for index in range(total) if index not in set(out)]
@@ -99,7 +102,8 @@ def _drop_layers(model: LoadedModel, gone: list[int]) -> None:
     blocks = model.module.get_submodule(name)
     left = nn.ModuleList([block for index, block in enumerate(blocks) if index not in set(gone)])
     for index, block in enumerate(left):
-        for module in block.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = index
+        parts: list[Any] = list(block.modules())
+        for part in parts:
+            if hasattr(part, "layer_idx"):
+                part.layer_idx = index
     setattr(model.module.get_submodule(holder), attribute, left)

@@ -7,6 +7,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,8 +17,7 @@ from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import belongs
-from ..small_files import SMALL_FILES
+from ..saving import COPIED, belongs
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
@@ -30,7 +30,7 @@ class ResizedModel(LoadedModel):
         """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
         from safetensors.torch import save_file
 
-        folder, source = Path(folder), Path(self.info.path)
+        folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
         names = {stored: native for stored, native in self.info.keys.items() if native in state}
@@ -38,9 +38,10 @@ class ResizedModel(LoadedModel):
         names |= {native: native for native in state if native not in known and native.endswith(".bias")}
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
         save_file(content, folder / SINGLE, metadata={"format": "pt"})
-        for pattern in SMALL_FILES:
+        for pattern in COPIED:
             for path in source.glob(pattern):
-                if path.name not in (INDEX, ELASTIC) and belongs(path):  # the order is that of the whole model
+                # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
+                if path.name not in (INDEX, ELASTIC, CODE) and belongs(path):
                     shutil.copyfile(path, folder / path.name)
         config = without_kernels(self.info.config)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -74,11 +75,11 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
     )
     for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"):
         setattr(model.module.config, name, native[name])
-    return _resized(type(model))(model.module, model.tokenizer, small)
+    return resized_class(type(model))(model.module, model.tokenizer, small)
 
 
 @cache
-def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
+def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
     """The family's own adapter, saved in its current shapes: what it computes must not change with its size."""
     if issubclass(adapter, ResizedModel):
         return adapter
@@ -87,7 +88,7 @@ def _resized(adapter: type[LoadedModel]) -> type[ResizedModel]:
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
     """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
-    sizes = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
+    sizes: dict[str, Any] = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
     state = module.state_dict()
     sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}
     if "layer_types" in info.native_config:
@@ -122,5 +123,6 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
     renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
-    own = {renamed.get(key, key): value for key, value in changed.items() if key == "intermediate_size"}
+    told = ("intermediate_size", "num_hidden_layers", "layer_types")
+    own = {renamed.get(key, key): value for key, value in changed.items() if key in told}
     return {**info.config, **own}, native

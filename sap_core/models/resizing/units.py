@@ -8,7 +8,7 @@ values leave together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ...choices.methods import UNITS
 from ...errors import InvalidInput
 from ..family import RESIZABLE
+from ..layout import EXPERT, expert_counts
 
 if TYPE_CHECKING:
     from ..info import ModelInfo
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 ELASTIC = "sap_elastic.json"  # the order of importance of a checkpoint's units, see `sap_core.models.resizing.elastic`
 # What each unit needs to find in a block.
 PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "layers": ("o", "down")}
+EXPERTS = "experts"
+EXPERT_FIELDS = ("num_experts", "num_local_experts")  # what config.json calls the number of experts
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,22 @@ class Shape:
     """What a model is made of, as far as removal changes it.
 
     ``per_layer``: (kv_heads, ffn) of every layer where layers differ, else empty; heads, kv_heads and ffn are then
-    those of the widest layer.
+    those of the widest layer. ``experts``: of each mixture; 0 where there are none.
     """
 
     layers: int
     heads: int
     kv_heads: int
     ffn: int
+    experts: int = 0
     per_layer: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, info: ModelInfo) -> Shape:
         """The shape of a model as it is."""
-        if not supported_units(info):
-            return cls(info.layers, info.heads, info.kv_heads, info.ffn)
+        experts = max(layer_units(info, EXPERTS), default=0)
+        if not set(supported_units(info)) & {"heads", "channels"}:
+            return cls(info.layers, info.heads, info.kv_heads, info.ffn, experts)
         sizes = zip(layer_units(info, "heads"), layer_units(info, "channels"), strict=True)
         return cls.from_layers(sizes, info.heads // info.kv_heads)
 
@@ -53,7 +58,7 @@ class Shape:
         sizes = tuple(sizes)
         groups, ffn = max(kv for kv, _ in sizes), max(width for _, width in sizes)
         per_layer = sizes if len(set(sizes)) > 1 else ()
-        return cls(len(sizes), heads_per_group * groups, groups, ffn, per_layer)
+        return cls(len(sizes), heads_per_group * groups, groups, ffn, 0, per_layer)
 
     def words(self) -> str:
         """Its sizes for a reader: of all layers, or from the narrowest to the widest."""
@@ -66,11 +71,15 @@ class Shape:
         ):
             least = min((sizes[place] * times for sizes in self.per_layer), default=widest)
             parts.append(f"{widest} {name}" if least == widest else f"{least} to {widest} {name}")
+        if self.experts:
+            parts.append(f"{self.experts} experts a layer")
         return ", ".join(parts)
 
 
 def layer_units(info: ModelInfo, unit: str) -> list[int]:
     """How many of this unit (heads: key-value groups) each layer has, from its own matrices."""
+    if unit == EXPERTS:
+        return expert_counts(info.matrices, info.layers)
     kind = {"heads": "k", "channels": "down"}[unit]
     found = {m.layer: m for m in info.matrices if m.kind == kind}
     sizes = [found[layer].rows // info.head_dim if unit == "heads" else found[layer].cols for layer in sorted(found)]
@@ -79,7 +88,7 @@ def layer_units(info: ModelInfo, unit: str) -> list[int]:
 
 def has_even_heads(info: ModelInfo) -> bool:
     """Whether all layers have as many heads, so that attention can be recorded layer by head."""
-    return not supported_units(info) or len(set(layer_units(info, "heads"))) == 1
+    return "heads" not in supported_units(info) or len(set(layer_units(info, "heads"))) == 1
 
 
 def supported_units(info: ModelInfo) -> tuple[str, ...]:
@@ -87,10 +96,12 @@ def supported_units(info: ModelInfo) -> tuple[str, ...]:
 
     The table of families says which; a family's own code may know a smaller feed-forward, but no head size of its own.
     """
+    experts = (EXPERTS,) if any(layer_units(info, EXPERTS)) and not info.row.remote_code else ()
     if info.native_config.get("model_type") not in RESIZABLE:
-        return ()
+        return experts
     kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
-    return tuple(unit for unit in UNITS if unit in info.row.units and all(set(PARTS[unit]) <= kind for kind in kinds))
+    parts = tuple(unit for unit in info.row.units if all(set(PARTS[unit]) <= kind for kind in kinds))
+    return (*(unit for unit in UNITS if unit in parts), *experts)
 
 
 def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
@@ -106,12 +117,50 @@ def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
             f"it supports: {', '.join(('unstructured', 'N:M', *known))}."
         )
     counts = [info.layers] if unit == "layers" else layer_units(info, unit)
+    if unit == EXPERTS:
+        return _experts_gone(info, counts, share)
     gone = [int(count * share + 1e-9) for count in counts]
     if max(gone) < 1:
         name = "key-value groups of heads" if unit == "heads" else unit
         most = max(counts)
         raise InvalidInput(f"sparsity {share:g} of {most} {name} is less than one; give at least {1 / most:.3g}.")
     return gone
+
+
+def whole_groups(info: ModelInfo, out: int) -> bool:
+    """Whether ``out`` experts of a mixture leave as whole groups of its router, not as so many of each group.
+
+    A router with groups ranks a group by its two best experts, so no group can be left with one.
+    """
+    groups, most = info.native_config.get("n_group") or 1, max(layer_units(info, EXPERTS))
+    return groups > 1 and (out % groups != 0 or (most - out) // groups < 2)
+
+
+def _experts_gone(info: ModelInfo, counts: list[int], share: float) -> list[int]:
+    """The same number out of every mixture: of a router with groups as many of each group, or else whole groups."""
+    config, most = info.native_config, max(counts)
+    groups, active = config.get("n_group") or 1, config.get("num_experts_per_tok") or 1
+    wanted, size = int(most * share + 1e-9), most // groups
+    out = wanted // groups * groups
+    if (out and whole_groups(info, out)) or not out:
+        out = wanted // size * size if groups > 1 else wanted
+    if out < 1:
+        least = min(groups if size > 2 else size, size) if groups > 1 else 1
+        of = f" in {groups} groups of {size}" if groups > 1 else ""
+        raise InvalidInput(
+            f"sparsity {share:g} of {most} experts{of} takes none out; give at least {least / most:.3g}."
+        )
+    open_groups = min(config.get("topk_group") or groups, groups)
+    reach = most - out
+    if groups > 1:
+        left = groups - out // size if whole_groups(info, out) else groups
+        reach = (most - out) // max(left, 1) * min(open_groups, left)
+    if reach < active:
+        raise InvalidInput(
+            f"sparsity {share:g} leaves {most - out} of {most} experts, too few for a router that sends each token to "
+            f"{active}; give less."
+        )
+    return [out if count else 0 for count in counts]
 
 
 def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> list[int]:
@@ -138,7 +187,9 @@ def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: boo
     shape, ratio = Shape.of(info), info.heads // info.kv_heads
     if unit == "layers":
         kept = shape.layers - gone[0]
-        result = Shape(kept, shape.heads, shape.kv_heads, shape.ffn, shape.per_layer[:kept])
+        result = Shape(kept, shape.heads, shape.kv_heads, shape.ffn, shape.experts, shape.per_layer[:kept])
+    elif unit == EXPERTS:
+        return replace(shape, experts=shape.experts - max(gone))
     else:
         groups, widths = layer_units(info, "heads"), layer_units(info, "channels")
         changed = groups if unit == "heads" else widths
@@ -159,13 +210,15 @@ def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: boo
     return result
 
 
-def removed_weights(kind: str, rows: int, cols: int, unit: str, share: float) -> int:
+def removed_weights(name: str, kind: str, rows: int, cols: int, unit: str, share: float) -> int:
     """Weights that leave a matrix of this kind when ``share`` of the units does; whole units, so the product is whole.
 
-    For layers, which go whole: the mean over the layers, rounded.
+    For layers and experts, which go whole: the mean over those that could go, rounded.
     """
     if unit == "layers":
         return round(rows * cols * share)
+    if unit == EXPERTS:
+        return round(rows * cols * share) if EXPERT.match(name) else 0
     return round(rows * cols * share) if kind in PARTS[unit] else 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...choices.methods import parse_pattern
+from ...choices.patterns import parse_pattern
 from ...choices.strategies import strategy_of
 from ...models.family import MASKED_DIFFUSION
 from ...specs import CONVENTIONS, PruneOptions, build_prune_spec

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...choices.allocations import ALLOCATIONS
-from ...choices.methods import METHODS, parse_pattern
+from ...choices.methods import METHODS, WEIGHTS
+from ...choices.patterns import parse_pattern
 from ...errors import InvalidInput
 from ...models.memory import available_memory, estimate_memory
 from ...specs import PruneSpec
@@ -56,7 +57,9 @@ def check_streamed(spec: PruneOptions) -> None:
             "unstructured and N:M. Prune in memory instead."
         )
     if method.score == "taylor":
-        known = ", ".join(name for name, row in METHODS.items() if row.score not in ("taylor", "flap"))
+        known = ", ".join(
+            name for name, row in METHODS.items() if set(row.patterns) & set(WEIGHTS) and name != "taylor"
+        )
         raise InvalidInput(f"method 'taylor' needs gradients of the whole model; streamed pruning supports: {known}.")
     if spec.allocation == "sensitivity":
         known = ", ".join(name for name in ALLOCATIONS if name != "sensitivity")

@@ -1,167 +1,141 @@
 """The token sequences on which activation-aware methods look at a model.
 
-Four sources, one result: the demo corpus (one story per row), a text file or a data set (tokens cut into windows), or
-a .npy of token ids used exactly as it is. Everything that can be wrong with them is said before any model runs. No
-torch here.
+The demo corpus (one story per row), or whatever `sap_core.texts` reads: one text per row, or windows of all texts
+joined. Everything that can be wrong with them is said before any model runs. No torch here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ...errors import InvalidInput
-from ...untrusted import MIB, check_path, read_bytes, read_npy, read_text
-from .dataset_texts import PREFIX, check_dataset, dataset_ids
+from ...texts.rows import Encoder, TextSet, source_rows, text_rows
+from ...texts.source import TextSource
 
-DEMO = "demo"
-TEXT_LIMIT, NPY_LIMIT = 64 * MIB, 1024 * MIB
 LONGEST_DEFAULT = 256
 # Held-out texts have seeds below those of training; calibration keeps clear of evaluation's, which start at 0.
 _DEMO_SEED = 500_000_000
 _SEEDS_APART = 100_000
+ADVICE = "Give texts the model was made for: --calibration FILE.txt (one text a line)."
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``tokens`` int64 (samples, length); ``valid`` bool of the same shape, False where a row is only filled up."""
+    """Rows for calibration, as a rectangle.
+
+    Attributes:
+        tokens: int64 (samples, length).
+        valid: bool, the same shape; False where a row is only filled up.
+        source: Where they come from.
+        maskable: bool, the same shape: what methods that look at partly masked texts may mask; default: all.
+        lengths: int64 (samples,): how much of each row the model sees; the same lengths stand together. Default: all
+            of it, for the fill of a demo canvas is part of what the model was trained on.
+        facts: `TextSet.describe` of texts that were read.
+    """
 
     tokens: np.ndarray
     valid: np.ndarray
     source: str
+    maskable: np.ndarray = None  # type: ignore[assignment]  an array once it is made
+    lengths: np.ndarray = None  # type: ignore[assignment]  the same
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def describe(self) -> dict[str, object]:
-        """JSON-able: source, samples, length, sha256 of the ids."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.tokens)).hexdigest()
+    def __post_init__(self) -> None:
+        if self.maskable is None:
+            object.__setattr__(self, "maskable", np.ones(self.tokens.shape, bool))
+        if self.lengths is None:
+            object.__setattr__(self, "lengths", np.full(len(self.tokens), self.tokens.shape[1]))
+
+    def describe(self) -> dict[str, Any]:
+        """Return source, samples, length, sha256 of the ids, and what was cut, dropped and unknown; JSON-able."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes()).hexdigest()
         samples, length = self.tokens.shape
-        return {"source": self.source, "samples": samples, "length": length, "sha256": digest}
+        return self.facts | {"source": self.source, "samples": samples, "length": length, "sha256": digest}
 
 
 def read_calibration(
-    source: str,
+    source: TextSource,
     *,
     samples: int,
     length: int | None,
     seed: int,
     vocab_size: int,
     max_length: int | None,
-    encode: Callable[[str], list[int]] | None,
-    fill_id: int | None,
-    subset: str | None = None,
-    split: str = "train",
-    column: str = "text",
+    encoder: Encoder | None,
+    end_id: int | None = None,
+    name: str = "the model",
 ) -> Calibration:
-    """The sequences ``source`` stands for: "demo", FILE.txt, FILE.npy, or "dataset:NAME".
+    """Return the sequences that ``source`` stands for.
 
-    ``encode`` is the model's tokenizer (None: it has none, then only .npy works); ``fill_id`` its end-of-text id,
-    which ends a story and fills its row up. A .npy ignores samples, length and seed: it is used as it is. ``subset``,
-    ``split``, ``column``: of a data set.
+    Args:
+        samples: A .npy ignores samples, length and seed: it is used as it is.
+        length: Tokens per row at most; windows have exactly this length. None: as many as the model takes, at most 256.
+        encoder: The model's tokenizer; None: it has none, then only .npy works.
+        end_id: Demo models: the end-of-text id that ends a story and fills its row up; None for any other model.
+        name: Of the model, for messages.
 
     Raises:
         InvalidInput: missing or empty file, wrong suffix, dtype or shape, ids outside the vocabulary, rows longer
-            than the model's positions, a text source for a model without tokenizer.
+            than the model's positions, a text source for a model without tokenizer, more than 5 % of the tokens unknown
+            to the model.
     """
-    check_source(source)
+    source.check()
     if length is not None and max_length is not None and length > max_length:
         raise InvalidInput(f"calibration_length is {length} but the model has {max_length} positions; ask for fewer.")
-    if source.endswith(".npy"):
-        tokens = _read_ids(Path(source), vocab_size, max_length)
-        return Calibration(tokens, np.ones(tokens.shape, bool), source)
-    if encode is None:
-        raise InvalidInput(f"calibration '{source}' is text but the model has no tokenizer; give a .npy of token ids.")
     limit = length or min(LONGEST_DEFAULT, max_length or LONGEST_DEFAULT)
-    if source == DEMO:
-        return _story_rows(encode, samples, limit, length is not None, seed, fill_id)
-    if source.startswith(PREFIX):
-        options = {"subset": subset, "split": split, "column": column}
-        ids = dataset_ids(source, encode, tokens=samples * limit, seed=seed, **options)
-        return _cut(ids, samples, limit, seed, source)
-    return _windows(Path(source), encode, samples, limit, seed)
-
-
-def check_source(source: str) -> None:
-    """What can be said about a calibration source without a model.
-
-    Raises:
-        InvalidInput: neither "demo" nor a data set nor an existing, non-empty .txt or .npy file.
-    """
-    if source == DEMO:
-        return
-    if source.startswith(PREFIX):
-        check_dataset(source)
-        return
-    check_path(source, "calibration file")
-    path = Path(source)
-    if path.suffix not in (".txt", ".npy"):
+    if source.is_ids:
+        limit = max_length
+    if not source.is_demo:
+        found = source_rows(source, encoder, samples=samples, seed=seed, length=limit, vocab_size=vocab_size)
+        return _rectangle(found.check_known(name, ADVICE))
+    if encoder is None:
         raise InvalidInput(
-            f"calibration is '{source}'; expected demo, a FILE.txt, a FILE.npy of int64 token ids, or dataset:NAME."
+            f"calibration '{source.name}' is text but the model has no tokenizer; give a .npy of token ids."
         )
-    if not read_bytes(path, "calibration file", limit=NPY_LIMIT if path.suffix == ".npy" else TEXT_LIMIT):
-        raise InvalidInput(f"calibration file '{source}' is empty.")
+    stories = demo_stories(samples, seed)
+    if end_id is None:
+        found = text_rows(stories, encoder, source=source.name, length=limit)
+        return _rectangle(found.check_known(name, ADVICE))
+    return _canvases(
+        [encoder.encode(story)[0] for story in stories], limit or LONGEST_DEFAULT, length is not None, end_id
+    )
 
 
-def check_ids(ids: np.ndarray, source: str, vocab_size: int, max_length: int | None) -> None:
-    """InvalidInput unless ``ids`` are int64 (samples, length), in the vocabulary, not longer than the model reads."""
-    if ids.dtype != np.int64:
-        raise InvalidInput(f"calibration {source} holds {ids.dtype}; expected int64 token ids.")
-    if ids.ndim != 2:
-        raise InvalidInput(f"calibration {source} has shape {ids.shape}; expected (samples, length).")
-    if ids.size == 0:
-        raise InvalidInput(f"calibration {source} is empty (shape {ids.shape}).")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        raise InvalidInput(
-            f"calibration {source} holds ids {low} to {high} but the vocabulary is 0 to {vocab_size - 1}; "
-            "tokenize it with this model's tokenizer."
-        )
-    if max_length is not None and ids.shape[1] > max_length:
-        raise InvalidInput(
-            f"calibration {source} has rows of {ids.shape[1]} tokens but the model has {max_length} positions."
-        )
-
-
-def _read_ids(path: Path, vocab_size: int, max_length: int | None) -> np.ndarray:
-    ids = read_npy(path, "calibration file", limit=NPY_LIMIT)
-    check_ids(ids, f"file '{path}'", vocab_size, max_length)
-    return ids
-
-
-def _story_rows(
-    encode: Callable[[str], list[int]], samples: int, limit: int, exact: bool, seed: int, fill_id: int | None
-) -> Calibration:
-    """One story per row, ended and filled up with ``fill_id``: the canvas the demo models were trained on."""
+def demo_stories(samples: int, seed: int) -> list[str]:
+    """Return stories that no other use draws."""
     from ...stories.corpus import generate
-    from ...stories.tokenizer import canvas_length
 
     first = _DEMO_SEED + seed * _SEEDS_APART
-    rows = [encode(generate(first + i).text)[:limit] for i in range(samples)]
-    if fill_id is not None:
-        rows = [row if row and row[-1] == fill_id else [*row, fill_id][:limit] for row in rows]
+    return [generate(first + i).text for i in range(samples)]
+
+
+def _canvases(rows: list[list[int]], limit: int, exact: bool, end_id: int) -> Calibration:
+    """Return one story per row, ended and filled up with ``end_id``: the canvas the demo models were trained on."""
+    from ...stories.tokenizer import canvas_length
+
+    rows = [row if row[:limit][-1:] == [end_id] else [*row[:limit], end_id] for row in rows]
+    rows = [row[:limit] for row in rows]
     longest = max(map(len, rows))
     # A canvas a little roomier than the longest story, as in training, unless the length was asked for.
     width = limit if exact else min(limit, canvas_length(longest))
-    tokens = np.full((samples, width), fill_id or 0, np.int64)
-    valid = np.zeros((samples, width), bool)
+    tokens = np.full((len(rows), width), end_id, np.int64)
+    valid = np.zeros(tokens.shape, bool)
     for i, row in enumerate(rows):
         tokens[i, : len(row)], valid[i, : len(row)] = row, True
-    return Calibration(tokens, valid, DEMO)
+    return Calibration(tokens, valid, "demo")
 
 
-def _windows(path: Path, encode: Callable[[str], list[int]], samples: int, length: int, seed: int) -> Calibration:
-    """Up to ``samples`` windows of the file's tokens, without overlap, drawn by ``seed``; a short file is one."""
-    text = read_text(path, "calibration file", limit=TEXT_LIMIT)
-    ids = np.asarray(encode(text) if text.strip() else [], np.int64)
-    if ids.size == 0:
-        raise InvalidInput(f"calibration file '{path}' is empty.")
-    return _cut(ids, samples, length, seed, str(path))
-
-
-def _cut(ids: np.ndarray, samples: int, length: int, seed: int, source: str) -> Calibration:
-    length = min(length, ids.size)
-    windows = ids[: ids.size // length * length].reshape(-1, length)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(windows))[:samples])
-    return Calibration(windows[chosen], np.ones((len(chosen), length), bool), source)
+def _rectangle(found: TextSet) -> Calibration:
+    """Return the rows in order of their lengths, filled up with zeros that the model never sees."""
+    rows = sorted(found.rows, key=lambda row: len(row.tokens))
+    lengths = np.array([len(row.tokens) for row in rows])
+    shape = len(rows), int(lengths.max())
+    tokens, maskable = np.zeros(shape, np.int64), np.zeros(shape, bool)
+    for i, row in enumerate(rows):
+        tokens[i, : lengths[i]], maskable[i, : lengths[i]] = row.tokens, row.scored
+    valid = np.arange(shape[1]) < lengths[:, None]
+    return Calibration(tokens, valid, found.source, maskable, lengths, found.describe())

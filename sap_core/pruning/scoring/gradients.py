@@ -29,29 +29,38 @@ def taylor_scores(
     weights = {name: module.weight for name, module in modules.items()}
     scores = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
     rows = rows_at_once(data.tokens.shape[1], modules.values())
-    batches = list(zip(data.batches(rows), clean.split(rows), strict=True))
+    parts = list(data.parts(rows))
     try:
         for weight in weights.values():
             weight.requires_grad_(True)
-        for done, ((tokens, counts), targets) in enumerate(batches):
+        for done, (part, length) in enumerate(parts):
+            tokens, counts, targets = (each[part, :length] for each in (data.tokens, data.weights, clean))
+            where = _predicted(model, tokens, counts > 0)
+            if not where.any():
+                continue  # at a low level of masking a short text can have nothing masked
             with torch.enable_grad():
-                loss = _loss(model, tokens, counts > 0, targets)
+                loss = _loss(model, tokens, where, targets)
                 gradients = torch.autograd.grad(loss, list(weights.values()))
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 scores[name] += (weight.detach().float() * gradient.float()).abs()
-            progress(Progress("calibrate", done + 1, len(batches)))
+            progress(Progress("calibrate", done + 1, len(parts)))
     finally:
         for weight in weights.values():
             weight.requires_grad_(False)
     return scores
 
 
-def _loss(model: LoadedModel, tokens: Tensor, valid: Tensor, targets: Tensor) -> Tensor:
+def _predicted(model: LoadedModel, tokens: Tensor, valid: Tensor) -> Tensor:
+    """Return bool [B, S], the tokens whose loss counts."""
+    if model.is_diffusion:
+        return valid & (tokens == model.info.mask_token_id)
+    where = valid.clone()
+    where[:, 0] = False
+    return where
+
+
+def _loss(model: LoadedModel, tokens: Tensor, where: Tensor, targets: Tensor) -> Tensor:
     logits = model.forward(tokens, None).float()
-    if not model.is_diffusion:
-        where = valid[:, 1:]
-        return cross_entropy(logits[:, :-1][where], targets[:, 1:][where])
-    if model.info.shift_logits:
+    if not model.is_diffusion or model.info.shift_logits:
         logits = shift_back(logits)
-    where = valid & (tokens == model.info.mask_token_id)
     return cross_entropy(logits[where], targets[where])

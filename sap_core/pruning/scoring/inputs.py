@@ -12,7 +12,7 @@ from torch import Tensor
 from ...choices.methods import METHODS
 from ...progress import ProgressCallback
 from .calibration import Calibration
-from .sink_weighting import LEVELS, noised_inputs, persistence
+from .sink_weighting import LEVELS, noised_inputs, persistence, uniform_inputs
 from .statistics import TokenRows, sink_shares
 
 if TYPE_CHECKING:
@@ -55,11 +55,30 @@ def calibration_rows(model: LoadedModel, inputs: Inputs, calibration: Calibratio
     weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
     # An autoregressive model generates from clean text: its inputs have one noise level, none.
     if inputs.kind == "noised" and model.is_diffusion:
-        noised = noised_inputs(tokens, model.info.mask_token_id, inputs.seed, inputs.levels)
-        clean = tokens[:, None].expand(noised.shape).flatten(0, 1)
-        weights = weights[:, None].expand(noised.shape).flatten(0, 1)
-        return TokenRows(noised.flatten(0, 1), weights), clean
-    return TokenRows(tokens, weights), tokens
+        rows, shape = _rows_by_level(model, inputs, calibration)
+        return rows, tokens[:, None].expand(shape).flatten(0, 1)
+    return TokenRows(tokens, weights, calibration.lengths.tolist()), tokens
+
+
+def _rows_by_level(model: LoadedModel, inputs: Inputs, calibration: Calibration) -> tuple[TokenRows, torch.Size]:
+    """Return the rows at every level of masking, [N * levels, S], and the shape [N, levels, S]."""
+    tokens = torch.from_numpy(calibration.tokens).to(model.device)
+    weights = torch.from_numpy(calibration.valid).to(model.device, torch.float32)
+    maskable = torch.from_numpy(calibration.maskable).to(model.device)
+    noised = torch.where(maskable[:, None], noised_rows(model, tokens, inputs), tokens[:, None])
+    weights = weights[:, None].expand(noised.shape).flatten(0, 1)
+    lengths = calibration.lengths.repeat(noised.shape[1]).tolist()
+    return TokenRows(noised.flatten(0, 1), weights, lengths), noised.shape
+
+
+def noised_rows(model: LoadedModel, tokens: Tensor, inputs: Inputs) -> Tensor:
+    """Return ``tokens`` [N, S] partly masked, [N, levels, S], as the public code of arXiv 2602.17664 does it.
+
+    Evenly spaced levels, or, for Dream, a level drawn for each pass; methods of ours that compare levels have the even
+    ones for every family.
+    """
+    draw = uniform_inputs if model.info.row.uniform_noise and inputs.sinks != "lasting" else noised_inputs
+    return draw(tokens, model.check_masked(), inputs.seed, inputs.levels)
 
 
 def weighted_rows(
@@ -67,7 +86,7 @@ def weighted_rows(
     inputs: Inputs,
     calibration: Calibration,
     progress: ProgressCallback,
-    sink_shares: Callable[[LoadedModel, Tensor, ProgressCallback], Tensor] = sink_shares,
+    sink_shares: Callable[[LoadedModel, TokenRows, ProgressCallback], Tensor] = sink_shares,
 ) -> TokenRows:
     """Return the rows with each token's weight lowered by how much of a sink it is, measured on the dense model.
 
@@ -77,13 +96,12 @@ def weighted_rows(
     if inputs.sinks == "none":
         return rows
     if inputs.sinks == "mean":
-        noised = tokens[:, None]
+        seen, shape = rows, tokens[:, None].shape
         if model.is_diffusion:
-            noised = noised_inputs(tokens, model.info.mask_token_id, inputs.seed, inputs.levels)
-        share = sink_shares(model, noised.flatten(0, 1), progress).view(noised.shape).mean(1)
-        return TokenRows(tokens, rows.weights * (1 - share))
-    share = sink_shares(model, rows.tokens, progress)
+            seen, shape = _rows_by_level(model, inputs, calibration)
+        return rows.weighted(1 - sink_shares(model, seen, progress).view(shape).mean(1))
+    share = sink_shares(model, rows, progress)
     if inputs.sinks == "lasting":
         levels = share.view(len(calibration.tokens), -1, share.shape[-1])
         share = (levels * (1 - persistence(levels))[:, None]).flatten(0, 1)
-    return TokenRows(rows.tokens, rows.weights * (1 - share))
+    return rows.weighted(1 - share)

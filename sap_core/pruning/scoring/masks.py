@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...choices.methods import Pattern
+from ...choices.patterns import Pattern
 
 
 def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:

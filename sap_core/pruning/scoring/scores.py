@@ -52,7 +52,7 @@ def random(weight: Tensor, seed: int, matrix: str) -> Tensor:
     return torch.rand(weight.shape, generator=generator).to(weight.device)
 
 
-SCORES: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+SCORES: dict[str, Callable[..., Tensor]] = {
     "magnitude": magnitude,
     "wanda": wanda,
     "ria": ria,

@@ -30,6 +30,29 @@ def noised_inputs(tokens: Tensor, mask_id: int, seed: int, levels: int = LEVELS)
     return torch.where(masked, mask_id, tokens[:, None, :])
 
 
+def uniform_inputs(
+    tokens: Tensor, mask_id: int, seed: int, passes: int = LEVELS, maskable: Tensor | None = None
+) -> Tensor:
+    """``tokens`` [N, S] as the public code's Dream script masks them: [N, passes, S].
+
+    Every pass draws a level t uniform in [0, 1) of its own, then masks with probability (1 - 0.001) t + 0.001; the
+    first and the last token are never masked, nor those where ``maskable`` [N, S] is False. Random numbers in its
+    order: samples, passes, t before the row.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(len(tokens) * passes):
+        level = torch.rand(1, generator=generator) % 1
+        masked = torch.rand(tokens.shape[1], generator=generator) < (1.0 - FLOOR) * level + FLOOR
+        if len(masked) >= 2:
+            masked[0] = masked[-1] = False
+        rows.append(masked)
+    masks = torch.stack(rows).view(len(tokens), passes, -1).to(tokens.device)
+    if maskable is not None:
+        masks = masks & maskable[:, None]
+    return torch.where(masks, mask_id, tokens[:, None, :])
+
+
 def level_steps(levels: int) -> list[float]:
     """The denoising step t of each level: 5, 10 .. 50 for ten of them."""
     return [TOTAL * place / levels for place in range(1, levels + 1)]

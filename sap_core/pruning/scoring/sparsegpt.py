@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ...choices.methods import BLOCK, Pattern
+from ...choices.methods import BLOCK
+from ...choices.patterns import Pattern
 from ...errors import OperationFailed
 from .masks import lowest_of_groups, lowest_of_matrix
 

@@ -7,20 +7,24 @@ Symbols: N rows of S tokens; X the inputs of one linear layer for one row, [S, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+import inspect
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ...attention.recorder import record_attention
+from ...errors import required
 from ...progress import Progress, ProgressCallback, silent
+from .finite import check_finite
 from .sink_weighting import sink_weights
 
 if TYPE_CHECKING:
-    from ...models.loaded import LoadedModel
+    from ...errors import ModelProblem
+from ...models.loaded import LoadedModel
 
 # Values of activations held at once while a forward pass runs; bounds memory at about 1 GB in float32.
 _HELD_VALUES = 1 << 28
@@ -29,13 +33,39 @@ ROWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TokenRows:
-    """``tokens`` int64 [N, S] as the model sees them, ``weights`` float [N, S]: how much each token counts."""
+    """Rows of tokens as a rectangle.
+
+    Attributes:
+        tokens: int64 [N, S].
+        weights: float [N, S], how much each token counts.
+        lengths: (N,), how much of each row the model sees, by default all; rows of one length are one behind the other.
+            A batch holds rows of one length, cut to it: no model sees padding.
+    """
 
     tokens: Tensor
     weights: Tensor
+    lengths: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.lengths):
+            object.__setattr__(self, "lengths", [self.tokens.shape[1]] * len(self.tokens))
+
+    def parts(self, rows: int) -> Iterator[tuple[slice, int]]:
+        """Yield (which rows, their length) of every batch of at most ``rows`` rows."""
+        start = 0
+        for stop in range(1, len(self.lengths) + 1):
+            ends = stop == len(self.lengths) or self.lengths[stop] != self.lengths[start]
+            if ends or stop - start == rows:
+                yield slice(start, stop), int(self.lengths[start])
+                start = stop
 
     def batches(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.tokens.split(rows), self.weights.split(rows), strict=True)
+        """Yield (tokens, weights) of every batch."""
+        return ((self.tokens[part, :length], self.weights[part, :length]) for part, length in self.parts(rows))
+
+    def weighted(self, factor: Tensor) -> TokenRows:
+        """Return the rows with each token's weight times ``factor`` [N, S]."""
+        return replace(self, weights=self.weights * factor)
 
 
 class RootMeanSquare:
@@ -56,7 +86,7 @@ class RootMeanSquare:
         self.rows += rows
 
     def result(self) -> Tensor:
-        return (self.total / self.rows).sqrt()
+        return (required(self.total, "the statistic") / self.rows).sqrt()
 
 
 class SumOfNorms(RootMeanSquare):
@@ -67,7 +97,7 @@ class SumOfNorms(RootMeanSquare):
         return _squared_norms(x, weights).sqrt().sum(0)
 
     def result(self) -> Tensor:
-        return self.total
+        return required(self.total, "the statistic")
 
 
 class Gram(RootMeanSquare):
@@ -79,7 +109,7 @@ class Gram(RootMeanSquare):
         return flat.T @ flat
 
     def result(self) -> Tensor:
-        return self.total.mul_(2 / self.rows)  # in place: asked for once
+        return required(self.total, "the statistic").mul_(2 / self.rows)  # in place: asked for once
 
 
 class Moments(RootMeanSquare):
@@ -91,7 +121,8 @@ class Moments(RootMeanSquare):
         return torch.stack([(flat * w).sum(0), (flat.square() * w).sum(0), w.sum().expand(flat.shape[1])])
 
     def result(self) -> Tensor:
-        mean, square = self.total[0] / self.total[2], self.total[1] / self.total[2]
+        total = required(self.total, "the statistic")
+        mean, square = total[0] / total[2], total[1] / total[2]
         return torch.stack([mean, (square - mean.square()).clamp(min=0)])
 
 
@@ -114,7 +145,7 @@ def one_shot(
     modules = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     found = {name: statistic() for name in modules}
     rows = rows_at_once(data.tokens.shape[1], modules.values())
-    total = -(-len(data.tokens) // rows)
+    total = sum(1 for _ in data.parts(rows))
     for done, (tokens, weights) in enumerate(data.batches(rows)):
         with torch.no_grad(), inputs_of(modules) as inputs:
             if sinks:
@@ -139,29 +170,31 @@ def block_by_block(
     what the later blocks see. ``names``: the matrices that are measured; None: all."""
     rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
     hidden, calls = _first_block_inputs(model, data, rows)
-    weights = list(data.weights.split(rows))
+    weights = [weights for _, weights in data.batches(rows)]
     with torch.no_grad():
         for layer, block in enumerate(model.blocks):
             modules = {n: module for n, module in model.linears(layer).items() if names is None or n in names}
             found = {name: statistic() for name in modules}
             for x, w in zip(hidden, weights, strict=True):
                 with inputs_of(modules) as inputs:
-                    run_block(block, x, calls[len(x)][layer])
+                    run_block(block, x, calls[tuple(w.shape)][layer])
                     add_batch(found, inputs, w)
             prune_block(layer, {name: one.result() for name, one in found.items()})
             if layer + 1 < len(model.blocks):
-                hidden = [run_block(block, x, calls[len(x)][layer]) for x in hidden]
+                hidden = [
+                    run_block(block, x, calls[tuple(w.shape)][layer]) for x, w in zip(hidden, weights, strict=True)
+                ]
             progress(Progress("prune", layer + 1, len(model.blocks)))
 
 
-def sink_shares(model: LoadedModel, tokens: Tensor, progress: ProgressCallback = silent) -> Tensor:
-    """phi [N, S] of ``tokens`` [N, S] on the model as it is."""
-    batches = tokens.split(ROWS_AT_ONCE)
-    shares = []
-    for done, batch in enumerate(batches):
-        shares.append(_sink_share(model, batch))
-        progress(Progress("sinks", done + 1, len(batches)))
-    return torch.cat(shares)
+def sink_shares(model: LoadedModel, data: TokenRows, progress: ProgressCallback = silent) -> Tensor:
+    """phi [N, S] of the rows on the model as it is; 0 beyond a row's length."""
+    parts = list(data.parts(ROWS_AT_ONCE))
+    shares = torch.zeros_like(data.weights)
+    for done, (part, length) in enumerate(parts):
+        shares[part, :length] = _sink_share(model, data.tokens[part, :length])
+        progress(Progress("sinks", done + 1, len(parts)))
+    return shares
 
 
 def rows_at_once(length: int, modules: Iterable[nn.Linear]) -> int:
@@ -189,13 +222,19 @@ def add_batch(found: dict[str, RootMeanSquare], inputs: dict[str, Tensor], weigh
     for name, x in inputs.items():
         if last != (x.data_ptr(), x.shape):
             measured = None  # a Gram matrix goes before the next one comes
+            if x.numel() != weights.numel() * x.shape[-1]:
+                raise ModelProblem(
+                    f"{name} is applied to {x.numel() // x.shape[-1]} rows where texts have {weights.numel()} tokens; "
+                    "its inputs (positions, parts of tokens) say nothing of single tokens. Prune by magnitude."
+                )
             measured = found[name].measure(x.view(*weights.shape, -1), weights.to(x.device))
+            check_finite(measured, "the calibration statistic", name)
             last = x.data_ptr(), x.shape
-        found[name].add(measured, len(weights))
+        found[name].add(required(measured, "what was measured"), len(weights))
 
 
 @contextmanager
-def inputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def inputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Keeps the input of every module, [B, S, in], for one forward pass; an expert's as [B * S, in], zero for the
     tokens that other experts got."""
     inputs: dict[str, Tensor] = {}
@@ -221,20 +260,22 @@ class _Stop(Exception):
 
 def _first_block_inputs(
     model: LoadedModel, data: TokenRows, rows: int
-) -> tuple[list[Tensor], dict[int, list[dict[str, Any]]]]:
-    """Inputs of the first block per batch, and for each batch size the other arguments every block is called with
+) -> tuple[list[Tensor], dict[tuple[int, ...], list[dict[str, Any]]]]:
+    """Inputs of the first block per batch, and for each shape of a batch the other arguments every block is called with
     (positions, attention mask): these do not depend on the tokens, for no row is padded."""
     hidden: list[Tensor] = []
-    calls: dict[int, list[dict[str, Any]]] = {}
+    calls: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for tokens, _ in data.batches(rows):
-        known, seen = len(tokens) in calls, []
+        known, seen = tuple(tokens.shape) in calls, []
 
         def look(module: nn.Module, args: tuple, kwargs: dict, known: bool = known, seen: list = seen) -> None:
             if not seen:
                 hidden.append(args[0] if args else kwargs["hidden_states"])
             if known:
                 raise _Stop
-            seen.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
+            names = list(inspect.signature(module.forward).parameters)[1:]
+            given = {**dict(zip(names, args[1:], strict=False)), **kwargs}  # some classes pass by position
+            seen.append({k: v for k, v in given.items() if k not in ("hidden_states", "past_key_values")})
 
         handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in model.blocks]
         try:
@@ -246,7 +287,7 @@ def _first_block_inputs(
             for handle in handles:
                 handle.remove()
         if not known:
-            calls[len(tokens)] = seen
+            calls[tuple(tokens.shape)] = seen
     return hidden, calls
 
 

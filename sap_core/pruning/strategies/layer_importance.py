@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ...choices.methods import METHODS
 from ...evaluation.likelihood import text_likelihood
-from ...evaluation.texts import TextRow
 from ...models.resizing.remove_units import zero_units
 from ...models.resizing.units import units_gone
 from ...progress import Progress, ProgressCallback, silent
+from ...texts.rows import TextRow
 from ..scoring.dense_statistics import dense_statistics
 from ..scoring.inputs import Inputs
 from ..scoring.scores import score
@@ -101,7 +101,11 @@ def head_stability(ranking: pd.DataFrame) -> list[float]:
 
 def _text_rows(model: LoadedModel, calibration: Calibration) -> list[TextRow]:
     rows = []
-    for tokens, valid in zip(calibration.tokens[:_TEXTS], calibration.valid[:_TEXTS], strict=True):
-        scored = valid if model.is_diffusion else valid & (np.arange(len(tokens)) > 0)
-        rows.append(TextRow(tokens, scored, int(scored.sum())))
+    for i in range(min(_TEXTS, len(calibration.tokens))):
+        seen = slice(calibration.lengths[i])
+        scored = calibration.valid[i, seen] & calibration.maskable[i, seen]
+        if not model.is_diffusion:
+            scored = scored & (np.arange(len(scored)) > 0)
+        if scored.any():
+            rows.append(TextRow(calibration.tokens[i, seen], scored, int(scored.sum())))
     return rows

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...choices.allocations import ALLOCATIONS, looks_at_texts
 from ...choices.methods import METHODS, Method
-from ...errors import InvalidInput
+from ...errors import InvalidInput, required
+from ...evaluation.tasks import knows_stories
+from ...evaluation.texts import encoder_of
 from ...models.inspection import inspect_model
 from ...models.loading import load_model
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, ModelOptions, PruneSpec, SparsityOptions
+from ..planning.make_plan import make_plan
 from ..planning.memory_check import check_room
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.plan import PruningPlan
 from ..planning.redundant_heads import IGNORE, Group
 from ..scoring import head_ranking
-from ..scoring.calibration import Calibration, check_source, read_calibration
+from ..scoring.calibration import Calibration, read_calibration
 from ..scoring.inputs import Inputs
 from . import layer_importance
 
@@ -41,7 +44,7 @@ def prepare(
     """
     looks = needs_texts(spec)
     if looks and texts is None:
-        check_source(spec.calibration)
+        spec.calibration_source.check()
     dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
     if isinstance(spec, PruneSpec) and spec.compensate == "weights" and dense.is_diffusion:
@@ -121,10 +124,10 @@ def measured_plan(
     if needs == "capture":
         measured = layer_importance.head_stability(head_ranking.ranking(dense, spec.run, spec.seed, progress))
     elif needs == "inputs":
-        measured = layer_importance.outlier_shares(dense, calibration, progress)
+        measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
     elif needs:
         by_loss = needs == "loss"
-        measure = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
+        measure: Any = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
         heads = head_ranking.ranking(dense, spec.run, spec.seed, progress) if spec.method == "heads" else None
         measured = measure(dense, make_plan(dense.info, spec), inputs, calibration, heads, progress)
     return make_plan(dense.info, spec, ranking, measured, groups)
@@ -145,17 +148,19 @@ def check_plan(plan: PruningPlan, info: ModelInfo, method: str, pattern: str) ->
 
 
 def calibration_of(model: LoadedModel, spec: CalibrationOptions, seed: int) -> Calibration:
-    tokenizer = model.tokenizer
+    """Return the calibration sequences of a spec.
+
+    Raises:
+        InvalidInput: as `read_calibration`.
+    """
     return read_calibration(
-        spec.calibration,
+        spec.calibration_source,
         samples=spec.samples,
         length=spec.calibration_length,
         seed=seed,
         vocab_size=model.info.vocab_size,
         max_length=model.info.max_length,
-        encode=None if tokenizer is None else model.encode,
-        fill_id=getattr(tokenizer, "eos_token_id", None),
-        subset=spec.calibration_subset,
-        split=spec.calibration_split,
-        column=spec.calibration_column,
+        encoder=encoder_of(model),
+        end_id=model.tokenizer.eos_token_id if knows_stories(model) else None,
+        name=model.info.ref,
     )

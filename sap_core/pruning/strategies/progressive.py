@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...choices.methods import parse_pattern
-from ...errors import InvalidInput
-from ...evaluation.api import text_rows
+from ...choices.patterns import parse_pattern
+from ...errors import InvalidInput, required
 from ...evaluation.likelihood import Losses, text_likelihood
-from ...evaluation.texts import check_text_file
+from ...evaluation.texts import validation_texts
 from ...progress import Progress, ProgressCallback, silent
 from ...specs import ProgressivePruneSpec, asked_spec
+from ...texts.source import TextSource
 from ..planning.defaults import prune_spec_of
-from ..planning.plan import PlannedMatrix, PruningPlan, planned_zeros
+from ..planning.make_plan import planned_zeros
+from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.inputs import Inputs
 from .preparation import prepare
 from .removal import Recipe, prune_block, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
-    from ...evaluation.texts import TextRow
     from ...models.loaded import LoadedModel
+    from ...texts.rows import TextRow
     from ..scoring.calibration import Calibration
 
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # shares of the asked sparsity that a layer is tried with, in this order
-_TEXTS = 16
 _DRAWS = 4
 
 
@@ -61,7 +61,7 @@ def prune_progressively(
 
     Args:
         budget: largest rise of the nats per token, as a share of the dense model's; default 0.05.
-        validation: a text file; None takes held-out stories.
+        validation: texts that decide, as `sap_core.evaluation.texts.validation_texts` reads them.
         spec: as `prune`; weights only, uniform allocation.
         fields: the fields of a spec, as `prune`.
 
@@ -88,16 +88,21 @@ def prune_within_budget(
     """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
     started = time.perf_counter()
     if spec.validation is not None:
-        check_text_file(spec.validation)
+        TextSource(spec.validation, "validation").check()
     dense, plan, calibration = prepare(model, spec, texts=texts, progress=progress)
-    rows = text_rows(dense, text=spec.validation, samples=_TEXTS, seed=spec.seed)
+    validation = validation_texts(dense, spec)
+    rows = validation.rows
     gate = _Gate(dense.clone(), plan, spec.seed, rows, spec.budget, progress)
     gate.dense_loss = _losses(dense, rows, spec.seed)
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential)
     pruned, _ = remove(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer)
     found = replace(plan, matrices=tuple(gate.kept), pending="")
     report = report_of(pruned, found, calibration, time.perf_counter() - started)
-    decisions = {"budget": spec.budget, "decisions": [asdict(decision) for decision in gate.decisions]}
+    decisions = {
+        "budget": spec.budget,
+        "validation": validation.describe(),
+        "decisions": [asdict(decision) for decision in gate.decisions],
+    }
     return Pruned(pruned, found, spec, report | decisions)
 
 
@@ -154,8 +159,9 @@ class _Gate:
         return rows
 
     def _rise(self) -> float:
-        change = _losses(self.model, self.rows, self.seed).minus(self.dense_loss)["nats_per_token"]
-        return change / self.dense_loss.summary()["nats_per_token"]
+        dense = required(self.dense_loss, "the dense loss")
+        change = _losses(self.model, self.rows, self.seed).minus(dense)["nats_per_token"]
+        return change / dense.summary()["nats_per_token"]
 
 
 def _losses(model: LoadedModel, rows: list[TextRow], seed: int) -> Losses:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...choices.methods import METHODS, parse_pattern
+from ...choices.methods import METHODS
+from ...choices.patterns import parse_pattern
+from ...errors import OperationFailed, required
 from ...models.resizing.remove_units import remove_units
 from ...models.resizing.units import layer_units
 from ...progress import Progress, ProgressCallback, silent
 from ..planning.redundant_heads import Group
 from ..scoring.dense_statistics import dense_statistics, statistic_of
+from ..scoring.finite import check_finite
 from ..scoring.head_ranking import zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
 from ..scoring.masks import lowest
@@ -21,14 +24,16 @@ from ..scoring.scores import score
 from ..scoring.sparsegpt import solve
 from ..scoring.statistics import block_by_block
 from ..structured.compensation import least_squares_update
-from ..structured.unit_choice import units_that_go
+from ..structured.expert_scores import expert_scores, level_differences
+from ..structured.unit_choice import planned_counts, units_that_go
 from ..structured.unit_scores import unit_scores
+from .layer_scores import LAYER_SCORES, layer_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...models.loaded import LoadedModel
-    from ..planning.plan import PruningPlan
+    from ..planning.plan import PlannedMatrix, PruningPlan
     from ..scoring.calibration import Calibration
 
 
@@ -91,15 +96,21 @@ def _remove_units(
 ) -> tuple[LoadedModel, dict[str, Any]]:
     means, inputs = None, recipe.inputs
     if recipe.compensate == "bias" or plan.method == "flap":
-        moments = dense_statistics(dense, "flap", Inputs(), calibration, progress)
+        moments = dense_statistics(dense, "flap", Inputs(), required(calibration, "calibration"), progress)
         means = {name: both[0] for name, both in moments.items()}
-    scores = measured_unit_scores(dense, plan.method, plan.pattern, inputs, calibration, ranking, progress)
+    levels: dict[str, Any] = {}
+    if plan.pattern == "experts":
+        scores, levels = expert_scores(dense, METHODS[plan.method].score, inputs, calibration, progress)
+    else:
+        scores = measured_unit_scores(dense, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     gone, saved = units_that_go(dense.info, plan, scores, groups)
     if recipe.compensate == "weights":
         # On the inputs that generation meets, whatever the scores looked at.
-        rows, _ = calibration_rows(dense, Inputs("noised", "none", inputs.levels, inputs.seed), calibration)
+        rows, _ = calibration_rows(
+            dense, Inputs("noised", "none", inputs.levels, inputs.seed), required(calibration, "calibration")
+        )
         least_squares_update(pruned, plan.pattern, gone, rows, progress)
-    small = remove_units(pruned, plan.pattern, gone, plan.left(), means)
+    small = remove_units(pruned, plan.pattern, gone, required(plan.left(), "the shape left"), means)
     before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
     removed = {
         "unit": plan.pattern,
@@ -107,6 +118,8 @@ def _remove_units(
         "per_layer": gone,
         "compensate": "bias" if means else recipe.compensate,
     }
+    if levels:
+        removed["levels"] = level_differences(levels, planned_counts(dense.info, plan), dense.info)
     if groups:
         removed["duplicates"] = {"groups": len(groups), "kept": [list(unit) for unit in saved]}
     return small, {"removed": removed}
@@ -123,7 +136,11 @@ def measured_unit_scores(
 ) -> list[Tensor]:
     """Per layer the score of every ``unit`` (heads, channels, layers), after looking at what the method looks at."""
     row = METHODS[method]
-    found = dense_statistics(dense, row.score, inputs, calibration, progress) if row.needs_calibration else {}
+    if row.score in LAYER_SCORES:
+        return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
+    found: dict[str, Tensor] = {}
+    if row.needs_calibration:
+        found = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
     return unit_scores(dense, method, unit, found, seed=inputs.seed, ranking=ranking)
 
 
@@ -142,7 +159,25 @@ def prune_block(
             continue
         weight = module.weight.data
         if method.score == "sparsegpt":
-            weight.copy_(solve(weight, take(name), planned[name].sparsity, pattern))
+            weight.copy_(solve(weight, required(take(name), "the Hessian"), planned[name].sparsity, pattern))
             continue
         scores = score(method.score, weight, take(name, None), seed=seed, matrix=name)
+        check_finite(scores, "the score", name)
         weight[lowest(scores, planned[name].zeros, pattern, plan.compare)] = 0
+    for name in planned:
+        check_carried_out(planned[name], model.module.get_submodule(name).weight)
+
+
+def check_carried_out(planned: PlannedMatrix, weight: Tensor) -> None:
+    """Hold a pruned matrix to its plan: as many zeros as planned at least, and numbers in all other places.
+
+    Raises:
+        OperationFailed: fewer zeros, or a weight that is not finite.
+    """
+    check_finite(weight, "the weight after pruning", planned.name)
+    found = weight.numel() - int(weight.count_nonzero())
+    if found < planned.zeros:
+        raise OperationFailed(
+            f"{planned.name} has {found} zeros where the plan says {planned.zeros}: its scores do not order its "
+            "weights. Nothing was pruned."
+        )

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...choices.strategies import PRESETS
+from ...errors import required
+from ...evaluation.texts import validation_texts
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, SearchPruneSpec
 from ..planning.plan import PlannedMatrix, PruningPlan
@@ -38,7 +40,8 @@ def prune_by_search(
     dense = loaded(model, spec)
     handed = (*CalibrationOptions.model_fields, "run", "duplicates", "seed")
     fields = {name: getattr(spec, name) for name in handed}
-    search = ShapeSearch(dense, spec.method, fields, texts, progress)
+    validation = validation_texts(dense, spec)
+    search = ShapeSearch(dense, spec.method, fields, validation, texts, progress)
     if plan is not None and plan.taken:
         chosen, tried = Candidate(**dict(plan.taken)), []
         steps = search.built(chosen)
@@ -46,8 +49,10 @@ def prune_by_search(
         chosen, steps, tried = search.choose(spec.preset)
     else:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
-        chosen, steps, tried = search.meet(spec.target_speedup, allowed)
-    return joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+        chosen, steps, tried = search.meet(required(spec.target_speedup, "target_speedup"), allowed)
+    found = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+    found.report["search"]["validation"] = validation.describe()
+    return found
 
 
 def joined(

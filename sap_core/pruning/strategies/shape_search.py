@@ -1,4 +1,4 @@
-"""The search for a shape: what each would gain, measured on this machine, and cost, on held-out stories."""
+"""The search for a shape: what each would gain, measured on this machine, and cost, on validation texts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices.methods import METHODS
 from ...choices.strategies import PRESETS, Preset
-from ...errors import InvalidInput, OperationFailed
+from ...errors import InvalidInput, OperationFailed, required
 from ...evaluation.cost import generation_speed, speedup
 from ...evaluation.likelihood import Losses, text_likelihood
-from ...evaluation.texts import story_rows
 from ...memoize import memoize
 from ...models.resizing.units import Shape, supported_units
 from ...progress import Progress, ProgressCallback, silent
@@ -22,8 +21,8 @@ from .report import Pruned
 
 if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
+    from ...texts.rows import TextSet
 
-VALIDATION_TEXTS = 16
 _DRAWS = 4
 _CHANNEL_STEPS = 8  # channels are tried in eighths
 _WORST = 1.0  # a family of shapes is followed until the loss has doubled
@@ -34,7 +33,7 @@ class Candidate:
     """One shape that was tried: the share of each unit taken out, what it gained and what it cost.
 
     ``speedup``: measured time of the dense model over its own, a whole generation; ``bytes``: its weights as a share of
-    the dense model's; ``drop``: rise of the nats per token on validation stories, as a share of the dense model's. None
+    the dense model's; ``drop``: rise of the nats per token on validation texts, as a share of the dense model's. None
     where it was not measured.
     """
 
@@ -49,10 +48,20 @@ class Candidate:
         """The units it takes out, whole layers first, and the share of each."""
         return {unit: share for unit in ("layers", "heads", "channels") if (share := getattr(self, unit)) > 0}
 
+    @property
+    def gain(self) -> float:
+        """The measured speedup. Raises OperationFailed where it was not measured."""
+        return required(self.speedup, "the speed of a shape")
+
+    @property
+    def loss(self) -> float:
+        """The measured drop. Raises OperationFailed where it was not measured."""
+        return required(self.drop, "the loss of a shape")
+
     def cost(self, preset: Preset) -> float:
         """(1 + drop)^quality * cost, what a preset wants least of; see `modes.Preset`."""
-        cost = self.bytes if preset.cost == "bytes" else 1 / self.speedup
-        return (1 + self.drop) ** preset.quality * cost
+        cost = required(self.bytes, "the size of a shape") if preset.cost == "bytes" else 1 / self.gain
+        return (1 + self.loss) ** preset.quality * cost
 
     def describe(self) -> str:
         """Its shares, gain and cost in words."""
@@ -82,8 +91,8 @@ class NoSuchPlan(OperationFailed):
 class ShapeSearch:
     """Tries shapes of one model; which units go is told by ``method``.
 
-    ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``texts``: calibration data at
-    hand.
+    ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``validation``: what each shape's
+    loss is measured on; ``texts``: calibration data at hand.
 
     Raises:
         InvalidInput: a model without tokenizer, or one that no units can be taken out of.
@@ -94,12 +103,14 @@ class ShapeSearch:
         model: LoadedModel,
         method: str,
         fields: dict[str, Any],
+        validation: TextSet,
         texts: Calibration | None = None,
         progress: ProgressCallback = silent,
     ) -> None:
         if model.tokenizer is None:
             raise InvalidInput(f"{model.info.ref} has no tokenizer, so generation can't be timed.")
         self.model, self.method, self.fields, self.texts, self.progress = model, method, fields, texts, progress
+        self.rows = validation.rows
         self.seed = fields.get("seed", 0)
         self.families = families(model)
 
@@ -122,8 +133,8 @@ class ShapeSearch:
             tried[place] = candidate = replace(candidate, drop=self.drop(steps[-1].model))
             done = len(self.families) + place
             self.progress(Progress("search", done, len(self.families) + len(tried), candidate.describe()))
-            meets = candidate.speedup >= target and candidate.drop <= threshold
-            if meets and (best is None or candidate.drop < best[0].drop):
+            meets = candidate.gain >= target and candidate.loss <= threshold
+            if meets and (best is None or candidate.loss < best[0].loss):
                 best = candidate, steps
         if best is None:
             tried += self._good_enough(tried, weaker, threshold)
@@ -188,33 +199,25 @@ class ShapeSearch:
             small = self.built(candidate, method="random")[-1].model
             size = small.info.bytes / self.model.info.bytes
             measured.append(replace(candidate, speedup=self.speedup(small), bytes=size))
-            if measured[-1].speedup >= target:
+            if measured[-1].gain >= target:
                 break
         return measured
 
     def _good_enough(self, tried: list[Candidate], weaker: list[Candidate], threshold: float) -> list[Candidate]:
         """Shapes weaker than those tried, fastest first, up to the first that loses no more than the threshold: what
         comes nearest on the side of quality."""
-        if any(candidate.drop <= threshold for candidate in tried):
+        if any(candidate.loss <= threshold for candidate in tried):
             return []
         looked_at: list[Candidate] = []
-        for candidate in sorted(weaker, key=lambda one: -one.speedup):
+        for candidate in sorted(weaker, key=lambda one: -one.gain):
             looked_at.append(replace(candidate, drop=self.drop(self.built(candidate)[-1].model)))
-            if looked_at[-1].drop <= threshold:
+            if looked_at[-1].loss <= threshold:
                 break
         return looked_at
 
     def _losses(self, model: LoadedModel) -> Losses:
-        rows = story_rows(
-            model.encode,
-            samples=VALIDATION_TEXTS,
-            seed=self.seed,
-            diffusion=model.is_diffusion,
-            fill_id=model.tokenizer.eos_token_id,
-            max_length=model.info.max_length,
-        )
-        key = ("validation", self.seed)
-        return memoize(model.module, key, lambda: text_likelihood(model, rows, draws=_DRAWS, seed=self.seed))
+        key = ("validation", self.seed, id(self.rows))
+        return memoize(model.module, key, lambda: text_likelihood(model, self.rows, draws=_DRAWS, seed=self.seed))
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:
@@ -246,9 +249,9 @@ def families(model: LoadedModel) -> list[list[Candidate]]:
 
 def nearest(tried: list[Candidate], target: float, threshold: float) -> tuple[Candidate | None, Candidate | None]:
     """(the best of the fast enough, the fastest of the good enough)."""
-    fast = [candidate for candidate in tried if candidate.speedup >= target]
-    good = [candidate for candidate in tried if candidate.drop <= threshold]
+    fast = [candidate for candidate in tried if candidate.gain >= target]
+    good = [candidate for candidate in tried if candidate.loss <= threshold]
     return (
-        min(fast, key=lambda candidate: candidate.drop, default=None),
-        max(good, key=lambda candidate: candidate.speedup, default=None),
+        min(fast, key=lambda candidate: candidate.loss, default=None),
+        max(good, key=lambda candidate: candidate.gain, default=None),
     )

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from ...errors import required
 from ...progress import Progress, ProgressCallback
-from ..scoring.statistics import run_block
+from ..scoring.statistics import TokenRows, run_block
 from .streamed_model import StreamedModel
 from .workspace import DiskArray, Workspace
 
@@ -19,7 +21,7 @@ class BlockPass:
 
     Args:
         name: Of its files in the workspace.
-        tokens: int64 [N, S], what the model sees; None for a walk that looks at weights alone.
+        data: The rows the model sees; None for a walk that looks at weights alone.
         rows: Rows per batch.
 
     Attributes:
@@ -31,16 +33,16 @@ class BlockPass:
         streamed: StreamedModel,
         work: Workspace,
         name: str,
-        tokens: Tensor | None = None,
+        data: TokenRows | None = None,
         rows: int = 1,
         progress: ProgressCallback | None = None,
     ) -> None:
         self.streamed, self.work, self.name = streamed, work, name
-        self.tokens, self.rows = tokens, rows
+        self.data, self.rows = data, rows
         self.found: list[Any] = work.done(name)
         self.total = len(streamed.blocks)
         self._progress = progress or (lambda report: None)
-        self._calls: dict[int, list[dict[str, Any]]] = {}
+        self._calls: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self._layer = 0
         self._block: nn.Module | None = None
 
@@ -51,58 +53,62 @@ class BlockPass:
         again by the next walk of the same name. Whether gradients are kept is up to the caller.
         """
         first = len(self.found)
-        if first < self.total and self.tokens is not None:
+        if first < self.total and self.data is not None:
             self._begin(first)
         with ThreadPoolExecutor(1, thread_name_prefix="read-block") as reader:
             due = reader.submit(self.streamed.load, first) if first < self.total else None
             for layer in range(first, self.total):
-                state = due.result()
+                state = required(due, "the block that is read").result()
                 if layer + 1 < self.total:
                     due = reader.submit(self.streamed.load, layer + 1)
                 self._layer = layer
                 with self.streamed.block(layer, state) as self._block:
                     yield layer
-                if self.tokens is not None and layer + 1 < self.total:
+                if self.data is not None and layer + 1 < self.total:
                     self._hidden(layer + 1).sync()
                 self.work.finish(self.name, self.found)
                 self._progress(Progress(self.name, layer + 1, self.total))
         for parity in (0, 1):
             self.work.drop(f"{self.name}.{parity}")
 
+    @property
+    def _texts(self) -> TokenRows:
+        return required(self.data, "the texts of the pass")
+
     def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
         """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
         hidden = self._hidden(self._layer)
-        count = len(self.tokens)
-        for done, part in enumerate(self._parts()):
-            x = hidden.read(part.start, part.stop).to(self.streamed.model.device)
-            yield part, x, self._calls[len(x)][self._layer]
-            words = f"block {self._layer + 1} of {self.total}, texts {min((done + 1) * self.rows, count)} of {count}"
+        count = len(self._texts.tokens)
+        for part, length in self._texts.parts(self.rows):
+            x = hidden.read(part.start, part.stop)[:, :length].to(self.streamed.model.device)
+            yield part, x, self._calls[len(x), length][self._layer]
+            words = f"block {self._layer + 1} of {self.total}, texts {part.stop} of {count}"
             self._progress(Progress(self.name, self._layer, self.total, words))
 
     def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The block's output for one batch."""
-        return run_block(self._block, x, call)
+        return run_block(required(self._block, "the block"), x, call)
 
     def put(self, part: slice, output: Tensor) -> None:
         """A batch's output is what the next block sees."""
         if self._layer + 1 < self.total:
-            self._hidden(self._layer + 1).write(part.start, output)
+            self._write(self._layer + 1, part, output)
 
-    def _parts(self) -> Iterator[slice]:
-        count = len(self.tokens)
-        return (slice(start, min(start + self.rows, count)) for start in range(0, count, self.rows))
+    def _write(self, layer: int, part: slice, x: Tensor) -> None:
+        """A block's input [B, length, width], filled up to the rows' width on disk."""
+        self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self._texts.tokens.shape[1] - x.shape[1])))
 
     def _begin(self, layer: int) -> None:
-        """The blocks' other arguments for each size of batch; for the first block also what it sees."""
-        for part in self._parts():
-            size = part.stop - part.start
-            if layer == 0 or size not in self._calls:
-                x, calls = self.streamed.calls(self.tokens[part])
-                self._calls.setdefault(size, calls)
+        """The blocks' other arguments for each shape of a batch; for the first block also what it sees."""
+        for part, length in self._texts.parts(self.rows):
+            shape = part.stop - part.start, length
+            if layer == 0 or shape not in self._calls:
+                x, calls = self.streamed.calls(self._texts.tokens[part, :length])
+                self._calls.setdefault(shape, calls)
                 if layer == 0:
-                    self._hidden(0).write(part.start, x)
+                    self._write(0, part, x)
 
     def _hidden(self, layer: int) -> DiskArray:
         """The inputs of a block, [N, S, width]; two files take turns."""
-        shape = (*self.tokens.shape, self.streamed.model.info.hidden)
+        shape = (*self._texts.tokens.shape, self.streamed.model.info.hidden)
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS
+from ...errors import required
 from ...progress import ProgressCallback
-from ..planning.plan import PruningPlan, make_plan
+from ..planning.make_plan import make_plan
+from ..planning.plan import PruningPlan
 from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
@@ -56,9 +58,9 @@ def streamed_plan(
     measured = None
     needs = ALLOCATIONS[spec.allocation].needs
     if needs == "capture":
-        measured = head_stability(rank_from_run(spec.run))
+        measured = head_stability(rank_from_run(required(spec.run, "run")))
     elif needs == "inputs":
-        measured = _outlier_shares(streamed, calibration, work, progress)
+        measured = _outlier_shares(streamed, required(calibration, "calibration"), work, progress)
     return make_plan(info, spec, ranking, measured, groups)
 
 
@@ -82,9 +84,10 @@ def prune_blocks(
     if method.needs_calibration:
         sequential = spec.sequential
         modules = model.linears(0) if sequential else _all_linears(streamed)
-        rows = rows_at_once(calibration.tokens.shape[1], modules.values())
-        data = _data(streamed, inputs, calibration, work, rows, sequential, progress)
-    stage = BlockPass(streamed, work, "prune", None if data is None else data.tokens, rows, progress)
+        texts = required(calibration, "calibration")
+        rows = rows_at_once(texts.tokens.shape[1], modules.values())
+        data = _data(streamed, inputs, texts, work, rows, sequential, progress)
+    stage = BlockPass(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
         found = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
@@ -114,7 +117,7 @@ def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic,
             if put:
                 stage.put(part, output)
             del output
-            add_batch(found, inputs, data.weights[part])
+            add_batch(found, inputs, data.weights[part, : x.shape[1]])
     return {name: one.result() for name, one in found.items()}
 
 
@@ -130,7 +133,7 @@ def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str,
         digest.update(f"{native} {tuple(tensor.shape)} torch.{tensor.dtype}".encode())
         new = key not in counted
         for piece in written.pieces(key):
-            digest.update(piece.view(torch.uint8).numpy())
+            digest.update(piece.view(torch.uint8).numpy().tobytes())
             size["nonzero_parameters"] += int(torch.count_nonzero(piece)) if new else 0
         size["parameters"] += tensor.numel if new else 0
         size["bytes"] += tensor.bytes if new else 0
@@ -151,11 +154,10 @@ def _data(
     model = streamed.model
     if inputs.sinks == "each" and not sequential:
         data, _ = calibration_rows(model, inputs, calibration)
-        shares = streamed_sink_shares(streamed, work, data.tokens, rows, progress)
-        return TokenRows(data.tokens, data.weights * (1 - shares))
+        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, progress))
 
-    def shares_of(_: Any, tokens: Tensor, progress: ProgressCallback) -> Tensor:
-        return streamed_sink_shares(streamed, work, tokens, ROWS_AT_ONCE, progress)
+    def shares_of(_: Any, seen: TokenRows, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, progress)
 
     return weighted_rows(model, inputs, calibration, progress, sink_shares=shares_of)
 
@@ -168,7 +170,7 @@ def _outlier_shares(
     model = streamed.model
     data, _ = calibration_rows(model, Inputs(), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
-    stage = BlockPass(streamed, work, "outliers", data.tokens, rows, progress)
+    stage = BlockPass(streamed, work, "outliers", data, rows, progress)
     for layer in stage.layers():
         norms = measure(stage, layer, data, RootMeanSquare, put=True)
         stage.found.append(outlier_share(model.linears(layer), norms))

@@ -6,14 +6,18 @@ disk, [N, H, S] each, and added up when the last one is there: in the order in w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ...attention.attention_rows import Attention, Buffers
 from ...attention.hooks import interface_route
 from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
 from ..scoring.sink_weighting import sink_weights
+from ..scoring.statistics import TokenRows
 from .block_pass import BlockPass
 from .streamed_model import StreamedModel
 from .workspace import Workspace
@@ -23,29 +27,28 @@ STAGE = "sinks"
 
 @torch.no_grad()
 def streamed_sink_shares(
-    streamed: StreamedModel, work: Workspace, tokens: Tensor, rows: int, progress: ProgressCallback
+    streamed: StreamedModel, work: Workspace, data: TokenRows, rows: int, progress: ProgressCallback
 ) -> Tensor:
-    """phi [N, S] of ``tokens`` [N, S] on the dense model, ``rows`` texts at a time."""
+    """phi [N, S] of the rows of ``data`` on the dense model, ``rows`` texts at a time; 0 beyond a row's length."""
     model = streamed.model
-    stage = BlockPass(streamed, work, STAGE, tokens, rows, progress)
-    count = len(tokens)
-    received = work.array("received", (stage.total * count, model.info.heads, tokens.shape[1]), torch.float32)
+    stage = BlockPass(streamed, work, STAGE, data, rows, progress)
+    count, width = data.tokens.shape
+    received = work.array("received", (stage.total * count, model.info.heads, width), torch.float32)
     watch = _Watch(model.info.mask_token_id)
-    with interface_route(watch, model.module, model.attentions):
+    with interface_route(watch, model.module, {part: layer for layer, part in enumerate(model.attentions)}):
         for layer in stage.layers():
             for part, x, call in stage.batches():
-                watch.tokens = tokens[part]
+                watch.tokens = data.tokens[part, : x.shape[1]]
                 output = stage.run(x, call)
-                received.write(layer * count + part.start, watch.received)
+                received.write(layer * count + part.start, pad(watch.received, (0, width - x.shape[1])))
                 stage.put(part, output)
             received.sync()
             stage.found.append(layer)
-    shares = []
-    for start in range(0, count, rows):
-        stop = min(start + rows, count)
-        layers = [received.read(layer * count + start, layer * count + stop) for layer in range(stage.total)]
-        shares.append(sink_weights(torch.stack(layers, 1)).to(tokens.device))
-    return torch.cat(shares)
+    shares = torch.zeros_like(data.weights)
+    for part, length in data.parts(rows):
+        layers = [received.read(layer * count + part.start, layer * count + part.stop) for layer in range(stage.total)]
+        shares[part, :length] = sink_weights(torch.stack(layers, 1)[..., :length]).to(shares.device)
+    return shares
 
 
 class _Watch:
@@ -59,7 +62,7 @@ class _Watch:
         self._mask_id = mask_id
         self._buffers = Buffers()
 
-    def record(self, layer: int, inputs: Attention) -> None:
+    def record(self, place: Any, inputs: Attention) -> None:
         valid = torch.ones(self.tokens.shape, dtype=torch.bool, device=inputs.query.device)
         masked = (self.tokens == self._mask_id).to(valid.device) if self._mask_id is not None else ~valid
         self.received = attention_statistics(inputs, valid, masked, buffers=self._buffers).received

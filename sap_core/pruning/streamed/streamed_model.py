@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -185,7 +184,7 @@ def open_streamed(
     if info.path is None:
         source = read_folder(ref, download(ref))
         info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
-    weights = StoredWeights(Path(info.path))
+    weights = StoredWeights(info.folder)
     config = native_config_object(info)
     check_shapes(source, info, config)
     module = empty_module(info, config)
@@ -193,7 +192,7 @@ def open_streamed(
     info = prunable_as_loaded(module, info)
     names = _stored_names(module, info, config)
     _materialize(module, info, weights, names, kind, target)
-    tokenizer = load_tokenizer(Path(info.path), module.config, class_name=info.row.tokenizer)
+    tokenizer = load_tokenizer(info.folder, module.config, class_name=info.row.tokenizer)
     model = adapter_of(info.row)(module, tokenizer, info)
     streamed = StreamedModel(model, weights, names, kind)
     with trial(info):
@@ -219,7 +218,7 @@ def check_streamable(info: ModelInfo) -> None:
         )
 
 
-def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, str]:
+def _stored_names(module: Any, info: ModelInfo, config: Any) -> dict[str, str]:
     """Native name -> stored name, of every tensor of the module; a tied head is stored as the embedding."""
     names = {native: stored for stored, native in info.keys.items()}
     if getattr(config, "tie_word_embeddings", False):
@@ -236,7 +235,7 @@ def _stored_names(module: nn.Module, info: ModelInfo, config: Any) -> dict[str, 
 
 
 def _materialize(
-    module: nn.Module,
+    module: Any,
     info: ModelInfo,
     weights: StoredWeights,
     names: dict[str, str],
@@ -264,7 +263,7 @@ def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
-def _fill_buffers(module: nn.Module, info: ModelInfo, device: torch.device) -> None:
+def _fill_buffers(module: Any, info: ModelInfo, device: torch.device) -> None:
     """Buffers that are not stored (rotary frequencies), as the class itself initialises them."""
     for path, part in module.named_modules():
         empty = [name for name, value in part.named_buffers(recurse=False) if value.is_meta]

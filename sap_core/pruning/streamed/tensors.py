@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -186,6 +187,6 @@ def write_from(file, start: int, source: Tensor) -> None:
         done += file.write(view[done:])
 
 
-def _bytes_of(value: Tensor):
+def _bytes_of(value: Tensor) -> Any:
     """The memory of a tensor as numpy bytes."""
     return value.reshape(-1).view(torch.uint8).numpy()

@@ -7,7 +7,6 @@ is simply done again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InvalidInput
+from ...file_locks import try_lock
 from ...runs.files import plain, read_json, write_json
 from .tensors import read_into, write_from
 
@@ -91,12 +91,8 @@ def workspace(path: Path, job: dict[str, Any]) -> Iterator[Workspace]:
     """
     path.mkdir(parents=True, exist_ok=True)
     with (path / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInput(
-                f"Another process is writing in {path}; wait for it, or choose another folder."
-            ) from None
+        if not try_lock(lock):
+            raise InvalidInput(f"Another process is writing in {path}; wait for it, or choose another folder.")
         work = Workspace(path)
         begun = read_json(path / JOB) if work.weights.is_dir() else None  # without: it was finished and moved away
         if begun is None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...models.resizing.units import layer_units
+from ...errors import required
+from ...models.resizing.units import layer_units, whole_groups
 from ..planning.redundant_heads import Group, keep_one
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def units_that_go(
 
     For layers: the layers in [0][0]. ``groups``: near-duplicate heads, pattern heads only.
     """
-    gone = lowest_units(scores, planned_counts(info, plan), plan.pattern)
+    counts = planned_counts(info, plan)
+    if plan.pattern == "experts":
+        return lowest_experts(info, scores, counts), []
+    gone = lowest_units(scores, counts, plan.pattern)
     if plan.pattern != "heads" or not groups:
         return gone, []
     return keep_one(gone, [layer.tolist() for layer in scores], groups, info.heads // info.kv_heads)
@@ -31,9 +35,12 @@ def units_that_go(
 
 def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     """How many units of each layer the plan takes; for layers one number."""
-    shape = plan.left()
+    shape = required(plan.left(), "the shape left")
     if plan.pattern == "layers":
         return [info.layers - shape.layers]
+    if plan.pattern == "experts":
+        before = layer_units(info, "experts")
+        return [max(before) - shape.experts if count else 0 for count in before]
     place = 0 if plan.pattern == "heads" else 1
     left = [sizes[place] for sizes in shape.per_layer or ((shape.kv_heads, shape.ffn),) * info.layers]
     return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
@@ -46,6 +53,24 @@ def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[lis
     return [
         layer.argsort(stable=True)[:count].sort().values.tolist() for layer, count in zip(scores, counts, strict=True)
     ]
+
+
+def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> list[list[int]]:
+    """The lowest experts of each layer; of a router with groups, which lie one after the other, as many out of each
+    group, or the whole groups with the lowest sums."""
+    groups, gone = info.native_config.get("n_group") or 1, []
+    for layer, count in zip(scores, counts, strict=True):
+        if not count:
+            gone.append([])
+            continue
+        numbers = torch.arange(len(layer)).view(groups, -1)
+        if whole_groups(info, count):
+            order = layer.view(groups, -1).sum(1).argsort(stable=True)[: count // numbers.shape[1]]
+            chosen = numbers[order]
+        else:
+            chosen = numbers.gather(1, layer.view(groups, -1).argsort(dim=1, stable=True)[:, : count // groups])
+        gone.append(chosen.flatten().sort().values.tolist())
+    return gone
 
 
 def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:

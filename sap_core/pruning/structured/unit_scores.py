@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...choices.methods import METHODS
+from ...errors import required
 from ...models.resizing.remove_units import CARRIES
 from ...models.resizing.units import layer_units
 from ..scoring.scores import score
@@ -32,7 +33,11 @@ def unit_scores(
     """
     info = model.info
     if method == "heads":
-        table = ranking.pivot(index="layer", columns="head", values="instability").sort_index()
+        table = (
+            required(ranking, "the ranking of heads")
+            .pivot(index="layer", columns="head", values="instability")
+            .sort_index()
+        )
         return [-torch.tensor(row, dtype=torch.float32).view(info.kv_heads, -1).mean(1) for row in table.to_numpy()]
     scores = []
     for layer in range(info.layers):
@@ -42,7 +47,7 @@ def unit_scores(
             if m.layer == layer and m.kind in CARRIES[unit]
         ]
         if unit == "layers":
-            scores.append(sum(part.sum() for part in columns).view(1))
+            scores.append(torch.stack([part.sum() for part in columns]).sum().view(1))
         else:
             scores.append(columns[0].view(layer_units(info, unit)[layer], -1).sum(1))
     return scores
@@ -51,5 +56,5 @@ def unit_scores(
 def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:
     """Sum over outputs of the weight score, float32 [in]; for flap Var(x_j) * norm2(W_:j)^2."""
     if method == "flap":
-        return statistic[1].float() * weight.float().square().sum(0)
+        return required(statistic, "the moments")[1].float() * weight.float().square().sum(0)
     return score(METHODS[method].score, weight, statistic, seed=seed, matrix=name).sum(0)

@@ -16,6 +16,7 @@ from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
 from ...samplers.prompts import PRESETS, read_prompts
 from ...specs import CaptureSpec
+from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.figure import draw
 from ..widgets.formatting import (
@@ -38,13 +39,11 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
     prompts = _pick_prompts()
     fields: dict[str, Any] = {}
     if info.chat_template:
-        fields["chat"] = st.toggle(
-            "Chat template", key="chat", help="Puts each prompt into the model's own chat template, as one question."
-        )
+        fields["chat"] = st.toggle("Chat template", key="chat", help=help_of(CaptureSpec, "chat"))
     left, middle, right = st.columns(3)
     longest = info.max_length or 4096
     length = left.number_input(
-        "Length (tokens)", 2, longest, min(LENGTH, longest), key="length", help="Of the whole canvas, prompt included."
+        "Length (tokens)", 2, longest, min(LENGTH, longest), key="length", help=help_of(CaptureSpec, "length")
     )
     diffusion = info.objective == "masked_diffusion"
     steps = middle.number_input(
@@ -58,16 +57,16 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
         if diffusion
         else "Tokens to generate. Empty: until the length is reached.",
     )
-    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="The same seed gives the same text.")
+    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=help_of(CaptureSpec, "seed"))
     if diffusion:
         fields |= _pick_sampler(info, longest)
     fields["temperature"] = left.number_input(
-        "Temperature", 0.0, 5.0, 0.0, 0.1, key="temperature", help="0 takes the likeliest token."
+        "Temperature", 0.0, 5.0, 0.0, 0.1, key="temperature", help=help_of(CaptureSpec, "temperature")
     )
-    fields["name"] = middle.text_input("Name", key="name", placeholder="optional", help="Shown in the list of runs.")
+    fields["name"] = middle.text_input("Name", key="name", placeholder="optional", help=help_of(CaptureSpec, "name"))
     fields["precision"] = right.selectbox(
         "Stored as", PRECISIONS, key="precision",
-        help="float16 halves the run's size (relative error 2^-11), uint8 quarters it (error 2.2 %).",
+        help=help_of(CaptureSpec, "precision"),
     )  # fmt: skip
     return CaptureSpec.build(model=model, prompts=prompts, length=length, steps=steps, seed=seed, **fields, **loading)
 
@@ -115,11 +114,17 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
     first, second, third = st.columns(3)
     fields["block_length"] = first.number_input(
         "Block length", 1, longest, None, key="block_length", placeholder="one block",
-        help="Writes block after block from left to right, this many tokens each.",
+        help=help_of(CaptureSpec, "block_length"),
     )  # fmt: skip
     if rule is not None and rule.threshold is not None:
         fields["threshold"] = second.number_input(
-            "Confidence", 0.01, 1.0, rule.threshold, 0.05, key="threshold_sampling", help="That keeps a token."
+            "Confidence",
+            0.01,
+            1.0,
+            rule.threshold,
+            0.05,
+            key="threshold_sampling",
+            help=help_of(CaptureSpec, "threshold"),
         )
     elif rule is None or rule.guidance:
         fields["guidance"] = second.number_input(
@@ -129,11 +134,11 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
             0.0,
             0.5,
             key="guidance",
-            help="Classifier-free guidance scale; 0 is off and twice as fast.",
+            help=help_of(CaptureSpec, "guidance"),
         )
     fields["query_stride"] = third.number_input(
         "Use every n-th query", 1, 64, 1, key="query_stride",
-        help="More than 1 estimates attention from fewer queries, faster; the run measures the error it makes.",
+        help=help_of(CaptureSpec, "query_stride"),
     )  # fmt: skip
     return fields
 

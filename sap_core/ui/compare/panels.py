@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ...choices.sink_rules import SinkRule
 from ...errors import SapError
 from ...plots.compare import difference_heatmap
 from ...plots.heatmap import trajectory_heatmap
@@ -93,7 +94,7 @@ def headline(found: Comparison) -> None:
             )
 
 
-def heatmaps(runs: list[Run], rule: str) -> None:
+def heatmaps(runs: list[Run], rule: SinkRule) -> None:
     """Every run's mean attention, with dominant path, on the same colour scale and time axis."""
     for start in range(0, len(runs), 2):
         for column, place in zip(st.columns(2), range(start, min(start + 2, len(runs))), strict=False):

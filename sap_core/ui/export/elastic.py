@@ -38,7 +38,7 @@ def elastic_panel() -> None:
                 st.rerun()
         status = jobs.watch("elastic")
         if spec is not None:
-            show_snippets(*snippets.elastic(spec))
+            show_snippets(*snippets.snippets_of(spec))
     runs = [run for run in results.runs_of("elastic", states=("finished",)) if run.model == model]
     if runs:
         result = results.run_at(runs[0].path).result

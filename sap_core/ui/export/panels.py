@@ -152,7 +152,7 @@ def to_the_hub(folder: Path) -> None:
         st.success(f"On the Hub: {len(result['files'])} files, commit {result['commit'][:10]}.")
         st.markdown(result["url"])
     if spec is not None:
-        show_snippets(*snippets.pushing(spec))
+        show_snippets(*snippets.snippets_of(spec))
 
 
 def has_token() -> bool:

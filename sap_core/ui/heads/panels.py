@@ -89,7 +89,7 @@ def open_head(layer: int, head: int) -> None:
 
 def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
     """The same choice without a mouse: every head by name, the most unstable first."""
-    heads = [(int(row.layer), int(row.head)) for row in ranking.itertuples()]
+    heads = [(int(layer), int(head)) for layer, head in ranking[["layer", "head"]].to_numpy()]
     key = f"detail_{layer}_{head}"  # a new widget for each head, so that a click elsewhere is followed
 
     def chosen() -> None:

@@ -8,6 +8,8 @@ import streamlit as st
 
 from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
+from ...specs import PruneSpec
+from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run
 
@@ -39,7 +41,7 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
             fields["run"] = str(run.path)
     fields["allocation_width"] = st.slider(
         "At most this far from the mean", 0.01, 0.5, 0.08, 0.01, key="width", bind="query-params", format="percent",
-        help="How much more or less than the mean one layer may lose.",
+        help=help_of(PruneSpec, "allocation_width"),
     )  # fmt: skip
     return fields
 

@@ -8,8 +8,9 @@ from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
 from ...models.memory import available_memory
+from ...pruning.planning.make_plan import make_plan
 from ...pruning.planning.memory_check import pruning_memory
-from ...pruning.planning.plan import PruningPlan, make_plan
+from ...pruning.planning.plan import PruningPlan
 from ...runs.listing import RunSummary
 from ...runs.reading import Run
 from ...specs import PruneOptions, PruneSpec
@@ -26,8 +27,8 @@ DENSE = "dense"  # in the address: no applied plan is looked at
 
 def plan_of(spec: PruneOptions, info: ModelInfo) -> PruningPlan:
     """What will go; in milliseconds. Raises InvalidInput."""
-    follows = isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run
-    ranking = results.ranking_of(spec.run) if follows else None
+    follows = (isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run) or None
+    ranking = results.ranking_of(follows) if follows else None
     return make_plan(info, spec, ranking)
 
 

@@ -6,17 +6,26 @@ from typing import Any
 
 import streamlit as st
 
-from ...choices.allocations import looks_at_texts
-from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method, parse_pattern
+from ...choices.methods import AUTO, COMPARISONS, METHODS, WEIGHTS, Method
+from ...choices.patterns import parse_pattern
 from ...choices.strategies import PRESETS
 from ...errors import InvalidInput
 from ...models.info import ModelInfo
 from ...models.resizing.units import supported_units
 from ...pruning.planning.defaults import best_recipe
-from ...specs import PruneOptions, PruneSpec, build_prune_spec, prune_default
+from ...specs import (
+    ProgressivePruneSpec,
+    PruneOptions,
+    PruneSpec,
+    SearchPruneSpec,
+    build_prune_spec,
+    prune_default,
+)
+from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
+from .calibration import pick_calibration
 
 PATTERNS = {
     "unstructured": "Any weight",
@@ -35,15 +44,13 @@ MODES = {
     "search": "A goal: a preset, or a speed",
 }
 OWN_GOAL = "own"
-#: Calibration texts of a first look: an answer within seconds on the demo models.
-QUICK_SAMPLES = 16
 ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at once, on the dense model"}
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
     """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
     mode = address_choice(
-        "Decided by", list(MODES), "decided", format_func=MODES.get,
+        "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
         "among shapes of the model, each measured on this machine.",
     )  # fmt: skip
@@ -74,9 +81,9 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
-        fields |= _pick_calibration(row, fields)
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help="Of the calibration's texts and noise.")
-        name = st.text_input("Name", key="prune_name", placeholder="optional", help="Shown in the lists of plans.")
+        fields |= pick_calibration(row, fields)
+        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help=help_of(PruneSpec, "seed"))
+        name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
 
@@ -95,7 +102,7 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
-        format_func=lambda name: PATTERNS.get(name, name),
+        format_func=lambda name: str(PATTERNS.get(name, name)),
         help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
     )  # fmt: skip
 
@@ -107,7 +114,10 @@ def _pick_budget() -> dict[str, Any]:
         "sparsity above, less where the loss would leave the budget.",
     )  # fmt: skip
     validation = st.text_input(
-        "Validation texts", key="validation", placeholder="held-out stories", help="FILE.txt the loss is measured on."
+        "Validation texts",
+        key="validation",
+        placeholder="held-out stories",
+        help=help_of(ProgressivePruneSpec, "validation"),
     )
     return {"budget": round(float(budget), 4), "validation": validation.strip() or None}
 
@@ -115,16 +125,24 @@ def _pick_budget() -> dict[str, Any]:
 def _pick_goal() -> dict[str, Any]:
     """A preset, or a speed with the loss it may cost."""
     goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
-    goal = address_choice("Goal", list(goals), "goal", format_func=goals.get, default=1, help="What is looked for.")
+    goal = address_choice(
+        "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
+    )
     if goal != OWN_GOAL:
         st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
         return {"preset": goal}
     left, right = st.columns(2)
     speed = left.number_input(
-        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help="At least this, measured on this machine."
+        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help=help_of(SearchPruneSpec, "target_speedup")
     )
     drop = right.number_input(
-        "Loss may rise by (share)", 0.0, 10.0, 0.05, 0.01, key="quality_drop", help="Of the dense model's; 0.05 is 5 %."
+        "Loss may rise by (share)",
+        0.0,
+        10.0,
+        0.05,
+        0.01,
+        key="quality_drop",
+        help=help_of(SearchPruneSpec, "quality_drop"),
     )
     return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
 
@@ -166,7 +184,7 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
         "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
     )
     if pattern == "unstructured":
-        grid = [(layer, head) for layer in range(info.layers) for head in range(info.heads)]
+        grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(
             "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
             placeholder="the most unstable ones", help="Overrides the ranking and the slider.",
@@ -189,7 +207,7 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             [AUTO, *row.orders],
             "order",
             format_func=lambda name: ORDERED.get(name, f"as published: {ORDERED[_own_order(row)]}"),
-            help="Whether each block is measured behind the pruned ones before it, or on the dense model.",
+            help=help_of(PruneSpec, "order"),
         )
     if pattern == "unstructured" and row.compare in COMPARISONS:
         fields["compare"] = address_choice(
@@ -197,12 +215,12 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             [AUTO, *COMPARISONS],
             "compare",
             format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[row.compare]}"),
-            help="Among which weights the lowest scores go.",
+            help=help_of(PruneSpec, "compare"),
         )
     if pattern == "heads" or row.name == "heads":
         keep = st.toggle(
             "Keep one of heads that attend alike", True, key="keep_one",
-            help="Of a group of near-duplicate heads the last never goes.",
+            help=help_of(PruneSpec, "duplicates"),
         )  # fmt: skip
         if not keep:
             fields["duplicates"] = "ignore"
@@ -211,7 +229,7 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             "Made up for by",
             list(COMPENSATIONS),
             "compensate",
-            format_func=COMPENSATIONS.get,
+            format_func=COMPENSATIONS.__getitem__,
             default=2,
             help="What stays takes over what goes, as far as the calibration texts tell: the weights that stay, moved "
             "by least squares, or a bias of what it gave on average.",
@@ -221,42 +239,6 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
 
 def _own_order(row: Method) -> str:
     return "sequential" if row.sequential else "one_shot"
-
-
-def _pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
-    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
-        st.caption(
-            "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
-        )
-        return {}
-    text = st.text_input(
-        "Calibration texts", "demo", key="calibration",
-        help="demo, FILE.txt, FILE.npy (token ids, shape (samples, length)), or dataset:NAME of the Hub.",
-    )  # fmt: skip
-    text = text.strip() or "demo"
-    left, right = st.columns(2)
-    samples = left.number_input(
-        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
-        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
-        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
-    )  # fmt: skip
-    length = right.number_input(
-        "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
-        help="Tokens per calibration text.",
-    )  # fmt: skip
-    picked = {"calibration": text, "samples": samples, "calibration_length": length}
-    if text.startswith("dataset:"):
-        first, second, third = st.columns(3)
-        picked["calibration_subset"] = first.text_input("Subset", key="calibration_subset", help="Where it has some.")
-        picked["calibration_split"] = second.text_input("Split", "train", key="calibration_split", help="Of the data.")
-        picked["calibration_column"] = third.text_input("Column", "text", key="calibration_column", help="The text's.")
-        picked["calibration_subset"] = picked["calibration_subset"] or None
-    if row.inputs == "noised" or row.sinks != "none":
-        picked["noise_levels"] = st.number_input(
-            "Levels of masking", 1, 50, 10, key="noise_levels", help="At which the texts are looked at, evenly to all."
-        )
-    return picked
 
 
 def load_plan(spec: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         return
     first, second, third = st.columns(3)
     if plan.method == "heads":
-        first.metric("Heads removed", f"{totals['heads']} of {info.layers * info.heads}", border=True)
+        first.metric("Heads removed", f"{totals['heads']} of {len(info.attention_layers) * info.heads}", border=True)
     else:
         first.metric("Weights removed", count(totals["zeros"]), border=True, help="In the matrices considered.")
     second.metric("Of these matrices", f"{totals['sparsity']:.1%}", border=True)
@@ -90,7 +90,10 @@ def predicted(spec: PruneOptions) -> None:
 
 
 def _curve(plans: pd.DataFrame, spec: PruneOptions, loss: float) -> None:
-    share, losses, error = curve_of(plans, spec)
+    measured = curve_of(plans, spec)
+    if measured is None:
+        return
+    share, losses, error = measured
     grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
     steps = [(at, predict_loss(plans, spec, at)) for at in grid]
     band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]

@@ -11,6 +11,7 @@ from ...plots.difference import differing_words
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.shaded import shaded_text
 from ...runs.reading import Run
+from ...texts.wording import texts_line, with_error
 from ..widgets import results
 from ..widgets.figure import draw
 from ..widgets.formatting import (
@@ -35,6 +36,19 @@ def show_outcome(run: Run) -> None:
         return
     _quality(result)
     _cost(result)
+    if dense["text"] is not None:
+        _texts_written(result)
+    _denoising(run)
+    _decided(result.get("report") or {})
+    _counts(result)
+    st.caption(
+        f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {format_time(run.created)} UTC. "
+        f"Run {run.id}."
+    )
+
+
+def _texts_written(result: dict[str, Any]) -> None:
+    dense, pruned = result["dense"], result["pruned"]
     left, right = st.columns(2, gap="large")
     marked_dense, marked_pruned = differing_words(dense["text"], pruned["text"])
     with left:
@@ -43,13 +57,6 @@ def show_outcome(run: Run) -> None:
     with right:
         st.markdown("**Pruned** writes (words that differ are marked)")
         st.html(marked_pruned)
-    _denoising(run)
-    _decided(result.get("report") or {})
-    _counts(result)
-    st.caption(
-        f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {format_time(run.created)} UTC. "
-        f"Run {run.id}."
-    )
 
 
 def _quality(result: dict[str, Any]) -> None:
@@ -69,7 +76,7 @@ def _quality(result: dict[str, Any]) -> None:
     if difference:
         third.metric(
             "Loss increase (nats/token)",
-            f"{difference['nats_per_token']:+.3f} ± {difference['standard_error']:.3f}",
+            with_error(difference, "+.3f"),
             border=True,
             help="Pruned minus dense, text by text, in nats per token, ± standard error of the difference.",
         )
@@ -79,10 +86,11 @@ def _quality(result: dict[str, Any]) -> None:
         border=True,
         help="Share of equal tokens in the two greedy texts.",
     )
-    st.caption(
-        f"Nats per token ({kind}), measured on {likelihood.get('texts', '?')} held-out texts, "
-        f"{likelihood.get('tokens', '?')} tokens."
-    )
+    texts = result.get("texts")  # runs of earlier versions do not say
+    if not texts:
+        return
+    moved = f" KL from dense to pruned: {with_error(result['kl'])} nats per token." if result.get("kl") else ""
+    st.caption(f"Nats per token ({kind}). {_plain(texts_line(texts))}{moved}")
 
 
 def _cost(result: dict[str, Any]) -> None:
@@ -199,7 +207,7 @@ def _counts(result: dict[str, Any]) -> None:
 
 
 def _nats(likelihood: dict[str, Any]) -> str:
-    return f"{likelihood['nats_per_token']:.3f} ± {likelihood['standard_error']:.3f}"
+    return with_error(likelihood, ".3f")
 
 
 def _plain(text: str) -> str:

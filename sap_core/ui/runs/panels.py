@@ -9,6 +9,7 @@ import streamlit as st
 
 from ...errors import SapError
 from ...runs.archive import export_archive, import_archive
+from ...runs.clean import clean_leftovers, list_leftovers
 from ...runs.listing import RunSummary, delete_run, describe_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
@@ -54,7 +55,7 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         list(SORTS),
         "sort",
         container=right,
-        format_func=SORTS.get,
+        format_func=SORTS.__getitem__,
         help="A click on a column's head sorts too.",
     )
     known = {run.kind for run in runs}
@@ -210,6 +211,27 @@ def _archive_and_delete(run: RunSummary) -> None:
                 st.toast(f"Deleted {run.id}.")
                 st.rerun()
     right.caption(f"`{run.path}`")
+
+
+def leftovers_panel() -> None:
+    """What killed commands left behind, and its removal."""
+    found = list_leftovers()
+    if not found:
+        return
+    total = size(sum(one.bytes for one in found))
+    with st.expander(f"Left behind by interrupted work: {total}", icon=":material/delete_sweep:"):
+        st.dataframe(
+            [{"path": str(one.path), "what": one.what, "size": size(one.bytes)} for one in found],
+            hide_index=True,
+            alt="Leftovers",
+        )
+        also = any(one.resumable for one in found) and st.checkbox(
+            "Also those that could be continued", help="A streamed pruning goes on when the same command is run again."
+        )
+        if st.button("Remove", key="clean_leftovers"):
+            removed = clean_leftovers(found, resumable=also)
+            st.toast(f"Removed {len(removed)} of {len(found)}.")
+            st.rerun()
 
 
 def import_panel() -> None:

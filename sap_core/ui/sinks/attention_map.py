@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from ...errors import RunProblem
 from ...plots.attention import attention_figure, largest_difference
 from ...plots.view import View, printable
 from ...runs.reading import Run
@@ -68,6 +69,11 @@ def _computed(spec: AttentionMapSpec) -> StoragePath | None:
     """The file of an earlier computation of the same map."""
     wanted = spec.model_dump(mode="json")
     for run in results.runs_of("attention_map", states=("finished",)):
-        if results.run_at(run.path).spec == wanted:
-            return run.path / "map.npy"
+        try:
+            opened = results.run_at(run.path)
+            if opened.spec == wanted:
+                opened.check_file("map.npy")
+                return run.path / "map.npy"
+        except RunProblem:  # damaged: it is computed again
+            continue
     return None

@@ -42,10 +42,10 @@ def idea() -> None:
 def demo_specs() -> list[CaptureSpec]:
     """The two captures of the demo."""
     return [
-        CaptureSpec(
+        CaptureSpec.build(
             model="demo:stories-diffusion", prompts=(PROMPT,), length=LENGTH, steps=STEPS, name="Demo: diffusion"
         ),
-        CaptureSpec(model="demo:stories-ar", prompts=(PROMPT,), length=LENGTH, name="Demo: autoregressive"),
+        CaptureSpec.build(model="demo:stories-ar", prompts=(PROMPT,), length=LENGTH, name="Demo: autoregressive"),
     ]
 
 

@@ -144,7 +144,7 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
         {
             "frontier": ["yes" if name in best else "" for name in shown["id"]],
             "method": shown["method"].tolist(),
-            "pattern": [PATTERNS.get(name, name).split(",")[0] for name in shown["pattern"]],
+            "pattern": [str(PATTERNS.get(name, name)).split(",")[0] for name in shown["pattern"]],
             "sparsity": shown["sparsity"].tolist(),
             "order": shown["order"].tolist(),
             "allocation": shown["allocation"].tolist(),

@@ -13,6 +13,7 @@ from ...errors import InvalidInput, SapError
 from ...models.info import ModelInfo
 from ...runs.listing import RunSummary
 from ...specs import AUTO, SweepSpec, parse_spec
+from ...specs.options import help_of
 from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
@@ -32,18 +33,18 @@ def sweeps_of(model: str) -> list[RunSummary]:
 def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpec | None:
     """The spec of the form, with its number of cells shown; None, with the reason shown, where it can't be."""
     kind = st.radio(
-        "What to measure", list(KINDS), format_func=KINDS.get, key="sweep_kind", horizontal=True,
+        "What to measure", list(KINDS), format_func=KINDS.__getitem__, key="sweep_kind", horizontal=True,
         help="Every combination is one pruning of the model, measured on the same texts and masks.",
     )  # fmt: skip
     fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
     left, middle, right = st.columns([2, 1, 1])
     patterns = left.multiselect(
-        "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.get, key="sweep_patterns",
+        "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.__getitem__, key="sweep_patterns",
         help="An N:M pattern has its own sparsity.",
     )  # fmt: skip
     compensations = middle.multiselect(
-        "Made up for by", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.get, key="sweep_compensations",
-        help="Heads and channels: what takes over what is taken out.",
+        "Compensation", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.__getitem__, key="sweep_compensations",
+        help="Patterns heads and channels: how the remaining weights compensate for removed units.",
     )  # fmt: skip
     shares = right.text_input(
         "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help="Shares between 0 and 1, with commas."
@@ -110,9 +111,11 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
 def _pick_measuring() -> dict[str, Any]:
     first, second, third, fourth = st.columns(4)
     seeds = first.number_input("Seeds", 1, 20, 1, key="sweep_seeds", help="Of calibration texts and noise: 0, 1, 2 …")
-    samples = second.number_input("Calibration samples", 1, 4096, 64, key="sweep_samples", help="Texts to prune by.")
-    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help="Held-out texts to measure on.")
-    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help="Diffusion models only.")
+    samples = second.number_input(
+        "Calibration samples", 1, 4096, 64, key="sweep_samples", help=help_of(SweepSpec, "samples")
+    )
+    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help=help_of(SweepSpec, "texts"))
+    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help=help_of(SweepSpec, "draws"))
     tasks = first.number_input(
         "Task examples",
         0,

@@ -30,8 +30,9 @@ def address_choice(
             del st.session_state[held]
     elif st.query_params.get(key) in texts:
         st.session_state[held] = texts[st.query_params[key]]
-    extra = {} if held in st.session_state else {"index": default}
-    chosen = (container or st).selectbox(
+    extra: dict[str, Any] = {} if held in st.session_state else {"index": default}
+    place: Any = container or st
+    chosen = place.selectbox(
         label, options, key=held, format_func=format_func, help=help, persist_state="session", **extra
     )
     write_query_param(key, chosen)

@@ -34,8 +34,10 @@ def _client(root: str) -> JobClient:
     return JobClient(root)
 
 
-def submit(spec: Spec, slot: str, *, run_dir: str | None = None) -> str | None:
+def submit(spec: Spec | None, slot: str, *, run_dir: str | None = None) -> str | None:
     """Queue ``spec`` as this session's job ``slot``; when it can't be, say why and return None."""
+    if spec is None:  # the form has said why
+        return None
     try:
         job = client().submit(spec, run_dir=run_dir)
     except SapError as error:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.errors import StreamlitAPIException
 
+from ...errors import SapError
+from ...file_locks import check_platform
 from .jobs import (
     POLL_SECONDS,
     client,
@@ -17,6 +18,7 @@ from .jobs import (
     progress_share,
     progress_text,
 )
+from .streamlit_internals import page_runs_without_app
 
 LOGO = Path(__file__).with_name("logo.svg")
 ICON = Path(__file__).with_name("icon.svg")
@@ -42,6 +44,11 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
 
 def navigation(folder: str = "pages") -> Any:
     """The pages, by section; to be called from app.py, next to which ``folder`` lies."""
+    try:
+        check_platform()
+    except SapError as error:
+        st.error(str(error))
+        st.stop()
     return st.navigation(
         {
             section: [
@@ -82,10 +89,8 @@ def heading(title: str, sentence: str) -> None:
 
 
 def _enter_through_app() -> None:
-    """A fresh server whose first visitor comes by a deep link runs the page's file itself, without app.py around it:
-    Streamlit discovers pages/ by its name until st.navigation has been called once. Call it, and start over."""
-    context = get_script_run_ctx()
-    if context and PagesManager.uses_pages_directory and Path(context.main_script_path).name == "app.py":
+    """Start over through the app's navigation, where a deep link has run the page's file itself."""
+    if page_runs_without_app():
         navigation()
         st.rerun()
 
@@ -95,7 +100,7 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
     query = {key: str(value) for key, value in address.items()}
     try:
         st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
-    except (KeyError, st.errors.StreamlitAPIException):  # a page run alone, as tests do, knows no other page
+    except (KeyError, StreamlitAPIException):  # a page run alone, as tests do, knows no other page
         st.markdown(f"{label} (page {page})")
 
 
@@ -116,7 +121,7 @@ def visit(page: str, **address: Any) -> None:
     """Leave for another page of the studio at once."""
     try:
         st.switch_page(f"pages/{page}.py", query_params={key: str(value) for key, value in address.items()})
-    except (KeyError, st.errors.StreamlitAPIException):  # as in `go`
+    except (KeyError, StreamlitAPIException):  # as in `go`
         st.markdown(f"To page {page}.")
 
 

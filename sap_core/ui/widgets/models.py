@@ -9,6 +9,7 @@ import streamlit as st
 from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
+from ...specs.options import help_of
 from .formatting import count, plain_error, size
 from .results import model_info
 
@@ -39,7 +40,7 @@ def pick_model(
         "Model",
         options,
         key=held,
-        format_func=lambda name: DEMOS.get(name, name),
+        format_func=lambda name: str(DEMOS.get(name, name)),
         accept_new_options=True,
         persist_state="session",
         help="A demo model, a folder with config.json and safetensors, or a Hub id: type it and press Enter.",
@@ -71,18 +72,18 @@ def loading_options() -> dict[str, Any]:
     with st.expander("How the model is loaded", icon=":material/settings:"):
         left, right = st.columns(2)
         dtype = left.selectbox(
-            "Precision", list(DTYPES), help="auto: as stored. int8 and int4 need bitsandbytes and can't be pruned.",
+            "Precision", list(DTYPES), help=help_of(ModelOptions, "dtype"),
             key="dtype", persist_state="session",
         )  # fmt: skip
         device = right.text_input(
             "Device", "auto", key="device", persist_state="session",
-            help="auto, cpu, cuda, cuda:N, mps, or spread (over all GPUs and main memory).",
+            help=help_of(ModelOptions, "device"),
         )  # fmt: skip
         mask = left.number_input(
             "Mask token id",
             min_value=0,
             value=None,
-            help="Only for diffusion models that do not declare one.",
+            help=help_of(ModelOptions, "mask_token_id"),
             key="mask_token_id",
             persist_state="session",
         )
@@ -93,11 +94,11 @@ def loading_options() -> dict[str, Any]:
             help="Off: a model that needs its own Python code is refused. On: that code runs on this machine.",
         )
         attention = left.selectbox(
-            "Attention", list(ATTENTION), format_func=ATTENTION.get, key="causal", persist_state="session",
+            "Attention", list(ATTENTION), format_func=ATTENTION.__getitem__, key="causal", persist_state="session",
             help="Only where the model's config.json does not say it.",
         )  # fmt: skip
         shift = right.selectbox(
-            "Rows of the logits", list(ROWS), format_func=ROWS.get, key="shift_logits", persist_state="session",
+            "Rows of the logits", list(ROWS), format_func=ROWS.__getitem__, key="shift_logits", persist_state="session",
             help="Models that were made from autoregressive ones, as Dream was, predict the next token.",
         )  # fmt: skip
         block = left.number_input(

@@ -12,6 +12,7 @@ from ...errors import SapError
 from ...runs.listing import RunSummary, describe_run, list_runs
 from ...runs.paths import resolve_run
 from ...runs.reading import Run
+from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .formatting import plain_error, run_label
@@ -32,8 +33,7 @@ def pick_run(
     runs = [run for run in list_runs(kind=kind) if run.state in states]
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
-        path = resolve_run(named)
-        found = describe_run(path) if path.is_dir() else None
+        found = _run_named(named)
         if found and found.kind == kind and found.state in states and "/" in named:
             runs.append(found)
         elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
@@ -54,6 +54,15 @@ def pick_run(
         help=help,
     )
     return known[chosen]
+
+
+def _run_named(named: str) -> RunSummary | None:
+    """The run that an address names by a path; None where there is none, or the path is none."""
+    try:
+        path = resolve_run(named)
+        return describe_run(path) if path.is_dir() else None
+    except SapError:
+        return None
 
 
 def accuracy_line(run: Run, sample: int = 0) -> None:
@@ -103,13 +112,14 @@ def pick_selection(run: Run) -> Selection:
         sample = address_choice(
             "Prompt", range(samples), "sample", container=next(boxes), format_func=lambda n: f"{n + 1} of {samples}"
         )
+    without = ", ".join(map(str, layers_without_attention(trajectory)))
     layer = address_choice(
         "Layer",
-        [None, *range(trajectory.sizes["layer"])],
+        [None, *layer_numbers(trajectory)],
         "layer",
         format_func=lambda n: "mean over layers" if n is None else f"layer {n}",
         container=next(boxes),
-        help="Layer 0 is nearest to the input.",
+        help="Layer 0 is nearest to the input." + (f" Layers without attention: {without}." if without else ""),
     )
     head = address_choice(
         "Head",

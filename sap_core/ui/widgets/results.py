@@ -62,7 +62,7 @@ def objective_of(path: str, stamp: Stamp) -> str:
     """Of the model that a capture run recorded; empty where the run can't be opened."""
     try:
         return str(opened(path, stamp, True).trajectory.attrs.get("objective", ""))
-    except SapError:
+    except (SapError, ValueError, TypeError):
         return ""
 
 
@@ -138,12 +138,12 @@ def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
         run = open_run(path)
         spec, seconds = run.spec, run.result.get("step_seconds")
         info = model_info(spec["model"], **{name: spec.get(name) for name in CONVENTIONS})
-    except (SapError, KeyError):
+        if not seconds or info.objective != objective or spec.get("device") != device:
+            return None
+        batch, guided = len(spec["prompts"]), bool(spec.get("guidance"))
+        return step_flops(info, length=int(spec["length"]), batch=batch, guidance=guided) / seconds
+    except (SapError, KeyError, TypeError, ValueError, ArithmeticError):  # not as this package writes it
         return None
-    if not seconds or info.objective != objective or spec.get("device") != device:
-        return None
-    batch, guided = len(spec["prompts"]), bool(spec.get("guidance"))
-    return step_flops(info, length=spec["length"], batch=batch, guidance=guided) / seconds
 
 
 @st.cache_data(ttl=3600, show_spinner=False)

@@ -1,189 +1,194 @@
-"""The same action from a terminal and from Python, as text to copy. Pure functions of the spec; no Streamlit."""
+"""The same action from a terminal and from Python, as text to copy. Pure functions of the spec; no Streamlit.
+
+Options come from the spec's fields, as those of the command line do; a test runs every text.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...choices.sink_rules import SinkRule
 from ...specs import (
-    CONVENTIONS,
     CaptureSpec,
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    ModelOptions,
+    ProgressivePruneSpec,
     PruneCheckpointSpec,
     PruneSpec,
     PushSpec,
+    SearchPruneSpec,
     Spec,
     SweepSpec,
 )
+from ...specs.options import HIDDEN, is_list, option_flags, to_text
 
-# Fields whose option has another name than the field.
-OPTIONS = {"prompts": "--prompt"}
-COMMANDS = {
-    CaptureSpec: "capture",
-    PruneSpec: "prune",
-    PruneCheckpointSpec: "prune --streamed",
-    EvaluateSpec: "evaluate",
-}
-ALWAYS = {
-    CaptureSpec: ("model", "prompts", "length", "steps", "sampler", "seed"),
-    PruneSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
-    PruneCheckpointSpec: ("model", "method", "sparsity", "pattern", "calibration", "samples", "seed"),
-    EvaluateSpec: ("model", "baseline"),
-    ElasticSpec: ("model", "method", "seed"),
-    SweepSpec: ("model", "methods", "preset", "patterns", "sparsities"),
-}
+IMPORT = ["import sap_core as sap", ""]
+
+
+@dataclass(frozen=True)
+class Action:
+    """How a spec is carried out: by which command, and by which function.
+
+    ``arguments``: fields that are positional in the command; ``positional``: in the call. ``always``: fields that are
+    named even at their defaults. ``result``: what the call's result is called; ``then``: what to look at.
+    """
+
+    command: str
+    function: str
+    arguments: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ("model",)
+    always: tuple[str, ...] = ("model",)
+    result: str = ""
+    then: str = ""
+
+
+_TEXTS = ("calibration", "samples", "seed")
+_SIZE = ("model", "method", "sparsity", "pattern", *_TEXTS)
+_PLAN = "pruned.plan.per_layer()"
+ACTIONS: dict[type[Spec], Action] = {
+    CaptureSpec: Action("capture", "sap.capture", always=("model", "prompts", "length", "steps", "sampler", "seed")),
+    PruneSpec: Action("prune", "sap.prune", always=_SIZE, result="pruned", then=_PLAN),
+    ProgressivePruneSpec: Action("prune", "sap.prune", always=_SIZE, result="pruned", then=_PLAN),
+    SearchPruneSpec: Action("prune", "sap.prune", always=("model", "method", *_TEXTS), result="pruned", then=_PLAN),
+    PruneCheckpointSpec: Action(
+        "prune --streamed", "sap.prune_checkpoint", positional=("model", "out"), always=_SIZE, result="done",
+        then="done.plan.per_layer()",
+    ),
+    EvaluateSpec: Action("evaluate", "sap.evaluate", always=("model", "baseline"), result="measured"),
+    ExportSpec: Action(
+        "export", "sap.export_run", arguments=("run",), positional=("run", "out"), always=("run",), result="report"
+    ),
+    ElasticSpec: Action(
+        "elastic", "sap.export_elastic", positional=("model", "out"), always=("model", "method", "seed"),
+        result="report", then="smaller = sap.load_model({out!r}, keep=0.7)",
+    ),
+    PushSpec: Action(
+        "push", "sap.push_checkpoint", arguments=("folder", "repo"), positional=("folder", "repo"),
+        always=("folder", "repo"), result="report",
+    ),
+    SweepSpec: Action(
+        "sweep", "sweep", positional=(), always=("model", "methods", "preset", "patterns", "sparsities"), result="done",
+        then="done.table",
+    ),
+}  # fmt: skip
+
+
+def snippets_of(spec: Spec, out: str | None = None, code_out: str | None = None) -> tuple[str, str]:
+    """Return the command and the Python lines that do what ``spec`` says.
+
+    ``out``: where the command writes, for a spec without such a field; ``code_out``: where the Python lines do.
+    """
+    return command_of(spec, out), python_of(spec, code_out)
 
 
 def command_of(spec: Spec, out: str | None = None) -> str:
-    """The `sap` command that does what ``spec`` says; fields at their default are left out, the telling ones kept."""
-    words = ["sap", COMMANDS[type(spec)]]
-    out = getattr(spec, "out", out)
+    """Return the `sap` command that does what ``spec`` says; fields at their default are left out, the telling ones
+    kept."""
+    action = ACTIONS[type(spec)]
+    words = ["sap", action.command, *(shlex.quote(getattr(spec, name)) for name in action.arguments)]
     for name, value in _told(spec):
-        option = OPTIONS.get(name, "--" + name.replace("_", "-"))
-        if name == "causal":
-            words.append("--causal" if value else "--bidirectional")
-        elif isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-        elif name == "heads":
-            words.append(f"{option} {','.join(f'{layer}.{head}' for layer, head in value)}")
-        elif isinstance(value, (tuple, list)):
-            words += [f"{option} {shlex.quote(str(item))}" for item in value]
-        else:
-            words.append(f"{option} {shlex.quote(_short(value))}")
+        field = type(spec).model_fields[name]
+        yes, no = option_flags(name, field)
+        if name in (*action.arguments, "out"):
+            continue
+        if isinstance(value, bool):
+            words.append(yes if value else no)
+        elif name == "prompts":
+            words += [f"{yes} {shlex.quote(item)}" for item in value]
+        elif not is_list(field) or value:
+            words.append(f"{yes} {shlex.quote(to_text(value))}")
+    out = getattr(spec, "out", out)
     if out is not None:
         words.append(f"--out {shlex.quote(out)}")
     return _wrapped(words)
 
 
 def python_of(spec: Spec, out: str | None = None) -> str:
-    """The Python lines that do what ``spec`` says."""
-    fields = dict(_told(spec))
+    """Return the Python lines that do what ``spec`` says."""
+    action, fields = ACTIONS[type(spec)], dict(_told(spec))
     if isinstance(spec, CaptureSpec):
-        model = fields.pop("model")
-        loading = {
-            key: fields.pop(key) for key in ("dtype", "device", "trust_remote_code", *CONVENTIONS) if key in fields
-        }
-        if len(spec.prompts) == 1:
-            fields = {"prompt": fields.pop("prompts", spec.prompts)[0], **fields}
-        lines = [f"model = {_call('sap.load_model', [model], loading)}"]
-        call = _call("sap.capture", [], fields | ({"out": out} if out else {}), first="model")
-        lines += [f"run = {call}", 'run.trajectory["received"]  # dims step, layer, head, position']
-    elif isinstance(spec, PruneCheckpointSpec):
-        model = fields.pop("model")
-        lines = [f"done = {_call('sap.prune_checkpoint', [model, spec.out], fields)}", "done.plan.per_layer()"]
-    elif isinstance(spec, PruneSpec):
-        model = fields.pop("model")
-        lines = [f"pruned = {_call('sap.prune', [model], fields)}", "pruned.plan.per_layer()"]
-        if out:
-            lines.append(f"sap.export_checkpoint(pruned, {out!r})")
-    else:
-        model = fields.pop("model")
-        lines = [_call("sap.evaluate", [model], fields)]
-    return "\n".join(["import sap_core as sap", "", *lines])
+        return _capturing(spec, fields, out)
+    positional = [getattr(spec, name) for name in action.positional]
+    fields = {name: value for name, value in fields.items() if name not in action.positional}
+    call = _call(action.function, positional, fields)
+    then = action.then.format(out=getattr(spec, "out", None))
+    lines = [f"{action.result} = {call}", *([then] if then else [])]
+    if out is not None and action.function == "sap.prune":
+        lines.append(f"sap.export_checkpoint(pruned, {out!r})")
+    start = ["from sap_core.sweeps import sweep", ""] if isinstance(spec, SweepSpec) else IMPORT
+    return "\n".join([*start, *lines])
 
 
-def exporting(export: ExportSpec) -> tuple[str, str]:
-    """The two texts for writing the checkpoint of a prune run."""
-    words = ["sap", "export", shlex.quote(export.run), f"--out {shlex.quote(export.out)}"]
-    words += ["--overwrite"] * export.overwrite + ["--no-verify"] * (not export.verify)
-    extra = (", overwrite=True" if export.overwrite else "") + ("" if export.verify else ", verify=False")
-    python = [
-        "from sap_core.export.from_run import export_run",
-        "",
-        f"export_run({export.run!r}, {export.out!r}{extra})",
-    ]
-    return _wrapped(words), "\n".join(python)
-
-
-def elastic(spec: ElasticSpec) -> tuple[str, str]:
-    """The two texts for an elastic checkpoint, and how a part of it is loaded."""
-    fields = dict(_told(spec))
-    words = ["sap", "elastic", *(f"--{name.replace('_', '-')} {shlex.quote(_short(fields[name]))}" for name in fields)]
-    words.append(f"--out {shlex.quote(spec.out)}")
+def _capturing(spec: CaptureSpec, fields: dict[str, Any], out: str | None) -> str:
+    """The model is loaded first, so that it can be looked at with more than one prompt."""
     model = fields.pop("model")
-    call = _call("sap.export_elastic", [model, spec.out], fields)
-    smaller = f"smaller = sap.load_model({spec.out!r}, keep=0.7)"
-    return _wrapped(words), "\n".join(["import sap_core as sap", "", call, smaller])
-
-
-def pushing(spec: PushSpec) -> tuple[str, str]:
-    """The two texts for a push; neither has a token."""
-    words = ["sap", "push", shlex.quote(spec.folder), shlex.quote(spec.repo), *["--private"] * spec.private]
-    words += [f"--revision {shlex.quote(spec.revision)}"] * (spec.revision is not None)
-    extra = {"private": True} if spec.private else {}
-    extra |= {"revision": spec.revision} if spec.revision else {}
-    call = _call("sap.push_checkpoint", [spec.folder, spec.repo], extra)
-    return _wrapped(words), "\n".join(["import sap_core as sap", "", call])
-
-
-def sweeping(spec: SweepSpec) -> tuple[str, str]:
-    """The two texts for a sweep; lists go to the command line with commas."""
-    words, fields = ["sap", "sweep"], dict(_told(spec))
-    for name, value in fields.items():
-        option = "--" + name.replace("_", "-")
-        if name == "causal":
-            words.append("--causal" if value else "--bidirectional")
-        elif isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-        else:
-            several = isinstance(value, tuple)
-            words.append(f"{option} {shlex.quote(','.join(map(_short, value)) if several else _short(value))}")
-    call = _call("sweep", [], fields)
-    return _wrapped(words), "\n".join(["from sap_core.sweeps import sweep", "", f"done = {call}", "done.table"])
+    loading = {name: fields.pop(name) for name in (*ModelOptions.model_fields, "keep") if name in fields}
+    if len(spec.prompts) == 1:
+        fields = {"prompt": fields.pop("prompts", spec.prompts)[0], **fields}
+    call = _call("sap.capture", [], fields | ({"out": out} if out else {}), first="model")
+    lines = [f"model = {_call('sap.load_model', [model], loading)}", f"run = {call}"]
+    return "\n".join([*IMPORT, *lines, 'run.trajectory["received"]  # dims step, layer, head, position'])
 
 
 def reading(
     command: str, run: str, python: str, *, options: dict[str, Any] | None = None, more: Iterable[str] = ()
 ) -> tuple[str, str]:
-    """The two texts for looking at a run: ``sap COMMAND RUN`` and ``python`` applied to the opened run."""
+    """Return the two texts for looking at a run: ``sap COMMAND RUN``, and ``python`` applied to the opened run."""
     words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
-    words += [f"--{name} {shlex.quote(_short(value))}" for name, value in (options or {}).items() if value is not None]
-    return " ".join(words), "\n".join(["import sap_core as sap", "", f"run = sap.open_run({run!r})", python])
+    words += [f"--{name} {shlex.quote(to_text(value))}" for name, value in (options or {}).items() if value is not None]
+    return " ".join(words), "\n".join([*IMPORT, f"run = sap.open_run({run!r})", python])
 
 
-def taking(run: str, options: dict[str, Any]) -> tuple[str, str]:
-    """The two texts for the heatmap and the report of a run; ``options`` are those of `sap figure`, None left out."""
-    told = {name: value for name, value in options.items() if value is not None}
-    shown = [f"--{name} {shlex.quote(_short(value))}" for name, value in told.items()]
-    command = _wrapped(["sap figure", shlex.quote(run), *shown, "--out heatmap.html"])
-    sample, layer, head = (options.get(name) for name in ("sample", "layer", "head"))
+def figure(
+    run: str, rule: SinkRule, *, kind: str = "heatmap", sample: int = 0, layer: int | None = None,
+    head: int | None = None, step: int | None = None,
+) -> tuple[str, str]:  # fmt: skip
+    """Return the two texts that write the figure in view, its sinks included; the Python lines go on from ``run``.
+
+    ``kind``: "heatmap" (over positions) or "kinds" (over kinds of token).
+    """
+    options = {"kind": None if kind == "heatmap" else kind, "sample": sample or None, "layer": layer, "head": head}
+    options |= {"step": step, "rule": rule.name, "threshold": rule.threshold}
+    shown = [f"--{name} {to_text(value)}" for name, value in options.items() if value is not None]
+    draw = "trajectory_heatmap" if kind == "heatmap" else "type_heatmap"
     lines = [
-        "from sap_core.plots import make_view, provenance, save_figure, trajectory_heatmap",
+        f"from sap_core.plots import make_view, provenance, save_figure, {draw}",
         "",
-        f"view = make_view(run.trajectories[{sample or 0}], layer={layer}, head={head})",
-        f"figure = trajectory_heatmap(view, step={options.get('step')})",
+        f"rule = sap.SinkRule({rule.name!r}, {rule.threshold!r})",
+        f"view = make_view(run.trajectories[{sample}], layer={layer}, head={head}, sinks=rule)",
+        f"figure = {draw}(view, step={step})",
         'save_figure(figure, "heatmap.html", provenance("Attention received", [run]), view)',
     ]
-    return command, "\n".join(lines)
+    return _wrapped(["sap figure", shlex.quote(run), *shown, "--out heatmap.html"]), "\n".join(lines)
 
 
 def comparing(runs: Sequence[str], rule: SinkRule) -> tuple[str, str]:
-    """The two texts for comparing two or more runs."""
+    """Return the two texts for comparing two or more runs."""
     command = _wrapped(["sap compare", *(shlex.quote(run) for run in runs), f"--rule {rule.name}"])
     opened = ", ".join(repr(run) for run in runs)
     lines = [
         f"runs = [sap.open_run(run) for run in ({opened})]",
         f"found = sap.compare_runs(*runs, rule={rule.name!r})",
     ]
-    return command, "\n".join(["import sap_core as sap", "", *lines, "found.table"])
+    return command, "\n".join([*IMPORT, *lines, "found.table"])
 
 
 def _told(spec: Spec) -> list[tuple[str, Any]]:
-    """(field, value) of what differs from the defaults or belongs into every command, in the spec's order."""
-    always, told = ALWAYS[type(spec)], []
-    own = [name for name in type(spec).model_fields if name not in ("kind", "run", "out")]
-    if isinstance(spec, PruneSpec):
-        own.append("run")
-    first = [name for name in always if name in own]
-    for name in first + [name for name in own if name not in first]:
-        value, default = getattr(spec, name), type(spec).model_fields[name].default
-        if value is not None and (name in always or value != default):
-            told.append((name, value))
-    return told
+    """(field, value) of what differs from the defaults or is always named, the latter first."""
+    fields, always = type(spec).model_fields, ACTIONS[type(spec)].always
+    order = [*always, *(name for name in fields if name not in always)]
+    return [
+        (name, value)
+        for name in order
+        if name in fields and name not in HIDDEN
+        for value in [getattr(spec, name)]
+        if value is not None and (name in always or value != fields[name].default)
+    ]
 
 
 def _call(function: str, positional: list[Any], keywords: dict[str, Any], first: str = "") -> str:
@@ -193,10 +198,6 @@ def _call(function: str, positional: list[Any], keywords: dict[str, Any], first:
     if len(line) <= 88:
         return line
     return f"{function}(\n    " + ",\n    ".join(parts) + ",\n)"
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _wrapped(words: list[str]) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from streamlit.components import v2
 
 _HERE = Path(__file__).parent
 
@@ -22,4 +22,4 @@ def picture_buttons(name: str, about: dict[str, Any], *, of: str) -> None:
 @cache
 def _component() -> Any:
     html, css, js = ((_HERE / f"take.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return st.components.v2.component("sap_studio.take", html=html, css=css, js=js)
+    return v2.component("sap_studio.take", html=html, css=css, js=js)

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from streamlit.components import v2
 
 from ....plots.replay import replay_data
 from ....plots.view import View
@@ -30,7 +30,7 @@ def replay(view: View, *, run: str, step: int, key: str) -> int:
 @cache
 def _component() -> Any:
     html, css, js = ((_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return st.components.v2.component("sap_studio.replay", html=html, css=css, js=js)
+    return v2.component("sap_studio.replay", html=html, css=css, js=js)
 
 
 def _ignore() -> None:

@@ -1,68 +1,53 @@
-"""Texts of a Hub data set, or a folder that `datasets` reads, as calibration data; extra [datasets]. No torch here."""
+"""Texts of a Hub data set, or of a folder that `datasets` reads; extra [datasets]. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-
-from ...errors import InvalidInput
+from ..errors import InvalidInput
 
 PREFIX = "dataset:"
 _SHUFFLED = 1000  # rows among which the order is drawn
 _ROWS_AT_MOST = 100_000
 
 
-def check_dataset(source: str) -> None:
-    """What can be said about "dataset:NAME" without asking the Hub.
+def check_dataset(source: str, use: str = "calibration") -> None:
+    """Check what can be checked of "dataset:NAME" without asking the Hub.
 
     Raises:
         InvalidInput: no name, or `datasets` is not installed.
     """
     if not source.removeprefix(PREFIX).strip():
-        raise InvalidInput(f"calibration is '{source}'; expected {PREFIX}NAME, a Hub id or a folder of parquet files.")
+        raise InvalidInput(f"{use} is '{source}'; expected {PREFIX}NAME, a Hub id or a folder of parquet files.")
     if find_spec("datasets") is None:
-        raise InvalidInput(f"calibration '{source}' needs the datasets package: pip install 'sap-studio[datasets]'.")
+        raise InvalidInput(f"{use} '{source}' needs the datasets package: pip install 'sap-studio[datasets]'.")
 
 
-def dataset_ids(
-    source: str,
-    encode: Callable[[str], list[int]],
-    *,
-    tokens: int,
-    seed: int,
-    subset: str | None = None,
-    split: str = "train",
-    column: str = "text",
-) -> np.ndarray:
-    """At least ``tokens`` token ids, int64, of texts in an order drawn by ``seed``; fewer where the split has no more.
+def dataset_texts(
+    source: str, *, seed: int | None, subset: str | None = None, split: str = "train", column: str = "text"
+) -> Iterator[str]:
+    """Yield the texts of a data set, blank ones too, in an order drawn by ``seed``, or in its own where that is None.
 
-    Rows are streamed: only as much is fetched as is needed.
+    Only as many rows are fetched as are taken.
 
     Raises:
-        InvalidInput: no such data set, configuration, split or column; a column that holds no text; nothing in it.
+        InvalidInput: no such data set, configuration, split or column; a column that holds no text.
     """
     name = source.removeprefix(PREFIX)
     rows = _open(name, subset, split)
     if rows.column_names is not None and column not in rows.column_names:
         raise InvalidInput(f"data set '{name}' has the columns {', '.join(rows.column_names)}, not '{column}'.")
-    ids: list[int] = []
-    for row in rows.shuffle(seed=seed, buffer_size=_SHUFFLED).take(_ROWS_AT_MOST):
+    rows = rows if seed is None else rows.shuffle(seed=seed, buffer_size=_SHUFFLED)
+    for row in rows.take(_ROWS_AT_MOST):
         text = row.get(column)
         if not isinstance(text, str):
             kind = type(text).__name__
             raise InvalidInput(
                 f"column '{column}' of data set '{name}' holds {kind}; expected text (of {', '.join(row)})."
             )
-        if text.strip():
-            ids += encode(text)
-        if len(ids) >= tokens:
-            break
-    if not ids:
-        raise InvalidInput(f"column '{column}' of data set '{name}', split {split}, is empty.")
-    return np.asarray(ids, np.int64)
+        yield text
 
 
 def _open(name: str, subset: str | None, split: str) -> Any:

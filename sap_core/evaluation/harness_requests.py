@@ -1,0 +1,43 @@
+"""Generation requests of the lm-evaluation-harness, and how they are batched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Generation:
+    """One text to write: ``count`` tokens behind ``before``, cut at the first of ``until``."""
+
+    def __init__(
+        self, index: int, before: list[int], count: int, until: tuple[str, ...] = (), temperature: float = 0.0
+    ) -> None:
+        self.index, self.before, self.count = index, before, count
+        self.until, self.temperature = until, temperature
+
+    @classmethod
+    def of(cls, index: int, request: Any, lm: Any) -> Generation:
+        context, asked = request.args
+        until = asked.get("until") or ()
+        count = min(int(asked.get("max_gen_toks", lm.max_gen_toks)), lm.max_length - 1)
+        before = lm.tok_encode(context) if context else ([] if lm.model.is_diffusion else [lm.prefix_token_id])
+        warm = float(asked.get("temperature") or 0.0) if asked.get("do_sample") else 0.0
+        stops = (until,) if isinstance(until, str) else tuple(until)
+        return cls(index, before[max(0, len(before) + count - lm.max_length) :], count, stops, warm)
+
+    def cut(self, text: str) -> str:
+        for stop in filter(None, self.until):
+            text = text.split(stop)[0]
+        return text
+
+
+def batches(asked: list[Generation], alike: Callable, rows: int) -> Iterator[list[Generation]]:
+    """Yield groups of requests that can be generated together: alike, longest context first, ``rows`` at most."""
+    groups: dict[tuple, list[Generation]] = defaultdict(list)
+    for one in asked:
+        groups[alike(one)].append(one)
+    for members in groups.values():
+        members.sort(key=lambda one: -len(one.before))
+        for start in range(0, len(members), rows):
+            yield members[start : start + rows]

@@ -1,0 +1,66 @@
+"""The JSON documents of a job as schemas; one that does not fit is treated as damage of that job alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..errors import RunProblem
+from ..runs.documents import Document, Text, read_document
+
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class SpecOfJob(Document):
+    """What a job asks; `sap_core.specs.parse_spec` reads the rest."""
+
+    kind: Text
+
+
+class JobDocument(Document):
+    """job.json."""
+
+    id: Text
+    spec: SpecOfJob
+    run: Text
+    submitted: Seconds
+
+
+class StateDocument(Document):
+    """state.json."""
+
+    state: Literal["queued", "running", "finished", "failed", "cancelled"]
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    error: Text = ""
+    run: Text | None = None
+
+
+class ProgressDocument(Document):
+    """progress.json."""
+
+    stage: Text
+    done: Count
+    total: Count
+    message: Text
+    data: dict[str, Any]
+    stage_from: Count
+    stage_seconds: Seconds
+    written: Seconds
+
+
+class ProcessDocument(Document):
+    """worker.json, and the entries of clients."""
+
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+
+
+def read_job_document(path: Path, schema: type[Document]) -> dict[str, Any] | None:
+    """Return a document, or None where there is none or it does not fit."""
+    try:
+        return read_document(path, schema)
+    except RunProblem:
+        return None
