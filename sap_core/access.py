@@ -159,7 +159,7 @@ class Gate:
         return hmac.compare_digest(token.encode(), self._access.token.encode())
 
     def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The same address without the token, and the cookie that stands for it from now on."""
+        """Return the same address without the token, and the cookie that stands for it from now on."""
         rest = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
         path = "/" + scope["path"].lstrip("/")  # "//name" would lead to another site
         place = f"{path}?{rest}" if rest else path

@@ -128,7 +128,7 @@ def _write(stream: Any, line: bytes) -> None:
 
 
 def _read_line(process: subprocess.Popen, until: float) -> dict[str, Any] | None:
-    """One answer; None where the process ended, the time is over, or the answer is too long."""
+    """Return one answer; None where the process ended, the time is over, or the answer is too long."""
     content = bytearray()
     with selectors.DefaultSelector() as selector:
         stream = required(process.stdout, "the process' output")

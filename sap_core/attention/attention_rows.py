@@ -77,7 +77,8 @@ class Buffers:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """A float32 tensor of ``shape`` with undefined content; what was taken by this name before is overwritten."""
+        """Return a float32 tensor of ``shape`` with undefined content; what was taken by this name before is
+        overwritten."""
         numbers = math.prod(shape)
         held = self._held.get((name, device))
         if held is None or held.numel() < numbers:
@@ -86,7 +87,7 @@ class Buffers:
 
 
 def sampled(size: int, stride: int) -> slice:
-    """Every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
+    """Return every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
     return slice(min(stride // 2, size - 1), size, stride)
 
 

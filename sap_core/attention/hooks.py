@@ -124,7 +124,7 @@ def _of_call(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Attention:
-    """The arguments of scaled_dot_product_attention as `Attention`."""
+    """Return the arguments of scaled_dot_product_attention as `Attention`."""
     if query.ndim != 4:
         raise OperationFailed(f"Attention over {query.ndim} dimensions can't be recorded; (batch, head, S, width) can.")
     mask = attn_mask if attn_mask is None else attn_mask.reshape((1,) * (4 - attn_mask.ndim) + attn_mask.shape)
@@ -135,12 +135,12 @@ def _of_call(
 
 
 def _keeping(query: Tensor, key: Tensor) -> Any:
-    """Keeps the log-sum-exp of an attention call where there is a use for it."""
+    """Keep the log-sum-exp of an attention call where there is a use for it."""
     return keeping_log_sum_exp() if fusable(query, key) else nullcontext()
 
 
 def _register(base: str) -> str:
-    """The name under which attention ``base`` with recording is known to transformers."""
+    """Return the name under which attention ``base`` with recording is known to transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     name = f"sap_{base}"

@@ -26,7 +26,8 @@ def attention_statistics(
     buffers: Buffers | None = None,
     stride: int = 1,
 ) -> LayerStatistics:
-    """The statistics of one layer, by the fused kernel where `fusable`, else by `layer_statistics`, the reference.
+    """Return the statistics of one layer, by the fused kernel where `fusable`, else by `layer_statistics`, the
+    reference.
 
     Arguments and result are those of `layer_statistics`; ``chunk`` and ``buffers`` matter to that one only.
     """
@@ -38,7 +39,7 @@ def attention_statistics(
 
 
 def fusable(query: Tensor, key: Tensor) -> bool:
-    """Whether the fused kernel reduces attention of these: (batch, heads, S, head_dim) and its keys.
+    """Return whether the fused kernel reduces attention of these: (batch, heads, S, head_dim) and its keys.
 
     It does on a GPU with Triton, in half or single precision and up to `WIDEST`, if a trial on this device gives what
     the reference gives. A trial that fails is a warning, and the reference is used.
@@ -67,8 +68,9 @@ def _tried(device: torch.device, dtype: torch.dtype, width: int) -> bool:
 
 
 def trial(device: torch.device, dtype: torch.dtype, width: int) -> float:
-    """How far the fused kernel is from the reference on a small attention on this device, with the log-sum-exp of the
-    model's own kernel where it leaves one: the largest difference, each statistic as a share of its largest value."""
+    """Return how far the fused kernel is from the reference on a small attention on this device, with the
+    log-sum-exp of the model's own kernel where it leaves one: the largest difference, each statistic as a share of
+    its largest value."""
     from .fused import fused_statistics
 
     random = torch.Generator().manual_seed(0)

@@ -44,7 +44,7 @@ class keeping_log_sum_exp(_Mode):
         return result
 
     def of(self, query: Tensor) -> Tensor | None:
-        """The log-sum-exp of the rows of ``query`` (batch, heads, S, head_dim), or None."""
+        """Return the log-sum-exp of the rows of ``query`` (batch, heads, S, head_dim), or None."""
         kept = self._kept
         if kept is None or kept.shape != query.shape[:3] or kept.dtype != torch.float32:
             return None

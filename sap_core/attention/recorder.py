@@ -76,7 +76,7 @@ class AttentionRecorder:
         return self._plan.layers if self._plan else tuple(sorted(self._layers))
 
     def results(self) -> list[Any]:
-        """What ``reduce`` returned for each layer during the last observed forward, and forget it.
+        """Return what ``reduce`` returned for each layer during the last observed forward, and forget it.
 
         Raises:
             OperationFailed: there was no observed forward since the last call.
@@ -95,7 +95,7 @@ class AttentionRecorder:
         return self._queries is not None
 
     def collect(self) -> AttentionStats:
-        """The statistics of the last observed forward. Raises as `results`."""
+        """Return the statistics of the last observed forward. Raises as `results`."""
         layers: list[LayerStatistics] = self.results()
         names = ("received", "received_masked", "entropy", "distance")
         found = [_on_cpu([getattr(layer, name) for layer in layers]) for name in names]
@@ -187,7 +187,7 @@ class AttentionRecorder:
             self._running.pop()
 
     def _layer(self) -> int | None:
-        """The layer that an attention call of this moment belongs to."""
+        """Return the layer that an attention call of this moment belongs to."""
         if self._plan is None or not self._plan.numbers:  # the trial, or one block that runs as every layer
             order = len(self._layers)
             return order if self._plan is None or order < len(self._plan.layers) else None
@@ -297,7 +297,7 @@ def _recording(model: Any, module: nn.Module, route: str, recorder: AttentionRec
 
 
 def _before_compiling(module: nn.Module) -> nn.Module:
-    """The module itself, where ``module`` is what torch.compile returned for it."""
+    """Return the module itself, where ``module`` is what torch.compile returned for it."""
     return getattr(module, "_orig_mod", module)
 
 
@@ -318,7 +318,8 @@ def _on_cpu(layers: list[Tensor]) -> Tensor:
 
 
 def _queries_of(window: Any) -> Queries:
-    """The queries of a pass over a part of a text: those of its block; see `sap_core.models.diffusion_gemma.Window`."""
+    """Return the queries of a pass over a part of a text: those of its block; see
+    `sap_core.models.diffusion_gemma.Window`."""
     valid = torch.zeros_like(window.masked)
     valid[:, window.start : window.stop] = True
     return Queries(valid, window.masked)

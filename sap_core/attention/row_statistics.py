@@ -40,7 +40,7 @@ def layer_statistics(
     buffers: Buffers | None = None,
     stride: int = 1,
 ) -> LayerStatistics:
-    """The statistics of one layer.
+    """Return the statistics of one layer.
 
     The distance needs no pass of its own: left and right of a piece's own queries |i - j| is linear in i and j, so two
     weighted column sums (weights 1 and i) give it; only the square block on the diagonal is multiplied out. Positions
@@ -101,7 +101,8 @@ class PrefixStatistics:
 def prefix_statistics(
     inputs: Attention, first: int, chunk: int = 128, buffers: Buffers | None = None
 ) -> PrefixStatistics:
-    """The statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, from one pass over the whole text.
+    """Return the statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, from one pass over the
+    whole text.
 
     A causal row does not change when the text grows, so what a prefix of m tokens receives is the mean of the first m
     rows. No padding.

@@ -11,7 +11,7 @@ from .attention_rows import Attention
 
 
 def placed(inputs: Attention, start: int, total: int) -> Attention:
-    """The same attention with queries and keys at their positions among ``total``.
+    """Return the same attention with queries and keys at their positions among ``total``.
 
     The n queries stand at ``start`` to start + n; the keys end where the queries end and are the last of what came
     before (a sliding layer keeps fewer). Keys without a place are invisible; queries without one have rows that mean

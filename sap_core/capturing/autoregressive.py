@@ -80,7 +80,7 @@ class AutoregressiveCapture:
             _record_sample(self._model, self._steps, i, where, self._canvas.prompt_lengths[i], writer)
 
     def _columns(self, sample: int) -> slice:
-        """The canvas columns of one sample's text: without the padding before it and what was never written."""
+        """Return the canvas columns of one sample's text: without the padding before it and what was never written."""
         start = self._canvas.tokens.shape[1] - self._canvas.fill
         return slice(start - self._canvas.prompt_lengths[sample], start + len(self._steps))
 

@@ -80,7 +80,8 @@ class DiffusionCapture:
         return result(written, done, self._steps, self._clock, **self._measured(done))
 
     def _measured(self, next_step: int) -> dict[str, Any]:
-        """The error of query sampling so far, if queries are sampled; decides whether the next step is checked."""
+        """Return the error of query sampling so far, if queries are sampled; decides whether the next step is
+        checked."""
         if self._sampling is None:
             return {}
         self._sampling.check = next_step % CHECK_EVERY == 0

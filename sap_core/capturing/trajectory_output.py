@@ -64,7 +64,7 @@ class Recording:
 def new_trajectory(
     folder: Path, sample: int, model: LoadedModel, precision: str, canvas: Canvas, steps: int, positions: int
 ) -> TrajectoryWriter:
-    """The writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
+    """Return the writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
     plan = recording_plan(model)
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
     if model.is_diffusion:
@@ -91,7 +91,7 @@ def new_trajectory(
 
 
 def token_arrays(step: Step, sample: int, where: slice = slice(None)) -> dict[str, np.ndarray]:
-    """The per-token variables of one sample at one step."""
+    """Return the per-token variables of one sample at one step."""
 
     def array(values: Tensor) -> np.ndarray:
         return values[sample, where].cpu().numpy()
@@ -106,7 +106,7 @@ def token_arrays(step: Step, sample: int, where: slice = slice(None)) -> dict[st
 
 
 def live_text(model: LoadedModel, tokens: Tensor, blank: Tensor) -> str:
-    """The text of one canvas (sequence,), with `BLANK` where ``blank`` is true; runs of blanks are kept."""
+    """Return the text of one canvas (sequence,), with `BLANK` where ``blank`` is true; runs of blanks are kept."""
     if model.tokenizer is None:
         return ""
     parts: list[str] = []
@@ -125,12 +125,12 @@ def live_text(model: LoadedModel, tokens: Tensor, blank: Tensor) -> str:
 
 
 def texts(model: LoadedModel, tokens: Tensor, blank: Tensor) -> list[str]:
-    """The texts of all canvases (batch, sequence)."""
+    """Return the texts of all canvases (batch, sequence)."""
     return [live_text(model, row, empty) for row, empty in zip(tokens, blank, strict=True)]
 
 
 def result(written: list[str], steps: int, planned: int, clock: Clock, **more: Any) -> dict[str, Any]:
-    """What result.json says of a capture."""
+    """Return what result.json says of a capture."""
     return {
         "text": written[0] if written else "",
         "texts": written,

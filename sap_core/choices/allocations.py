@@ -60,13 +60,14 @@ ALLOCATIONS: dict[str, Allocation] = {
 
 
 def looks_at_texts(method: str, allocation: str = "uniform", compensate: str = "none") -> bool:
-    """Whether calibration texts are looked at: for the scores, for the layers' shares, or to make up for units."""
+    """Return whether calibration texts are looked at: for the scores, for the layers' shares, or to make up for
+    units."""
     return (
         METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss") or compensate != "none"
     )
 
 
 def check_allocation(name: str) -> None:
-    """Raises UnknownOption for a name that is not in the table."""
+    """Raise UnknownOption for a name that is not in the table."""
     if name not in ALLOCATIONS:
         raise UnknownOption("allocation", name, ALLOCATIONS)

@@ -116,7 +116,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _wrong_use(error: Any) -> int:
-    """One line for a wrong option; the help itself for a command without its subcommand."""
+    """Return one line for a wrong option; the help itself for a command without its subcommand."""
     message = error.format_message()
     if "\n" in message:
         print(message, file=sys.stderr)

@@ -109,7 +109,7 @@ def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, 
 
 
 def _told(run: Run) -> dict[str, Any]:
-    """What --json says of every run."""
+    """Return what --json says of every run."""
     return {"run": str(run.path), "state": run.state, "seconds": run.seconds, "text": run.text}
 
 
@@ -124,7 +124,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
 
 
 def _prompts(texts: list[str] | None, file: str | None, name: str | None) -> tuple[str, ...] | None:
-    """The prompts, from one of the three places they can come from."""
+    """Return the prompts, from one of the three places they can come from."""
     if sum(place is not None for place in (texts or None, file, name)) > 1:
         raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
     if file is not None:

@@ -34,7 +34,7 @@ def evaluate(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def lines(document: dict[str, Any]) -> list[str]:
-    """One column per model, one row per measure."""
+    """Return one column per model, one row per measure."""
     sides = {"model": document} | ({"baseline": document["baseline"]} if document.get("baseline") else {})
     rows: list[dict[str, Any]] = [{"measure": "model"} | {side: found["model"] for side, found in sides.items()}]
 

@@ -94,7 +94,7 @@ def _check(spec: Any, as_json: bool) -> None:
 
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:
-    """The estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
+    """Return the estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
     from ..models.family import MASKED_DIFFUSION
     from ..models.memory import available_memory, estimate_memory
 

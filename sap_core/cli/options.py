@@ -112,7 +112,7 @@ def _metavar(field: FieldInfo) -> str | None:
 
 
 def _value(name: str, field: FieldInfo, value: Any) -> Any:
-    """What an option's text stands for."""
+    """Return what an option's text stands for."""
     if is_list(field):
         return list_from_text(option_name(name, field), field, value) if value else None
     read = {"file": absolute, "texts": absolute_texts, "run": _run_folder}.get(reads(field))
@@ -126,5 +126,5 @@ def _run_folder(run: str) -> str:
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """The fields that were given."""
+    """Return the fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -108,7 +108,7 @@ def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def _reserved(out: str | None, overwrite: bool) -> Any:
-    """The folder of the result, reserved before any work; None with a dry run that names none."""
+    """Return the folder of the result, reserved before any work; None with a dry run that names none."""
     if out is None:
         return contextlib.nullcontext()
     from ..export.target import checkpoint_output

@@ -9,7 +9,7 @@ from .console import cell, size, table
 
 
 def plan_lines(plan: Any) -> list[str]:
-    """The plan per layer, then its sum."""
+    """Return the plan per layer, then its sum."""
     totals = plan.totals()
     lines = table(
         plan.per_layer().to_dict(orient="records"),
@@ -41,7 +41,7 @@ def quality_lines(quality: dict[str, Any]) -> list[str]:
 
 
 def export_lines(report: Any) -> list[str]:
-    """Where it is and how to load it."""
+    """Return where it is and how to load it."""
     verified = "verified in a fresh process" if report.verification else "not verified"
     return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
 
@@ -64,7 +64,7 @@ def decision_lines(report: dict[str, Any]) -> list[str]:
 
 
 def search_lines(report: dict[str, Any]) -> list[str]:
-    """The measured curve of a search and the shape it took; nothing for another pruning."""
+    """Return the measured curve of a search and the shape it took; nothing for another pruning."""
     if "search" not in report:
         return []
     chosen = report["search"]["chosen"]

@@ -102,7 +102,8 @@ def _training_tool() -> Callable[..., dict[str, Path]]:
 
 
 def studio_command(port: int, host: str = HOST, *, headless: bool = False) -> list[str]:
-    """The command that serves the studio: from an installed package its own copy of the app, else the checkout's."""
+    """Return the command that serves the studio: from an installed package its own copy of the app, else the
+    checkout's."""
     places = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
     app = next((place for place in places if place.is_file()), None)
     if app is None:
@@ -138,6 +139,6 @@ def check_port(port: int, host: str = HOST) -> None:
 
 
 def demo_home() -> Path:
-    """Where `demo:` models are looked for: the checkout's assets, or inside the installed package."""
+    """Return where `demo:` models are looked for: the checkout's assets, or inside the installed package."""
     checkout = PACKAGE.parent
     return checkout / "assets" / "demo" if (checkout / "pyproject.toml").is_file() else PACKAGE / "demo" / "checkpoints"

@@ -60,7 +60,7 @@ def sweep(
 
 
 def document(done: Any) -> dict[str, Any]:
-    """What --json prints."""
+    """Return what --json prints."""
     return {
         "out": str(done.path),
         "complete": done.complete,

@@ -17,7 +17,7 @@ _GRAMS = (1, 2, 3)
 
 
 def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]]:
-    """The tokens ``model`` writes greedily behind the first 8 tokens of every text, up to its end token."""
+    """Return the tokens ``model`` writes greedily behind the first 8 tokens of every text, up to its end token."""
     end = model.tokenizer.eos_token_id
     prompts = [model.decode(row.tokens[:_PROMPT].tolist()) for row in rows]
     longest = max(len(model.encode(prompt)) for prompt in prompts)

@@ -257,7 +257,8 @@ def _verdict(readings: list[Reading]) -> tuple[Reading | None, tuple[str, ...]]:
 
 
 def _apart(better: Reading, worse: Reading, errors: float, least: float) -> bool:
-    """Whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the windows."""
+    """Return whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the
+    windows."""
     difference = required(worse.losses, "the losses") - required(better.losses, "the losses")
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return bool(difference.mean() > max(least, errors * error))

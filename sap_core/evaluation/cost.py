@@ -29,7 +29,7 @@ def model_size(model: LoadedModel) -> dict[str, int]:
 
 
 def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
-    """Per layer {"layer", "weights", "zeros", "sparsity"}: what is really in its prunable matrices, counted."""
+    """Return per layer {"layer", "weights", "zeros", "sparsity"}: what is really in its prunable matrices, counted."""
     rows = []
     for layer in range(len(model.blocks)):
         weights = [linear.weight for linear in model.linears(layer).values()]

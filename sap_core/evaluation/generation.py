@@ -28,8 +28,8 @@ class Generation:
     count: int
 
     def row(self, index: int, end: int | None, start: int | None = None, size: int | None = None) -> list[int]:
-        """The tokens of row ``index`` from ``start`` (default: behind its prompt) on, at most ``size``, up to the
-        ``end`` token."""
+        """Return the tokens of row ``index`` from ``start`` (default: behind its prompt) on, at most ``size``, up to
+        the ``end`` token."""
         start = self.starts[index] if start is None else start
         ids = self.tokens[index].tolist()[start : None if size is None else start + size]
         return ids[: ids.index(end)] if end in ids else ids
@@ -45,7 +45,7 @@ def generate(
     seed: int = 0,
     until_end: bool = False,
 ) -> Generation:
-    """Generates behind the prompts at temperature 0 with the model's own sampler.
+    """Generate behind the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
     to write, at most 64 for a diffusion model. ``block_length``: tokens of a semi-autoregressive block, for diffusion
@@ -97,7 +97,7 @@ def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> li
 
 
 def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:
-    """Whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
+    """Return whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     behind = columns >= torch.tensor(starts, device=tokens.device)[:, None]
     ends = (tokens == end) & behind

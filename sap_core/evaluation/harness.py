@@ -137,7 +137,7 @@ class StudioLM(TemplateLM):
         return totals
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """What the model's sampler writes behind each context, up to the first of the stop texts."""
+        """Return what the model's sampler writes behind each context, up to the first of the stop texts."""
         texts: dict[int, str] = {}
         asked = [Generation.of(i, request, self) for i, request in enumerate(requests)]
         with tqdm(total=len(asked), disable=disable_tqdm, desc="generate") as bar:
@@ -196,7 +196,7 @@ class StudioLM(TemplateLM):
     # ---- likelihood ------------------------------------------------------------------------------------------------
 
     def _bound(self, pairs: list[Pair], quiet: bool) -> list[float]:
-        """The bound of ln p(second | first) of every pair; diffusion models."""
+        """Return the bound of ln p(second | first) of every pair; diffusion models."""
         rows = []
         for before, scored in pairs:
             place = np.arange(len(before) + len(scored))
@@ -210,7 +210,7 @@ class StudioLM(TemplateLM):
         return (-losses.nats).tolist()
 
     def _written(self, pairs: list[Pair], quiet: bool) -> list[bool]:
-        """Whether each continuation is what the model writes by itself; diffusion models."""
+        """Return whether each continuation is what the model writes by itself; diffusion models."""
         if not self.check_greedy:
             return [False] * len(pairs)
         answers: dict[int, bool] = {}
@@ -265,7 +265,7 @@ class StudioLM(TemplateLM):
         return (size, one.count, one.temperature)
 
     def _write(self, batch: list[Generation], steps: int | None = None) -> list[list[int]]:
-        """The tokens written behind each context. ``steps``: default those of this model's arguments."""
+        """Return the tokens written behind each context. ``steps``: default those of this model's arguments."""
         from ..samplers.canvas import canvas_of_ids
         from ..samplers.dispatch import sample
 

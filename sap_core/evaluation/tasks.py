@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 16
 
 
 def knows_stories(model: LoadedModel) -> bool:
-    """Whether the model's tokenizer is that of the demo models; on any other the scores would mean nothing."""
+    """Return whether the model's tokenizer is that of the demo models; on any other the scores would mean nothing."""
     from ..stories.corpus import vocabulary
 
     if model.tokenizer is None:
@@ -71,8 +71,8 @@ def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 
 
 
 def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
-    """What the model wrote behind each example: a diffusion model on a canvas of ``length`` tokens, an autoregressive
-    one until it ends the text or has no positions left, for it is told no length."""
+    """Return what the model wrote behind each example: a diffusion model on a canvas of ``length`` tokens, an
+    autoregressive one until it ends the text or has no positions left, for it is told no length."""
     most = model.info.max_length or length
     length = min(length, most) if model.is_diffusion else most
     prompts = [example.before for example in asked]
@@ -81,7 +81,8 @@ def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str
 
 
 def _filled(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
-    """What the model wrote into the gap of each example; the canvas is filled up with end tokens, as in training."""
+    """Return what the model wrote into the gap of each example; the canvas is filled up with end tokens, as in
+    training."""
     mask, end = model.tokenizer.mask_token, model.tokenizer.eos_token
     prompts = []
     for example in asked:

@@ -31,8 +31,8 @@ def model_card(
     size: dict[str, int],
     own_code: bool = False,
 ) -> str:
-    """The text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``: what
-    `evaluate` or `quick_compare` returned, or None; ``own_code``: the folder brings a modelling file."""
+    """Return the text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``:
+    what `evaluate` or `quick_compare` returned, or None; ``own_code``: the folder brings a modelling file."""
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
@@ -46,7 +46,7 @@ def model_card(
 
 
 def loading_code(loader: str, auto_class: str, folder: str = "PATH", *, own_code: bool = False) -> str:
-    """The lines of Python that load an export; ``own_code``: it brings a modelling file."""
+    """Return the lines of Python that load an export; ``own_code``: it brings a modelling file."""
     if loader == "transformers":
         trust = ", trust_remote_code=True" if own_code else ""
         return (
@@ -83,7 +83,7 @@ def _table(pruning: dict[str, Any]) -> str:
 
 
 def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was asked for: a sparsity, a budget, or a place on the measured curve."""
+    """Return what was asked for: a sparsity, a budget, or a place on the measured curve."""
     if spec.get("preset"):
         return [("preset", PRESETS[spec["preset"]].title)]
     if spec.get("target_speedup"):

@@ -59,7 +59,7 @@ def export_checkpoint(
     extra: dict[str, Any] | None = None,
     progress: ProgressCallback = silent,
 ) -> ExportReport:
-    """Writes weights, config, tokenizer, model card and manifest to ``out``.
+    """Write weights, config, tokenizer, model card and manifest to ``out``.
 
     Everything is written to a folder beside it, verified there in a fresh process, and renamed at the end, so that
     ``out`` is complete whenever it exists. ``quality``: what `evaluate` or `quick_compare` returned, for the card;

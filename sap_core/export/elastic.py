@@ -25,7 +25,7 @@ def export_elastic(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> ExportReport:
-    """Writes the whole model with the order of importance of its heads and channels.
+    """Write the whole model with the order of importance of its heads and channels.
 
     Give a ``spec`` or its fields: method, samples, seed, calibration, overwrite, verify ... Any loader of the dense
     model loads the folder whole; ``load_model(out, keep=0.7)`` builds the smaller one.

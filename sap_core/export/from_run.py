@@ -49,7 +49,7 @@ def export_run(
 
 
 def open_prune_run(run: Run | str | os.PathLike) -> Run:
-    """The run, if it is a finished prune run. Raises RunProblem otherwise."""
+    """Return the run, if it is a finished prune run. Raises RunProblem otherwise."""
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.kind != "prune" or opened.state != "finished":
         raise RunProblem(f"Run {opened.id} is a {opened.state} {opened.kind} run; give a finished prune run.")
@@ -57,7 +57,8 @@ def open_prune_run(run: Run | str | os.PathLike) -> Run:
 
 
 def prune_again(run: Run, model: LoadedModel | None = None, progress: ProgressCallback = silent) -> Pruned:
-    """The same pruned weights a second time. Raises OperationFailed when they differ from those the run measured."""
+    """Return the same pruned weights a second time. Raises OperationFailed when they differ from those the run
+    measured."""
     from ..pruning.api import prune
     from ..pruning.planning.plan import PruningPlan
 

@@ -81,7 +81,7 @@ def push_checkpoint(
 
 
 def check_push(spec: PushSpec) -> Path:
-    """The folder to push, after every check that needs no network. Raises InvalidInput."""
+    """Return the folder to push, after every check that needs no network. Raises InvalidInput."""
     path = Path(spec.folder).expanduser().absolute()
     if not (path / MANIFEST).is_file():
         raise InvalidInput(f"{path} has no {MANIFEST}; give a folder that `sap prune --out` or `sap export` wrote.")
@@ -116,7 +116,7 @@ def _upload(api: HfApi, spec: PushSpec, path: Path, files: list[Path], progress:
 
 
 def _reason(error: BaseException, repo: str, token: str) -> str:
-    """One line, and never the token."""
+    """Return one line, and never the token."""
     text = " ".join(str(error).split()).replace(token, "***")
     text = re.sub(r"hf_[A-Za-z0-9]{8,}", "***", text)
     hint = " The token in HF_TOKEN must be allowed to write there." if re.search(r"\b40[13]\b", text) else ""

@@ -73,7 +73,7 @@ def prune_checkpoint(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PrunedCheckpoint:
-    """Prunes the checkpoint ``source`` into the folder ``out``, one block in memory at a time.
+    """Prune the checkpoint ``source`` into the folder ``out``, one block in memory at a time.
 
     The result is that of `prune` and `export_checkpoint`, bit for bit on one machine, for every method, pattern and
     allocation that does not need the whole model at once. Hidden states and the unfinished result are kept in a hidden
@@ -140,7 +140,8 @@ def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: P
 
 
 def _build(**fields: Any) -> PruneCheckpointSpec:
-    """The spec of fields, with the best recipe where they name no method; errors say what streamed pruning supports."""
+    """Return the spec of fields, with the best recipe where they name no method; errors say what streamed pruning
+    supports."""
     given = with_method(fields)
     if given.get("out") is None:
         raise InvalidInput("No place to write to; give the folder of the result as out.")
@@ -203,7 +204,7 @@ def _write_beside(streamed: StreamedModel, writer: WeightsWriter, folder: Path) 
 
 
 def _job(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None) -> dict[str, Any]:
-    """What decides the bytes of the result: an interrupted pruning goes on only if all of it is the same."""
+    """Return what decides the bytes of the result: an interrupted pruning goes on only if all of it is the same."""
     files = sorted({place.path for place in streamed.weights.places.values()})
     return {
         "spec": spec.model_dump(mode="json", exclude={"name"}),

@@ -34,7 +34,7 @@ LOADERS = ("transformers", "sap_core")
 
 
 def verify_checkpoint(folder: str | os.PathLike) -> dict[str, Any]:
-    """Loads ``folder`` in a new process and compares its logits with those of the model that was exported.
+    """Load ``folder`` in a new process and compares its logits with those of the model that was exported.
 
     The process uses stock transformers alone (AutoModelForCausalLM or AutoModelForMaskedLM, AutoTokenizer), except
     for families whose format no stock class reads; those go through `sap_core.load_model`, and "loader" says so. Code
@@ -98,13 +98,13 @@ def loads_with(info: ModelInfo) -> str:
 
 
 def auto_class(info: ModelInfo) -> str:
-    """The Auto class of transformers that reads an export."""
+    """Return the Auto class of transformers that reads an export."""
     architecture = (info.native_config.get("architectures") or [""])[0]
     return "AutoModelForMaskedLM" if architecture.endswith("ForMaskedLM") else "AutoModelForCausalLM"
 
 
 def loader_of(folder: Path) -> str:
-    """The loader an export was made for, from its expected-logits file's metadata."""
+    """Return the loader an export was made for, from its expected-logits file's metadata."""
     tensors, metadata = read_header(folder, EXPECTED)
     kinds = {tensor.key: (tensor.dtype, len(tensor.shape)) for tensor in tensors}
     loader = metadata.get("loader", "transformers")

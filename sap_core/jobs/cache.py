@@ -28,7 +28,8 @@ class ModelCache:
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def get(self, model: str, **loading: Any) -> LoadedModel:
-        """The model of that name, loaded as `load_model` would if it is not warm. Raises ModelProblem as that does."""
+        """Return the model of that name, loaded as `load_model` would if it is not warm. Raises ModelProblem as that
+        does."""
         from ..models.inspection import inspect_model
         from ..models.loading import load_model
 
@@ -53,7 +54,7 @@ class ModelCache:
         self._keep(("pruned", str(run)), pruned, pruned.model.info.bytes)
 
     def pruned(self, run: Path) -> Pruned | None:
-        """The result of a prune run if it is still warm."""
+        """Return the result of a prune run if it is still warm."""
         return self._take(("pruned", str(run)))
 
     def clear(self) -> None:
@@ -81,7 +82,7 @@ class ModelCache:
 
 
 def _stamp(folder: str | None) -> tuple:
-    """Changes when a local model folder does."""
+    """Change when a local model folder does."""
     if folder is None:
         return ()
     files = (path for path in Path(folder).iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())

@@ -79,7 +79,7 @@ class JobClient:
         return job_id
 
     def status(self, job_id: str) -> JobStatus:
-        """The job as it is now: three small files, no matter how many jobs there are.
+        """Return the job as it is now: three small files, no matter how many jobs there are.
 
         A job whose worker died is reported as failed with the reason, and the rest of the queue gets a new worker.
 
@@ -104,7 +104,7 @@ class JobClient:
             self._files.set_state(job_id, "cancelled", ended=time.time(), error="Cancelled before it began.")
 
     def jobs(self, limit: int = 50) -> list[JobStatus]:
-        """The newest jobs first."""
+        """Return the newest jobs first."""
         found = []
         for job_id in self._files.ids()[:limit]:
             try:
@@ -213,7 +213,7 @@ class JobClient:
             self._files.set_state(job_id, "failed", ended=time.time(), error=how_it_ended(process, self._files.log))
 
     def _was_ready(self, pid: int) -> bool:
-        """Whether the worker with this id got as far as serving."""
+        """Return whether the worker with this id got as far as serving."""
         return (read_job_document(self._files.worker, ProcessDocument) or {}).get("pid") == pid
 
     def _unknown(self, job_id: str) -> RunProblem:
@@ -221,7 +221,7 @@ class JobClient:
 
 
 def how_it_ended(process: subprocess.Popen | None, log: Path) -> str:
-    """One line on why a worker is gone, for the job it was at."""
+    """Return one line on why a worker is gone, for the job it was at."""
     code = process.returncode if process is not None else None
     if code is None:
         return GONE

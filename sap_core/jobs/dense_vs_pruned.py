@@ -31,7 +31,7 @@ def measure_both(dense: LoadedModel, pruned: LoadedModel, progress: ProgressCall
 def denoise_both(
     dense: LoadedModel, pruned: LoadedModel, run: Path, prompt: str, seed: int, progress: ProgressCallback
 ) -> dict[str, Any]:
-    """Records both into ``run``/trajectory: 0.zarr is the dense model, 1.zarr the pruned one.
+    """Record both into ``run``/trajectory: 0.zarr is the dense model, 1.zarr the pruned one.
 
     Returns:
         {"steps"}, or {"error"} where one of the two can't be recorded (it can still be pruned and exported).
@@ -52,7 +52,7 @@ def denoise_both(
 
 
 def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
-    """One model's trajectory as ``folder``/PLACE.zarr; its steps. A capture always writes sample 0, so it writes
+    """Return one model's trajectory as ``folder``/PLACE.zarr; its steps. A capture always writes sample 0, so it writes
     beside and is moved."""
     from ..capturing.autoregressive import AutoregressiveCapture
     from ..capturing.diffusion import DiffusionCapture

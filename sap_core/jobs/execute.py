@@ -68,7 +68,7 @@ def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: Progres
 
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Stores spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
+    """Store spec, plan, report, and dense and pruned side by side; not the weights, which follow from them."""
     from ..evaluation.quick import quality_texts, quick_compare
     from ..models.inspection import inspect_model
     from ..pruning.api import plan_pruning, prune
@@ -94,7 +94,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
 
 
 def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """The weights go to the spec's own folder; the run keeps the plan and the report."""
+    """Return the weights go to the spec's own folder; the run keeps the plan and the report."""
     from ..export.streamed import prune_checkpoint
 
     models.clear()
@@ -115,7 +115,7 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
 
 
 def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """The weights come from the worker's memory; when they left it, they are pruned again from the run."""
+    """Return the weights come from the worker's memory; when they left it, they are pruned again from the run."""
     from ..export.from_run import export_run, open_prune_run, prune_again
 
     source = open_prune_run(spec.run)
@@ -160,7 +160,7 @@ def _sweep(spec: SweepSpec, out: Path, models: ModelCache, progress: ProgressCal
 
 
 def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """The map as map.npy, float32 (query, key); a later look at it needs no model."""
+    """Return the map as map.npy, float32 (query, key); a later look at it needs no model."""
     import numpy as np
 
     from ..capturing.attention_map import attention_map
@@ -175,7 +175,7 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
 
 
 def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """The model is loaded once causal and once bidirectional; neither is kept."""
+    """Return the model is loaded once causal and once bidirectional; neither is kept."""
     from ..evaluation.conventions import check_conventions
 
     models.clear()

@@ -98,7 +98,7 @@ class JobFolder:
         return True
 
     def ids(self) -> list[str]:
-        """All job ids, newest first."""
+        """Return all job ids, newest first."""
         return sorted((path.parent.name for path in self.path.glob("*/job.json")), reverse=True)
 
     def taken(self) -> list[str]:
@@ -140,7 +140,7 @@ class JobFolder:
                 file.truncate()
 
     def worker_alive(self) -> bool:
-        """Whether a worker holds the lock. The system drops the lock with the process, however that ends."""
+        """Return whether a worker holds the lock. The system drops the lock with the process, however that ends."""
         try:
             with open(self.lock, "rb") as file:
                 return not try_lock(file, shared=True)
@@ -181,7 +181,7 @@ class JobFolder:
 
 
 def read_progress(job: Path) -> tuple[Progress | None, float | None]:
-    """The last report and the estimated seconds until its stage ends (None before there is a basis for it)."""
+    """Return the last report and the estimated seconds until its stage ends (None before there is a basis for it)."""
     document = read_job_document(job / "progress.json", ProgressDocument)
     if not document:
         return None, None

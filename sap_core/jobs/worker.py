@@ -115,7 +115,8 @@ class Worker:
         return True
 
     def _reporter(self, folder: Path) -> ProgressCallback:
-        """The callback given to the work: passes the report on, and stops the work when somebody asked for it."""
+        """Return the callback given to the work: passes the report on, and stops the work when somebody asked for
+        it."""
         begun, first, stage, written = time.monotonic(), 0, "", 0.0
         cancel = folder / "cancel"
 
@@ -151,7 +152,7 @@ class Worker:
 
 
 def describe(error: BaseException) -> str:
-    """One line for the person who waits; memory gets its own words."""
+    """Return one line for the person who waits; memory gets its own words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "Out of memory; try a smaller model, a shorter length, fewer prompts, or a smaller dtype."
     return one_line(error)

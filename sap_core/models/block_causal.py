@@ -31,7 +31,7 @@ class BlockCausalModel(LoadedModel):
         return self.module(input_ids=input_ids, attention_mask=mask, position_ids=where, use_cache=False).logits
 
     def _blocks(self, where: Tensor) -> Tensor:
-        """The number of the block of every position (batch, sequence); negative ones before the answer."""
+        """Return the number of the block of every position (batch, sequence); negative ones before the answer."""
         if self.answers_at is not None and self.info.row.answer_starts_block:
             where = where - self.answers_at.to(where.device)[:, None]
         return where.div(required(self.info.block_size, "block_size"), rounding_mode="floor")

@@ -53,7 +53,7 @@ def chat_history_text(info: ModelInfo, messages: Sequence[dict[str, str]], *, ge
 
 
 def template_of(tokenizer: dict[str, Any]) -> str:
-    """The chat template in a tokenizer's files: of several the one named "default", "" where there is none."""
+    """Return the chat template in a tokenizer's files: of several the one named "default", "" where there is none."""
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template", "") for entry in template if isinstance(entry, dict)}

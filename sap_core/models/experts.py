@@ -27,7 +27,7 @@ class Expert(nn.Module):
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
     def route(self, routed: Routed) -> None:
-        """Tells the layers whose rows come next."""
+        """Tell the layers whose rows come next."""
         layers: tuple[Any, ...] = (self.gate_proj, self.up_proj, self.down_proj)
         for layer in layers:
             layer.routed = routed
@@ -65,7 +65,7 @@ class Experts(nn.ModuleList):
 
 
 def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
-    """Replaces, in place, the packed experts that ``matrices`` name one by one."""
+    """Replace, in place, the packed experts that ``matrices`` name one by one."""
     owners = {match["owner"]: None for matrix in matrices if (match := EXPERT.match(matrix.name))}
     for owner in owners:
         packed: Any = module.get_submodule(owner)

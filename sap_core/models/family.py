@@ -104,13 +104,13 @@ class Family:
     reader: str = "native"
 
     def native_key(self, key: str) -> str:
-        """The native name of a stored tensor."""
+        """Return the native name of a stored tensor."""
         for pattern, replacement in self.key_mapping:
             key = re.sub(pattern, replacement, key)
         return key
 
 
 def model_type_is(*names: str) -> Callable[[Config], bool]:
-    """A ``matches`` that compares config.json's model_type, letter case aside."""
+    """Return a ``matches`` that compares config.json's model_type, letter case aside."""
     known = {name.lower() for name in names}
     return lambda config: str(config.get("model_type", "")).lower() in known

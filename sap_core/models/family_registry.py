@@ -63,7 +63,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
-    """The family of a config.json and the names of the stored tensors, or None where no row matches."""
+    """Return the family of a config.json and the names of the stored tensors, or None where no row matches."""
     known = tuple(names)
     for family in FAMILIES.values():
         marked = not family.marks or any(name.startswith(family.marks) for name in known)
@@ -73,7 +73,7 @@ def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
 
 
 def register_family(family: Family) -> Family:
-    """Adds a family from outside the package, in front of those that are there.
+    """Add a family from outside the package, in front of those that are there.
 
     Raises:
         InvalidInput: a family of that name exists.
@@ -87,7 +87,7 @@ def register_family(family: Family) -> Family:
 
 
 def families_markdown() -> str:
-    """The table as Markdown, as it stands in docs/models.md."""
+    """Return the table as Markdown, as it stands in docs/models.md."""
     head = ("family", "models", "loads as", "conventions", "sampling rules", "pruning", "export")
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in families_table():
@@ -100,7 +100,7 @@ def families_markdown() -> str:
 
 
 def families_table() -> list[dict[str, Any]]:
-    """One JSON-able row per family, for the command line, the pages and the documentation."""
+    """Return one JSON-able row per family, for the command line, the pages and the documentation."""
     return [
         {
             "family": family.name,
@@ -121,7 +121,7 @@ def families_table() -> list[dict[str, Any]]:
 
 
 def _pruning(family: Family) -> str:
-    """The patterns in words: of single weights, then the units that are taken out whole and of which classes."""
+    """Return the patterns in words: of single weights, then the units that are taken out whole and of which classes."""
     if family.no_pruning:
         return f"refused: {family.no_pruning}"
     words = ", ".join(family.patterns)
@@ -134,7 +134,7 @@ def _pruning(family: Family) -> str:
 
 
 def _conventions(family: Family) -> str:
-    """How such a model is called, in a line: attention, which token a row predicts, its mask, its blocks."""
+    """Return how such a model is called, in a line: attention, which token a row predicts, its mask, its blocks."""
     if family.objective == AUTOREGRESSIVE:
         return "causal; row i predicts token i + 1"
     if family.export == "none":

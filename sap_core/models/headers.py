@@ -162,7 +162,7 @@ def read_header(folder: Path, name: str) -> tuple[tuple[StoredTensor, ...], dict
 
 
 def _entry(path: Path, file: str, key: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
-    """One tensor and its span of bytes behind the header."""
+    """Return one tensor and its span of bytes behind the header."""
 
     def wrong(what: str) -> ModelProblem:
         return ModelProblem(f"{path} has a damaged safetensors header: {shown(key)} {what}; download it again.")
@@ -185,7 +185,7 @@ def _entry(path: Path, file: str, key: str, entry: Any) -> tuple[StoredTensor, t
 def _fill(
     path: Path, tensors: list[StoredTensor], spans: list[tuple[int, int]], first: int, size: int
 ) -> tuple[StoredTensor, ...]:
-    """The tensors with their places; they fill the file, each beginning where the one before ends."""
+    """Return the tensors with their places; they fill the file, each beginning where the one before ends."""
     end, placed = 0, []
     for tensor, (start, stop) in zip(tensors, spans, strict=True):
         if start != end:
@@ -215,7 +215,7 @@ def _naturals(value: Any) -> bool:
 
 
 def _inside(name: str) -> bool:
-    """A plain relative path to a safetensors file, on any system."""
+    """Return a plain relative path to a safetensors file, on any system."""
     for kind in (PurePosixPath, PureWindowsPath):
         path = kind(name)
         if path.is_absolute() or path.anchor or ".." in path.parts:

@@ -84,12 +84,12 @@ class ModelInfo:
         return Path(self.path)
 
     def check_prunable(self) -> None:
-        """Raises ModelProblem with the reason where this model can't be pruned."""
+        """Raise ModelProblem with the reason where this model can't be pruned."""
         if self.no_pruning:
             raise ModelProblem(f"{self.ref} can't be pruned: {self.no_pruning}.")
 
     def check_masked(self) -> int:
-        """The mask token's id.
+        """Return the mask token's id.
 
         Raises:
             ModelProblem: an autoregressive model, one that denoises something else, or one that declares no mask token.

@@ -28,7 +28,7 @@ def inspect_model(
     shift_logits: bool | None = None,
     block_size: int | None = None,
 ) -> ModelInfo:
-    """Recognises a model and describes it without reading weights.
+    """Recognize a model and describes it without reading weights.
 
     Args:
         ref: demo:NAME, a folder, or a Hub id.
@@ -104,7 +104,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
 
 
 def _mask_token(family: Family, source: Source, native: Config, vocab_size: int, given: int | None) -> int | None:
-    """The mask token: as given, else of the config, the tokenizer, the family."""
+    """Return the mask token: as given, else of the config, the tokenizer, the family."""
     if family.objective != MASKED_DIFFUSION:
         return None
     if given is not None:
@@ -139,7 +139,7 @@ def _quantized(config: Config) -> str:
 
 
 def unread(config: Config) -> str:
-    """What a config that no family reads is, and what to do; follows the model's name."""
+    """Return what a config that no family reads is, and what to do; follows the model's name."""
     names = [str(name) for name in config.get("architectures") or []]
     kind = config.get("model_type") or "nothing"
     if not names:

@@ -67,7 +67,7 @@ class Matrix:
 
 
 def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[Matrix, ...]:
-    """The linear layers inside the blocks, in block order.
+    """Return the linear layers inside the blocks, in block order.
 
     Args:
         shapes: Native tensor name -> shape as stored.
@@ -89,7 +89,7 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
 
 
 def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
-    """How many experts each layer has, 0 where it has none."""
+    """Return how many experts each layer has, 0 where it has none."""
     found: dict[int, set[int]] = {}
     for matrix in matrices:
         if match := EXPERT.match(matrix.name):
@@ -98,14 +98,16 @@ def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
 
 
 def kind_of(rest: str) -> str | None:
-    """What a module inside a block is, by its name; "other" for an unknown one, None for what is not to be pruned."""
+    """Return what a module inside a block is, by its name; "other" for an unknown one, None for what is not to be
+    pruned."""
     if _ends(rest, ROUTERS) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
         return None
     return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
 
 
 def module_key(key: str, model_type: str) -> str:
-    """A stored name as the native module has it: renamed, with the inner model's path where that was left out."""
+    """Return a stored name as the native module has it: renamed, with the inner model's path where that was left
+    out."""
     for pattern, replacement in RENAMED.get(model_type, ()):
         key = re.sub(pattern, replacement, key)
     base = BASE.get(model_type)

@@ -111,7 +111,7 @@ class LoadedModel:
         return shift_back(logits) if self.info.shift_logits else logits
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The native forward pass, before any shift; what a family overrides."""
+        """Return the native forward pass, before any shift; what a family overrides."""
         if attention_mask is None:
             return self.module(input_ids=input_ids, use_cache=False).logits
         mask = attention_mask.to(self.device)
@@ -193,7 +193,7 @@ class LoadedModel:
         return [self.module.get_submodule(names[layer]) for layer in sorted(names)]
 
     def linears(self, layer: int) -> dict[str, nn.Linear]:
-        """The prunable linear layers of one block by native module name, in the order of ``info.matrices``."""
+        """Return the prunable linear layers of one block by native module name, in the order of ``info.matrices``."""
         return {m.name: self.module.get_submodule(m.name) for m in self.info.matrices if m.layer == layer}
 
     @property
@@ -206,7 +206,7 @@ class LoadedModel:
         return [self.module.get_submodule(parents[layer]) for layer in sorted(parents)]
 
     def output_projection(self, layer: int) -> nn.Linear:
-        """The attention's output projection; its input columns are heads x head_dim, head by head."""
+        """Return the attention's output projection; its input columns are heads x head_dim, head by head."""
         name = next(m.name for m in self.info.matrices if m.layer == layer and m.kind == "o")
         return self.module.get_submodule(name)
 
@@ -229,7 +229,7 @@ class LoadedModel:
             return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
 
     def piece(self, token: int) -> str:
-        """One token as text, for figures: "·" instead of an empty one, no line breaks."""
+        """Return one token as text, for figures: "·" instead of an empty one, no line breaks."""
         if self.tokenizer is None:
             return str(int(token))
         with foreign(f"The tokenizer of {self.info.ref} fails on a token", "; check its files"):
@@ -237,7 +237,7 @@ class LoadedModel:
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
 
     def token_id(self, word: str) -> int | None:
-        """The id of a special token by its text; None where the tokenizer has no such token."""
+        """Return the id of a special token by its text; None where the tokenizer has no such token."""
         return None if self.tokenizer is None else self.tokenizer.get_added_vocab().get(word)
 
     def _tokenizer(self) -> Any:
@@ -248,11 +248,11 @@ class LoadedModel:
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def check_masked(self) -> int:
-        """The mask token's id. Raises as `ModelInfo.check_masked`."""
+        """Return the mask token's id. Raises as `ModelInfo.check_masked`."""
         return self.info.check_masked()
 
     def clone(self) -> LoadedModel:
-        """A copy whose weights can be changed without touching this one."""
+        """Return a copy whose weights can be changed without touching this one."""
         twin = copy.copy(self)
         twin.module = copy.deepcopy(self.module)
         twin.info = dataclasses.replace(self.info)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ModelProblem
-from ..untrusted import foreign
 from .adapters import adapter_of, reader_of
 from .conventions import Given
 from .experts import unpack_experts
@@ -43,7 +39,7 @@ def load_model(
     block_size: int | None = None,
     keep: float | None = None,
 ) -> LoadedModel:
-    """Loads a model in evaluation mode.
+    """Load a model in evaluation mode.
 
     Args:
         ref: "demo:stories-diffusion", "demo:stories-ar", a folder, or a Hub id.
@@ -82,36 +78,15 @@ def load_model(
     tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)
     model = adapter_of(row)(placed, tokenizer, info)
-    if not model.offloaded:  # else a pass brings every weight in from where it lies
-        with trial(info):
-            check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
-    else:
+    if model.offloaded:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)
     check_loaded(model)
     return model if keep is None else cut(model, keep)
 
 
-@contextmanager
-def trial(info: ModelInfo) -> Iterator[None]:
-    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
-    with (
-        foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
-        torch.no_grad(),
-    ):
-        yield
-
-
-def check_numbers(info: ModelInfo, output: Tensor) -> None:
-    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
-    if output.isnan().any():
-        raise ModelProblem(
-            f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
-        )
-
-
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
-    """Refuses a model that needs its own code where the user did not agree to run it."""
+    """Refuse a model that needs its own code where the user did not agree to run it."""
     if info.row.remote_code and not trust_remote_code:
         code = sorted({str(value) for value in (info.config.get("auto_map") or {}).values()})
         raise ModelProblem(
@@ -121,7 +96,7 @@ def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
 
 
 def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
-    """Turns GPT-2's transposed layers into nn.Linear in place, on a view of the same memory: equal results."""
+    """Turn GPT-2's transposed layers into nn.Linear in place, on a view of the same memory: equal results."""
     if info.native_config.get("model_type") not in TRANSPOSED:
         return
     for matrix in info.matrices:
@@ -135,7 +110,7 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
 
 
 def prunable_as_loaded(module: nn.Module, info: ModelInfo) -> ModelInfo:
-    """Holds the description to the module: every matrix it lists must be a linear layer of that shape.
+    """Hold the description to the module: every matrix it lists must be a linear layer of that shape.
 
     Where one is not, the model still runs and can be captured; pruning is refused with the name of what is in the way.
     """

@@ -48,7 +48,7 @@ def estimate_memory(
 
 
 def fits(estimate: dict[str, int], device: str = "cpu") -> bool:
-    """Whether the estimated total is less than the memory that is free for ``device`` now."""
+    """Return whether the estimated total is less than the memory that is free for ``device`` now."""
     return estimate["total"] < available_memory(device)
 
 

@@ -48,7 +48,7 @@ def per_layer(kind):
 
 
 def cut(layer, heads, key_value_heads, width):
-    """Gives the linear layers of one block these sizes; their values are set when the weights are read."""
+    """Return the linear layers of one block these sizes; their values are set when the weights are read."""
     attention, forward = layer.self_attn, layer.mlp
     size = attention.head_dim
     for holder, name, rows, columns in (

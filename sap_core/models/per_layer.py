@@ -15,7 +15,7 @@ SIZES = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
 def kind_of(config: Config, ref: str) -> str:
-    """The name in transformers of the class that a ``per_layer_config`` is read with.
+    """Return the name in transformers of the class that a ``per_layer_config`` is read with.
 
     Raises:
         ModelProblem: a model type whose layers can't differ.
@@ -29,7 +29,7 @@ def kind_of(config: Config, ref: str) -> str:
 
 
 def config_entries(config: Config, ref: str) -> Config:
-    """What config.json says so that transformers finds the code beside it."""
+    """Return what config.json says so that transformers finds the code beside it."""
     kind, module = kind_of(config, ref), CODE.removesuffix(".py")
     names = {"AutoConfig": f"PerLayer{kind}Config", "AutoModelForCausalLM": f"PerLayer{kind}ForCausalLM"}
     return {
@@ -39,7 +39,7 @@ def config_entries(config: Config, ref: str) -> Config:
 
 
 def code_of(config: Config, ref: str) -> str:
-    """The text of the modelling file that goes into the folder."""
+    """Return the text of the modelling file that goes into the folder."""
     kind = kind_of(config, ref)
     source = Path(__file__).with_name("modeling_per_layer.py").read_text(encoding="utf-8")
     return f'{source}\n\nPerLayer{kind}Config, PerLayer{kind}ForCausalLM = per_layer("{kind}")\n'

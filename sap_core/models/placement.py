@@ -16,7 +16,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def pick_device(device: str) -> torch.device:
-    """The torch device a name stands for.
+    """Return the torch device a name stands for.
 
     Raises:
         UnknownOption: no such device here.
@@ -32,7 +32,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[str, Any]:
-    """The arguments of from_pretrained that say in which precision and where; ``device`` None: spread.
+    """Return the arguments of from_pretrained that say in which precision and where; ``device`` None: spread.
 
     Raises:
         UnknownOption: no such dtype.

@@ -7,10 +7,14 @@ its own block changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from ..errors import ModelProblem
+from ..untrusted import foreign
 from .info import ModelInfo
 from .loaded import LoadedModel
 
@@ -26,13 +30,16 @@ def check_loaded(model: LoadedModel) -> None:
         ModelProblem: its attention does not follow them, or its output is not finite.
     """
     info = model.info
-    if not info.row.has_mask or model.offloaded:  # its first row is predicted by nothing; a pass would read all weights
+    if model.offloaded:  # a pass brings every weight in from where it lies
         return
     block = info.block_size
     length = LENGTH if block is None else 2 * block
     if info.max_length is not None:
         length = min(length, info.max_length)
-    if length < 2 or (block is not None and length <= block):
+    if not info.row.has_mask or length < 2 or (block is not None and length <= block):
+        # Its first row is predicted by nothing, or there is no room for two blocks: only whether it runs is seen.
+        with trial(info):
+            check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
         return
     tokens = _tokens(info, length)
     later = _changed(tokens, 1, length, info)
@@ -64,9 +71,27 @@ def check_loaded(model: LoadedModel) -> None:
         raise ModelProblem(_says(info, f"in blocks of {block}", f"its first row {what}", "another --block-size"))
 
 
+@contextmanager
+def trial(info: ModelInfo) -> Iterator[None]:
+    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
+    with (
+        foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
+        torch.no_grad(),
+    ):
+        yield
+
+
+def check_numbers(info: ModelInfo, output: Tensor) -> None:
+    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
+    if output.isnan().any():
+        raise ModelProblem(
+            f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
+        )
+
+
 def _leaves_padding_out(model: LoadedModel, tokens: Tensor, alone: Tensor, size: float) -> bool:
-    """Whether the first row of a text stays what it is when padding stands beside it: to the right, or to the left of
-    what is written from left to right. Convolutions and recurrences let padding in."""
+    """Return whether the first row of a text stays what it is when padding stands beside it: to the right, or to the
+    left of what is written from left to right. Convolutions and recurrences let padding in."""
     padding = torch.zeros_like(tokens)
     diffusion = model.is_diffusion
     both = [tokens, padding] if diffusion else [padding, tokens]

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def read_native(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.Module:
-    """The native module with the weights of ``info.path``.
+    """Return the native module with the weights of ``info.path``.
 
     Args:
         placing: Arguments of from_pretrained that say where and in which precision.
@@ -41,7 +41,7 @@ def read_native(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
 
 
 def native_config_object(info: ModelInfo) -> Any:
-    """The transformers config of the native class.
+    """Return the transformers config of the native class.
 
     Raises:
         ModelProblem: no class for its model_type, or values it refuses.
@@ -58,7 +58,7 @@ def native_config_object(info: ModelInfo) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """A config's values with ``{"__float__": "Infinity"}``, as transformers writes infinity, as the number."""
+    """Return a config's values with ``{"__float__": "Infinity"}``, as transformers writes infinity, as the number."""
     if isinstance(value, dict):
         if set(value) == {"__float__"}:
             return float(value["__float__"])
@@ -67,7 +67,7 @@ def _numbers(value: Any) -> Any:
 
 
 def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
-    """Compares every stored tensor with the native class, built without memory, before any weight is read.
+    """Compare every stored tensor with the native class, built without memory, before any weight is read.
 
     Raises:
         ModelProblem: a tensor of another shape than the config says, or whole numbers where it calls for fractions.
@@ -92,7 +92,7 @@ def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
 
 
 def empty_module(info: ModelInfo, config: Any) -> nn.Module:
-    """The native module on the meta device: names and shapes without memory.
+    """Return the native module on the meta device: names and shapes without memory.
 
     Raises:
         ModelProblem: its class can't be built from the config, or has far more parts than the checkpoint has tensors.
@@ -153,7 +153,7 @@ def _loader(info: ModelInfo) -> Any:
 
 
 def loader_class(row: Family) -> Any:
-    """The transformers class, or Auto class, that loads a family.
+    """Return the transformers class, or Auto class, that loads a family.
 
     Raises:
         ModelProblem: this version of transformers does not have it.
@@ -168,7 +168,7 @@ def loader_class(row: Family) -> Any:
 
 
 def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Module:
-    """The native module with its weights from disk.
+    """Return the native module with its weights from disk.
 
     Raises:
         ModelProblem: tensors are missing, or transformers refuses them.

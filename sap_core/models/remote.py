@@ -21,7 +21,7 @@ from .source import Source
 
 
 def read_remote(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.Module:
-    """The model's own class with its weights.
+    """Return the model's own class with its weights.
 
     Raises:
         ModelProblem: its code fails here, or tensors are missing or unknown to it.
@@ -71,7 +71,7 @@ class RemoteModel(LoadedModel):
 
 
 def _fill(module: nn.Module, folder: Path, source: Source) -> None:
-    """Copies the stored tensors into the module's own, in place: ties and buffers stay as its code made them."""
+    """Copy the stored tensors into the module's own, in place: ties and buffers stay as its code made them."""
     from safetensors import safe_open
 
     state = module.state_dict(keep_vars=True)
@@ -90,7 +90,7 @@ def _fill(module: nn.Module, folder: Path, source: Source) -> None:
 
 
 def _class_name(entry: Any) -> str:
-    """The "module.Class" of an auto_map entry; a reference into another repository is refused."""
+    """Return the "module.Class" of an auto_map entry; a reference into another repository is refused."""
     name = entry[0] if isinstance(entry, list) else entry
     if not isinstance(name, str) or "--" in name:
         raise ModelProblem(f"auto_map names {name} for code; expected a class in the model's own files.")

@@ -68,7 +68,7 @@ def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> N
 def _write_file(
     info: ModelInfo, source: Path, target: Path, tensors: list[StoredTensor], state: dict[str, torch.Tensor]
 ) -> int:
-    """One weights file; returns the bytes of its tensors."""
+    """Return one weights file; returns the bytes of its tensors."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 

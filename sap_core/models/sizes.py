@@ -57,7 +57,7 @@ def read_sizes(config: Config, ref: str) -> dict[str, Any]:
 
 
 def first_position(config: Config) -> int:
-    """The position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
+    """Return the position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
     kind = config.get("model_type")
     if kind not in ROBERTAS or (kind == "esm" and config.get("position_embedding_type") == "rotary"):
         return 0

@@ -31,7 +31,7 @@ class Source:
 
 
 def find_source(ref: str) -> Source:
-    """The model ``ref`` names, read as far as its config and headers.
+    """Return the model ``ref`` names, read as far as its config and headers.
 
     Raises:
         ModelProblem: nothing there, no config, no safetensors weights, a gated, missing or offline Hub id.
@@ -43,7 +43,7 @@ def find_source(ref: str) -> Source:
 
 
 def _without_config(folder: Path) -> str:
-    """What a folder without config.json is, as far as its files show."""
+    """Return what a folder without config.json is, as far as its files show."""
     if next(folder.glob("*.gguf"), None) is not None:
         return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
     return f"{folder} has no config.json; expected a folder written by save_pretrained."
@@ -71,7 +71,7 @@ def read_folder(ref: str, folder: Path) -> Source:
 
 
 def local_folder(ref: str) -> Path | None:
-    """The folder of a demo name or path; None where ``ref`` can only be a Hub id.
+    """Return the folder of a demo name or path; None where ``ref`` can only be a Hub id.
 
     Raises:
         ModelProblem: a path that is not there, or not a folder.
@@ -96,7 +96,7 @@ def local_folder(ref: str) -> Path | None:
 
 
 def download(ref: str, *, code: bool = False) -> Path:
-    """The local folder of a Hub model, with safetensors weights only; ``code`` takes its Python files too.
+    """Return the local folder of a Hub model, with safetensors weights only; ``code`` takes its Python files too.
 
     Raises:
         ModelProblem: gated, missing, or out of reach.
@@ -168,7 +168,7 @@ def _check_reachable(ref: str) -> None:
 
 
 def _ask_hub(ref: str, ask: Any) -> Any:
-    """The answer of the Hub, or the reason why there is none."""
+    """Return the answer of the Hub, or the reason why there is none."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,

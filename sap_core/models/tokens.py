@@ -81,7 +81,7 @@ def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
 
 
 def _linear(text: str) -> bool:
-    """Whether every step of a tokenizer.json is one of `LINEAR`."""
+    """Return whether every step of a tokenizer.json is one of `LINEAR`."""
     document = json.loads(text)
     waiting = [document.get(name) for name in ("normalizer", "pre_tokenizer", "model", "post_processor", "decoder")]
     while waiting:

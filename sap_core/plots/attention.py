@@ -49,7 +49,8 @@ def attention_figure(attention: np.ndarray, words: list[str], *, height: int = 5
 
 
 def largest_difference(attention: np.ndarray, received: np.ndarray) -> float:
-    """How far the map's column means lie from the captured ``received`` (position,), at most: 0 but for rounding.
+    """Return how far the map's column means lie from the captured ``received`` (position,), at most: 0 but for
+    rounding.
 
     Rows of zeros are positions that do not exist yet; they are no queries.
     """

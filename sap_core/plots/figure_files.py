@@ -87,7 +87,8 @@ def write_output(output: Output, content: bytes) -> Path:
 
 
 def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Where a figure comes from: the runs with their settings, what of them is shown, and this package's version."""
+    """Return where a figure comes from: the runs with their settings, what of them is shown, and this package's
+    version."""
     return {
         "title": title,
         "runs": [
@@ -105,14 +106,14 @@ def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = No
 
 
 def origin_line(about: dict[str, Any]) -> str:
-    """The provenance in one line, for the foot of a picture."""
+    """Return the provenance in one line, for the foot of a picture."""
     runs = ", ".join(run["id"] for run in about["runs"])
     view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 
 
 def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
-    """A copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
+    """Return a copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
     copy = go.Figure(figure)
     layout: Any = copy.layout
     margin = layout.margin
@@ -147,14 +148,14 @@ def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
 
 
 def table_of(figure: go.Figure, data: View | pd.DataFrame | None = None) -> pd.DataFrame:
-    """The data behind a figure, one row per value."""
+    """Return the data behind a figure, one row per value."""
     if isinstance(data, pd.DataFrame):
         return data
     return view_table(data) if isinstance(data, View) else figure_table(figure)
 
 
 def view_table(view: View) -> pd.DataFrame:
-    """One row per step and position: attention (share), in multiples of an even share, token, state."""
+    """Return one row per step and position: attention (share), in multiples of an even share, token, state."""
     frame = (
         pd.DataFrame(view.share).rename_axis(index="step", columns="position").stack().rename("attention").reset_index()
     )
@@ -170,7 +171,7 @@ def view_table(view: View) -> pd.DataFrame:
 
 
 def figure_table(figure: go.Figure) -> pd.DataFrame:
-    """What a figure draws, one row per value: series, x, y, and for maps the value (as the hover gives it)."""
+    """Return what a figure draws, one row per value: series, x, y, and for maps the value (as the hover gives it)."""
     parts = []
     for number, trace in enumerate(figure.data):
         name = trace.name or f"trace {number}"
@@ -197,7 +198,7 @@ def figure_table(figure: go.Figure) -> pd.DataFrame:
 
 
 def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
-    """One page that needs nothing else, with the provenance to read and as JSON."""
+    """Return one page that needs nothing else, with the provenance to read and as JSON."""
     page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
     return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
@@ -218,13 +219,14 @@ def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
 
 
 def svg_with_origin(svg: str, about: dict[str, Any]) -> str:
-    """The picture with the provenance as its ``<metadata>``."""
+    """Return the picture with the provenance as its ``<metadata>``."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f"{svg[:start]}<metadata>{escape(json.dumps(about, default=str))}</metadata>{svg[start:]}"
 
 
 def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
-    """The picture with the provenance in an international text chunk, keyword Description (PNG 1.2, section 4.2.3)."""
+    """Return the picture with the provenance in an international text chunk, keyword Description (PNG 1.2, section
+    4.2.3)."""
     text = CHUNK + b"\0\0\0\0\0" + json.dumps(about, default=str, ensure_ascii=False).encode()
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
     end = png.rindex(b"IEND") - 4

@@ -94,7 +94,7 @@ def head_grid(
 
 
 def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
-    """What the score of one head is made of: each component as it counts, 0 (steady) to 1 (unstable)."""
+    """Return what the score of one head is made of: each component as it counts, 0 (steady) to 1 (unstable)."""
     values = [row[part.column] if part.rises else 1 - row[part.column] for part in COMPONENTS.values()]
     figure = base_figure(
         height,
@@ -124,5 +124,5 @@ def _ink(value: float) -> str:
 
 
 def value_title(value: str) -> str:
-    """A column of the ranking in words, as the ranking has it (persistence is high for a steady head)."""
+    """Return a column of the ranking in words, as the ranking has it (persistence is high for a steady head)."""
     return {"instability": "instability", "deviation": "sink deviation"}.get(value, value.replace("_", " "))

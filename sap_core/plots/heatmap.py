@@ -89,7 +89,7 @@ def trajectory_heatmap(
 
 
 def _words(view: View, steps: range, places: range) -> np.ndarray:
-    """Each word once, and an array of them, for plotly looks into every item of a list."""
+    """Return each word once, and an array of them, for plotly looks into every item of a list."""
     window = np.ix_(steps, places)
     tokens = np.where(view.masked[window], -1, view.tokens[window])
     _, first, which = np.unique(tokens, return_index=True, return_inverse=True)

@@ -22,7 +22,7 @@ Part = go.Figure | pd.DataFrame | str
 
 
 def html_report(title: str, about: dict[str, Any], parts: Iterable[tuple[str, str, Part]]) -> str:
-    """One self-contained page.
+    """Return one self-contained page.
 
     Args:
         about: where it comes from (run, settings, versions); shown at the end and readable as JSON.

@@ -24,7 +24,8 @@ def step_lines(
     height: int = 260,
     from_zero: bool = True,
 ) -> go.Figure:
-    """One line per name; ``bands`` (low, high) are drawn behind as a light area. ``y_title`` carries the unit."""
+    """Return one line per name; ``bands`` (low, high) are drawn behind as a light area. ``y_title`` carries the
+    unit."""
     figure = base_figure(height)
     for index, (name, values) in enumerate(series.items()):
         colour = (colours or {}).get(name, SERIES[index % len(SERIES)])
@@ -58,7 +59,7 @@ def step_lines(
 
 
 def frequency_bars(frequency: np.ndarray, words: Sequence[str], *, top: int = 12, height: int = 260) -> go.Figure:
-    """The positions that dominate most often: share of steps, f_j of METRICS section 3."""
+    """Return the positions that dominate most often: share of steps, f_j of METRICS section 3."""
     order = [int(place) for place in np.argsort(-frequency, kind="stable")[:top] if frequency[place] > 0]
     figure = base_figure(height)
     figure.add_trace(

@@ -27,7 +27,7 @@ FEW_CELLS, MANY_CELLS = (64, 128), (48, 96)  # of one small heatmap: all of them
 
 
 def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
-    """One small step x position heatmap per layer (mean over heads, or one head), with its dominant path;
+    """Return one small step x position heatmap per layer (mean over heads, or one head), with its dominant path;
     with ``kinds`` step x kind of token, without a path.
 
     More than `MOST` layers: evenly spaced ones, first and last included.

@@ -85,7 +85,7 @@ def plan_matrices(
 
 
 def removed_heads(layers: int, heads: int, gone: Sequence[Sequence[int]], *, height: int = 300) -> go.Figure:
-    """The layer x head grid with the heads that fall marked."""
+    """Return the layer x head grid with the heads that fall marked."""
     state = np.zeros((layers, heads), np.uint8)
     for layer, head in gone:
         state[layer, head] = 1

@@ -34,6 +34,6 @@ def share_levels(times_even: np.ndarray) -> np.ndarray:
 
 
 def level_of(log2_value: float) -> float:
-    """Where a value of the logarithmic scale falls among the levels of `share_levels`."""
+    """Return where a value of the logarithmic scale falls among the levels of `share_levels`."""
     low, high = SHARE_RANGE
     return 1 + 254 * (log2_value - low) / (high - low)

@@ -22,7 +22,7 @@ MAX_CELLS = 400_000  # 0.4 MB of levels, 0.4 MB of states, 0.8 MB of words befor
 
 
 def replay_data(view: View, *, step: int = 0) -> dict[str, Any]:
-    """A JSON-able dict; the arrays are base64, row-major (T, S).
+    """Return a JSON-able dict; the arrays are base64, row-major (T, S).
 
     ``levels``: uint8 of `share_levels`. ``states``: uint8 bits MASKED, ACCEPTED, SINK. ``words``: uint16 indices
     into ``vocabulary``. A run with more than MAX_CELLS cells keeps every k-th step, the last included; ``steps`` holds

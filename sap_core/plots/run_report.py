@@ -39,7 +39,7 @@ def report(
     layer: int | None = None,
     head: int | None = None,
 ) -> str:
-    """The HTML of one run's report, or of a comparison of several.
+    """Return the HTML of one run's report, or of a comparison of several.
 
     Args:
         runs: opened runs (`sap_core.open_run`) that hold a trajectory.
@@ -88,7 +88,7 @@ def run_report(run: Any, *, rule: SinkRule, sample: int = 0, layer: int | None =
 
 
 def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
-    """The claims, every run's heatmap, differences, curves with intervals, and the table of metrics."""
+    """Return the claims, every run's heatmap, differences, curves with intervals, and the table of metrics."""
     found = compare_runs(*runs, rule=rule)
     letters = [letter.upper() for letter in LETTERS[: len(runs)]]
     key = pd.DataFrame({"": letters, "run": found.names, "id": [run.id for run in runs]})
@@ -127,7 +127,7 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
 
 
 def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rule: SinkRule) -> View:
-    """The view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
+    """Return the view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
     trajectories = trajectories_of(run)
     sizes = {
         "sample": len(trajectories),

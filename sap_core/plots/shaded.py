@@ -12,7 +12,7 @@ _STYLE = "padding:1px 3px;margin:1px;border-radius:2px;display:inline-block;line
 
 
 def shaded_text(view: View, step: int) -> str:
-    """The canvas after ``step``; masked places are hatched boxes, tokens written at this step are outlined."""
+    """Return the canvas after ``step``; masked places are hatched boxes, tokens written at this step are outlined."""
     levels = share_levels(view.times_even[step])
     colours = palette()
     parts = []

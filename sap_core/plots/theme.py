@@ -20,7 +20,6 @@ SEQUENTIAL = "Cividis"
 DIVERGING = "RdBu_r"
 # Okabe and Ito's palette: told apart under the common colour-vision deficiencies.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-RUN_COLOURS = {"a": SERIES[0], "b": SERIES[1]}
 PATH = "#FF5A36"
 CASING = "#10151C"
 FRONTIER = "#4FD2EA"
@@ -39,7 +38,8 @@ CONFIG: dict[str, Any] = {
 
 
 def base_figure(height: int, *, title: str | None = None, **layout: Any) -> go.Figure:
-    """An empty figure with the house's margins, fonts and legend; ``height`` in CSS pixels, ``layout``: what differs.
+    """Return an empty figure with the house's margins, fonts and legend; ``height`` in CSS pixels, ``layout``: what
+    differs.
 
     All at once: each of plotly's ``update_...`` takes longer than making the figure.
     """
@@ -55,7 +55,7 @@ def base_figure(height: int, *, title: str | None = None, **layout: Any) -> go.F
 
 
 def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
-    """A narrow colour bar with its unit in the title."""
+    """Return a narrow colour bar with its unit in the title."""
     return {
         "title": {"text": title, "side": "right", "font": {"size": 11}},
         "thickness": 12,
@@ -66,7 +66,7 @@ def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
 
 @cache
 def palette(levels: int = 256, scale: str = SEQUENTIAL) -> tuple[tuple[int, int, int], ...]:
-    """The scale as ``levels`` RGB triples, 0..255, dark end first."""
+    """Return the scale as ``levels`` RGB triples, 0..255, dark end first."""
     colours = sample_colorscale(scale, [index / (levels - 1) for index in range(levels)], colortype="tuple")
     levels_255 = np.rint(255 * np.asarray(colours, float)).astype(int)
     return tuple((int(red), int(green), int(blue)) for red, green, blue in levels_255)

@@ -19,7 +19,7 @@ from .view import View
 
 
 def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
+    """Return per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
 
     Returns:
         each: mean attention of a token of the kind, in multiples of an even share, NaN where there is none; (T, kinds).

@@ -45,14 +45,14 @@ class View:
         return self.share.shape[1]
 
     def piece(self, step: int, position: int) -> str:
-        """The text at a position after a step; ``[mask]`` where nothing is written."""
+        """Return the text at a position after a step; ``[mask]`` where nothing is written."""
         if self.masked[step, position]:
             return "[mask]"
         token = int(self.tokens[step, position])
         return self.pieces.get(token, f"#{token}")
 
     def frontier(self) -> np.ndarray:
-        """The step at which each position was written, float (S,); NaN for the prompt and for what never was."""
+        """Return the step at which each position was written, float (S,); NaN for the prompt and for what never was."""
         written = self.accepted.any(axis=0)
         return np.where(written, self.accepted.argmax(axis=0), np.nan)
 
@@ -63,7 +63,7 @@ def make_view(
     head: int | None = None,
     sinks: np.ndarray | SinkRule | None = None,
 ) -> View:
-    """The view of ``layer`` and ``head``; None means the mean over all of them.
+    """Return the view of ``layer`` and ``head``; None means the mean over all of them.
 
     Args:
         trajectory: see `sap_core.trajectory`; may be unfinished.
@@ -117,7 +117,7 @@ def pieces_of(trajectory: xr.Dataset) -> dict[int, str]:
 
 
 def selection_label(layer: int | None, head: int | None) -> str:
-    """What is drawn, in words."""
+    """Return what is drawn, in words."""
     if layer is None and head is None:
         return "mean over all layers and heads"
     if head is None:
@@ -128,6 +128,6 @@ def selection_label(layer: int | None, head: int | None) -> str:
 
 
 def printable(piece: str) -> str:
-    """A token's text with its white space made visible."""
+    """Return a token's text with its white space made visible."""
     shown = piece.replace("\n", "↵").replace("\t", "⇥")
     return shown if shown.strip() else shown.replace(" ", "␣") or "∅"

@@ -30,7 +30,7 @@ def prune(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
-    """A pruned copy of ``model``; the model itself stays as it is.
+    """Return a pruned copy of ``model``; the model itself stays as it is.
 
     Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...); where no method is named
     it is the one that measured best (`planning.defaults`). With a ``budget`` the pruning is progressive
@@ -60,7 +60,7 @@ def plan_pruning(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PruningPlan:
-    """What `prune` with the same arguments would remove. Reads the model's headers only, except where the plan
+    """Return what `prune` with the same arguments would remove. Reads the model's headers only, except where the plan
     follows a measurement: method `heads` without a run or chosen heads, and allocations that measure.
 
     Raises:

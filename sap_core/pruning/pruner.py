@@ -63,8 +63,8 @@ class SinkAwarePruner:
         self._ranking: pd.DataFrame | None = None
 
     def analyze_attention_dynamics(self, *, progress: ProgressCallback = silent) -> pd.DataFrame:
-        """How much every head's sinks move during a generation: the table of `sap_core.rank_heads`, most unstable
-        first. Measured once."""
+        """Return how much every head's sinks move during a generation: the table of `sap_core.rank_heads`, most
+        unstable first. Measured once."""
         if self._ranking is None:
             self._ranking = rank_on_demo_prompt(self.model, self.seed, progress)
         return self._ranking
@@ -78,7 +78,7 @@ class SinkAwarePruner:
         method: str | None = None,
         progress: ProgressCallback = silent,
     ) -> Pruned:
-        """The best model that generates ``target_speedup`` times as fast and loses at most the threshold.
+        """Return the best model that generates ``target_speedup`` times as fast and loses at most the threshold.
 
         Heads, channels, layers, and heads with channels are each taken out step by step until a whole generation,
         measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with

@@ -28,12 +28,12 @@ def write_json(path: str | os.PathLike, document: Any) -> None:
 
 
 def json_text(document: Any) -> str:
-    """A document as it stands in a file."""
+    """Return a document as it stands in a file."""
     return json.dumps(plain(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """The document in ``path``, or None when there is none or it is not (yet) JSON.
+    """Return the document in ``path``, or None when there is none or it is not (yet) JSON.
 
     Raises:
         OperationFailed: an address that can't be reached, or access is denied.
@@ -47,7 +47,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def file_stamp(path: str | os.PathLike) -> tuple[int | str, int]:
-    """Changes whenever a file does: its time (at an address its ETag, where the store has one) and its bytes.
+    """Change whenever a file does: its time (at an address its ETag, where the store has one) and its bytes.
 
     (0, 0) where there is none. Raises OperationFailed for an address that can't be reached.
     """

@@ -43,7 +43,8 @@ class RunSummary:
 
 
 def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None) -> list[RunSummary]:
-    """All runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never raised.
+    """Return all runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never
+    raised.
 
     Raises:
         OperationFailed: the root is an address that can't be reached, or access is denied.
@@ -64,7 +65,7 @@ def _if_run(path: StoragePath) -> RunSummary | None:
 
 
 def describe_run(path: str | os.PathLike) -> RunSummary:
-    """The summary of one folder, from its small documents alone."""
+    """Return the summary of one folder, from its small documents alone."""
     path = storage_path(path)
     problem, size, spec = "", 0, {}
     try:
@@ -113,7 +114,7 @@ def remove_run(path: StoragePath) -> None:
 
 
 def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> StoragePath:
-    """The folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
+    """Return the folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
     path = resolve_run(run, root)
     with remote_errors(path):
         if not path.is_dir():

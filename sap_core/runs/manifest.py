@@ -42,7 +42,7 @@ def list_files(folder: StoragePath) -> dict[str, list]:
 
 
 def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
-    """The manifest of a run folder; None when the run is unfinished.
+    """Return the manifest of a run folder; None when the run is unfinished.
 
     Raises:
         RunProblem: it is unreadable, or made by a newer version.

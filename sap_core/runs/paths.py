@@ -23,7 +23,8 @@ def runs_root(root: str | os.PathLike | None = None) -> StoragePath:
 
 
 def new_run_path(kind: str, root: str | os.PathLike | None = None) -> StoragePath:
-    """A path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``. Nothing is made."""
+    """Return a path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``. Nothing is
+    made."""
     return runs_root(root) / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{kind}-{secrets.token_hex(3)}"
 
 

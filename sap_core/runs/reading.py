@@ -173,7 +173,7 @@ class Run:
         return [open_trajectory(folder / f"{n}.zarr", self._files_of(f"trajectory/{n}.zarr/")) for n in stores]
 
     def _files_of(self, folder: str) -> dict[str, list] | None:
-        """The manifest's list of one folder, names relative to it; None while the run is written."""
+        """Return the manifest's list of one folder, names relative to it; None while the run is written."""
         if not self.manifest:
             return None
         files = self.manifest["files"].items()
@@ -181,7 +181,7 @@ class Run:
 
 
 def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
-    """Names that may have been meant: the runs under the root, where that can be read."""
+    """Name that may have been meant: the runs under the root, where that can be read."""
     folder = runs_root(root)
     if storage_of(path).remote and path.parent != folder:
         return []
@@ -205,7 +205,7 @@ def _time_of(path: StoragePath) -> str:
 
 
 def default_name(spec: dict[str, Any]) -> str:
-    """What a run is called until somebody names it."""
+    """Return what a run is called until somebody names it."""
     if spec.get("name"):
         return spec["name"]
     kind, model = spec.get("kind"), spec.get("model", "")

@@ -156,7 +156,7 @@ class RunWriter:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an exception on one line; foreign ones with their type's name."""
+    """Return the message of an exception on one line; foreign ones with their type's name."""
     text = " ".join(str(error).split())
     if type(error).__module__.startswith("sap_core."):
         return text

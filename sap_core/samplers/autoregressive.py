@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def autoregressive(
     model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
-    """Writes the columns after the prompts one by one, until ``steps`` or until every text has ended.
+    """Write the columns after the prompts one by one, until ``steps`` or until every text has ended.
 
     A text that has ended gets its end token again while others go on. Forwards are not observed: causal attention rows
     do not change as the text grows, so one pass over the finished text has them all.

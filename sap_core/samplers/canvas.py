@@ -84,7 +84,7 @@ def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Can
 
 
 def _ends(model: LoadedModel, prompt: list[int]) -> bool:
-    """Whether the tokenizer put a closing token behind the prompt, behind an opening one."""
+    """Return whether the tokenizer put a closing token behind the prompt, behind an opening one."""
     closers = {getattr(model.tokenizer, name, None) for name in ("sep_token_id", "eos_token_id")} - {None}
     return len(prompt) > 1 and prompt[-1] in closers
 
@@ -103,7 +103,7 @@ def _after_prompts(model: LoadedModel, prompts: list[list[int]], length: int) ->
 
 
 def padding_token(model: LoadedModel) -> int:
-    """A token to stand where nothing is written; never attended to."""
+    """Return a token to stand where nothing is written; never attended to."""
     for name in ("pad_token_id", "eos_token_id"):
         value = getattr(model.tokenizer, name, None)
         if value is not None:

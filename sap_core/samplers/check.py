@@ -136,7 +136,7 @@ def _or(value: float | None, default: float | None) -> float | None:
 
 
 def share_steps(sizes: list[int], steps: int) -> list[int]:
-    """How ``steps`` are shared among blocks of ``sizes`` tokens, in proportion to them.
+    """Return how ``steps`` are shared among blocks of ``sizes`` tokens, in proportion to them.
 
     Equal to LLaDA's steps // blocks wherever that is defined (equal blocks that divide the steps). A block never gets
     more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become

@@ -63,7 +63,7 @@ class StepContext:
         return canvas.masked_scatter(self.masked, values)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """The predicted tokens (n,) and the shares (n, vocabulary) that their confidence is read from.
+        """Return the predicted tokens (n,) and the shares (n, vocabulary) that their confidence is read from.
 
         - gumbel (LLaDA, A2D): argmax(exp(l) / (-ln u)^T); shares softmax(l), whatever the temperature.
         - categorical (SDAR, LLaDA2, Fast-dLLM v2, RND1): drawn from shares = softmax(restrict(l / T)).
@@ -90,7 +90,7 @@ class StepContext:
         return predicted, torch.softmax(self._without_ends(kept), -1) if self.ends else shares
 
     def of(self, rows: Tensor) -> StepContext:
-        """The same step seen by some of its rows, (n,) bool."""
+        """Return the same step seen by some of its rows, (n,) bool."""
         return dataclasses.replace(self, logits=self.logits[rows], rows=exactly(int(rows.sum())))
 
     def _without_ends(self, logits: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ Sampler = Callable[..., Iterator[Step]]
 
 
 def sampler_of(rule: Rule) -> Sampler:
-    """The sampler that writes what ``rule`` chooses."""
+    """Return the sampler that writes what ``rule`` chooses."""
 
     def run(
         model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
@@ -121,7 +121,7 @@ def denoise(
     generator: torch.Generator,
     rule: Rule,
 ) -> Iterator[Step]:
-    """Yields the steps of one generation. A rule may finish a block, and so the canvas, in fewer steps than planned.
+    """Yield the steps of one generation. A rule may finish a block, and so the canvas, in fewer steps than planned.
 
     Of a block-causal model whose rows predict the next token (Fast-dLLM v2), a block's first token is given by the last
     row of the block before it; it is written in a step of its own, as the published code writes it before all others.
@@ -169,7 +169,7 @@ def denoise(
 
 
 def take_all(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """The likeliest token of every position that may be written."""
+    """Return the likeliest token of every position that may be written."""
     predicted = context.logits.argmax(-1)
     return predicted, probability(context.logits, predicted), context.allowed
 
@@ -200,7 +200,8 @@ class Blocks:
         self.total = sum(self.shares.values()) + extra
 
     def window(self, block: int) -> Tensor | None:
-        """The columns of the model's own block that ``block`` lies in; None where the whole canvas is computed."""
+        """Return the columns of the model's own block that ``block`` lies in; None where the whole canvas is
+        computed."""
         if self._own is None or not self._alike:
             return None
         own = (self._columns - self._start).div(self._own, rounding_mode="floor")
@@ -277,7 +278,7 @@ def forbid(model: LoadedModel, logits: Tensor) -> Tensor:
 
 
 def share(context: StepContext) -> Tensor:
-    """How many tokens of its block this step writes in each text; (batch,)."""
+    """Return how many tokens of its block this step writes in each text; (batch,)."""
     if context.sampling.rounded_shares:
         counts = [rounded_shares(count, context.steps) for count in context.start.tolist()]
         return torch.tensor([row[context.step] if context.step < len(row) else 0 for row in counts])
@@ -285,7 +286,8 @@ def share(context: StepContext) -> Tensor:
 
 
 def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
-    """How many of ``masked`` (batch,) tokens step number ``step`` writes: an even share, one more in the first ones.
+    """Return how many of ``masked`` (batch,) tokens step number ``step`` writes: an even share, one more in the
+    first ones.
 
     floor(M / steps), plus one in the first M mod steps (LLaDA's get_num_transfer_tokens).
     """
@@ -293,7 +295,8 @@ def even_share(masked: Tensor, step: int, steps: int) -> Tensor:
 
 
 def rounded_shares(masked: int, steps: int) -> list[int]:
-    """How many of ``masked`` tokens each step writes in dLLM's samplers (A2D): of what is left, its part, rounded.
+    """Return how many of ``masked`` tokens each step writes in dLLM's samplers (A2D): of what is left, its part,
+    rounded.
 
     At step j of K, with M tokens left: round(M (1 - s / t)), t = (K - j) / K, s = (K - j - 1) / K, ties to even; steps
     that would write nothing are left out. In float32 as there: the last bit can decide a tie.

@@ -48,7 +48,7 @@ def restrict(logits: Tensor, top_k: int | None, top_p: float | None, nucleus_fir
 
 
 def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
-    """One token per row of ``logits`` (n, V): argmax(exp(l) / (-ln u)^T) in float64, u uniform; (n,).
+    """Return one token per row of ``logits`` (n, V): argmax(exp(l) / (-ln u)^T) in float64, u uniform; (n,).
 
     That is a draw from softmax(l / T), in the form in which LLaDA does it. T = 0 is the plain argmax.
     """
@@ -64,7 +64,8 @@ def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows
 
 
 def multinomial(shares: Tensor, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
-    """One token per row of ``shares`` (n, V): argmax(p / e), e exponential, as torch.multinomial has it; (n,)."""
+    """Return one token per row of ``shares`` (n, V): argmax(p / e), e exponential, as torch.multinomial has it;
+    (n,)."""
     rows = rows or exactly(len(shares))
     noise = torch.empty((rows.total, shares.shape[-1]), dtype=shares.dtype)
     noise.exponential_(generator=generator)

@@ -70,7 +70,7 @@ def token_editing(
 def _predict(
     model: LoadedModel, logits: Tensor, ends: EndRule, sampling: Sampling, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A token of every position that was computed, and its share; both (batch, columns)."""
+    """Return a token of every position that was computed, and its share; both (batch, columns)."""
     heat = sampling.temperature
     logits = ends.forbid(forbid(model, logits))
     shares = torch.softmax(restrict(logits / heat, sampling.top_k, sampling.top_p) if heat else logits, -1)

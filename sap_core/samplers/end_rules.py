@@ -49,7 +49,7 @@ class EndRule:
         return logits.index_fill(-1, torch.tensor(self._tokens, device=logits.device), -torch.inf)
 
     def reached(self, tokens: Tensor, done: Tensor) -> bool:
-        """Whether no further block is to be written; ``done`` (batch, sequence) are the blocks so far."""
+        """Return whether no further block is to be written; ``done`` (batch, sequence) are the blocks so far."""
         if self._rule != "stop":
             return False
         ends = torch.isin(tokens, torch.tensor(self._tokens, device=tokens.device)) & done & self._written
@@ -57,7 +57,7 @@ class EndRule:
 
 
 def end_tokens(model: LoadedModel) -> list[int]:
-    """The tokens that end a text: of the generation config, the config, or the tokenizer."""
+    """Return the tokens that end a text: of the generation config, the config, or the tokenizer."""
     generation = getattr(model.module, "generation_config", None)
     for holder in (generation, model.module.config, model.tokenizer):
         value = getattr(holder, "eos_token_id", None)

@@ -14,7 +14,7 @@ from .denoise import StepContext, sampler_of, share, top_positions
 
 
 def keep_surest(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions with the highest probability."""
+    """Return the predictions with the highest probability."""
     predicted, score = _predicted(context)
     return _keep_share(context, predicted, score)
 
@@ -27,7 +27,7 @@ def keep_random(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Every prediction with at least the threshold's probability, and at least one a step.
+    """Return every prediction with at least the threshold's probability, and at least one a step.
 
     Fast-dLLM's rule (arXiv 2505.22618), for LLaDA and, on Dream's shares, for Dream: of the predictions sorted by
     confidence the first stays, another while its confidence >= threshold. Given fewer steps than tokens, no fewer than
@@ -42,7 +42,7 @@ def keep_above_threshold(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def keep_dynamic(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Every prediction above the threshold, or an even share of the block's tokens if that is more.
+    """Return every prediction above the threshold, or an even share of the block's tokens if that is more.
 
     SDAR's low_confidence_dynamic (arXiv 2510.06303), LLaDA2's generate (threshold 0.95), and, with one step for each
     token, Fast-dLLM v2's (arXiv 2509.26328). Above, not at: a probability that is 1 in float32 is not above 1.

@@ -98,7 +98,7 @@ class _Observation:
             self._model.window = None
 
     def _observe(self, original: Callable, given: dict[str, Any]) -> tuple:
-        """One denoising step, told to the caller before generate goes on."""
+        """Return one denoising step, told to the caller before generate goes on."""
         written, current = given["input_ids"], given["current_canvas"]
         start, stop = written.shape[1], written.shape[1] + self._size
         tokens = self._canvas.tokens.clone()

@@ -39,7 +39,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 def preset(name: str) -> tuple[str, ...]:
-    """The prompts of a ready set.
+    """Return the prompts of a ready set.
 
     Raises:
         UnknownOption: no such set.

@@ -136,7 +136,7 @@ def _cold(shares: Tensor, best: Tensor, temperature: float) -> Tensor:
 
 
 def _draw(p: Tensor, masked: Tensor, mask_id: int, chances: Chances, generator: torch.Generator) -> Tensor:
-    """One draw at every position: argmax(q / (1e-10 - ln(u + 1e-10)))."""
+    """Return one draw at every position: argmax(q / (1e-10 - ln(u + 1e-10)))."""
     before, after, sigma = chances
     opened = p * ((after - (1 - sigma) * before) / (1 - before))
     stays = (1 - after - sigma * before) / (1 - before)

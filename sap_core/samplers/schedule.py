@@ -18,7 +18,7 @@ MDLM_EPSILON = 1e-5
 
 
 def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Every mask opens with probability 1 - s / t (Dream, ``origin``); tokens are drawn for those that open."""
+    """Return every mask opens with probability 1 - s / t (Dream, ``origin``); tokens are drawn for those that open."""
     opens = (torch.rand(len(context.logits), generator=context.generator) < opening(context)).to(context.logits.device)
     predicted = context.logits.argmax(-1)
     score = torch.softmax(context.logits, -1).gather(-1, predicted[:, None])[:, 0]
@@ -30,26 +30,26 @@ def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def maskgit_plus(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions of highest p[x0] (Dream, ``maskgit_plus``)."""
+    """Return the predictions of highest p[x0] (Dream, ``maskgit_plus``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, shares.gather(-1, predicted[:, None])[:, 0])
 
 
 def topk_margin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions whose p is furthest above the second best (Dream, ``topk_margin``)."""
+    """Return the predictions whose p is furthest above the second best (Dream, ``topk_margin``)."""
     predicted, shares = context.draw()
     best = shares.topk(2, -1).values
     return _keep_scheduled(context, predicted, best[:, 0] - best[:, 1])
 
 
 def entropy(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """The predictions made with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
+    """Return the predictions made with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, (shares * torch.log(shares + 1e-10)).sum(-1))
 
 
 def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """All but the predictions of highest entropy, as many as a line says (RND1, sampling.py).
+    """Return all but the predictions of highest entropy, as many as a line says (RND1, sampling.py).
 
     After step k of K, int(M (K - k) / K) of the M masks stay: those of highest entropy H = -sum p ln p. The confidence
     is -H.
@@ -128,7 +128,7 @@ def opening(context: StepContext) -> float:
 
 
 def _keep_scheduled(context: StepContext, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The M (1 - s / t) best by score, or with a confidence temperature (Dream's alg_temp) as many drawn without
+    """Return the M (1 - s / t) best by score, or with a confidence temperature (Dream's alg_temp) as many drawn without
     replacement from softmax(score / alg_temp) over the canvas."""
     counts = (context.allowed.sum(1) * opening(context)).long()
     heat = context.sampling.confidence_temperature

@@ -47,7 +47,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def answer_claims(found: Comparison) -> list[Answer]:
-    """Every claim for every run; what is said of two runs is said of each one against the first."""
+    """Return every claim for every run; what is said of two runs is said of each one against the first."""
     rows = found.table.set_index("metric")
     answers = []
     for claim in CLAIMS:
@@ -59,7 +59,7 @@ def answer_claims(found: Comparison) -> list[Answer]:
 
 
 def answers_table(found: Comparison, answers: list[Answer]) -> list[dict[str, str]]:
-    """The answers as rows of text, letters for runs as in the table of the comparison."""
+    """Return the answers as rows of text, letters for runs as in the table of the comparison."""
     rows = []
     for item in answers:
         part, run = item.found, LETTERS[item.run].upper()

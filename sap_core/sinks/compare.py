@@ -72,7 +72,7 @@ class Comparison:
         return self.differences[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as lists and numbers, for JSON."""
+        """Return the same as lists and numbers, for JSON."""
         metrics = self.table.to_dict(orient="records")
         return {
             "names": list(self.names),
@@ -167,7 +167,7 @@ class _Side:
 
 
 def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
-    """Each curve of `CURVES` as (step, head of any layer); sinks, which are counted over heads, as (step, 1)."""
+    """Return each curve of `CURVES` as (step, head of any layer); sinks, which are counted over heads, as (step, 1)."""
     steps, layers, heads = (dataset.sizes[dim] for dim in ("step", "layer", "head"))
     masked = np.empty((steps, layers, heads))
     for layer, received in by_layer(dataset, "received_masked"):
@@ -190,7 +190,7 @@ def _difference(first: _Side, second: _Side, name: str) -> Interval:
 
 
 def _band(curves: np.ndarray) -> np.ndarray | None:
-    """The interval over prompts of curves (prompt, points), as (2, points)."""
+    """Return the interval over prompts of curves (prompt, points), as (2, points)."""
     if len(curves) < 2:
         return None
     edges = [mean_interval(column) for column in curves.T]

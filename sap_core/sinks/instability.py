@@ -58,7 +58,7 @@ def rank_heads(
     rule: SinkRule | str = DEFAULT_RULE,
     threshold: float | None = None,
 ) -> pd.DataFrame:
-    """One row per (layer, head), the most unstable first.
+    """Return one row per (layer, head), the most unstable first.
 
     Instability = weighted mean of {switch rate, 1 - persistence, normalised temporal deviation, 1 - autocorrelation,
     1 - overlap}. The deviation is 2 std(centroid) / (S - 1), which is 1 at its largest possible value; an
@@ -97,7 +97,7 @@ def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None)
 
 
 def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.DataFrame:
-    """The components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
+    """Return the components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
     queries, visible = visibility(dataset)
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     numbers = layer_numbers(dataset)

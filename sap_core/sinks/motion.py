@@ -43,7 +43,7 @@ METRICS: dict[str, Metric] = {
 
 
 def motion(received: np.ndarray, sinks: np.ndarray) -> dict[str, np.ndarray]:
-    """Every scalar of this file at once, by name. ``sinks`` is bool like ``received``, from `find_sinks`."""
+    """Return every scalar of this file at once, by name. ``sinks`` is bool like ``received``, from `find_sinks`."""
     path = dominant_positions(received)
     positions = received.shape[-1]
     variance = temporal_variance(received, sinks)
@@ -75,7 +75,7 @@ def switch_rate(path: np.ndarray) -> np.ndarray:
 
 
 def dwell_times(path: np.ndarray) -> list[tuple[int, int, int]]:
-    """The runs of one path (step,): (position, first step, length), in order. Lengths sum to T."""
+    """Return the runs of one path (step,): (position, first step, length), in order. Lengths sum to T."""
     path = np.asarray(path)
     starts = np.flatnonzero(np.r_[True, path[1:] != path[:-1]]) if path.size else np.array([], int)
     lengths = np.diff(np.r_[starts, path.size])

@@ -61,7 +61,7 @@ def similarity(datasets: list[xr.Dataset]) -> np.ndarray:
 
 
 def _linked(links: np.ndarray) -> list[list[int]]:
-    """The connected components with more than one member."""
+    """Return the connected components with more than one member."""
     groups, seen = [], np.zeros(len(links), bool)
     for start in range(len(links)):
         if seen[start]:

@@ -20,7 +20,7 @@ def find_sinks(
     visible: np.ndarray | None = None,
     queries: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Which positions are sinks.
+    """Return which positions are sinks.
 
     With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j:
     ``column_sum``: c_j > mean of the other c + threshold; ``rate``: c_j / v_j > threshold;
@@ -63,7 +63,7 @@ def find_sinks(
 
 
 def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> np.ndarray:
-    """How much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
+    """Return how much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
 
     Source: arXiv 2602.17664, public code. There m is attention SUMMED over layers, heads and queries (see
     `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram.

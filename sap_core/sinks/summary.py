@@ -22,7 +22,7 @@ TOP = 20
 def sink_summary(
     source: Any, rule: SinkRule | str = DEFAULT_RULE, *, threshold: float | None = None, sample: int = 0
 ) -> dict:
-    """A JSON-able account of the sinks of a run.
+    """Return a JSON-able account of the sinks of a run.
 
     ``metrics`` is over all samples: mean over heads and samples, with the standard deviation over heads and, where
     there are several, over samples. ``path``, ``sinks_per_step``, ``by_layer`` and ``sink_positions`` describe one
@@ -85,7 +85,7 @@ def _layer(found: Scan, layer: int, number: int) -> dict[str, Any]:
 
 
 def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
-    """The positions that are most often a sink, with their final token."""
+    """Return the positions that are most often a sink, with their final token."""
     share = found.sink_counts.sum(axis=0) / (dataset.sizes["step"] * dataset.sizes["layer"] * dataset.sizes["head"])
     received = found.received.mean(axis=0)
     final = dataset["next_token"].values[-1]
@@ -104,7 +104,7 @@ def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
 
 
 def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any]]:
-    """Which tokens sinks are, counted at the step at which they are one (so a mask can be one)."""
+    """Return which tokens sinks are, counted at the step at which they are one (so a mask can be one)."""
     counts: Counter[tuple[int, str]] = Counter()
     for dataset, found in zip(datasets, scans, strict=True):
         tokens = dataset["token"].values

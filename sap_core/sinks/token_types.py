@@ -16,7 +16,7 @@ NEWLINES = "ĊĉčĠ▁"
 
 
 def token_type(piece: str, masked: bool = False) -> str:
-    """The kind of one token by its text: one of `TYPES`. A token without any letter or digit is punctuation."""
+    """Return the kind of one token by its text: one of `TYPES`. A token without any letter or digit is punctuation."""
     if masked:
         return "mask"
     if SPECIAL.fullmatch(piece.strip()) and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece.strip()):

@@ -87,7 +87,7 @@ def plain_type(field: FieldInfo) -> Any:
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether a field holds several values."""
+    """Return whether a field holds several values."""
     return get_origin(plain_type(field)) is tuple
 
 

@@ -17,7 +17,7 @@ from .sweep import SweepSpec
 
 
 def parse_spec(document: dict[str, Any]) -> Spec:
-    """The spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
+    """Return the spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
 
     Raises:
         UnknownOption: no such kind.

@@ -53,7 +53,7 @@ def words(text: str) -> list[str]:
 
 
 def readable(tokens: list[str]) -> str:
-    """The words as a reader would see them: no space before punctuation or inside quotes. `words` undoes it."""
+    """Return the words as a reader would see them: no space before punctuation or inside quotes. `words` undoes it."""
     out: list[str] = []
     for i, token in enumerate(tokens):
         if i and token not in _NO_SPACE_BEFORE and tokens[i - 1] != "“":
@@ -63,7 +63,7 @@ def readable(tokens: list[str]) -> str:
 
 
 def generate(seed: int, task: str | None = None) -> Story:
-    """The story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
+    """Return the story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
     return _generate(random.Random(f"story {seed}"), seed, task)
 
 
@@ -75,19 +75,19 @@ def generate_stories(n: int, seed: int = 0) -> list[Story]:
 
 
 def gender_slots(hero: str) -> dict[str, str]:
-    """The words that the hero's gender decides, by slot."""
+    """Return the words that the hero's gender decides, by slot."""
     column = 0 if hero in grammar.GIRLS else 1
     return {slot: pair[column] for slot, pair in _GENDERED.items()}
 
 
 def plot_beats(plot: str) -> list[tuple[str, bool]]:
-    """The beats of a plot in order, each with whether it is always told."""
+    """Return the beats of a plot in order, each with whether it is always told."""
     return [(beat.rstrip("?"), not beat.endswith("?")) for beat in grammar.PLOTS[plot].split()]
 
 
 @cache
 def questions_of(plot: str) -> tuple[tuple[str, str], ...]:
-    """The (question, answer) templates that may follow a story of this plot."""
+    """Return the (question, answer) templates that may follow a story of this plot."""
     return grammar.QUESTIONS[""] + grammar.QUESTIONS[plot]
 
 
@@ -131,7 +131,7 @@ class _Chooser:
         return option
 
     def wording(self, templates: tuple[str, ...]) -> int:
-        """The number of a template, drawn by `grammar.SHARES`."""
+        """Return the number of a template, drawn by `grammar.SHARES`."""
         return self.weighted(dict(enumerate(grammar.SHARES[len(templates)])))
 
     def whether(self, probability: float) -> bool:
@@ -180,7 +180,7 @@ ROLE_WORDS = {
 
 @lru_cache(maxsize=1)
 def vocabulary() -> tuple[str, ...]:
-    """Every word and punctuation mark a text can hold, sorted: the same list wherever it is built."""
+    """Return every word and punctuation mark a text can hold, sorted: the same list wherever it is built."""
     texts = [grammar.QUESTION, grammar.ANSWER, grammar.SUMMARY]
     texts += [template for templates in grammar.BEATS.values() for template in templates]
     texts += [part for pairs in grammar.QUESTIONS.values() for pair in pairs for part in pair]

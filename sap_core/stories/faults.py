@@ -64,7 +64,7 @@ class Reading:
 
 
 def story_faults(text: str, strict: bool = False) -> list[Fault]:
-    """Every contradiction in a text, in reading order; an empty list for a story that holds together.
+    """Return every contradiction in a text, in reading order; an empty list for a story that holds together.
 
     The text may go on with a question and its answer or with a summary; these are checked too. `strict` adds a fault
     of kind "wording" for each sentence that no template tells.
@@ -93,12 +93,12 @@ def story_faults(text: str, strict: bool = False) -> list[Fault]:
 
 
 def summary_faults(story: str, summary: str) -> list[Fault]:
-    """What a summary says against the story, or Fault("plot") where it tells nothing that happened."""
+    """Return what a summary says against the story, or Fault("plot") where it tells nothing that happened."""
     return _summary_faults(read_story(story), words(summary))
 
 
 def answer_to(story: str, question: str) -> str | None:
-    """The right answer ("blue."), or None where the question is not one that can be asked about this story."""
+    """Return the right answer ("blue."), or None where the question is not one that can be asked about this story."""
     return _expected_answer(read_story(story), words(question))
 
 

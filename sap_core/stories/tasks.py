@@ -47,11 +47,11 @@ class Example:
         return canvas_length(len(words(self.before)) + self.gap + len(words(self.after)) + 1)
 
     def masked_text(self, mask: str = "<mask>", end: str = "<eos>") -> str:
-        """The text with one mask per missing token and, as the whole text is given, its end."""
+        """Return the text with one mask per missing token and, as the whole text is given, its end."""
         return " ".join(part for part in (self.before, *[mask] * self.gap, self.after, end) if part)
 
     def score(self, written: str) -> bool:
-        """Whether what was written in the place of `target` is right; text behind an <eos> does not count."""
+        """Return whether what was written in the place of `target` is right; text behind an <eos> does not count."""
         written = _until_end(written)
         if self.task == "story":
             return not self.faults(written)
@@ -60,7 +60,7 @@ class Example:
         return not summary_faults(self.story.story, written)
 
     def faults(self, written: str, strict: bool = False) -> list[Fault]:
-        """What is wrong with a story (task "story") in which `written` stands in the place of `target`.
+        """Return what is wrong with a story (task "story") in which `written` stands in the place of `target`.
 
         `strict` as in `story_faults`.
         """

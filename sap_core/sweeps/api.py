@@ -84,7 +84,7 @@ def sweep(
 
 
 def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
-    """The cells of a sweep and the fingerprint of its model's files, after every check that needs no work.
+    """Return the cells of a sweep and the fingerprint of its model's files, after every check that needs no work.
 
     Raises:
         InvalidInput: as `sweep`.
@@ -99,7 +99,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
 
 
 def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progress: ProgressCallback) -> list[str]:
-    """Runs what is not finished; ids of what is now."""
+    """Run what is not finished; ids of what is now."""
     finished = folder.finished()
     tasks = [
         Task(cell.id, cell.group, {"id": cell.id, "spec": cell.spec and cell.spec.model_dump(mode="json")})

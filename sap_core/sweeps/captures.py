@@ -105,7 +105,7 @@ def _path_of(out: str | os.PathLike | None, number: int) -> StoragePath:
 
 
 def _made(path: StoragePath, spec: CaptureSpec) -> bool:
-    """Whether the finished run of ``spec`` is there. Raises InvalidInput where something else is."""
+    """Return whether the finished run of ``spec`` is there. Raises InvalidInput where something else is."""
     with remote_errors(path):
         if not path.exists():
             return False

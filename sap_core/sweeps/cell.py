@@ -33,7 +33,7 @@ class CellRunner:
         self.texts = pruning_texts(self.dense, self.spec, samples=self.spec.texts, seed=self.spec.evaluation_seed)
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
-        """The record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
+        """Return the record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
         from ..pruning.api import prune
 
         started = time.perf_counter()
@@ -57,8 +57,8 @@ class CellRunner:
     def _quality(
         self, model: LoadedModel, seeds: tuple[int, ...], weights: str | None, progress: ProgressCallback
     ) -> dict[str, Any]:
-        """What was measured on the same ``weights`` for the same seeds, for methods often agree on what goes; else
-        measured now."""
+        """Return what was measured on the same ``weights`` for the same seeds, for methods often agree on what goes;
+        else measured now."""
         if weights is None:
             return self._measure(model, seeds, progress)
         if (weights, seeds) not in self._measured:

@@ -24,7 +24,7 @@ def make_executor(
     gpus_per_worker: float | None = None,
     cpus_per_worker: float = 1,
 ) -> Any:
-    """The executor of that name, for models on ``device``; an object like `LocalExecutor` is taken as it is.
+    """Return the executor of that name, for models on ``device``; an object like `LocalExecutor` is taken as it is.
 
     Raises:
         UnknownOption, InvalidInput: no such executor; no worker; Ray is missing or no cluster is at the address.
@@ -42,7 +42,7 @@ def make_executor(
 
 
 def _gpus() -> tuple[str, ...]:
-    """The GPUs that workers may be spread over, as CUDA_VISIBLE_DEVICES counts them."""
+    """Return the GPUs that workers may be spread over, as CUDA_VISIBLE_DEVICES counts them."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -130,7 +130,7 @@ class SweepFolder:
         return {name for name in names if self.record(name) is not None}
 
     def record(self, cell: str) -> dict[str, Any] | None:
-        """What was measured in a finished cell; None where it is not finished."""
+        """Return what was measured in a finished cell; None where it is not finished."""
         return usable_document(self.path / "cells" / f"{cell}.json", CellDocument) or None
 
     def finish(self, cell: str, record: dict[str, Any]) -> None:

@@ -56,8 +56,8 @@ class Grid:
 
 
 def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
-    """The cells of a sweep: every method or variant with every pattern, sparsity, order, allocation, compensation
-    and seed.
+    """Return the cells of a sweep: every method or variant with every pattern, sparsity, order, allocation,
+    compensation and seed.
 
     Two lists give way where they would only repeat: an N:M pattern fixes the sparsity, so it makes one cell per seed;
     a method that draws nothing at random runs for the first seed alone. ``info``: with it, each cell is also held
@@ -98,7 +98,7 @@ def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
 
 
 def seeds_of(spec: SweepSpec, pruning: PruneSpec | None) -> tuple[int, ...]:
-    """The seeds of the sweep that a cell stands for: its own, or all where nothing in it is drawn at random."""
+    """Return the seeds of the sweep that a cell stands for: its own, or all where nothing in it is drawn at random."""
     if pruning is None or not _draws_at_random(pruning.method, pruning.allocation, pruning.compensate):
         return spec.seeds
     return (pruning.seed,)
@@ -141,18 +141,18 @@ def _bases(spec: SweepSpec) -> list[dict[str, Any]]:
 
 
 def _draws_at_random(method: str, allocation: str, compensate: str) -> bool:
-    """Whether the result depends on the seed: through calibration texts, noise, or the method's own draws."""
+    """Return whether the result depends on the seed: through calibration texts, noise, or the method's own draws."""
     known = allocation if allocation in ALLOCATIONS else "uniform"  # any other is refused with its cell
     return looks_at_texts(method, known, compensate) or METHODS[method].score != "magnitude"
 
 
 def _shared(spec: SweepSpec) -> dict[str, Any]:
-    """The fields that all cells have in common."""
+    """Return the fields that all cells have in common."""
     return {name: getattr(spec, name) for name in (*ModelOptions.model_fields, *CalibrationOptions.model_fields)}
 
 
 def _readable(fields: dict[str, Any]) -> str:
-    """A file name that says what the cell is: sink-unstructured-0.5-s0."""
+    """Return a file name that says what the cell is: sink-unstructured-0.5-s0."""
     fields = dict(fields)
     first = [str(fields.pop("method")), fields.pop("pattern").replace(":", "of"), f"{fields.pop('sparsity'):g}"]
     seed = fields.pop("seed")

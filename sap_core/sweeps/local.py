@@ -129,7 +129,7 @@ class _Worker:
         self._send(task.payload)
 
     def exit_reason(self) -> str:
-        """How the process ended, and the last thing it said."""
+        """Return how the process ended, and the last thing it said."""
         try:
             code = self._process.wait(timeout=_LOOK_UP)
         except subprocess.TimeoutExpired:  # it fell silent but lives

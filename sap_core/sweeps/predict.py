@@ -27,7 +27,7 @@ class Prediction:
 
 
 def predict_loss(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = None) -> Prediction | None:
-    """The loss increase that ``spec`` will probably have; None where nothing of its kind was measured.
+    """Return the loss increase that ``spec`` will probably have; None where nothing of its kind was measured.
 
     ``sparsity``: another than the spec's own.
 
@@ -84,5 +84,5 @@ def _value(row: dict, name: str) -> object:
 
 
 def _continued(share: np.ndarray, loss: np.ndarray, a: int, b: int, at: float) -> float:
-    """The line through points a and b, at ``at``."""
+    """Return the line through points a and b, at ``at``."""
     return float(loss[a] + (loss[b] - loss[a]) / (share[b] - share[a]) * (at - share[a]))

@@ -27,7 +27,7 @@ MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, Arithmet
 
 
 def measured_plans(model: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
-    """One row per measured plan of ``model``, newest source first; readable while a sweep runs.
+    """Return one row per measured plan of ``model``, newest source first; readable while a sweep runs.
 
     Columns: id (RUN, or RUN/CELL of a sweep), run, cell, source ("applied", or the sweep's name), label, method,
     pattern, sparsity, order, allocation, seed; loss (nats per token above dense) with its standard error; size (share
@@ -101,7 +101,7 @@ def _row(run: RunSummary, cell: str, source: str, label: str, spec: dict[str, An
 
 
 def stamp(model: str, root: str | os.PathLike | None = None) -> tuple[Any, ...]:
-    """Changes whenever `measured_plans` would: a run more or less, a cell more."""
+    """Change whenever `measured_plans` would: a run more or less, a cell more."""
     found = []
     for run in list_runs(root):
         if run.model == model and run.kind in ("prune", "sweep"):

@@ -47,7 +47,7 @@ _SHARED = {*ModelOptions.model_fields, *CalibrationOptions.model_fields, "kind",
 
 
 def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
-    """One row per cell, the dense model first; readable at any time.
+    """Return one row per cell, the dense model first; readable at any time.
 
     Columns: id, state (finished, failed, waiting), the fields of the cell's pruning (method, pattern, sparsity, seed
     ...), found_sparsity (in the weights), nats_per_token with standard_error, perplexity, difference (to the dense
@@ -188,7 +188,7 @@ def _task_columns(tasks: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
-    """What a reader tells cells apart by: the main settings, and every other one that is not at its default."""
+    """Return what a reader tells cells apart by: the main settings, and every other one that is not at its default."""
     defaults = {name: field.default for name, field in PruneSpec.model_fields.items()}
     return {
         name: value

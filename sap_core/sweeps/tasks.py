@@ -42,7 +42,7 @@ class Waiting:
         return len(self._tasks)
 
     def take(self, last: str | None, busy: set[str]) -> Task | None:
-        """The next task for a worker: of the group it did ``last``, else of a group that no other worker does
+        """Return the next task for a worker: of the group it did ``last``, else of a group that no other worker does
         (``busy``), else the first."""
         if not self._tasks:
             return None
@@ -53,7 +53,7 @@ class Waiting:
         return task
 
     def requeue(self, task: Task, reason: str) -> Event:
-        """A worker was lost with ``task``: it waits again, or has failed after too many losses."""
+        """Return a worker was lost with ``task``: it waits again, or has failed after too many losses."""
         count = self._lost[task.id] = self._lost.get(task.id, 0) + 1
         if count > self._retries:
             return Event("failed", task, error=f"{reason}; given up after {count} workers were lost with it")

@@ -7,7 +7,8 @@ import pandas as pd
 
 
 def frontier(table: pd.DataFrame, cost: str = "nonzero_parameters", loss: str = "nats_per_token") -> pd.DataFrame:
-    """The rows that no other row beats: none is at most as costly and at most as lossy, and better in one of the two.
+    """Return the rows that no other row beats: none is at most as costly and at most as lossy, and better in one of
+    the two.
 
     Both columns are better when smaller (for a speed-up give its inverse). Rows without either value don't take part.
     Sorted by cost; equal rows all stay.
@@ -23,8 +24,8 @@ def frontier(table: pd.DataFrame, cost: str = "nonzero_parameters", loss: str = 
 
 
 def best_plans(plans: pd.DataFrame, cost: str, more_is_better: bool = False, quality: str = "loss") -> pd.DataFrame:
-    """The rows of a table of `measured_plans` that no other beats, by ``cost``; a quality other than the loss is a
-    score, of which more is better."""
+    """Return the rows of a table of `measured_plans` that no other beats, by ``cost``; a quality other than the loss
+    is a score, of which more is better."""
     signed = plans.assign(
         _cost=pd.to_numeric(plans[cost], errors="coerce") * (-1 if more_is_better else 1),
         _loss=pd.to_numeric(plans[quality], errors="coerce") * (1 if quality == "loss" else -1),

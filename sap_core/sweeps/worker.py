@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def serve(next_line: Callable[[], dict[str, Any]], channel: TextIO) -> None:
-    """Makes the runner of the first line, then answers every payload."""
+    """Make the runner of the first line, then answers every payload."""
     first = next_line()
     try:
         runner = make_runner(first["runner"], first["options"])
@@ -55,7 +55,7 @@ def serve(next_line: Callable[[], dict[str, Any]], channel: TextIO) -> None:
 
 
 def make_runner(name: str, options: dict[str, Any]) -> Any:
-    """An instance of the class ``name`` ("module:Class")."""
+    """Return an instance of the class ``name`` ("module:Class")."""
     module, _, kind = name.partition(":")
     return getattr(import_module(module), kind)(options)
 

@@ -48,7 +48,7 @@ def layers_without_attention(trajectory: xr.Dataset) -> list[int]:
 
 
 def trajectories_of(source: Any) -> list[xr.Dataset]:
-    """The trajectories of a run (one per prompt), of a Dataset (itself), or of a list of either, in order.
+    """Return the trajectories of a run (one per prompt), of a Dataset (itself), or of a list of either, in order.
 
     Raises:
         InvalidInput: none of those, or a trajectory without a step.
@@ -71,7 +71,7 @@ def trajectories_of(source: Any) -> list[xr.Dataset]:
 
 
 def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """How many queries there are at each step, and how many of them can see each key.
+    """Return how many queries there are at each step, and how many of them can see each key.
 
     Bidirectional: all Q valid positions see all valid positions. Causal: key j is seen by itself and the queries
     after it, and only the prefix written so far exists.

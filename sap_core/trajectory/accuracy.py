@@ -11,17 +11,18 @@ _ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "uint8": quantization.BOUND * 
 
 
 def rounding(trajectory: xr.Dataset) -> float:
-    """The largest difference between stored and computed attention, as a share of the largest of its row."""
+    """Return the largest difference between stored and computed attention, as a share of the largest of its row."""
     return _ROUNDING[trajectory.attrs.get("storage", {}).get("precision", "float32")]
 
 
 def is_sampled(trajectory: xr.Dataset) -> bool:
-    """Whether attention was estimated from every n-th query."""
+    """Return whether attention was estimated from every n-th query."""
     return "query_sampling" in trajectory.attrs
 
 
 def sampling_note(trajectory: xr.Dataset) -> str | None:
-    """One sentence: that attention is an estimate, and the error that the run measured; None where it is exact."""
+    """Return one sentence: that attention is an estimate, and the error that the run measured; None where it is
+    exact."""
     if not is_sampled(trajectory):
         return None
     error = trajectory.attrs["query_sampling"]

@@ -55,7 +55,7 @@ def encode_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_rows(codes: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """The shares float32 (..., S) that codes (..., S) and maxima (...) stand for."""
+    """Return the shares float32 (..., S) that codes (..., S) and maxima (...) stand for."""
     return _TABLE[codes] * np.asarray(top, np.float32)[..., None]
 
 
@@ -71,7 +71,7 @@ def encode_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def decode_part(codes: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The part, float32, of a decoded whole."""
+    """Return the part, float32, of a decoded whole."""
     return whole * (codes.astype(np.float32) / PART_LEVELS)
 
 

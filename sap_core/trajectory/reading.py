@@ -18,7 +18,7 @@ from .variables import SCALE, SCHEMA
 
 
 def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Dataset:
-    """The trajectory at ``path``, lazily: nothing is read before it is used, and only the chunks it lies in.
+    """Return the trajectory at ``path``, lazily: nothing is read before it is used, and only the chunks it lies in.
 
     Attention comes as float32 whatever it is stored in. While it is being written this shows the steps written so far
     (attribute ``steps_written`` of ``steps_total``).
@@ -56,7 +56,7 @@ def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Data
 
 
 def _as_float32(found: xr.Dataset) -> xr.Dataset:
-    """The dataset with ``received`` and ``received_masked`` in float32, converted where they are read."""
+    """Return the dataset with ``received`` and ``received_masked`` in float32, converted where they are read."""
     received, part = found["received"].variable, found["received_masked"].variable
     if received.dtype == np.float16:
         arrays: dict[str, ConvertedArray] = {"received": _Halves(received), "received_masked": _Halves(part)}

@@ -203,7 +203,7 @@ class TrajectoryWriter:
         return value
 
     def _coded(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays as they are stored; attention loses its precision here, so that the buffer is small too."""
+        """Return the arrays as they are stored; attention loses its precision here, so that the buffer is small too."""
         if self.precision == "float32":
             return arrays
         if self.precision == "float16":
@@ -233,7 +233,7 @@ class TrajectoryWriter:
             raise self._problem(error, "Free some space and run again") from None
 
     def _problem(self, error: Exception, hint: str) -> Exception:
-        """The one line for what a disk or a store refused; anything else is an error of the caller and stays."""
+        """Return the one line for what a disk or a store refused; anything else is an error of the caller and stays."""
         if self._storage.remote:
             return self._storage.problem(error, storage_path(self.path)) or error
         if isinstance(error, (OSError, ContainsGroupError)):

@@ -25,7 +25,7 @@ def synthetic_trajectory(
     objective: str = "masked_diffusion",
     prompt_length: int | None = None,
 ) -> xr.Dataset:
-    """A trajectory whose every head has one sink with received attention ``0.5 + 0.5 / positions``.
+    """Return a trajectory whose every head has one sink with received attention ``0.5 + 0.5 / positions``.
 
     Where the sink is at step t of T, with S positions: ``fixed`` 0; ``alternating`` 0 at even t, S // 2 at odd t;
     ``drifting`` round(t * (S - 1) / (T - 1)); ``flat`` nowhere (1 / S everywhere); ``mixed``: head h has the

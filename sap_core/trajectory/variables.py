@@ -90,7 +90,7 @@ PRECISIONS: dict[str, Precision] = {
 
 
 def stored_variables(precision: str) -> dict[str, Variable]:
-    """Every array of a store in this precision, with the dtype it has there."""
+    """Return every array of a store in this precision, with the dtype it has there."""
     dtype = PRECISIONS[precision].dtype
     stored = {
         name: Variable(row.dims, dtype, 0 if dtype == "uint8" else row.fill, row.units, row.help)
@@ -115,7 +115,8 @@ def chunk_sizes(steps: int, layers: int, heads: int, positions: int) -> dict[str
 
 
 def chunks_of(row: Variable, sizes: dict[str, int], chunk: dict[str, int]) -> tuple[int, ...]:
-    """The chunk shape of one variable: that of ``received``, with more layers or heads where a dim is missing."""
+    """Return the chunk shape of one variable: that of ``received``, with more layers or heads where a dim is
+    missing."""
     if len(row.dims) == 4 or row.dims[0] != "step":
         return tuple(chunk[dim] for dim in row.dims)
     if len(row.dims) == 3 and row.dims[2] == "position":

@@ -105,15 +105,16 @@ def _writing(model, count: int, pace: int, progress: ProgressCallback) -> dict[s
 
 
 def _written(model, asked: list, length: int, pace: int) -> list[str]:
-    from sap_core.evaluation.generation import STORY_BLOCK, write
-
+    from sap_core.evaluation.generation import STORY_BLOCK
+    from sap_core.evaluation.generation import generate as write
     from sap_core.evaluation.tasks import continued
 
     if not model.is_diffusion:
         return continued(model, asked, length)
     prompts = [example.before for example in asked]
     to_write = length - min(len(model.encode(prompt)) for prompt in prompts)
-    written = write(model, prompts, length=length, steps=-(-to_write // pace), block_length=STORY_BLOCK, until_end=True)
+    steps = -(-to_write // pace)
+    written = write(model, prompts, length=length, steps=steps, block_length=STORY_BLOCK, until_end=True)
     return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
 

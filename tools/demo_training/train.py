@@ -61,7 +61,7 @@ class Recipe:
     seed: int = 1
 
 
-RECIPES = {AR: Recipe(320, decay=0.375), DIFFUSION: Recipe(540, decay=0.537, ramp=300), SCRATCH: Recipe(860, decay=0.3023)}
+RECIPES = {AR: Recipe(700), DIFFUSION: Recipe(4000, decay=0.35, ramp=600), SCRATCH: Recipe(5000, decay=0.3)}
 
 
 def train_demo(
@@ -212,15 +212,15 @@ def schedule(step: int, recipe: Recipe) -> float:
 
 
 def build_model(name: str, seed: int = 1) -> LlamaForCausalLM:
-    """The untrained model: 4 layers, width 128, 4 heads, FFN 256, one matrix for embedding and output head.
+    """The untrained model: 4 layers, width 192, 6 heads, FFN 384, one matrix for embedding and output head.
 
     Saying a word again that was read is then the same circuit for every word. It begins half made: every head's output
     matrix is the transpose of its value matrix, so that what is attended to becomes likelier; where to look is left to
     learn. Without it that takes about twice the steps.
     """
     config = LlamaConfig(
-        vocab_size=len(IDS), hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        vocab_size=len(IDS), hidden_size=192, intermediate_size=384, num_hidden_layers=4, num_attention_heads=6,
+        num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
         pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
     )  # fmt: skip
     config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"

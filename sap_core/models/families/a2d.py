@@ -19,7 +19,7 @@ def native_type(config: Config) -> str | None:
 
 
 def native_config(config: Config) -> Config:
-    """The config of the native class, bidirectional."""
+    """Return the config of the native class, bidirectional."""
     model_type = native_type(config) or ""
     return {**config, "model_type": model_type, "architectures": [NATIVE[model_type]], "is_causal": False}
 

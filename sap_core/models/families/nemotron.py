@@ -11,7 +11,7 @@ from ..family import MASKED_DIFFUSION, Config, Family
 
 
 def matches(config: Config) -> bool:
-    """Whether it is any of the Nemotron-Labs-Diffusion models, text or vision."""
+    """Return whether it is any of the Nemotron-Labs-Diffusion models, text or vision."""
     return str(config.get("model_type", "")).lower().startswith("nemotron_labs_diffusion")
 
 

@@ -21,13 +21,14 @@ CLASSES = ("AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoModel")
 
 
 def brings_code(config: Config) -> bool:
-    """Whether only the model's own code can load it: it has some, and transformers has no class for its type."""
+    """Return whether only the model's own code can load it: it has some, and transformers has no class for its type."""
     offered = config.get("auto_map") or {}
     return any(name in offered for name in CLASSES) and not is_native(str(config.get("model_type", "")))
 
 
 def is_native(model_type: str) -> bool:
-    """Whether transformers has a folder for this model type; told without importing it, which would import torch."""
+    """Return whether transformers has a folder for this model type; told without importing it, which would import
+    torch."""
     found = find_spec("transformers")
     if found is None or found.origin is None or not model_type.isidentifier():
         return False

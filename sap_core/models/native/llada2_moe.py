@@ -290,7 +290,7 @@ class RMSNorm(nn.Module):
 
 
 def feed_forward(config: LLaDA2MoeConfig, size: int) -> Expert:
-    """A gated feed-forward of ``size`` channels, as an expert is."""
+    """Return a gated feed-forward of ``size`` channels, as an expert is."""
     gate, up, down = (torch.empty(shape) for shape in 2 * [(size, config.hidden_size)] + [(config.hidden_size, size)])
     return Expert(gate, up, down, ACT2FN[config.hidden_act])
 
@@ -305,6 +305,6 @@ def rotary(config: LLaDA2MoeConfig, position_ids: Tensor, like: Tensor) -> tuple
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns the first dimensions of (batch, head, sequence, width); the others stay."""
+    """Turn the first dimensions of (batch, head, sequence, width); the others stay."""
     turned, kept = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     return torch.cat([turned * cos + rotate_half(turned) * sin, kept], -1)

@@ -55,5 +55,5 @@ def _cut(model: LoadedModel, units: dict[str, Any], keep: float) -> LoadedModel:
 
 
 def _order(path: Path) -> Any:
-    """The document in ``path``, or None where there is none."""
+    """Return the document in ``path``, or None where there is none."""
     return read_json(path, path.name, limit=64 * MIB, problem=ModelProblem) if is_file(path) else None

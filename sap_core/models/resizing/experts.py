@@ -58,12 +58,12 @@ def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> Resi
 
 
 def _named(config: dict, left: int) -> dict[str, int]:
-    """The number of experts under the name, or names, that a config has for it."""
+    """Return the number of experts under the name, or names, that a config has for it."""
     return {name: left for name in EXPERT_FIELDS if name in config}
 
 
 def _groups(info: ModelInfo, out: int) -> dict[str, int]:
-    """What config.json says of the router's groups where some of them left whole."""
+    """Return what config.json says of the router's groups where some of them left whole."""
     if not whole_groups(info, out):
         return {}
     groups = info.native_config["n_group"]

@@ -51,7 +51,7 @@ def remove_units(
 
 
 def zero_units(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
-    """Sets to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
+    """Set to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
     info = model.info
     for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
         weight = model.module.get_submodule(matrix.name).weight.data
@@ -59,12 +59,12 @@ def zero_units(model: LoadedModel, layer: int, unit: str, units: list[int]) -> N
 
 
 def unit_columns(info: ModelInfo, unit: str, units: list[int]) -> Tensor:
-    """The columns of these heads (key-value groups of them) or channels in the matrix that carries them on."""
+    """Return the columns of these heads (key-value groups of them) or channels in the matrix that carries them on."""
     return _columns(units, info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1)
 
 
 def _columns(units: list[int], size: int) -> Tensor:
-    """The columns of these units, each ``size`` wide."""
+    """Return the columns of these units, each ``size`` wide."""
     return (torch.tensor(units, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 

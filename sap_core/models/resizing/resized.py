@@ -27,7 +27,7 @@ class ResizedModel(LoadedModel):
     """What every family's adapter becomes here: ``save`` writes the current shapes instead of the source's."""
 
     def save(self, folder: str | Path) -> None:
-        """Writes one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
+        """Write one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
         from safetensors.torch import save_file
 
         folder, source = Path(folder), self.info.folder
@@ -80,7 +80,7 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
 
 @cache
 def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
-    """The family's own adapter, saved in its current shapes: what it computes must not change with its size."""
+    """Return the family's own adapter, saved in its current shapes: what it computes must not change with its size."""
     if issubclass(adapter, ResizedModel):
         return adapter
     return type(f"Resized{adapter.__name__}", (ResizedModel, adapter), {})

@@ -45,7 +45,7 @@ class Shape:
 
     @classmethod
     def of(cls, info: ModelInfo) -> Shape:
-        """The shape of a model as it is."""
+        """Return the shape of a model as it is."""
         experts = max(layer_units(info, EXPERTS), default=0)
         if not set(supported_units(info)) & {"heads", "channels"}:
             return cls(info.layers, info.heads, info.kv_heads, info.ffn, experts)
@@ -54,7 +54,7 @@ class Shape:
 
     @classmethod
     def from_layers(cls, sizes: Iterable[tuple[int, int]], heads_per_group: int) -> Shape:
-        """The shape of layers of these (kv_heads, ffn)."""
+        """Return the shape of layers of these (kv_heads, ffn)."""
         sizes = tuple(sizes)
         groups, ffn = max(kv for kv, _ in sizes), max(width for _, width in sizes)
         per_layer = sizes if len(set(sizes)) > 1 else ()
@@ -77,7 +77,7 @@ class Shape:
 
 
 def layer_units(info: ModelInfo, unit: str) -> list[int]:
-    """How many of this unit (heads: key-value groups) each layer has, from its own matrices."""
+    """Return how many of this unit (heads: key-value groups) each layer has, from its own matrices."""
     if unit == EXPERTS:
         return expert_counts(info.matrices, info.layers)
     kind = {"heads": "k", "channels": "down"}[unit]
@@ -87,12 +87,12 @@ def layer_units(info: ModelInfo, unit: str) -> list[int]:
 
 
 def has_even_heads(info: ModelInfo) -> bool:
-    """Whether all layers have as many heads, so that attention can be recorded layer by head."""
+    """Return whether all layers have as many heads, so that attention can be recorded layer by head."""
     return "heads" not in supported_units(info) or len(set(layer_units(info, "heads"))) == 1
 
 
 def supported_units(info: ModelInfo) -> tuple[str, ...]:
-    """The units that can be taken out of this model and saved in a format that loads.
+    """Return the units that can be taken out of this model and saved in a format that loads.
 
     The table of families says which; a family's own code may know a smaller feed-forward, but no head size of its own.
     """
@@ -128,7 +128,7 @@ def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
 
 
 def whole_groups(info: ModelInfo, out: int) -> bool:
-    """Whether ``out`` experts of a mixture leave as whole groups of its router, not as so many of each group.
+    """Return whether ``out`` experts of a mixture leave as whole groups of its router, not as so many of each group.
 
     A router with groups ranks a group by its two best experts, so no group can be left with one.
     """
@@ -137,7 +137,8 @@ def whole_groups(info: ModelInfo, out: int) -> bool:
 
 
 def _experts_gone(info: ModelInfo, counts: list[int], share: float) -> list[int]:
-    """The same number out of every mixture: of a router with groups as many of each group, or else whole groups."""
+    """Return the same number out of every mixture: of a router with groups as many of each group, or else whole
+    groups."""
     config, most = info.native_config, max(counts)
     groups, active = config.get("n_group") or 1, config.get("num_experts_per_tok") or 1
     wanted, size = int(most * share + 1e-9), most // groups
@@ -178,7 +179,7 @@ def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> li
 
 
 def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: bool = False) -> Shape:
-    """The shape after ``gone`` units of each layer have left (for layers: gone[0] of them).
+    """Return the shape after ``gone`` units of each layer have left (for layers: gone[0] of them).
 
     Raises:
         InvalidInput: biases that the resulting class does not have; layers that would differ in a format
@@ -223,7 +224,7 @@ def removed_weights(name: str, kind: str, rows: int, cols: int, unit: str, share
 
 
 def how_it_loads(info: ModelInfo, shape: Shape) -> str:
-    """What an export of this shape needs to be loaded, in words, told before anything is done."""
+    """Return what an export of this shape needs to be loaded, in words, told before anything is done."""
     if info.config.get("model_type") != info.native_config.get("model_type"):
         return "the family's own code, and sap_core.load_model"
     if shape.per_layer:

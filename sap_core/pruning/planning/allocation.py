@@ -24,7 +24,7 @@ def layer_sparsities(
     values: Sequence[float] | None = None,
     table: Sequence[float] | None = None,
 ) -> list[float]:
-    """One sparsity per layer; their mean, weighted by ``sizes``, is ``sparsity`` exactly.
+    """Return one sparsity per layer; their mean, weighted by ``sizes``, is ``sparsity`` exactly.
 
     ``values``: what was measured per layer, higher for layers that should keep more (owl, sensitivity, instability).
     Values between the lowest and the highest are mapped linearly, as in OWL: offset = width * (1 - 2 * normalised).
@@ -65,7 +65,7 @@ def exact_zeros(sizes: Sequence[int], sparsities: Sequence[float], total: int) -
 
 
 def _room(offsets: np.ndarray, sparsity: float) -> float:
-    """The share of the offsets that keeps every layer within [0, 0.99]."""
+    """Return the share of the offsets that keeps every layer within [0, 0.99]."""
     limits = np.where(offsets > 0, max(HIGHEST, sparsity) - sparsity, sparsity)
     moved = np.abs(offsets) > 1e-12
     return float(np.min(limits[moved] / np.abs(offsets[moved]), initial=1.0))

@@ -38,7 +38,7 @@ def make_plan(
     measured: Sequence[float] | None = None,
     groups: Sequence[Group] = (),
 ) -> PruningPlan:
-    """What ``spec`` will remove from the model ``info`` describes.
+    """Return what ``spec`` will remove from the model ``info`` describes.
 
     ``ranking``: method `heads` only, the table of `sap_core.rank_heads`. Without it (and without chosen heads) the
     plan says how many heads go and that which ones is ``pending``.
@@ -93,7 +93,7 @@ def make_plan(
 
 
 def _open_plan(info: ModelInfo, spec: SearchPruneSpec) -> PruningPlan:
-    """A search decides everything; what can be said is on what it will decide."""
+    """Return a search decides everything; what can be said is on what it will decide."""
     rows = tuple(PlannedMatrix(m.name, m.layer, m.rows, m.cols, 0.0, 0) for m in info.matrices)
     wish = PRESETS[spec.preset].title.lower() if spec.preset else f"{spec.target_speedup:g} x as fast"
     units = supported_units(info)
@@ -115,7 +115,7 @@ def _open_plan(info: ModelInfo, spec: SearchPruneSpec) -> PruningPlan:
 
 
 def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> PruningPlan:
-    """Which units go is decided by their scores, like the weights of other patterns; how many is known."""
+    """Return which units go is decided by their scores, like the weights of other patterns; how many is known."""
     unit, row = spec.pattern, ALLOCATIONS[spec.allocation]
     gone = units_gone(info, unit, spec.sparsity)
     pending = ""
@@ -174,7 +174,7 @@ def _units_allocated(
 
 
 def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> list[float]:
-    """The sparsity of every matrix: that of its layer."""
+    """Return the sparsity of every matrix: that of its layer."""
     layers = sorted({m.layer for m in info.matrices})
     sizes = [sum(m.rows * m.cols for m in info.matrices if m.layer == layer) for layer in layers]
     shares = layer_sparsities(
@@ -190,7 +190,7 @@ def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
 
 
 def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compare: str) -> int:
-    """How many weights of a matrix go.
+    """Return how many weights of a matrix go.
 
     Per row int(cols * s); per matrix, and per block of 128 inputs, the published rule "everything not above the
     weight at rank int(size * s)", which is one weight more; N of every M in a pattern.
@@ -252,7 +252,7 @@ def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[in
 def _most_unstable(
     ranking: pd.DataFrame, info: ModelInfo, count: int, groups: Sequence[Group]
 ) -> list[tuple[int, int]]:
-    """The first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
+    """Return the first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
     different intervention, which has to be chosen head by head; and never the last of a group of duplicates."""
     ranked = [(int(row.layer), int(row.head)) for row in ranking.sort_values("rank").itertuples()]
     layers = info.attention_layers

@@ -29,7 +29,7 @@ def pruning_memory(info: ModelInfo, dtype: str = "auto", device: str = "auto") -
 
 
 def has_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held: int = 0) -> bool:
-    """Whether that much is free on ``device``; ``held``: bytes that will be let go before."""
+    """Return whether that much is free on ``device``; ``held``: bytes that will be let go before."""
     return pruning_memory(info, dtype, device) < available_memory(device) + held
 
 

@@ -52,7 +52,7 @@ class PruningPlan:
     taken: tuple[tuple[str, float], ...] = ()
 
     def left(self) -> Shape | None:
-        """What is left where whole units are taken out, else None."""
+        """Return what is left where whole units are taken out, else None."""
         return None if self.shape is None else Shape(**self.shape, per_layer=self.layer_shapes)
 
     def totals(self) -> dict[str, float]:
@@ -87,7 +87,7 @@ class PruningPlan:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> PruningPlan:
-        """The plan `to_dict` wrote.
+        """Return the plan `to_dict` wrote.
 
         Raises:
             InvalidInput: something is missing or unknown.

@@ -16,7 +16,7 @@ KEEP_ONE, IGNORE = "keep_one", "ignore"
 def first_allowed(
     order: Iterable[tuple[int, int]], count: int, per_layer: dict[int, int], groups: Sequence[Group]
 ) -> list[tuple[int, int]]:
-    """The first ``count`` heads of ``order`` that may go: never the last of a group, never the last of a layer.
+    """Return the first ``count`` heads of ``order`` that may go: never the last of a group, never the last of a layer.
 
     ``per_layer``: heads of each layer. Fewer come back where no more may go.
     """

@@ -23,14 +23,14 @@ DEMO_PROMPT = "once there was a"
 
 
 def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
-    """Zeroes what each (layer, head) sends on: the head's input columns of the layer's output projection."""
+    """Zero what each (layer, head) sends on: the head's input columns of the layer's output projection."""
     width = model.info.head_dim
     for layer, head in heads:
         model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
 
 
 def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """The instability of every head: from a capture ``run``, or (None) from a short generation made here."""
+    """Return the instability of every head: from a capture ``run``, or (None) from a short generation made here."""
     if run is not None:
         return rank_from_run(run)
     return rank_on_demo_prompt(model, seed, progress)
@@ -58,7 +58,7 @@ def duplicates(model: LoadedModel, run: str | None, seed: int, progress: Progres
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
-    """The instability ranking of a finished capture run.
+    """Return the instability ranking of a finished capture run.
 
     Raises:
         RunProblem: the folder is missing, unfinished, or not a capture.
@@ -79,7 +79,7 @@ def duplicates_from_run(run: str) -> list[Group]:
 
 
 def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """The ranking from a short generation made here, kept nowhere."""
+    """Return the ranking from a short generation made here, kept nowhere."""
     return _on_demo_prompt(model, seed, progress)[0]
 
 

@@ -24,7 +24,7 @@ def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
 
 
 def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
-    """The ``count`` lowest of each row, one more in the ``more`` rows in which the next costs least.
+    """Return the ``count`` lowest of each row, one more in the ``more`` rows in which the next costs least.
 
     Among equals the first go (stable), as in Wanda's code.
     """
@@ -40,8 +40,8 @@ def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
 
 
 def _up_to_rank(score: Tensor, count: int) -> Tensor:
-    """The ``count`` lowest of each row without sorting it, which takes a third of the time; equal scores at the edge
-    are told apart by their place."""
+    """Return the ``count`` lowest of each row without sorting it, which takes a third of the time; equal scores at
+    the edge are told apart by their place."""
     edge = torch.kthvalue(score, count, dim=1, keepdim=True).values
     mask = score <= edge
     tied = (mask.sum(1) > count).nonzero()[:, 0]
@@ -58,8 +58,8 @@ def lowest_of_matrix(score: Tensor, count: int) -> Tensor:
 
 
 def lowest_of_groups(score: Tensor, n: int, m: int) -> Tensor:
-    """The ``n`` lowest of every ``m`` consecutive inputs; among equals the first go. All groups at once: a score's rank
-    is the number of its group's scores before it, counted by m * (m - 1) comparisons of whole matrices."""
+    """Return the ``n`` lowest of every ``m`` consecutive inputs; among equals the first go. All groups at once: a
+    score's rank is the number of its group's scores before it, counted by m * (m - 1) comparisons of whole matrices."""
     places = [score[:, i::m].contiguous() for i in range(m)]
     mask = torch.empty_like(score, dtype=torch.bool)
     for i, own in enumerate(places):

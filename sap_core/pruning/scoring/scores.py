@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def score(name: str, weight: Tensor, statistic: Tensor | None, *, seed: int = 0, matrix: str = "") -> Tensor:
-    """The score of every weight, float32 [out, in].
+    """Return the score of every weight, float32 [out, in].
 
     ``statistic``: what the formula needs beside the weight: column norms [in] for wanda and ria, the finished score
     for taylor. ``seed`` and ``matrix`` (its name) make random scores repeatable.

@@ -54,7 +54,7 @@ def uniform_inputs(
 
 
 def level_steps(levels: int) -> list[float]:
-    """The denoising step t of each level: 5, 10 .. 50 for ten of them."""
+    """Return the denoising step t of each level: 5, 10 .. 50 for ten of them."""
     return [TOTAL * place / levels for place in range(1, levels + 1)]
 
 
@@ -71,7 +71,7 @@ def sink_weights(received: Tensor) -> Tensor:
 
 
 def persistence(phi: Tensor) -> Tensor:
-    """How lastingly each position is a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S].
+    """Return how lastingly each position is a sink as the noise changes, [N, S] in [0, 1], from phi [N, T, S].
 
     METRICS section 3 for one position: the mean length of its runs of consecutive levels with phi > 0.5, over the
     number of levels; 0 where it never is a sink, 1 where it always is.

@@ -17,7 +17,7 @@ DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
 
 
 def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
-    """The pruned and adjusted weight, [out, in], in float32.
+    """Return the pruned and adjusted weight, [out, in], in float32.
 
     ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
     weights. With U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per

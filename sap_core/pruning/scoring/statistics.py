@@ -137,7 +137,7 @@ def one_shot(
     sinks: bool = False,
     progress: ProgressCallback = silent,
 ) -> dict[str, Tensor]:
-    """The statistic of every prunable linear layer, by name, on the model as it is.
+    """Return the statistic of every prunable linear layer, by name, on the model as it is.
 
     ``sinks``: every token's activations count (1 - phi), phi measured in the same forward pass, so that one pass is
     enough where the published code takes two.
@@ -166,7 +166,7 @@ def block_by_block(
     names: Container[str] | None = None,
     progress: ProgressCallback = silent,
 ) -> None:
-    """Calls ``prune_block(layer, statistic by name)`` for every block, first to last; what it changes in a block is
+    """Call ``prune_block(layer, statistic by name)`` for every block, first to last; what it changes in a block is
     what the later blocks see. ``names``: the matrices that are measured; None: all."""
     rows = rows_at_once(data.tokens.shape[1], model.linears(0).values())
     hidden, calls = _first_block_inputs(model, data, rows)

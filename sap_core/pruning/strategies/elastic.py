@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def importance_order(model: LoadedModel, spec: ElasticSpec, progress: ProgressCallback = silent) -> dict[str, Any]:
-    """What `FILE` holds: {"method", "units": {unit: per layer its units, the most important first}}.
+    """Return what `FILE` holds: {"method", "units": {unit: per layer its units, the most important first}}.
 
     The first of every group of near-duplicate heads comes before the second of any, so that none of them is lost early.
 

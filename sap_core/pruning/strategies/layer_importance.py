@@ -88,7 +88,7 @@ def counts_across_layers(
     ranking: pd.DataFrame | None = None,
     progress: ProgressCallback = silent,
 ) -> list[int]:
-    """How many units each layer loses when those of all layers compete by the scores of the plan's method."""
+    """Return how many units each layer loses when those of all layers compete by the scores of the plan's method."""
     scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     total = sum(units_gone(model.info, plan.pattern, plan.sparsity))
     return unit_choice.counts_across_layers(scores, total, relative=plan.method != "heads")

@@ -59,7 +59,7 @@ def prepare(
 
 
 def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
-    """The model itself, or the one a name stands for, loaded as the options say."""
+    """Return the model itself, or the one a name stands for, loaded as the options say."""
     if not isinstance(model, str):
         return model
     check_room(inspect_model(model, **options.inspecting), options.dtype, options.device)
@@ -89,14 +89,14 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_
 
 
 def needs_texts(spec: SparsityOptions) -> bool:
-    """Whether calibration texts are looked at."""
+    """Return whether calibration texts are looked at."""
     if isinstance(spec, PruneSpec):
         return looks_at_texts(spec.method, spec.allocation, spec.compensate)
     return looks_at_texts(spec.method)
 
 
 def measures(spec: PruneSpec) -> bool:
-    """Whether the plan depends on more than the shapes of the model."""
+    """Return whether the plan depends on more than the shapes of the model."""
     return bool(ALLOCATIONS[spec.allocation].needs) or chooses_heads(spec)
 
 
@@ -117,7 +117,7 @@ def head_facts(
 def measured_plan(
     dense: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
 ) -> PruningPlan:
-    """The plan after whatever it follows has been measured on the dense model."""
+    """Return the plan after whatever it follows has been measured on the dense model."""
     needs, inputs = ALLOCATIONS[spec.allocation].needs, Inputs.of(spec.method, spec)
     ranking, groups = head_facts(dense, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None

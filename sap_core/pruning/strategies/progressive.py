@@ -53,7 +53,7 @@ def prune_progressively(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
-    """Prunes low layers first; after each, the loss on validation texts decides how hard the layer is pruned.
+    """Prune low layers first; after each, the loss on validation texts decides how hard the layer is pruned.
 
     The budget grows with the layers, layer i of L may bring the loss to budget * (i + 1) / L, so that the first ones
     can't spend it all. A layer over it is tried again at 3/4, 1/2 and 1/4 of the sparsity (a pattern N:M has one

@@ -57,7 +57,7 @@ def remove(
     groups: Sequence[Group] = (),
     each: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> tuple[LoadedModel, dict[str, Any]]:
-    """Removes from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
+    """Remove from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
 
     ``ranking``: for method heads with pattern heads; ``groups``: near-duplicate heads, the last of which stays.
     ``each``: prunes one block of ``pruned`` given the statistics of its matrices, in the place of `prune_block`.
@@ -134,7 +134,8 @@ def measured_unit_scores(
     ranking: pd.DataFrame | None,
     progress: ProgressCallback = silent,
 ) -> list[Tensor]:
-    """Per layer the score of every ``unit`` (heads, channels, layers), after looking at what the method looks at."""
+    """Return per layer the score of every ``unit`` (heads, channels, layers), after looking at what the method looks
+    at."""
     row = METHODS[method]
     if row.score in LAYER_SCORES:
         return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
@@ -147,7 +148,7 @@ def measured_unit_scores(
 def prune_block(
     model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int, *, spend: bool = False
 ) -> None:
-    """Removes what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name.
+    """Remove what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name.
 
     ``spend``: takes each statistic out of ``found`` when its turn comes, so that it does not outlive its use.
     """

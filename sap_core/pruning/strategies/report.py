@@ -27,7 +27,7 @@ class Pruned:
 
 
 def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float) -> dict[str, Any]:
-    """What is really in the weights, counted, beside what was planned."""
+    """Return what is really in the weights, counted, beside what was planned."""
     rows = _matrix_rows(model, plan)
     if plan.pattern == "layers":  # those that stay are whole
         left = sum(m.rows * m.cols for m in model.info.matrices)
@@ -42,7 +42,7 @@ def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | 
 def report_from(
     plan: PruningPlan, found: dict[str, Any], calibration: Calibration | None, sha256: str, seconds: float
 ) -> dict[str, Any]:
-    """The report of a pruning. ``found`` in the weights: sparsity, matrices, parameters; ``sha256``: as of
+    """Return the report of a pruning. ``found`` in the weights: sparsity, matrices, parameters; ``sha256``: as of
     `weights_sha256`."""
     return {
         "method": plan.method,
@@ -59,13 +59,13 @@ def report_from(
 
 
 def _matrix_rows(model: LoadedModel, plan: PruningPlan) -> list[dict[str, Any]]:
-    """Per planned matrix that is still there: its size before, and how many of its weights are zero or gone."""
+    """Return per planned matrix that is still there: its size before, and how many of its weights are zero or gone."""
     linears = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     return [matrix_row(m, linears[m.name].weight) for m in plan.matrices if m.name in linears]
 
 
 def matrix_row(planned: PlannedMatrix, weight: torch.Tensor) -> dict[str, Any]:
-    """One planned matrix as it is now: its size before, and how many of its weights are zero or gone."""
+    """Return one planned matrix as it is now: its size before, and how many of its weights are zero or gone."""
     left = int(torch.count_nonzero(weight))
     size = planned.rows * planned.cols
     return {
@@ -80,7 +80,7 @@ def matrix_row(planned: PlannedMatrix, weight: torch.Tensor) -> dict[str, Any]:
 
 
 def weights_sha256(model: LoadedModel) -> str:
-    """One hash over names, shapes, dtypes and bytes of all parameters, sorted by name."""
+    """Return one hash over names, shapes, dtypes and bytes of all parameters, sorted by name."""
     digest = hashlib.sha256()
     for name, value in sorted(model.module.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())

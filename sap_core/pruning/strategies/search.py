@@ -30,7 +30,8 @@ def prune_by_search(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> Pruned:
-    """The shape that the spec's preset or target finds; ``plan``: of an earlier search, made again without searching.
+    """Return the shape that the spec's preset or target finds; ``plan``: of an earlier search, made again without
+    searching.
 
     Raises:
         InvalidInput: a model that can't be timed, or that no units can be taken out of.
@@ -63,7 +64,7 @@ def joined(
     tried: list[Candidate],
     seconds: float,
 ) -> Pruned:
-    """The steps as one pruning of the dense model, with what was tried in the report under "search"."""
+    """Return the steps as one pruning of the dense model, with what was tried in the report under "search"."""
     last = steps[-1]
     plan = _joined_plan(dense, spec, chosen, steps)
     report = report_of(last.model, plan, None, seconds) | {"calibration": last.report["calibration"]}

@@ -45,7 +45,7 @@ class Candidate:
     bytes: float | None = None
 
     def units(self) -> dict[str, float]:
-        """The units it takes out, whole layers first, and the share of each."""
+        """Return the units it takes out, whole layers first, and the share of each."""
         return {unit: share for unit in ("layers", "heads", "channels") if (share := getattr(self, unit)) > 0}
 
     @property
@@ -149,7 +149,8 @@ class ShapeSearch:
         return chosen, self.built(chosen), curve
 
     def curve(self) -> list[Candidate]:
-        """Every family of shapes, weak to strong, with loss, bytes and measured speed, until the loss doubles."""
+        """Return every family of shapes, weak to strong, with loss, bytes and measured speed, until the loss
+        doubles."""
         measured: list[Candidate] = []
         total = sum(map(len, self.families))
         for family in self.families:
@@ -164,7 +165,8 @@ class ShapeSearch:
         return measured
 
     def built(self, candidate: Candidate, *, method: str | None = None) -> list[Pruned]:
-        """The model without the candidate's units, one kind after the other; every step, the last is the result."""
+        """Return the model without the candidate's units, one kind after the other; every step, the last is the
+        result."""
         steps: list[Pruned] = []
         wanted = method or self.method
         for unit, share in candidate.units().items():
@@ -192,7 +194,7 @@ class ShapeSearch:
         return self._losses(model).minus(dense)["nats_per_token"] / dense.summary()["nats_per_token"]
 
     def _until_fast_enough(self, family: list[Candidate], target: float) -> list[Candidate]:
-        """The shapes of a family, weakest first, up to the first that reaches the target, with their speed."""
+        """Return the shapes of a family, weakest first, up to the first that reaches the target, with their speed."""
         measured: list[Candidate] = []
         for candidate in family:
             # Speed does not depend on which units are gone, so the shape alone is built for it.

@@ -10,7 +10,7 @@ _ALWAYS_MAPPED = 1 << 20  # bytes
 
 
 def release_freed_memory() -> bool:
-    """Tells glibc to map blocks of 1 MiB and more one by one; whether there is such an allocator to be told.
+    """Tell glibc to map blocks of 1 MiB and more one by one; whether there is such an allocator to be told.
 
     By itself it raises that limit to 32 MiB as soon as a block of that size was freed, and keeps in its heap what is
     smaller, between other blocks: the batches of one walk left several times what was in use

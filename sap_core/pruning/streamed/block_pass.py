@@ -86,7 +86,7 @@ class BlockPass:
             self._progress(Progress(self.name, self._layer, self.total, words))
 
     def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
-        """The block's output for one batch."""
+        """Return the block's output for one batch."""
         return run_block(required(self._block, "the block"), x, call)
 
     def put(self, part: slice, output: Tensor) -> None:
@@ -109,6 +109,6 @@ class BlockPass:
                     self._write(0, part, x)
 
     def _hidden(self, layer: int) -> DiskArray:
-        """The inputs of a block, [N, S, width]; two files take turns."""
+        """Return the inputs of a block, [N, S, width]; two files take turns."""
         shape = (*self._texts.tokens.shape, self.streamed.model.info.hidden)
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

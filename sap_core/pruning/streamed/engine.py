@@ -52,7 +52,7 @@ def streamed_plan(
     work: Workspace,
     progress: ProgressCallback,
 ) -> PruningPlan:
-    """The plan; for allocation owl after a walk that measures the dense model. Raises InvalidInput."""
+    """Return the plan; for allocation owl after a walk that measures the dense model. Raises InvalidInput."""
     info = streamed.model.info
     ranking, groups = head_facts(streamed.model, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
@@ -74,7 +74,7 @@ def prune_blocks(
     writer: WeightsWriter,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
-    """Writes the pruned checkpoint's weights; the planned matrices as they are now, as in a report.
+    """Write the pruned checkpoint's weights; the planned matrices as they are now, as in a report.
 
     Goes on where an earlier call with the same ``work`` was interrupted.
     """
@@ -108,7 +108,8 @@ def prune_blocks(
 
 
 def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
-    """The statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's inputs."""
+    """Return the statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's
+    inputs."""
     modules = stage.streamed.model.linears(layer)
     found = {name: statistic() for name in modules}
     for part, x, call in stage.batches():
@@ -150,7 +151,7 @@ def _data(
     sequential: bool,
     progress: ProgressCallback,
 ) -> TokenRows:
-    """The calibration rows with each token's weight, in the batches in which the in-memory engine finds phi."""
+    """Return the calibration rows with each token's weight, in the batches in which the in-memory engine finds phi."""
     model = streamed.model
     if inputs.sinks == "each" and not sequential:
         data, _ = calibration_rows(model, inputs, calibration)

@@ -20,13 +20,14 @@ from ...models.experts import unpack_experts
 from ...models.info import ModelInfo
 from ...models.inspection import describe
 from ...models.loaded import LoadedModel
-from ...models.loading import check_numbers, prunable_as_loaded, trial
+from ...models.loading import prunable_as_loaded
 from ...models.placement import (
     QUANTIZED,
     SPREAD,
     pick_device,
     placement,
 )
+from ...models.probe import check_numbers, trial
 from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
 from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
@@ -55,7 +56,8 @@ class StreamedModel:
         self.stored = [{k[len(p) :]: v for k, v in names.items() if k.startswith(p)} for p in prefixes]
 
     def load(self, layer: int) -> dict[str, Tensor]:
-        """The weights of a block by name inside it, in the model's precision, in main memory (pinned for a GPU)."""
+        """Return the weights of a block by name inside it, in the model's precision, in main memory (pinned for a
+        GPU)."""
         found = {}
         for name, key in self.stored[layer].items():
             value = _as(self.weights.read(key), self.dtype)
@@ -167,7 +169,7 @@ def open_streamed(
     shift_logits: bool | None = None,
     block_size: int | None = None,
 ) -> StreamedModel:
-    """The model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
+    """Return the model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
 
     Raises:
         ModelProblem: as `load_model`; a class that can't be read block by block.
@@ -242,7 +244,7 @@ def _materialize(
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
-    """Fills, in place, everything outside the blocks, and gives the empty blocks their precision."""
+    """Fill, in place, everything outside the blocks, and gives the empty blocks their precision."""
     paths = {id(part): path for path, part in module.named_modules()}
     rows, head = module.get_input_embeddings(), module.get_output_embeddings()
     if type(rows) is not nn.Embedding or type(head) is not nn.Linear or head.bias is not None:

@@ -51,7 +51,7 @@ class StoredWeights:
         self.places = {t.key: Place(t, folder / t.file, t.start or 0) for t in self.tensors}
 
     def read(self, key: str) -> Tensor:
-        """One whole tensor, in its stored precision, on the CPU."""
+        """Return one whole tensor, in its stored precision, on the CPU."""
         place = self.places[key]
         found = torch.empty(place.tensor.shape, dtype=place.dtype)
         with place.path.open("rb", buffering=0) as file:
@@ -107,7 +107,7 @@ class WeightsWriter:
         return sum(size for _, size in self._heads.values())
 
     def create(self) -> None:
-        """Makes the files at their full size, without content."""
+        """Make the files at their full size, without content."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path, (head, size) in self._heads.items():
             with path.open("wb") as file:
@@ -132,7 +132,7 @@ class WeightsWriter:
         self._changed.add(path)
 
     def sync(self) -> None:
-        """Returns when all that was written is on the disk."""
+        """Return when all that was written is on the disk."""
         for path in self._changed:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
@@ -163,7 +163,7 @@ class WeightsWriter:
 
 
 def read_into(file, start: int, target: Tensor) -> None:
-    """Fills a contiguous CPU tensor with the bytes from ``start`` on.
+    """Fill a contiguous CPU tensor with the bytes from ``start`` on.
 
     Raises:
         OSError: the file ends before.
@@ -188,5 +188,5 @@ def write_from(file, start: int, source: Tensor) -> None:
 
 
 def _bytes_of(value: Tensor) -> Any:
-    """The memory of a tensor as numpy bytes."""
+    """Return the memory of a tensor as numpy bytes."""
     return value.reshape(-1).view(torch.uint8).numpy()

@@ -33,18 +33,18 @@ class Workspace:
         self.weights = path / "weights"
 
     def done(self, stage: str) -> list[Any]:
-        """What each finished block of a stage left, in order."""
+        """Return what each finished block of a stage left, in order."""
         return read_json(self.path / f"{stage}.json") or []
 
     def finish(self, stage: str, found: list[Any]) -> None:
-        """Writes down that the first len(found) blocks of a stage are finished."""
+        """Write down that the first len(found) blocks of a stage are finished."""
         write_json(self.path / f"{stage}.json", found)
 
     def array(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> DiskArray:
         return DiskArray(self.path / f"{name}.array", tuple(shape), dtype)
 
     def drop(self, name: str) -> None:
-        """Deletes an array that is not needed any more."""
+        """Delete an array that is not needed any more."""
         (self.path / f"{name}.array").unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -75,7 +75,7 @@ class DiskArray:
             write_from(file, start * self._row, rows.detach().to("cpu", self.dtype).contiguous())
 
     def sync(self) -> None:
-        """Returns when all that was written is on the disk."""
+        """Return when all that was written is on the disk."""
         with self._path.open("r+b") as file:
             os.fsync(file.fileno())
 

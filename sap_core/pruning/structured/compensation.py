@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def least_squares_update(
     model: LoadedModel, unit: str, gone: list[list[int]], data: TokenRows, progress: ProgressCallback = silent
 ) -> None:
-    """Changes ``model`` in place: the units ``gone`` (heads or channels, per layer) send on nothing any more, and the
+    """Change ``model`` in place: the units ``gone`` (heads or channels, per layer) send on nothing any more, and the
     other columns of the matrices that carried them are the least-squares ones. Block by block, each measured behind
     those that are done.
 

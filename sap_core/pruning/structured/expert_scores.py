@@ -114,7 +114,7 @@ class Watch:
 
 
 def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo) -> list[dict[str, Any]]:
-    """What the noise levels disagree on, one entry per layer that has experts.
+    """Return what the noise levels disagree on, one entry per layer that has experts.
 
     ``early``: experts that would stay by the most masked third of the levels and go by the least masked; ``late``: the
     other way round; ``agreement``: share of the experts that go by both.

@@ -34,7 +34,7 @@ def units_that_go(
 
 
 def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
-    """How many units of each layer the plan takes; for layers one number."""
+    """Return how many units of each layer the plan takes; for layers one number."""
     shape = required(plan.left(), "the shape left")
     if plan.pattern == "layers":
         return [info.layers - shape.layers]
@@ -47,7 +47,7 @@ def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
 
 
 def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[list[int]]:
-    """Which units go: the ``counts`` lowest of each layer, or the counts[0] lowest layers of all, in [0]."""
+    """Return which units go: the ``counts`` lowest of each layer, or the counts[0] lowest layers of all, in [0]."""
     if unit == "layers":
         return [torch.cat(scores).argsort(stable=True)[: counts[0]].sort().values.tolist()]
     return [
@@ -56,8 +56,8 @@ def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[lis
 
 
 def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> list[list[int]]:
-    """The lowest experts of each layer; of a router with groups, which lie one after the other, as many out of each
-    group, or the whole groups with the lowest sums."""
+    """Return the lowest experts of each layer; of a router with groups, which lie one after the other, as many out
+    of each group, or the whole groups with the lowest sums."""
     groups, gone = info.native_config.get("n_group") or 1, []
     for layer, count in zip(scores, counts, strict=True):
         if not count:
@@ -74,7 +74,8 @@ def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> 
 
 
 def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
-    """How many units each layer loses when all compete: the ``total`` lowest, one at least staying in every layer.
+    """Return how many units each layer loses when all compete: the ``total`` lowest, one at least staying in every
+    layer.
 
     ``relative``: scores count as shares of their layer's mean, since weight scores grow with a layer's activations.
     """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def unit_scores(
     model: LoadedModel, method: str, unit: str, found: dict[str, Tensor], *, seed: int, ranking: pd.DataFrame | None
 ) -> list[Tensor]:
-    """Per layer the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
+    """Return per layer the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
 
     ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: method
     heads only; a group's score is minus the mean instability of its heads.

@@ -35,7 +35,7 @@ SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSpec:
-    """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
     prompts = _pick_prompts()
     fields: dict[str, Any] = {}
     if info.chat_template:
@@ -72,7 +72,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
 
 
 def _pick_prompts() -> tuple[str, ...]:
-    """One prompt, lines, a ready set, or a file."""
+    """Return one prompt, lines, a ready set, or a file."""
     source = st.radio(
         "Prompt", list(SOURCES), format_func=SOURCES.get, key="prompt_source", horizontal=True,
         help="Several prompts run as one batch; metrics then get a spread.",
@@ -99,7 +99,7 @@ def _pick_prompts() -> tuple[str, ...]:
 
 
 def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
-    """What only a diffusion model has."""
+    """Return what only a diffusion model has."""
     names = [name for name in info.samplers if name in SAMPLERS] or ["auto"]
     fields: dict[str, Any] = {
         "sampler": st.selectbox(
@@ -144,7 +144,7 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
 
 
 def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
-    """What the run will take, against what there is; False when it can't fit."""
+    """Return what the run will take, against what there is; False when it can't fit."""
     steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
@@ -174,7 +174,7 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
 
 
 def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, str]:
-    """The time, and the sentence on what it rests on: earlier captures here, or a probe of the processor."""
+    """Return the time, and the sentence on what it rests on: earlier captures here, or a probe of the processor."""
     asked = {"length": spec.length, "batch": len(spec.prompts), "guidance": spec.guidance > 0}
     flops = step_flops(info, **asked)
     known = results.paces(info.objective, spec.device)

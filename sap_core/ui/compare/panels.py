@@ -35,7 +35,7 @@ STATES = ("finished", "cancelled")
 
 
 def pick_runs() -> list[Run] | None:
-    """The runs, A first; says what to do when there are not enough."""
+    """Return the runs, A first; says what to do when there are not enough."""
     known = results.runs_of("capture", states=STATES)
     first, second = _telling_pair(known)
     left, right = st.columns(2)
@@ -66,7 +66,7 @@ def pick_runs() -> list[Run] | None:
 
 
 def _telling_pair(runs: list[RunSummary]) -> tuple[int, int]:
-    """Which two of the newest runs to start from: an autoregressive and a diffusion one if there are both."""
+    """Return which two of the newest runs to start from: an autoregressive and a diffusion one if there are both."""
     kinds = [results.objective_of(str(run.path), results.stamp(run.path)) for run in runs[:20]]
     if {"autoregressive", "masked_diffusion"} <= set(kinds):
         return kinds.index("autoregressive"), kinds.index("masked_diffusion")
@@ -178,7 +178,7 @@ def metrics(found: Comparison, runs: list[Run]) -> None:
 
 
 def metrics_table(found: Comparison) -> pd.DataFrame:
-    """The table as people read it: per run the mean and its spread, then the differences from A."""
+    """Return the table as people read it: per run the mean and its spread, then the differences from A."""
     shown: dict[str, Any] = {"quantity": found.table["title"], "unit": found.table["unit"]}
     names = found.table["metric"]
     for run, letter in enumerate(LETTERS[: len(found.names)]):

@@ -24,7 +24,7 @@ LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this 
 
 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
-    """Where to and how; None while no folder is named."""
+    """Return where to and how; None while no folder is named."""
     near = Path.cwd() if storage_of(runs_root()).remote else runs_root().parent
     out = st.text_input(
         "Folder to write", str(near / "exports" / source.id.replace("prune", "pruned")),
@@ -156,14 +156,14 @@ def to_the_hub(folder: Path) -> None:
 
 
 def has_token() -> bool:
-    """Whether the Hub's client would find a token, told without reading it."""
+    """Return whether the Hub's client would find a token, told without reading it."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
     return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")) or file.is_file()
 
 
 def zipped(folder: Path) -> bytes:
-    """The folder as a zip; weights do not compress, so nothing is compressed."""
+    """Return the folder as a zip; weights do not compress, so nothing is compressed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):

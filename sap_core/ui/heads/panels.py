@@ -16,7 +16,7 @@ from ..widgets.figure import draw
 
 
 def pick_value(container: Any) -> str:
-    """What colours the grid."""
+    """Return what colours the grid."""
     return address_choice(
         "Coloured by",
         ["instability", *COMPONENTS],
@@ -44,7 +44,7 @@ def head_map(view: View) -> None:
 
 
 def pick_weights() -> dict[str, float] | None:
-    """The weights of the score's components; None while all are equal."""
+    """Return the weights of the score's components; None while all are equal."""
     with st.expander("Weights of the instability score", icon=":material/tune:"):
         st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
         weights = {}
@@ -59,12 +59,12 @@ def pick_weights() -> dict[str, float] | None:
 
 
 def weights_text(weights: dict[str, float] | None) -> str:
-    """The weights as an argument in Python."""
+    """Return the weights as an argument in Python."""
     return "" if weights is None else f", weights={weights!r}"
 
 
 def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
-    """The head in the address, or the most unstable one."""
+    """Return the head in the address, or the most unstable one."""
     found = []
     for key in ("layer", "head"):
         text = str(st.query_params.get(key, ""))

@@ -15,7 +15,7 @@ from ..widgets.pickers import pick_run
 
 
 def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
-    """The allocation's fields of a `PruneSpec`; uniform unless another rule is chosen."""
+    """Return the allocation's fields of a `PruneSpec`; uniform unless another rule is chosen."""
     name = address_choice(
         "Shared among layers",
         list(ALLOCATIONS),
@@ -47,7 +47,7 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
 
 
 def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
-    """The table: it starts level, or at a loaded plan's shares, and keeps its edits when the slider moves."""
+    """Return the table: it starts level, or at a loaded plan's shares, and keeps its edits when the slider moves."""
     state = st.session_state
     if len(state.get("allocation_start", ())) != layers:
         state["allocation_start"] = [sparsity] * layers

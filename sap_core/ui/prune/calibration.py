@@ -16,7 +16,7 @@ QUICK_SAMPLES = 16
 
 
 def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    """Return where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
     if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."

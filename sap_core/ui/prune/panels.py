@@ -26,7 +26,7 @@ DENSE = "dense"  # in the address: no applied plan is looked at
 
 
 def plan_of(spec: PruneOptions, info: ModelInfo) -> PruningPlan:
-    """What will go; in milliseconds. Raises InvalidInput."""
+    """Return what will go; in milliseconds. Raises InvalidInput."""
     follows = (isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run) or None
     ranking = results.ranking_of(follows) if follows else None
     return make_plan(info, spec, ranking)

@@ -48,7 +48,7 @@ ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
-    """The spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
     mode = address_choice(
         "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
@@ -123,7 +123,7 @@ def _pick_budget() -> dict[str, Any]:
 
 
 def _pick_goal() -> dict[str, Any]:
-    """A preset, or a speed with the loss it may cost."""
+    """Return a preset, or a speed with the loss it may cost."""
     goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
     goal = address_choice(
         "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
@@ -179,7 +179,7 @@ def _pick_sparsity(method: str, pattern: str) -> float:
 
 
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
-    """Which ranking decides, or exactly which heads."""
+    """Return which ranking decides, or exactly which heads."""
     summary = pick_run(
         "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
     )

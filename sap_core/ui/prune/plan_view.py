@@ -131,7 +131,7 @@ def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
 
 
 def _protected(plan: PruningPlan, info: ModelInfo) -> str:
-    """What no setting of this plan touches."""
+    """Return what no setting of this plan touches."""
     considered = sum(m.rows * m.cols for m in plan.matrices)
     kept = [
         f"embeddings, norms and the output, and every matrix not counted above: {count(info.parameters - considered)} "

@@ -122,7 +122,7 @@ def _cost(result: dict[str, Any]) -> None:
 
 
 def _turns(dense: dict[str, Any], pruned: dict[str, Any]) -> str | None:
-    """How far the runs lie apart that the speed is the best of."""
+    """Return how far the runs lie apart that the speed is the best of."""
     turns = [seconds for one in (dense, pruned) for seconds in one.get("turns", ())]
     return f"runs of {duration(min(turns))} to {duration(max(turns))}" if turns else None
 

@@ -35,12 +35,12 @@ SORTS = {
 
 
 def listed() -> list[RunSummary] | None:
-    """All runs, newest first; None when there are none."""
+    """Return all runs, newest first; None when there are none."""
     return list_runs() or None
 
 
 def search(runs: list[RunSummary]) -> list[RunSummary]:
-    """The runs that match the words, kinds and tags chosen, in the order chosen."""
+    """Return the runs that match the words, kinds and tags chosen, in the order chosen."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     words = (
         left.text_input(
@@ -90,7 +90,7 @@ def _sorted(runs: list[RunSummary], order: str) -> list[RunSummary]:
 
 
 def table(runs: list[RunSummary]) -> RunSummary | None:
-    """The list; the chosen row, or the run that the address names."""
+    """Return the list; the chosen row, or the run that the address names."""
     if not runs:
         st.info("No run matches. Clear the search or the kinds.")
         return None

@@ -66,7 +66,7 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
 
 
 def _computed(spec: AttentionMapSpec) -> StoragePath | None:
-    """The file of an earlier computation of the same map."""
+    """Return the file of an earlier computation of the same map."""
     wanted = spec.model_dump(mode="json")
     for run in results.runs_of("attention_map", states=("finished",)):
         try:

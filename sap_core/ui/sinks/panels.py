@@ -27,7 +27,7 @@ def large_heatmap(view: View) -> None:
 
 
 def _pick_window(view: View) -> tuple[int, int, int, int] | None:
-    """What of a run too large for one figure is shown; None where all of it fits at full resolution."""
+    """Return what of a run too large for one figure is shown; None where all of it fits at full resolution."""
     if view.steps <= MAX_ROWS and view.positions <= MAX_COLUMNS:
         return None
     ends = []
@@ -59,7 +59,7 @@ def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
 
 
 def pick_axis(key: str) -> str:
-    """What runs across the figures."""
+    """Return what runs across the figures."""
     return st.segmented_control(
         "Across",
         ["position", KINDS],

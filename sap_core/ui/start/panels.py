@@ -40,7 +40,7 @@ def idea() -> None:
 
 
 def demo_specs() -> list[CaptureSpec]:
-    """The two captures of the demo."""
+    """Return the two captures of the demo."""
     return [
         CaptureSpec.build(
             model="demo:stories-diffusion", prompts=(PROMPT,), length=LENGTH, steps=STEPS, name="Demo: diffusion"
@@ -54,7 +54,7 @@ def slot_of(spec: CaptureSpec) -> str:
 
 
 def run_button(specs: list[CaptureSpec]) -> None:
-    """Starts both captures; while they run it is disabled."""
+    """Start both captures; while they run it is disabled."""
     try:
         for spec in specs:
             results.model_info(spec.model)
@@ -80,7 +80,7 @@ def live(status: JobStatus) -> None:
 
 
 def found(spec: CaptureSpec) -> RunSummary | None:
-    """The newest finished run of a demo capture."""
+    """Return the newest finished run of a demo capture."""
     return next((run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model), None)
 
 

@@ -46,7 +46,7 @@ def leave_if_asked(model: str) -> None:
 
 
 def pick_axes(plans: pd.DataFrame) -> tuple[Axis, Axis]:
-    """What is gained (across) and what it costs (up)."""
+    """Return what is gained (across) and what it costs (up)."""
     left, right = st.columns(2)
     tasks = {
         name: Axis(name, f"score of task {name.removeprefix(TASK)}", ".0%", high=True)
@@ -119,7 +119,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
 
 
 def _current(points: pd.DataFrame) -> str | None:
-    """The plan in the form of Prune, else the one that the address names."""
+    """Return the plan in the form of Prune, else the one that the address names."""
     known = set(points["id"])
     state = st.session_state
     for name in (state.get("plan_in_form"), state.get("choice_result"), st.query_params.get("plan")):

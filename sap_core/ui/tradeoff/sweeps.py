@@ -25,13 +25,13 @@ KINDS = {GRID: "Methods × patterns × sparsities", ABLATION: "Ablation: what ea
 
 
 def sweeps_of(model: str) -> list[RunSummary]:
-    """All sweeps of a model, newest first, in whatever state."""
+    """Return all sweeps of a model, newest first, in whatever state."""
     return [run for run in results.runs_of("sweep", states=("finished", "running", "unfinished", "cancelled", "failed"))
             if run.model == model]  # fmt: skip
 
 
 def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpec | None:
-    """The spec of the form, with its number of cells shown; None, with the reason shown, where it can't be."""
+    """Return the spec of the form, with its number of cells shown; None, with the reason shown, where it can't be."""
     kind = st.radio(
         "What to measure", list(KINDS), format_func=KINDS.__getitem__, key="sweep_kind", horizontal=True,
         help="Every combination is one pruning of the model, measured on the same texts and masks.",

@@ -18,7 +18,7 @@ def address_choice(
     container: Any = None,
     default: int = 0,
 ) -> Any:
-    """A selectbox whose value is in the address as ``key``, as the option itself and not as its label.
+    """Return a selectbox whose value is in the address as ``key``, as the option itself and not as its label.
 
     (Streamlit's own binding writes the label. A run's label changes when it is renamed, and two may be equal.)
     An address that names an option that does not exist is corrected.
@@ -50,7 +50,8 @@ def address_many(
     placeholder: str | None = None,
     container: Any = None,
 ) -> list[Any]:
-    """A multiselect whose values are in the address as ``key``, separated by commas; unknown ones are left out."""
+    """Return a multiselect whose values are in the address as ``key``, separated by commas; unknown ones are left
+    out."""
     held = f"choice_{key}"
     if held in st.session_state:
         st.session_state[held] = [value for value in st.session_state[held] if value in options]
@@ -74,12 +75,12 @@ def address_many(
 
 
 def address_text(value: Any) -> str:
-    """An option as it stands in the address; None (the mean) as 'mean'."""
+    """Return an option as it stands in the address; None (the mean) as 'mean'."""
     return "mean" if value is None else str(value)
 
 
 def address_number(key: str, default: int, low: int, high: int) -> int:
-    """A whole number from the address, within its limits; ``default`` where there is none."""
+    """Return a whole number from the address, within its limits; ``default`` where there is none."""
     try:
         return max(low, min(high, int(st.query_params[key])))
     except (KeyError, ValueError):

@@ -79,7 +79,7 @@ def figures_of(runs: Iterable[Run]) -> None:
 
 
 def origin_here(title: str) -> dict[str, Any]:
-    """The provenance of what this page shows: its runs, and the view as its address has it."""
+    """Return the provenance of what this page shows: its runs, and the view as its address has it."""
     view = {key: value for key, value in st.query_params.to_dict().items() if value not in ("", "mean")}
     return provenance(title, st.session_state.get(RUNS, []), view)
 

@@ -42,7 +42,7 @@ def duration(seconds: float | None) -> str:
 
 
 def format_time(created: str) -> str:
-    """An ISO time in UTC -> '24 Nov 03:34'; as it came when it is not one."""
+    """Return an ISO time in UTC -> '24 Nov 03:34'; as it came when it is not one."""
     try:
         return datetime.fromisoformat(created).astimezone(UTC).strftime("%d %b %H:%M")
     except ValueError:
@@ -50,13 +50,13 @@ def format_time(created: str) -> str:
 
 
 def run_label(name: str, created: str, state: str) -> str:
-    """A run in a list: name, time, and its state unless finished."""
+    """Return a run in a list: name, time, and its state unless finished."""
     tail = "" if state == "finished" else f" ({state})"
     return f"{name} · {format_time(created)}{tail}"
 
 
 def plain_error(text: str) -> str:
-    """An error as one line that Markdown leaves alone."""
+    """Return an error as one line that Markdown leaves alone."""
     line = " ".join(str(text).split())
     for letter in "\\`*_[]$<>~:#":
         line = line.replace(letter, "\\" + letter)

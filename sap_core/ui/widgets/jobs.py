@@ -15,17 +15,10 @@ from ...specs import Spec
 from .formatting import duration, plain_error
 
 POLL_SECONDS = 0.7
-STAGES = {
-    "queued": "waiting",
-    "running": "running",
-    "finished": "finished",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 
 
 def client() -> JobClient:
-    """The one client of this server process."""
+    """Return the one client of this server process."""
     return _client(str(runs_root()))
 
 

@@ -43,7 +43,7 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
 
 
 def navigation(folder: str = "pages") -> Any:
-    """The pages, by section; to be called from app.py, next to which ``folder`` lies."""
+    """Return the pages, by section; to be called from app.py, next to which ``folder`` lies."""
     try:
         check_platform()
     except SapError as error:

@@ -27,7 +27,7 @@ OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoreg
 def pick_model(
     key: str = "model", *, container: Any = None, loading: dict[str, Any] | None = None
 ) -> tuple[str, ModelInfo | None]:
-    """A model's name and what its config says; None, with the reason shown, when it can't be used."""
+    """Return a model's name and what its config says; None, with the reason shown, when it can't be used."""
     place = container or st
     options = list(DEMOS)
     held, named = f"choice_{key}", st.query_params.get(key)
@@ -68,7 +68,7 @@ def describe(info: ModelInfo) -> None:
 
 
 def loading_options() -> dict[str, Any]:
-    """How a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
+    """Return how a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
     with st.expander("How the model is loaded", icon=":material/settings:"):
         left, right = st.columns(2)
         dtype = left.selectbox(

@@ -26,7 +26,7 @@ def pick_run(
     kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
     help: str | None = None,
 ) -> RunSummary | None:  # fmt: skip
-    """The one run picker: a run of ``kind``, named in the address as ``key``. None when there is none.
+    """Return the one run picker: a run of ``kind``, named in the address as ``key``. None when there is none.
 
     A run that the address names and that lies outside the root is offered too.
     """
@@ -57,7 +57,7 @@ def pick_run(
 
 
 def _run_named(named: str) -> RunSummary | None:
-    """The run that an address names by a path; None where there is none, or the path is none."""
+    """Return the run that an address names by a path; None where there is none, or the path is none."""
     try:
         path = resolve_run(named)
         return describe_run(path) if path.is_dir() else None
@@ -66,14 +66,14 @@ def _run_named(named: str) -> RunSummary | None:
 
 
 def accuracy_line(run: Run, sample: int = 0) -> None:
-    """Says of a run with sampled queries that its attention is an estimate, and how good one."""
+    """Say of a run with sampled queries that its attention is an estimate, and how good one."""
     note = sampling_note(run.trajectories[sample])
     if note:
         st.info(note, icon=":material/straighten:")
 
 
 def run_in_view(kind: str = "capture") -> Run | None:
-    """The run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
+    """Return the run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
     summary = pick_run(
         kind, "run", "Run in view", container=st.sidebar, help="Captured runs, newest first. Shared by Sinks and Heads."
     )
@@ -143,7 +143,7 @@ def pick_selection(run: Run) -> Selection:
 
 
 def pick_rule(container: Any = None) -> SinkRule:
-    """Which rule says what a sink is, with its own threshold."""
+    """Return which rule says what a sink is, with its own threshold."""
     name = address_choice(
         "Sink rule",
         list(SINK_RULES),
@@ -156,5 +156,5 @@ def pick_rule(container: Any = None) -> SinkRule:
 
 
 def _address(run: RunSummary, named: str | None) -> str:
-    """Runs under the root go by their id, others by their path."""
+    """Run under the root go by their id, others by their path."""
     return named if named and "/" in named and address_text(run.path) == str(resolve_run(named)) else run.id

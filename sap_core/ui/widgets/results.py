@@ -33,7 +33,7 @@ Stamp = tuple[int | str, ...]
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Changes whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
+    """Change whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
     path = storage_path(path)
     closed = file_stamp(path / "manifest.json")
     if any(closed) and storage_of(path).remote:  # a closed run does not change, and every look is a request
@@ -42,18 +42,18 @@ def stamp(path: str | Path) -> Stamp:
 
 
 def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
-    """Runs of a kind in one of the states, newest first."""
+    """Run of a kind in one of the states, newest first."""
     return [run for run in list_runs(kind=kind) if run.state in states]
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def opened(path: str, stamp: Stamp, unfinished: bool = False) -> Run:
-    """The run itself. Raises RunProblem."""
+    """Return the run itself. Raises RunProblem."""
     return open_run(path, unfinished=unfinished)
 
 
 def run_at(path: str | Path, *, unfinished: bool = False) -> Run:
-    """The run at a path, opened once per state of its folder. Raises RunProblem."""
+    """Return the run at a path, opened once per state of its folder. Raises RunProblem."""
     return opened(str(path), stamp(path), unfinished)
 
 
@@ -75,20 +75,20 @@ def view_of(
     head: int | None = None,
     rule: SinkRule | None = None,
 ) -> View:
-    """One head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
+    """Return one head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
     return make_view(opened(path, stamp, True).trajectories[sample], layer, head, rule)
 
 
 @st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
 def components_of(path: str, stamp: Stamp, rule: SinkRule) -> pd.DataFrame:
-    """The components of every head's instability, mean over the run's samples."""
+    """Return the components of every head's instability, mean over the run's samples."""
     run = opened(path, stamp, True)
     parts = [head_components(trajectory, rule) for trajectory in run.trajectories]
     return pd.concat(parts).groupby(["layer", "head"], as_index=False).mean()
 
 
 def ranking_of(path: str | Path, rule: SinkRule = DEFAULT_RULE, weights: Any = None) -> pd.DataFrame:
-    """The ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
+    """Return the ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
     return score_heads(components_of(str(path), stamp(path), rule), weights)
 
 

@@ -125,7 +125,7 @@ def python_of(spec: Spec, out: str | None = None) -> str:
 
 
 def _capturing(spec: CaptureSpec, fields: dict[str, Any], out: str | None) -> str:
-    """The model is loaded first, so that it can be looked at with more than one prompt."""
+    """Return the model is loaded first, so that it can be looked at with more than one prompt."""
     model = fields.pop("model")
     loading = {name: fields.pop(name) for name in (*ModelOptions.model_fields, "keep") if name in fields}
     if len(spec.prompts) == 1:
@@ -201,7 +201,7 @@ def _call(function: str, positional: list[Any], keywords: dict[str, Any], first:
 
 
 def _wrapped(words: list[str]) -> str:
-    """One option a line as soon as the command gets long."""
+    """Return one option a line as soon as the command gets long."""
     line = " ".join(words)
     if len(line) <= 88:
         return line
