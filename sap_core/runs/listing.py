@@ -13,7 +13,7 @@ from ..storage import remote_errors, storage_of, storage_path
 from .documents import MetaDocument, ResultDocument, SpecDocument, read_document
 from .files import file_stamp
 from .manifest import MANIFEST, META, RESULT, SPEC, read_manifest
-from .paths import resolve_run, runs_root
+from .paths import RECORDED, recorded_path, resolve_run, runs_root
 from .reading import Run, usable_document
 from .writers import writer_alive
 
@@ -58,6 +58,11 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
         summaries = list(pool.map(_if_run, paths))
     found = [run for run in summaries if run is not None and kind in (None, run.kind)]
     return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
+
+
+def recorded_runs() -> list[RunSummary]:
+    """Return the captures that come with the package, with their names as ids. Raises RunProblem: one is missing."""
+    return [describe_run(recorded_path(name)) for name in RECORDED]
 
 
 def _if_run(path: StoragePath) -> RunSummary | None:
@@ -116,6 +121,8 @@ def remove_run(path: StoragePath) -> None:
 def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> StoragePath:
     """Return the folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
     path = resolve_run(run, root)
+    if str(run) in RECORDED:
+        raise RunProblem(f"Run {run} comes with the package and is not deleted.")
     with remote_errors(path):
         if not path.is_dir():
             raise RunProblem(f"Run {run} does not exist. `sap runs list` shows the runs.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, RunProblem
 from .files import write_json
 from .manifest import META
+from .paths import recorded_name
 from .reading import Run, open_run
 
 LONGEST_NAME = 200
@@ -25,10 +26,12 @@ def update_run(
     """Rename a run, replace its tags or its notes; what is None stays. Works in every state of the run.
 
     Raises:
-        RunProblem: no such run.
+        RunProblem: no such run, or one that comes with the package.
         InvalidInput: a name or notes beyond their length.
     """
     opened = open_run(run, unfinished=True, root=root)
+    if recorded_name(opened.path):
+        raise RunProblem(f"Run {opened.id} comes with the package and stays as it is; record one of your own.")
     meta = opened.meta
     if name is not None:
         meta["name"] = " ".join(name.split())

@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, RunProblem, UnknownOption
 from ..storage import is_remote, remote_errors, storage_of, storage_path
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
 
+#: The runs that come with the package: each demo model writing one story. A run goes by its model's name.
+RECORDED = ("demo:stories-diffusion", "demo:stories-ar", "demo:stories-diffusion-scratch")
+_HERE = Path(__file__).resolve().parent
 LONGEST_NAME = 255  # bytes of one part of a path, on every file system in use
 
 
@@ -29,9 +32,15 @@ def new_run_path(kind: str, root: str | os.PathLike | None = None) -> StoragePat
 
 
 def resolve_run(run: str | os.PathLike, root: str | os.PathLike | None = None) -> StoragePath:
-    """Return the path meant by a path, by an address, or by a run id under the root."""
+    """Return the path meant by a path, by an address, by a run id under the root, or by the name of a recorded run.
+
+    Raises:
+        UnknownOption: ``demo:`` and no name of `RECORDED`.
+    """
     if is_remote(run):
         return storage_path(run)
+    if str(run).startswith("demo:"):
+        return recorded_path(str(run))
     path = storage_path(run) if os.path.dirname(run) else Path(run).expanduser()
     if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in path.parts):
         raise InvalidInput(f"'{str(run)[:80]}...' is longer than any file name can be; give the id or folder of a run.")
@@ -41,6 +50,31 @@ def resolve_run(run: str | os.PathLike, root: str | os.PathLike | None = None) -
             if candidate.exists():
                 return candidate
     return path.absolute()
+
+
+def recorded_path(name: str) -> Path:
+    """Return the folder of a recorded run: inside the installed package, or in ``assets/runs`` of a checkout.
+
+    Raises:
+        UnknownOption: no name of `RECORDED`.
+        RunProblem: the package lacks it.
+    """
+    if name not in RECORDED:
+        raise UnknownOption("recorded run", name, RECORDED)
+    folder = name.removeprefix("demo:")
+    places = (_HERE / "recorded" / folder, _HERE.parents[1] / "assets" / "runs" / folder)
+    for place in places:
+        if (place / "manifest.json").is_file():
+            return place
+    raise RunProblem(f"The recorded run '{name}' is neither in {places[0]} nor in {places[1]}: reinstall the package.")
+
+
+def recorded_name(path: os.PathLike) -> str | None:
+    """Return the name of the recorded run in a folder; None for any other folder."""
+    path = Path(path) if not is_remote(path) else None
+    if path is None or path.parent not in (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs"):
+        return None
+    return f"demo:{path.name}"
 
 
 def check_new_run(path: str | os.PathLike) -> StoragePath:

@@ -30,7 +30,7 @@ from .manifest import (
     check_files,
     read_manifest,
 )
-from .paths import resolve_run, runs_root
+from .paths import recorded_name, resolve_run, runs_root
 from .writers import writer_alive
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Run:
 
     @property
     def id(self) -> str:
-        return self.path.name
+        """The folder's name; for a run that comes with the package its name there."""
+        return recorded_name(self.path) or self.path.name
 
     @property
     def kind(self) -> str:

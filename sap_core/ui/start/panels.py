@@ -1,4 +1,4 @@
-"""The demo: two small models write from one prompt, and their attention is recorded."""
+"""The demo: three small models write from one prompt, and their attention is recorded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ..widgets.formatting import plain_error
 from ..widgets.layout import go
 
 PROMPT = "once there was a"
-LENGTH, STEPS = 128, 64
+LENGTH, STEPS = 80, 38
 TITLES = {
-    "demo:stories-diffusion": "Diffusion: the canvas is unmasked step by step",
-    "demo:stories-ar": "Autoregressive: one word after the other",
+    "demo:stories-diffusion": "Diffusion, trained from the autoregressive model",
+    "demo:stories-diffusion-scratch": "Diffusion, trained from nothing",
+    "demo:stories-ar": "Autoregressive",
 }
 
 
@@ -40,12 +41,13 @@ def idea() -> None:
 
 
 def demo_specs() -> list[CaptureSpec]:
-    """Return the two captures of the demo."""
+    """Return the captures of the demo, one a model; the recorded runs of the package are of the same."""
+    names = {model: f"Demo: {model.removeprefix('demo:')}" for model in TITLES}
     return [
         CaptureSpec.build(
-            model="demo:stories-diffusion", prompts=(PROMPT,), length=LENGTH, steps=STEPS, name="Demo: diffusion"
-        ),
-        CaptureSpec.build(model="demo:stories-ar", prompts=(PROMPT,), length=LENGTH, name="Demo: autoregressive"),
+            model=model, prompts=(PROMPT,), length=LENGTH, steps=None if model.endswith("-ar") else STEPS, name=name
+        )
+        for model, name in names.items()
     ]
 
 
@@ -54,7 +56,7 @@ def slot_of(spec: CaptureSpec) -> str:
 
 
 def run_button(specs: list[CaptureSpec]) -> None:
-    """Start both captures; while they run it is disabled."""
+    """Start the captures; while they run it is disabled."""
     try:
         for spec in specs:
             results.model_info(spec.model)
@@ -62,13 +64,13 @@ def run_button(specs: list[CaptureSpec]) -> None:
         st.error(plain_error(str(error)))
         return
     busy = any((job := jobs.job_of(slot_of(spec))) is not None and job.open for spec in specs)
-    label = "Run the demo again" if all(found(spec) for spec in specs) else "Run the demo"
-    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=busy):
+    if st.button("Run the demo", type="primary", icon=":material/play_arrow:", disabled=busy):
         for spec in specs:
             jobs.submit(spec, slot_of(spec))
         st.rerun()
     st.caption(
-        f"Two models of about 3 M parameters write a story from “{PROMPT}”; it takes some seconds and no download."
+        f"Three models of 1.5 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
+        "Until then you see recordings of the same."
     )
 
 
@@ -80,16 +82,27 @@ def live(status: JobStatus) -> None:
 
 
 def found(spec: CaptureSpec) -> RunSummary | None:
-    """Return the newest finished run of a demo capture."""
-    return next((run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model), None)
+    """Return the newest finished run of a demo capture; the recorded one where there is no other."""
+    runs = [run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model]
+    return next((run for run in runs if run.id == spec.model or _is_of(run, spec)), None)
+
+
+def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
+    """Return whether a run was made from this spec; a user's own run of a demo model was not."""
+    asked = spec.model_dump(mode="json")
+    try:
+        made = results.run_at(run.path).spec
+    except SapError:
+        return False
+    return all(made.get(field) == asked[field] for field in ("prompts", "length", "steps", "seed"))
 
 
 def show(specs: list[CaptureSpec]) -> None:
-    """Both runs side by side, and where to go from here; nothing as long as there is none."""
+    """The runs side by side, and where to go from here."""
     runs = [(spec, run) for spec in specs if (run := found(spec)) is not None]
     if not runs:
         return
-    for column, (spec, run) in zip(st.columns(2, gap="large"), runs, strict=False):
+    for column, (spec, run) in zip(st.columns(len(runs), gap="medium"), runs, strict=True):
         with column:
             st.subheader(TITLES[spec.model], anchor=False)
             try:
@@ -98,12 +111,12 @@ def show(specs: list[CaptureSpec]) -> None:
                 st.error(plain_error(str(error)))
     links = st.columns(4)
     with links[0]:
-        go("Watch it unfold", "sinks", run=runs[0][1].id)
+        go("Watch the sinks move", "sinks", run=runs[0][1].id)
     with links[1]:
         go("Which heads are unstable?", "heads", run=runs[0][1].id)
-    if len(runs) == 2:
+    if len(runs) > 1:
         with links[2]:
-            go("Compare the two", "compare", a=runs[1][1].id, b=runs[0][1].id)
+            go("Compare the models", "compare", a=runs[-1][1].id, b=runs[0][1].id)
     with links[3]:
         go("Prune the model", "prune", model=runs[0][0].model)
 
@@ -130,7 +143,7 @@ def glossary() -> None:
   get if all got the same), on one logarithmic scale from ¼ to 64 on every page.
 - **Dominant position**: the one that receives most at a step; the red line follows it.
 - **Sink**: a position that a rule singles out. The rule and its threshold are yours to choose.
-- **Masked**: not written yet. White ticks show at which step each position was written.
+- **Masked**: not written yet.
 - **Instability** of a head, 0 to 1: the weighted mean of five components, each listed with its formula on Heads.
 """
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ...choices.sink_rules import SINK_RULES, SinkRule
 from ...errors import SapError
-from ...runs.listing import RunSummary, describe_run, list_runs
+from ...runs.listing import RunSummary, describe_run
 from ...runs.paths import resolve_run
 from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
@@ -17,7 +17,7 @@ from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
 from .formatting import plain_error, run_label
 from .layout import nothing_here
-from .results import run_at
+from .results import run_at, runs_of
 
 VIEWABLE = ("finished", "cancelled", "running")
 
@@ -30,7 +30,7 @@ def pick_run(
 
     A run that the address names and that lies outside the root is offered too.
     """
-    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    runs = runs_of(kind, states=states)
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
         found = _run_named(named)

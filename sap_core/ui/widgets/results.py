@@ -19,7 +19,7 @@ from ...models.info import ModelInfo
 from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
 from ...runs.files import file_stamp
-from ...runs.listing import RunSummary, list_runs
+from ...runs.listing import RunSummary, list_runs, recorded_runs
 from ...runs.reading import Run, open_run
 from ...sinks.compare import Comparison, compare_runs
 from ...sinks.instability import head_components, score_heads
@@ -42,8 +42,10 @@ def stamp(path: str | Path) -> Stamp:
 
 
 def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
-    """Run of a kind in one of the states, newest first."""
-    return [run for run in list_runs(kind=kind) if run.state in states]
+    """Return the runs of a kind in one of the states, newest first; behind them the captures that come with the
+    package, so that there is something to look at before the first run."""
+    own = [run for run in list_runs(kind=kind) if run.state in states]
+    return own + recorded_runs() if kind == "capture" else own
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -1,0 +1,35 @@
+"""Record the runs that come with the package: each demo model writing one story, stored in float16.
+
+    PYTHONPATH=tools python -m demo_training.record
+
+replaces `assets/runs`. Start shows them until somebody runs the demo, which makes the same captures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import sap_core as sap
+from sap_core.ui.start.panels import demo_specs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Record each run aside, then put it in the place of the old one."""
+    home = ROOT / "assets" / "runs"
+    home.mkdir(parents=True, exist_ok=True)
+    for spec in demo_specs():
+        target = home / spec.model.removeprefix("demo:")
+        aside = home / f".{target.name}.new"
+        shutil.rmtree(aside, ignore_errors=True)
+        run = sap.capture(spec=spec, out=aside)
+        print(f"{spec.model}: {run.text}")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(aside, target)
+
+
+if __name__ == "__main__":
+    main()
