@@ -11,7 +11,7 @@ heading(
     "See where a language model's attention goes while it writes, and prune what is unstable.",
 )
 panels.idea()
-specs = panels.demo_specs()
+specs = panels.SPECS
 panels.run_button(specs)
 for spec in specs:
     jobs.watch(panels.slot_of(spec), panels.live)

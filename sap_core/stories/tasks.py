@@ -1,7 +1,8 @@
 """The three tasks of the demo corpus, each with an exact score, each to be continued or filled in.
 
-    story      go on from the first sentence; right if the whole story has no fault. A question or a summary that the
-               model goes on with is no part of it: the other tasks are about those
+    story      go on from the first sentence; right if the whole story has no fault; what fills a gap must also be
+               sentences of the corpus. A question or a summary that the model goes on with is no part of it: the
+               other tasks are about those
     question   answer a question about a story; right if the answer is the expected one, word for word
     summary    sum a story up in one sentence; right if the sentence has no fault
 
@@ -51,10 +52,14 @@ class Example:
         return " ".join(part for part in (self.before, *[mask] * self.gap, self.after, end) if part)
 
     def score(self, written: str) -> bool:
-        """Return whether what was written in the place of `target` is right; text behind an <eos> does not count."""
+        """Return whether what was written in the place of `target` is right; text behind an <eos> does not count.
+
+        What fills a gap in a story must also be told in the corpus' own sentences (`strict`): a row of full stops
+        contradicts nothing, and says nothing.
+        """
         written = _until_end(written)
         if self.task == "story":
-            return not self.faults(written)
+            return not self.faults(written, strict=self.infill)
         if self.task == "question":
             return words(written) == words(self.target)
         return not summary_faults(self.story.story, written)

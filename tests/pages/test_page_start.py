@@ -14,17 +14,17 @@ def allow_models(monkeypatch):
     monkeypatch.setattr(results, "model_info", lambda ref: None)
 
 
-def test_one_click_submits_both_captures(page, jobs, monkeypatch):
+def test_one_click_submits_all_captures(page, jobs, monkeypatch):
     allow_models(monkeypatch)
     at = page("start")
     next(button for button in at.button if button.label == "Run the demo").click().run()
     assert not at.exception
-    assert [spec.model for spec in jobs.submitted] == ["demo:stories-diffusion", "demo:stories-ar"]
+    assert [spec.model for spec in jobs.submitted] == [spec.model for spec in panels.SPECS]
 
 
 def test_while_it_runs_the_text_so_far_is_shown_and_the_button_is_off(page, jobs, monkeypatch):
     allow_models(monkeypatch)
-    spec = panels.demo_specs()[0]
+    spec = panels.SPECS[0]
     job = jobs.put(spec, "running", progress=Progress("denoise", 3, 64, "Denoising", {"text": "once upon a [mask]"}))
     at = page("start", state={"job_stories-diffusion": job})
     assert "once upon a [mask]" in words(at)

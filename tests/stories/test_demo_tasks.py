@@ -19,6 +19,11 @@ def test_the_target_scores_and_nothing_does_not(task, infill):
         assert example.task == task and example.infill == infill
 
 
+def test_a_gap_in_a_story_filled_with_full_stops_says_nothing():
+    for example in examples("story", 20, infill=True):
+        assert not example.score(" ".join("." * example.gap))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_another_examples_target_is_wrong(task):
     held_out = examples(task, 60)

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import sap_core as sap
-from sap_core.ui.start.panels import demo_specs
+from sap_core.specs.demo import demo_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ def main() -> None:
         target = home / spec.model.removeprefix("demo:")
         aside = home / f".{target.name}.new"
         shutil.rmtree(aside, ignore_errors=True)
-        run = sap.capture(spec=spec, out=aside)
+        run = sap.capture(spec.model, spec=spec.model_copy(update={"precision": "float16"}), out=aside)
         print(f"{spec.model}: {run.text}")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)

@@ -9,13 +9,13 @@ from ...jobs.layout import JobStatus
 from ...plots.heatmap import trajectory_heatmap
 from ...runs.listing import RunSummary
 from ...specs import CaptureSpec
+from ...specs.demo import PROMPT, demo_specs
 from ..widgets import jobs, results
 from ..widgets.figure import draw
 from ..widgets.formatting import plain_error
 from ..widgets.layout import go
 
-PROMPT = "once there was a"
-LENGTH, STEPS = 80, 38
+SPECS = demo_specs()
 TITLES = {
     "demo:stories-diffusion": "Diffusion, trained from the autoregressive model",
     "demo:stories-diffusion-scratch": "Diffusion, trained from nothing",
@@ -38,17 +38,6 @@ def idea() -> None:
         "**So pruning can do better.** Here you watch the sinks, rank the heads by how unstable they are, choose what "
         "to remove, see at once what it costs, and leave with a checkpoint that loads elsewhere."
     )
-
-
-def demo_specs() -> list[CaptureSpec]:
-    """Return the captures of the demo, one a model; the recorded runs of the package are of the same."""
-    names = {model: f"Demo: {model.removeprefix('demo:')}" for model in TITLES}
-    return [
-        CaptureSpec.build(
-            model=model, prompts=(PROMPT,), length=LENGTH, steps=None if model.endswith("-ar") else STEPS, name=name
-        )
-        for model, name in names.items()
-    ]
 
 
 def slot_of(spec: CaptureSpec) -> str:
