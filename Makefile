@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+WORKERS ?= 2 # processes that run tests; 0: this one alone, as for --pdb
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: help studio test test-fast test-extras faults zoo coverage lint types docs build hooks benchmarks screenshots clean
@@ -17,10 +19,10 @@ studio: $(VENV)/studio.stamp ## open the studio on http://127.0.0.1:$(PORT)
 	$(BIN)/sap studio --port $(PORT)
 
 test: $(VENV)/test.stamp ## run every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: $(VENV)/test.stamp ## run the tests that need no browser and take no long set-up
-	$(BIN)/python -m pytest -m "not browser and not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not browser and not slow" $(PYTEST_ARGS)
 
 # Optional packages are large and pull versions of their own, so they get an environment of their own.
 test-extras: ## run the tests of the optional packages, in .venv-extras
@@ -31,10 +33,10 @@ faults: $(VENV)/test.stamp ## try bad inputs and kills, and write the table in d
 	$(BIN)/python tests/faults/run.py
 
 zoo: $(VENV)/test.stamp ## take tiny models of many architectures through loading, capture and pruning (minutes)
-	ZOO=all $(BIN)/python -m pytest tests/zoo $(PYTEST_ARGS)
+	ZOO=all $(PYTEST) tests/zoo $(PYTEST_ARGS)
 
 coverage: $(VENV)/test.stamp ## run every test and report line and branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage $(PYTEST_ARGS)
+	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage $(PYTEST_ARGS)
 
 lint: $(VENV)/test.stamp ## check style
 	$(BIN)/ruff check .
@@ -79,7 +81,7 @@ $(VENV)/docs.stamp: $(VENV)/studio.stamp
 	touch $@
 
 $(VENV)/extras.stamp: $(VENV)/test.stamp
-	$(INSTALL) --editable '.[dev,tasks,ray,quantized,figures]'
+	$(INSTALL) --editable '.[dev,tasks,ray,quantized,figures,adapters]'
 	touch $@
 
 clean: ## remove everything that was made

@@ -18,5 +18,10 @@ else:
     from starlette.middleware import Middleware
 
     from sap_core.access import Gate, access_for
+    from sap_core.archive_routes import archive_routes
 
-    app = st.App(__file__, middleware=[Middleware(Gate, access=access_for(st.get_option("server.address")))])
+    app = st.App(
+        __file__,
+        routes=archive_routes(st.get_option("server.baseUrlPath") or ""),
+        middleware=[Middleware(Gate, access=access_for(st.get_option("server.address")))],
+    )

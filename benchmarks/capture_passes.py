@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sap_core.attention.attention_rows import Attention, Buffers
 from sap_core.attention.kernel_dispatch import attention_statistics, fusable
+from sap_core.attention.observation import Queries
 from sap_core.attention.query_sampling import CHECK_EVERY, QuerySampling
-from sap_core.attention.recorder import Queries, record_attention
+from sap_core.attention.recorder import record_attention
 from sap_core.attention.row_statistics import LayerStatistics
 
 STRIDE = 4

@@ -23,6 +23,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from sap_core.choices.methods import METHODS
+from sap_core.csv_files import csv_bytes
 from sap_core.models.inspection import inspect_model
 from sap_core.sweeps import paired_difference, summarise, sweep
 from sap_core.sweeps.folder import SweepFolder
@@ -179,7 +180,7 @@ def task_scores(table: pd.DataFrame, count: int) -> pd.DataFrame:
 def write(out: Path, name: str, table: pd.DataFrame, text: str) -> str:
     """The table as CSV and Parquet and the text as Markdown, into ``out``; returns the text."""
     out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / f"{name}.csv", index=False)
+    (out / f"{name}.csv").write_bytes(csv_bytes(table))
     table.to_parquet(out / f"{name}.parquet", index=False)
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     return text

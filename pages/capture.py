@@ -6,7 +6,7 @@ from sap_core.errors import SapError
 from sap_core.ui.capture import panels
 from sap_core.ui.capture.conventions import conventions_panel
 from sap_core.ui.widgets import jobs, snippets
-from sap_core.ui.widgets.formatting import plain_error
+from sap_core.ui.widgets.formatting import plain_text
 from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
@@ -24,7 +24,7 @@ with form:
     try:
         spec = panels.pick_spec(model, info, advanced)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         st.stop()
 with side:
     fits = panels.memory_panel(info, spec)

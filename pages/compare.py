@@ -1,4 +1,4 @@
-"""Compare: two or more runs on one normalised time axis, with the numbers that tell them apart."""
+"""Compare: two or more runs on one normalised time axis, with metrics and intervals."""
 
 import streamlit as st
 

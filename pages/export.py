@@ -1,4 +1,4 @@
-"""Export: write the pruned model as a checkpoint, verified where it will be used."""
+"""Export: write the pruned model as a checkpoint, and verify it in a fresh process."""
 
 import streamlit as st
 

@@ -34,6 +34,7 @@ rule = pick_rule(st.sidebar)
 
 @st.fragment  # a moved weight draws the ranking anew, and nothing else
 def ranked(run: Run, below: Any) -> tuple[int, int, pd.DataFrame]:
+    """Show the ranking and the selected head, and return layer, head and ranking."""
     value = panels.pick_value(st.columns([1, 2])[0])
     weights = panels.pick_weights()
     ranking = results.ranking_of(run.path, rule, weights)
@@ -52,7 +53,7 @@ def ranked(run: Run, below: Any) -> tuple[int, int, pd.DataFrame]:
                 "heads",
                 str(run.path),
                 f"sap.rank_heads(run, rule={rule.name!r}{panels.weights_text(weights)})",
-                options={"rule": rule.name, "top": 10},
+                options={"rule": rule.name, "top": 10, "weights": panels.weights_option(weights)},
             )
         )
     return layer, head, ranking

@@ -1,4 +1,4 @@
-"""Prune: choose what goes, see the plan at once, apply it, and see what it cost."""
+"""Prune: choose what is removed, see the plan at once, apply it, and see its effect."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sap_core.ui.prune import (
     streamed,
 )
 from sap_core.ui.widgets import jobs, snippets
-from sap_core.ui.widgets.formatting import plain_error
+from sap_core.ui.widgets.formatting import plain_text
 from sap_core.ui.widgets.layout import heading, mark_stale, rerun_if_changed, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
 
@@ -23,6 +23,7 @@ heading(
 
 @st.fragment  # a moved slider draws the plan anew, and not the results below it
 def plan(doors_below: Any) -> str:
+    """Show the form and its plan, and return the model."""
     form, side = st.columns([2, 3], gap="large")
     with form:
         above = st.container()  # the model comes first to the eye, but is read with the options below it
@@ -40,7 +41,7 @@ def plan(doors_below: Any) -> str:
                 found = panels.plan_of(spec, info)
                 to_do = streamed.offer(spec, info)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
                 st.stop()
         busy = (status := jobs.job_of("prune")) is not None and status.open
         if st.button(

@@ -1,4 +1,4 @@
-"""Runs: everything that was run here; search, open, rename, take along, delete."""
+"""Runs: search, open, rename, download and delete runs."""
 
 import streamlit as st
 

@@ -30,6 +30,7 @@ if run.state == "running":
 
 @st.fragment
 def player(run: Run) -> None:
+    """Show the replay and figures of one run."""
     step = address_number("step", 0, 0, view.steps - 1)
     chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
     if chosen != step:

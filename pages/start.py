@@ -1,4 +1,4 @@
-"""Start: what this is, and the demo in one click."""
+"""Start: what the studio does, and the demo in one click."""
 
 import streamlit as st
 

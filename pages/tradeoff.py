@@ -1,4 +1,4 @@
-"""Trade-off: every measured plan of a model as a point, and the sweeps that make many of them."""
+"""Trade-off: every measured plan of a model as a point, and sweeps that measure many."""
 
 import streamlit as st
 

@@ -1,13 +1,13 @@
-"""Who may talk to the studio: its host names, who may frame it, and one token where others can reach it.
+"""Access control of the studio: accepted host names, framing, and a token where other machines can connect.
 
-An ASGI middleware around the whole server, pages, files and the websocket alike; Streamlit's own ``allowedHosts``
-covers the websocket alone.
+It is an ASGI middleware around the whole server: pages, files and the websocket. Streamlit's own ``allowedHosts``
+covers only the websocket.
 
-- A request must name a host of this server. A page of another site that points a name of its own at this machine (DNS
-  rebinding) names another.
-- A websocket, and whatever changes something, must come from a page of this server (``Origin``).
+- A request must name a host of this server. A page of another site that points one of its own names at this machine
+  (DNS rebinding) names another.
+- A websocket, and every request that changes something, must come from a page of this server (``Origin``).
 - No other site may show the studio in a frame.
-- With a token, every request needs the cookie that an address with ``?token=...`` sets, as Jupyter does it.
+- With a token, every request needs the cookie that an address with ``?token=...`` sets, as in Jupyter.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Access:
-    """Who is let in. ``hosts``: names in lower case; ``addresses``: any IP address will do as a host as well."""
+    """Rules of who may connect.
+
+    ``hosts``: accepted host names in lower case. ``addresses``: whether any IP address is accepted as a host too.
+    """
 
     hosts: tuple[str, ...] = LOOPBACK
     addresses: bool = False
@@ -54,9 +57,9 @@ class Access:
 
 
 def access_for(address: str | None, environment: Mapping[str, str] = os.environ) -> Access:
-    """Return who is let in to a server that listens at ``address``.
+    """Return the access rules for a server that listens at ``address``.
 
-    One that other machines can reach has a token: the environment's, else a new one, which is printed.
+    A server that other machines can reach has a token: the environment's, else a new one, which is printed.
 
     Args:
         address: Where the server listens; None or "" for every interface.
@@ -76,7 +79,7 @@ def access_for(address: str | None, environment: Mapping[str, str] = os.environ)
 
 
 def is_loopback(address: str | None) -> bool:
-    """Return whether only this machine can reach a server that listens at ``address``."""
+    """Return whether ``address`` can be reached from this machine only."""
     if address == "localhost":
         return True
     try:
@@ -86,18 +89,18 @@ def is_loopback(address: str | None) -> bool:
 
 
 def new_token() -> str:
-    """Return a token that can't be guessed."""
+    """Return a random token: 24 bytes, URL-safe."""
     return secrets.token_urlsafe(24)
 
 
 class Gate:
-    """The middleware; see the module."""
+    """ASGI middleware that applies the rules of `Access`; see the module."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], access: Access) -> None:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with the headers added, or answer it with the reason why not."""
+        """Pass a request on with security headers added, or refuse it with the reason."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -118,7 +121,7 @@ class Gate:
         await self._app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
 
     def _stranger(self, scope: Scope, headers: Mapping[str, Sequence[str]]) -> str | None:
-        """Why a request is not of this server's own pages; None where it is."""
+        """Return why a request does not come from this server's own pages; None if it does."""
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self._allowed(hosts[0]):
             return f"This studio does not answer to this host name; add it to {HOSTS} if it is yours."
@@ -140,18 +143,18 @@ class Gate:
         if name in self._access.hosts:
             return True
         try:
-            found = ipaddress.ip_address(name)
+            result = ipaddress.ip_address(name)
         except ValueError:
             return False
-        return self._access.addresses or found.is_loopback
+        return self._access.addresses or result.is_loopback
 
     def _known(self, scope: Scope, headers: Mapping[str, Sequence[str]]) -> bool:
         for line in headers.get("cookie", []):
             try:
-                found = SimpleCookie(line).get(_cookie(scope))
+                result = SimpleCookie(line).get(_cookie(scope))
             except CookieError:
                 continue
-            if found is not None and self._right(found.value):
+            if result is not None and self._right(result.value):
                 return True
         return False
 
@@ -159,16 +162,16 @@ class Gate:
         return hmac.compare_digest(token.encode(), self._access.token.encode())
 
     def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Return the same address without the token, and the cookie that stands for it from now on."""
+        """Return the headers that redirect to the address without the token and set the cookie that replaces it."""
         rest = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
         path = "/" + scope["path"].lstrip("/")  # "//name" would lead to another site
-        place = f"{path}?{rest}" if rest else path
+        target = f"{path}?{rest}" if rest else path
         cookie = f"{_cookie(scope)}={self._access.token}; Path=/; Max-Age={_DAYS * 86400}; HttpOnly; SameSite=Strict"
-        return [(b"location", place.encode("ascii", "xmlcharrefreplace")), (b"set-cookie", cookie.encode())]
+        return [(b"location", target.encode("ascii", "xmlcharrefreplace")), (b"set-cookie", cookie.encode())]
 
 
 def _cookie(scope: Scope) -> str:
-    """Cookies belong to a host, whatever the port: each studio of a machine has its own."""
+    """Return the cookie's name; it contains the port, because browsers share cookies between the ports of a host."""
     return f"sap_studio_{(scope.get('server') or ('', 0))[1]}"
 
 
@@ -177,10 +180,10 @@ def _query(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name, value in scope.get("headers", []):
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found
+        result.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return result
 
 
 def _with_headers(send: Send) -> Send:

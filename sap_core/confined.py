@@ -1,8 +1,8 @@
-"""Work on content from outside in a process of its own, which can be stopped and has bounds of time and memory.
+"""Run code on untrusted content in a separate process with limits on time and memory.
 
 A chat template can loop for ever, and a tokenizer's rules can take exponential time, fill the memory, or end the
-process from inside a library. In a process of its own that costs one error message. The script it runs is a file with
-``answer(request) -> dict``; requests and answers are JSON, one a line.
+process from inside a library. In a separate process that costs one error message. The script it runs is a file with
+``answer(request) -> dict``; requests and answers are JSON, one per line.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .byte_size import format_bytes
 from .errors import InvalidInput, required
 from .untrusted import MIB, shown
 
@@ -30,7 +31,7 @@ _CHILD = Path(__file__).with_name("confined_child.py")
 
 
 class Confined:
-    """A process that answers requests, started at the first one and again after it was stopped.
+    """A process that answers requests. It starts with the first request, and again after it was stopped.
 
     Args:
         script: Python file with ``answer(request) -> dict``. Only the standard library and installed packages are on
@@ -46,7 +47,7 @@ class Confined:
         self._lock = threading.Lock()
 
     def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """Return the script's answer.
+        """Send a request and return the script's answer.
 
         Args:
             request: JSON-able.
@@ -115,7 +116,7 @@ class Confined:
         if code == -getattr(signal, "SIGXCPU", 0):
             return f"was not done after {seconds:g} seconds of computing"
         if code in (-signal.SIGABRT, -signal.SIGKILL):
-            return f"needs more than {self._memory // MIB} MiB of memory"
+            return f"needs more than {format_bytes(self._memory)} of memory"
         return f"ended the process that read it (exit {shown(code)})"
 
 
@@ -128,7 +129,7 @@ def _write(stream: Any, line: bytes) -> None:
 
 
 def _read_line(process: subprocess.Popen, until: float) -> dict[str, Any] | None:
-    """Return one answer; None where the process ended, the time is over, or the answer is too long."""
+    """Return one answer; None if the process ended, the time limit passed, or the answer is too long."""
     content = bytearray()
     with selectors.DefaultSelector() as selector:
         stream = required(process.stdout, "the process' output")

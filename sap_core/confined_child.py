@@ -1,8 +1,7 @@
-"""The process behind `sap_core.confined`: ``python -P confined_child.py SCRIPT MEMORY``.
+"""Child process of `sap_core.confined`: ``python -P confined_child.py SCRIPT MEMORY``.
 
-Standard library alone: nothing of the package is on its path.
-
-It sets its own limits, then answers requests from standard input on standard output until that closes.
+Only the standard library is imported; nothing of the package is on its path. It sets its own limits, then answers
+requests from standard input on standard output until the input closes.
 """
 
 import json
@@ -13,6 +12,12 @@ import sys
 
 
 def main(script: str, memory: int) -> None:
+    """Set the memory limit, load ``script``, and answer one JSON request per line until standard input closes.
+
+    Args:
+        script: Python file with ``answer(request) -> dict``.
+        memory: Bytes of address space.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file

@@ -52,14 +52,15 @@ class OperationFailed(SapError, RuntimeError):
 
 
 class Cancelled(SapError):
-    """The user asked to stop. Raised from a progress callback; partial results are kept."""
+    """The user asked to stop; raised by a progress callback. Partial results are kept."""
 
 
 def required(value: T | None, what: str) -> T:
-    """Return ``value``, which must be there by now.
+    """Return ``value`` after checking that it is not None.
 
-    Raises:
-        OperationFailed: it is None; names ``what`` is missing.
+    Args:
+        value: The value to check.
+        what: Its name, for the message.
     """
     if value is None:
         raise OperationFailed(f"{what} is missing.")

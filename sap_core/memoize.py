@@ -1,4 +1,4 @@
-"""Results kept for as long as the model they were computed on lives and its weights stay as they are."""
+"""Results cached for as long as the model they were computed on exists and its weights are unchanged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _KEPT: weakref.WeakKeyDictionary[Any, dict[Hashable, Any]] = weakref.WeakKeyDict
 
 
 def memoize(module: Any, key: Hashable, make: Callable[[], Any], *, keep: int = 8) -> Any:
-    """``make()``, or what it gave when it was asked for this ``key`` on the same weights of this torch ``module``.
+    """Return ``make()``, or its cached result for the same ``key`` and unchanged weights of the torch ``module``.
 
-    A change of the weights in place (torch counts them) makes the old results void. At most ``keep`` results per
-    module are held, the oldest leave first.
+    A change of the weights in place (torch counts them) discards the cached results. At most ``keep`` results per
+    module are held; the oldest are dropped first.
     """
     known = _KEPT.setdefault(module, {})
     full = (key, sum(parameter._version for parameter in module.parameters()))

@@ -1,8 +1,8 @@
-"""How long work reports itself and how it is stopped.
+"""Progress reports of long work, and how it is stopped.
 
-A verb that can take long accepts ``progress``: a callable that gets a `Progress` after every unit of work (one
-denoising step, one block, one batch). To stop the work, the callable raises `sap_core.errors.Cancelled`; the verb
-keeps what it has, marks it as cancelled, and lets the exception through.
+A function that can take long accepts ``progress``: a callable that gets a `Progress` after every unit of work (one
+denoising step, one block, one batch). To stop the work, the callable raises `sap_core.errors.Cancelled`; the function
+keeps what it has, marks it as cancelled, and re-raises the exception.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """One report. ``done`` of ``total`` units of ``stage``; ``data`` is JSON-able and made for a live view."""
+    """One progress report.
+
+    ``done`` of ``total`` units of ``stage`` are finished; ``data`` is JSON-able and made for a live view.
+    """
 
     stage: str
     done: int
@@ -27,4 +30,4 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """The callback used when none is given."""
+    """Do nothing: the default progress callback."""

@@ -1,8 +1,8 @@
-"""The one way in for files from outside: regular, of bounded size, and every complaint about them one line.
+"""Readers of files from outside: regular files of bounded size, with one-line errors that name the file.
 
-A model folder, a prompt file, a .npy or an archive can hold anything. What reads one goes through these functions, so
-that a pipe never blocks, a huge or deeply nested file never fills the memory, and whatever a parser raises becomes an
-error of this package that names the file. The parser's own exception stays attached as the cause.
+A model folder, a prompt file, a .npy or an archive can hold anything. All readers use these functions, so that a pipe
+never blocks, a huge or deeply nested file never fills the memory, and whatever a parser raises becomes an error of this
+package. The parser's own exception stays attached as the cause.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .byte_size import format_bytes
 from .errors import InvalidInput, SapError
+from .resources import is_out_of_memory
 
 KIB, MIB = 1 << 10, 1 << 20
 # Nesting of JSON beyond which a document is refused; no config, index or tokenizer comes near it.
@@ -26,8 +28,9 @@ def read_bytes(path: str | os.PathLike, what: str, *, limit: int, problem: type[
     """Return the content of a regular file.
 
     Args:
+        path: The file.
         what: Names the file in an error: "prompts file", "config.json".
-        limit: Most bytes it may have.
+        limit: Largest accepted size in bytes.
         problem: Class of the error.
 
     Raises:
@@ -49,7 +52,9 @@ def read_bytes(path: str | os.PathLike, what: str, *, limit: int, problem: type[
         except OSError as error:
             raise problem(f"{what} '{path}' can't be read ({error.strerror}).") from error
     if len(content) > limit:
-        raise problem(f"{what} '{path}' is larger than {_size(limit)}, the most that is read; give a smaller one.")
+        raise problem(
+            f"{what} '{path}' is larger than {format_bytes(limit)}, the most that is read; give a smaller one."
+        )
     return content
 
 
@@ -61,7 +66,11 @@ def read_text(
     encoding: str = "utf-8",
     problem: type[InvalidInput] = InvalidInput,
 ) -> str:
-    """Return a text file's content with line breaks as "\\n"; arguments and errors as `read_bytes`, and not UTF-8."""
+    """Return a text file's content with line breaks as newline characters; arguments as `read_bytes`.
+
+    Raises:
+        InvalidInput: as `read_bytes`; the file is not valid in ``encoding``.
+    """
     content = read_bytes(path, what, limit=limit, problem=problem)
     try:
         return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
@@ -72,7 +81,11 @@ def read_text(
 def read_json(
     path: str | os.PathLike, what: str, *, limit: int, problem: type[InvalidInput] = InvalidInput
 ) -> dict[str, Any]:
-    """Return the JSON object in a file; arguments and errors as `read_text`, and no JSON object."""
+    """Return the JSON object in a file; arguments as `read_bytes`.
+
+    Raises:
+        InvalidInput: as `read_text` and `parse_json`; the file does not hold a JSON object.
+    """
     text = read_text(path, what, limit=limit, encoding="utf-8-sig", problem=problem)
     found = parse_json(text, f"{what} '{path}'", problem=problem)
     if not isinstance(found, dict):
@@ -81,11 +94,11 @@ def read_json(
 
 
 def parse_json(text: str | bytes, where: str, *, problem: type[InvalidInput] = InvalidInput) -> Any:
-    """Return the value of a JSON text.
+    """Parse a JSON text and return its value.
 
     Raises:
-        InvalidInput: not JSON, nested deeper than `DEEPEST`, a number too long, or a name that an object has twice:
-            two readers would disagree on which of the two counts.
+        InvalidInput: not JSON, nested deeper than `DEEPEST`, a number too long, or a name that an object has twice: two
+            readers would disagree on which of the two counts.
     """
     try:
         found = json.loads(text, object_pairs_hook=_unique)
@@ -99,9 +112,12 @@ def parse_json(text: str | bytes, where: str, *, problem: type[InvalidInput] = I
 
 
 def read_npy(path: str | os.PathLike, what: str, *, limit: int, problem: type[InvalidInput] = InvalidInput) -> Any:
-    """Return the array in a .npy file; arguments and errors as `read_bytes`, and no array, or one of Python objects.
+    """Return the array in a .npy file; arguments as `read_bytes`.
 
-    The header is compared with the file's size first: numpy makes room for whatever it promises.
+    The header is compared with the file's size first, because numpy allocates whatever size the header promises.
+
+    Raises:
+        InvalidInput: as `read_bytes`; no array, or an array of Python objects.
     """
     import io
 
@@ -127,7 +143,7 @@ def read_npy(path: str | os.PathLike, what: str, *, limit: int, problem: type[In
 
 
 def check_path(path: str | os.PathLike, what: str, problem: type[InvalidInput] = InvalidInput) -> None:
-    """Raise ``problem`` for a path that no file system can hold: with a NUL, or text that can't be encoded."""
+    """Raise ``problem`` for a path that no file system can hold: one with a NUL, or text that can't be encoded."""
     try:
         encoded = os.fsencode(path)
     except (UnicodeEncodeError, TypeError) as error:
@@ -137,7 +153,7 @@ def check_path(path: str | os.PathLike, what: str, problem: type[InvalidInput] =
 
 
 def is_file(path: str | os.PathLike) -> bool:
-    """Return whether there is a regular file at a path, following links; False for one that can't be looked at."""
+    """Return whether ``path`` is a regular file, following links; False if it can't be inspected."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -146,7 +162,7 @@ def is_file(path: str | os.PathLike) -> bool:
 
 @contextmanager
 def foreign(prefix: str, hint: str = "", *, problem: type[InvalidInput] = InvalidInput) -> Iterator[None]:
-    """Turn whatever a library raises about a file from outside into ``problem``: "PREFIX (Kind: reason)HINT.".
+    """Turn every exception a library raises about an outside file into ``problem``: "PREFIX (Kind: reason)HINT.".
 
     Errors of this package, a lack of memory and interrupts pass. A panic of a Rust library, which is no `Exception` in
     Python, is caught as well.
@@ -157,20 +173,20 @@ def foreign(prefix: str, hint: str = "", *, problem: type[InvalidInput] = Invali
         raise
     except BaseException as error:
         kind = type(error).__name__
-        if kind == "OutOfMemoryError" or not (isinstance(error, Exception) or kind == "PanicException"):
+        if is_out_of_memory(error) or not (isinstance(error, Exception) or kind == "PanicException"):
             raise
         raise problem(f"{prefix} ({kind}: {first_line(error)}){hint}.") from error
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """Return an error's text on one line, cut to ``limit`` characters."""
+    """Return an error's message on one line, cut to ``limit`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return a foreign value as an error message may hold it: its repr, printable and short."""
+    """Return the repr of an untrusted value for an error message: printable and cut to ``limit`` characters."""
     text = ascii(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
@@ -185,7 +201,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects are nested more than ``levels`` deep, without recursion of its own."""
+    """Return whether lists and objects are nested more than ``levels`` deep, computed without recursion."""
     here = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         inner = (part for outer in here for part in (outer.values() if isinstance(outer, dict) else outer))
@@ -193,7 +209,3 @@ def _deeper(value: Any, levels: int) -> bool:
         if not here:
             return False
     return True
-
-
-def _size(count: int) -> str:
-    return f"{count // MIB} MiB" if count >= MIB else f"{count // KIB} KiB"

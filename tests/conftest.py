@@ -7,11 +7,45 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+from shape_checks import CHECKED
 from tiny_models import GOLDEN, save_tiny_llama
 
+# Before anything of the package is imported: from here on, calls with arrays of another shape or dtype than the
+# signatures of these modules say raise an error.
+install_import_hook(CHECKED, "shape_checks.checked")
+
+_CACHE = tempfile.TemporaryDirectory(prefix="sap-tests-")  # one a worker; what a test leaves is no user's
+for _name in [name for name in os.environ if name.startswith("SAP_")]:
+    del os.environ[_name]  # nor do a user's own settings count in a test
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; a worker has a core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sap-tests-")  # what a test leaves is no user's
+
+BROWSER = "tests/browser"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, so that no worker is left alone with it: browser, then files with slow tests.
+
+    Files stay whole and in their order otherwise.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(BROWSER), item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With ``-n``, the tests of a file share a worker, as they share fixtures; those in a browser share the studio."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if nodeid.startswith(BROWSER) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False  # the order of `pytest_collection_modifyitems`
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

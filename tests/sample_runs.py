@@ -35,13 +35,14 @@ def capture_run(
     name: str = "",
     step_seconds: float | None = None,
     told: dict | None = None,
+    spec: CaptureSpec | None = None,
 ) -> Path:
-    """A capture run under ``root`` whose trajectory is `synthetic_trajectory` of ``kind``, with the attributes ``told``
+    """A capture run of ``spec`` (or of a made-up prompt) under ``root`` whose trajectory is
+    `synthetic_trajectory` of ``kind``, with the attributes ``told``
     beside its own; the folder."""
     prompts = tuple(f"once upon a time {index}" for index in range(samples))
-    writer = create_run(
-        "capture", CaptureSpec.build(model=model, prompts=prompts, length=positions, name=name), root=root
-    )
+    spec = spec or CaptureSpec.build(model=model, prompts=prompts, length=positions, name=name)
+    writer = create_run("capture", spec, root=root)
     for sample in range(samples):
         data = synthetic_trajectory(kind, steps, layers, heads, positions, objective=objective)
         sizes = {"steps": data.sizes["step"], "layers": layers, "heads": heads, "positions": positions}
@@ -118,7 +119,7 @@ def prune_run(
         dense = {"parameters": 1000, "nonzero_parameters": 1000, "bytes": 4000, "tokens_per_second": 50, "seconds": 2.5}
         pruned = dense | {"nonzero_parameters": 904, "tokens_per_second": 60, "seconds": 2.1, "turns": [2.1, 2.2]}
         result |= {
-            "cost": {"dense": dense, "pruned": pruned, "speedup": 1.2},
+            "cost": {"dense": dense, "pruned": pruned, "speedup": 1.2, "speedup_low": 1.1, "speedup_high": 1.3},
             "denoising": {"steps": 6},
         }
         for sample, kind in enumerate(("fixed", "mixed")):

@@ -15,29 +15,34 @@ ROOT = Path(__file__).parent.parent
 # Each room may import itself and the rooms named beside it, which all stand above it in this table.
 ROOMS: dict[str, str] = {
     "_version": "",
+    "byte_size": "",
     "errors": "",
+    "resources": "byte_size errors",
     "file_locks": "errors",
-    "untrusted": "errors",
-    "confined": "errors untrusted",
+    "untrusted": "byte_size errors resources",
+    "confined": "byte_size errors untrusted",
     "confined_child": "",
     "access": "",
+    "visible_text": "",
+    "csv_files": "",
     "progress": "",
     "memoize": "",
-    "storage": "errors file_locks untrusted",
+    "storage": "byte_size errors resources file_locks untrusted",
     "choices": "errors",
     "trajectory": "errors storage",
     "stories": "errors",
     "texts": "errors untrusted",
     "specs": "errors choices texts",
-    "runs": "_version errors untrusted storage trajectory specs",
+    "runs": "_version byte_size errors resources untrusted storage trajectory specs",
+    "archive_routes": "byte_size errors storage runs",
     "sinks": "errors choices trajectory",
-    "plots": "_version errors storage choices trajectory sinks",
-    "models": "errors untrusted confined storage choices",
+    "plots": "_version csv_files errors storage choices trajectory sinks",
+    "models": "errors resources untrusted confined storage choices",
     "attention": "errors",
     "samplers": "errors choices texts specs models",
     "capturing": "errors progress storage trajectory specs runs models attention samplers",
     "evaluation": "errors progress memoize stories texts specs sinks models samplers",
-    "pruning.planning": "errors choices specs models",
+    "pruning.planning": "byte_size errors choices specs models",
     "pruning.scoring": "errors progress memoize choices stories texts runs sinks models attention capturing "
     "pruning.planning",
     "pruning.structured": "errors progress choices models pruning.planning pruning.scoring",
@@ -48,20 +53,22 @@ ROOMS: dict[str, str] = {
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
     "export": "errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
-    "sweeps": "_version errors progress storage choices specs runs sinks models capturing evaluation "
+    "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
-    "jobs": "errors file_locks progress storage specs runs models samplers capturing evaluation "
+    "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
     "pruning.planning pruning.strategies pruning export sweeps",
-    "cli": "_version errors file_locks access progress storage choices trajectory stories texts "
+    "cli": "_version byte_size visible_text errors resources file_locks access progress storage choices trajectory "
+    "stories texts "
     "specs runs sinks plots models samplers capturing evaluation pruning.planning "
     "pruning.strategies pruning export sweeps",
-    "ui": "errors file_locks storage choices trajectory texts specs runs sinks plots models "
+    "ui": "byte_size csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots "
+    "models "
     "samplers pruning.planning sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
-    "_version errors file_locks untrusted confined confined_child access progress memoize storage "
-    "choices trajectory texts stories specs runs "
+    "_version archive_routes byte_size csv_files errors resources file_locks untrusted confined confined_child access "
+    "visible_text progress memoize storage choices trajectory texts stories specs runs "
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "

@@ -1,1 +1,1 @@
-"""Attention reduced to row statistics while a model runs; nothing of size length x length is kept."""
+"""Attention reduced to row statistics while a model runs; no array of size length x length is kept."""

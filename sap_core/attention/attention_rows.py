@@ -1,8 +1,8 @@
-"""Attention rows in pieces: the softmax that a model's attention takes, a few heads and queries at a time.
+"""Attention rows in chunks: the softmax of a model's attention, computed for a few heads and queries at a time.
 
-One piece lives in buffers that are used again for the next piece and the next layer. Fresh memory for every piece would
-cost more than the arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a
-buffer. For the same reason rows are left unnormalised: whoever sums them folds 1 / total into the weights.
+A chunk lives in buffers that are reused for the next chunk and the next layer. Fresh memory for every chunk would cost
+more than the arithmetic: measured on a CPU, a 2 MB matrix product into new memory takes twice as long as into a buffer.
+For the same reason rows are left unnormalised: whoever sums them multiplies the weights by 1 / total.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 BLOCKED = -1e30  # logit of a key that a query can't see: exp gives exactly 0, and 0 * BLOCKED is not NaN
@@ -34,26 +35,27 @@ class Attention:
         rows: (batch, heads, S, S), the rows themselves, where the model computed them; query and key are then empty.
     """
 
-    query: Tensor
-    key: Tensor
+    query: Float[Tensor, "batch heads queries width"]
+    key: Float[Tensor, "batch kv_heads keys width"]
     scale: float
-    mask: Tensor | None = None
+    mask: Shaped[Tensor, " ..."] | None = None
     causal: bool = False
     softcap: float | None = None
-    lse: Tensor | None = None
-    rows: Tensor | None = None
+    lse: Float[Tensor, "batch heads queries"] | None = None
+    rows: Float[Tensor, "batch heads queries keys"] | None = None
 
 
-def of_rows(rows: Tensor) -> Attention:
-    """`Attention` of rows that the model computed itself, (batch, heads, S, S)."""
+def of_rows(rows: Float[Tensor, "batch heads queries keys"]) -> Attention:
+    """Return the `Attention` of rows that the model computed itself, (batch, heads, S, S)."""
     nothing = rows.new_empty(*rows.shape[:3], 0)
     return Attention(nothing, nothing, 1.0, rows=rows.detach())
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Softmax rows of n key-value heads (all their query heads) and c queries. The caller may overwrite the arrays, and
-    must not keep them: the next piece is written into the same memory.
+    """Softmax rows of n key-value heads (all their query heads) and c queries.
+
+    The caller may overwrite the arrays, and must not keep them: the next chunk is written into the same memory.
 
     Attributes:
         heads: slice into batch * key-value heads, batch outermost.
@@ -65,20 +67,22 @@ class Piece:
 
     heads: slice
     queries: slice
-    shifted: Tensor
-    exponentials: Tensor
-    totals: Tensor
+    shifted: Float[Tensor, "kv_heads groups queries keys"]
+    exponentials: Float[Tensor, "kv_heads groups queries keys"]
+    totals: Float[Tensor, "kv_heads groups queries"]
 
 
 class Buffers:
-    """Memory that is used again, by name; one per recorder."""
+    """Reusable memory by name; one per recorder."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Return a float32 tensor of ``shape`` with undefined content; what was taken by this name before is
-        overwritten."""
+        """Return a float32 tensor of ``shape`` with undefined content.
+
+        The earlier tensor of this name is overwritten.
+        """
         numbers = math.prod(shape)
         held = self._held.get((name, device))
         if held is None or held.numel() < numbers:
@@ -87,16 +91,16 @@ class Buffers:
 
 
 def sampled(size: int, stride: int) -> slice:
-    """Return every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
+    """Return a slice of every ``stride``-th of ``size`` positions, from the middle of the first ``stride``."""
     return slice(min(stride // 2, size - 1), size, stride)
 
 
 def attention_rows(
     inputs: Attention, chunk: int = 128, buffers: Buffers | None = None, stride: int = 1
 ) -> Iterator[Piece]:
-    """All rows of one layer (or those of the `sampled` queries), piece by piece, queries in order; float32.
+    """Yield all rows of one layer (or those of the `sampled` queries) in chunks, queries in order; float32.
 
-    Memory: float32 copies of query and key, and two pieces of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
+    Memory: float32 copies of query and key, and two chunks of at most max(`CPU_NUMBERS`, groups * chunk * S) numbers:
     it grows with S, not S^2.
     """
     if inputs.rows is not None:
@@ -134,7 +138,7 @@ def attention_rows(
 
 
 def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
-    """The pieces of rows that exist already, one head at a time."""
+    """Yield rows that exist already, one head at a time."""
     batch, heads, size, _ = rows.shape
     places = range(*sampled(size, stride).indices(size))
     for index in range(batch * heads):
@@ -147,7 +151,7 @@ def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
 
 
 def _restrict(logits: Tensor, inputs: Attention, first: int, queries: slice, kv: int) -> None:
-    """Apply soft cap, causality and mask, in place. ``logits``: (n, groups, c, K)."""
+    """Apply soft cap, causality and mask in place. ``logits``: (n, groups, c, K)."""
     if inputs.softcap is not None:
         logits.div_(inputs.softcap).tanh_().mul_(inputs.softcap)
     if inputs.causal:

@@ -1,9 +1,9 @@
-"""Two ways of getting hold of a model's queries and keys without touching what it computes.
+"""Two ways to obtain a model's queries and keys without changing what it computes.
 
 `interface_route`: transformers' attention interface. The function registered there calls the model's attention (sdpa or
 eager) for the output. The mask function is registered under the same name: without it transformers silently drops
-padding. `functional_route`: for code that computes attention itself, by torch's scaled_dot_product_attention or by a
-softmax of its own.
+padding. `functional_route`: for code that computes attention itself, by torch's scaled_dot_product_attention or by its
+own softmax.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ACTIVE: dict[int, tuple[Listener, Any]] = {}  # id of a module -> who records i
 
 
 class Listener(Protocol):
-    """What a route reports to."""
+    """The interface that a route reports to."""
 
     @property
     def listening(self) -> bool:
@@ -36,7 +36,7 @@ class Listener(Protocol):
         ...
 
     def record(self, place: Any, inputs: Attention) -> None:
-        """Take one attention call; ``place`` says where, None: in the block that runs."""
+        """Process one attention call; ``place`` identifies the layer, None: the running block."""
 
 
 @contextmanager
@@ -63,8 +63,10 @@ def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Modul
 
 
 class functional_route(TorchFunctionMode):
-    """While open, attention that a model's own code computes reports to ``recorder``: calls of
-    scaled_dot_product_attention, and of softmax over rows of as many keys as there are queries."""
+    """While open, attention that a model's own code computes reports to ``recorder``.
+
+    These are calls of scaled_dot_product_attention, and of softmax over rows of as many keys as there are queries.
+    """
 
     def __init__(self, recorder: Listener) -> None:
         super().__init__()
@@ -89,8 +91,10 @@ class functional_route(TorchFunctionMode):
 
 
 def _square(rows: Tensor, recorder: Any) -> Tensor | None:
-    """(batch, heads, S, S) where a softmax is over all pairs of the text's tokens; older code flattens the first two.
-    None for any other softmax."""
+    """Return a softmax over all pairs of the text's tokens as (batch, heads, S, S); None for any other softmax.
+
+    Older code flattens the first two dims.
+    """
     if rows.ndim not in (3, 4) or rows.shape[-1] != rows.shape[-2]:
         return None
     batch, size = recorder.shape
@@ -101,7 +105,7 @@ def _square(rows: Tensor, recorder: Any) -> Tensor | None:
 
 @contextmanager
 def running_blocks(module: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]) -> Iterator[None]:
-    """While open, every part of ``module`` that is one of a numbered list says when it begins and ends to run."""
+    """While open, call ``enter`` and ``leave`` around every block of a numbered list in ``module``."""
     hooks = []
     for path, part in module.named_modules(remove_duplicate=False):
         if path.rpartition(".")[2].isdigit():
@@ -135,12 +139,12 @@ def _of_call(
 
 
 def _keeping(query: Tensor, key: Tensor) -> Any:
-    """Keep the log-sum-exp of an attention call where there is a use for it."""
+    """Return a context that keeps the log-sum-exp of an attention call, if it is of use."""
     return keeping_log_sum_exp() if fusable(query, key) else nullcontext()
 
 
 def _register(base: str) -> str:
-    """Return the name under which attention ``base`` with recording is known to transformers."""
+    """Register recording for attention ``base`` with transformers and return its name there."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     name = f"sap_{base}"
@@ -149,7 +153,9 @@ def _register(base: str) -> str:
     return name
 
 
-def _recording_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any):
+def _recording_sdpa(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> Any:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     with _keeping(query, key) as kept:
@@ -158,7 +164,9 @@ def _recording_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor
     return output
 
 
-def _recording_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any):
+def _recording_eager(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> Any:
     eager = sys.modules[type(module).__module__].eager_attention_forward
     output = eager(module, query, key, value, attention_mask, **kwargs)
     _observe(module, query, key, attention_mask, kwargs, eager=True)

@@ -1,4 +1,4 @@
-"""The one place that decides how a layer's attention is reduced: the fused kernel on a GPU, or in pieces anywhere."""
+"""Choose how a layer's attention is reduced: by the fused kernel on a GPU, or in chunks anywhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .attention_rows import Attention, Buffers
@@ -20,16 +21,15 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 def attention_statistics(
     inputs: Attention,
-    valid: Tensor,
-    masked: Tensor,
+    valid: Bool[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch position"],
     chunk: int = 128,
     buffers: Buffers | None = None,
     stride: int = 1,
 ) -> LayerStatistics:
-    """Return the statistics of one layer, by the fused kernel where `fusable`, else by `layer_statistics`, the
-    reference.
+    """Return the statistics of one layer, by the fused kernel if `fusable`, else by `layer_statistics`.
 
-    Arguments and result are those of `layer_statistics`; ``chunk`` and ``buffers`` matter to that one only.
+    `layer_statistics` is the reference; arguments and result are the same. Only it uses ``chunk`` and ``buffers``.
     """
     if inputs.rows is None and fusable(inputs.query, inputs.key):
         from .fused import fused_statistics
@@ -38,11 +38,11 @@ def attention_statistics(
     return layer_statistics(inputs, valid, masked, chunk, buffers, stride)
 
 
-def fusable(query: Tensor, key: Tensor) -> bool:
-    """Return whether the fused kernel reduces attention of these: (batch, heads, S, head_dim) and its keys.
+def fusable(query: Float[Tensor, "batch heads queries width"], key: Float[Tensor, "batch kv_heads keys width"]) -> bool:
+    """Return whether the fused kernel can reduce this attention; query (batch, heads, S, head_dim) and its keys.
 
-    It does on a GPU with Triton, in half or single precision and up to `WIDEST`, if a trial on this device gives what
-    the reference gives. A trial that fails is a warning, and the reference is used.
+    It can on a GPU with Triton, in half or single precision and up to `WIDEST`, if a trial on this device gives what
+    the reference gives. If the trial fails, a warning is given and the reference is used.
     """
     if query.device.type != "cuda" or query.shape[-1] > WIDEST:
         return False
@@ -68,9 +68,11 @@ def _tried(device: torch.device, dtype: torch.dtype, width: int) -> bool:
 
 
 def trial(device: torch.device, dtype: torch.dtype, width: int) -> float:
-    """Return how far the fused kernel is from the reference on a small attention on this device, with the
-    log-sum-exp of the model's own kernel where it leaves one: the largest difference, each statistic as a share of
-    its largest value."""
+    """Return the largest difference between fused kernel and reference on a small attention on this device.
+
+    The log-sum-exp is that of the model's own kernel where it provides one. Each statistic counts as a fraction of its
+    largest value.
+    """
     from .fused import fused_statistics
 
     random = torch.Generator().manual_seed(0)

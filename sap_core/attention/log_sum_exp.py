@@ -1,4 +1,4 @@
-"""The rows' log-sum-exp, which torch's flash attention computes on its way and its caller never sees."""
+"""The rows' log-sum-exp, which torch's flash attention computes internally and does not return."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ _LEAVES_IT = (
 
 
 class keeping_log_sum_exp(_Mode):
-    """While open, what the last flash attention left is kept. The calls themselves are made as they would have been,
-    by whichever kernel torch chooses; another kernel leaves nothing."""
+    """While open, keep the log-sum-exp of the last flash attention.
+
+    The calls themselves are unchanged, by whichever kernel torch chooses; another kernel provides none.
+    """
 
     def __init__(self) -> None:
         super().__init__()

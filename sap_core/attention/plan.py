@@ -1,8 +1,8 @@
-"""Where a model attends, found by running it once on a few tokens, and held to what its eager attention returns.
+"""Find the attention layers of a model by running it once on a few tokens, and check them against eager attention.
 
 Architectures differ in the names of their modules, in which layers attend at all, and in whether they call
-transformers' attention interface or compute a softmax of their own. None of that is looked up: every attention call of
-one small forward pass is recorded with the block that runs at the time, and numbered as the model numbers its layers.
+transformers' attention interface or compute their own softmax. None of that is looked up: every attention call of one
+small forward pass is recorded with the block that runs at the time, and numbered as the model numbers its layers.
 """
 
 from __future__ import annotations
@@ -58,10 +58,11 @@ Trial = Callable[[str], list[Call]]
 
 
 def plan_of(model: Any, module: nn.Module, trial: Trial) -> RecordingPlan:
-    """Return how ``model`` is recorded, tried once and remembered as long as the module lives.
+    """Return how ``model`` is recorded; found by a trial and cached while the module lives.
 
     Raises:
-        OperationFailed: its attention can't be seen, is no map of shares, or is not what eager attention returns.
+        OperationFailed: its attention can't be observed, does not sum to 1, or differs from what eager attention
+            returns.
     """
     plan = _PLANS.get(module)
     if plan is None:
@@ -100,8 +101,8 @@ def _find(model: Any, module: nn.Module, trial: Trial) -> RecordingPlan:
 def number_layers(paths: list[str], count: int | None, name: str) -> tuple[tuple[int, ...], dict[str, int]]:
     """Return the layers of attention calls, and the layer of each block's path.
 
-    A path has one or several numbers ("model.layers.3", "encoder.groups.0.layers.1"); the first place at which they
-    all differ is that of the layers. Where one block runs as every layer, calls are numbered in their order.
+    A path has one or several numbers ("model.layers.3", "encoder.groups.0.layers.1"); the first at which they all
+    differ is that of the layers. If one block runs as every layer, calls are numbered in their order.
 
     Args:
         paths: Of the blocks, in the order of the calls.
@@ -111,9 +112,9 @@ def number_layers(paths: list[str], count: int | None, name: str) -> tuple[tuple
     Raises:
         OperationFailed: blocks that attend more than once a pass, and not once for each layer.
     """
-    found = [[int(number) for number in re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)] for path in paths]
-    for place in range(min(map(len, found))):
-        numbers = [each[place] for each in found]
+    result = [[int(number) for number in re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)] for path in paths]
+    for index in range(min(map(len, result))):
+        numbers = [each[index] for each in result]
         if len(set(numbers)) == len(numbers):
             order = sorted(numbers)
             return tuple(order), dict(zip(paths, numbers, strict=True))
@@ -127,7 +128,7 @@ def number_layers(paths: list[str], count: int | None, name: str) -> tuple[tuple
 
 
 def _check_complete(module: nn.Module, numbers: dict[str, int], name: str) -> None:
-    """A block that holds softmax attention and did not report computes it in a way that is not seen."""
+    """Raise OperationFailed if a block with softmax attention did not report: it computes it in an unobserved way."""
     if not numbers:
         return
     for path, part in module.named_modules():
@@ -148,7 +149,7 @@ def _layer_count(model: Any, module: nn.Module) -> int | None:
 
 
 def _check_shares(calls: list[Call], name: str) -> None:
-    """Every row of a map sums to one, so what all positions receive does, too."""
+    """Raise OperationFailed unless what all positions receive sums to one, as every row of a map does."""
     for call in calls:
         total = call.received.double().sum(-1)
         if not bool(torch.isfinite(total).all()):
@@ -164,7 +165,7 @@ def _check_shares(calls: list[Call], name: str) -> None:
 
 
 def _check_eager(model: Any, module: nn.Module, calls: list[Call]) -> None:
-    """Compare with the maps that the class itself returns, where it does."""
+    """Compare with the maps that the class itself returns, if it does."""
     maps = eager_maps(model, module)
     if maps is None or len(maps) != len(calls):
         return
@@ -182,12 +183,14 @@ def _check_eager(model: Any, module: nn.Module, calls: list[Call]) -> None:
 
 
 def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
-    """Return the attention maps (batch, heads, S, S) that the class returns for the trial's tokens; None where it
-    returns none of this shape."""
+    """Return the attention maps (batch, heads, S, S) of the trial's tokens as the class returns them.
+
+    None if it returns none of this shape.
+    """
     base = getattr(getattr(module, "config", None), "_attn_implementation", None)
     if base is None:
         return None
-    found: list[Tensor] = []
+    result: list[Tensor] = []
     switched: Any = module  # a transformers model, whose attention can be switched
 
     def keep(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -195,7 +198,7 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
 
     def take(_: nn.Module, args: Any, output: Any) -> None:
         maps = getattr(output, "attentions", None) or getattr(output, "decoder_attentions", None) or ()
-        found.extend(each for each in maps if isinstance(each, Tensor))
+        result.extend(each for each in maps if isinstance(each, Tensor))
 
     watched = getattr(model, "observed_module", module)
     hooks = [watched.register_forward_pre_hook(keep, with_kwargs=True), watched.register_forward_hook(take)]
@@ -212,8 +215,8 @@ def eager_maps(model: Any, module: nn.Module) -> list[Tensor] | None:
             hook.remove()
         switched.set_attn_implementation(base)
         switched.config._attn_implementation = base
-    square = [each for each in found if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
-    return square if square and len(square) == len(found) else None
+    square = [each for each in result if each.ndim == 4 and each.shape[-1] == each.shape[-2]]
+    return square if square and len(square) == len(result) else None
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Query sampling: statistics from every n-th query, and how far off they are, measured in the run itself."""
+"""Query sampling: statistics from every n-th query, and their error, measured in the run itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from torch import Tensor
 
 from .attention_rows import Attention, Buffers
 from .kernel_dispatch import attention_statistics
-from .recorder import Queries
+from .observation import Queries
 from .row_statistics import LayerStatistics
 
 CHECK_EVERY = 16  # steps at which all queries are used as well
 
 
 class QuerySampling:
-    """The ``reduce`` of a recorder that samples queries. Set ``check`` before a forward to measure the error there."""
+    """A ``reduce`` function of a recorder that samples queries.
+
+    Set ``check`` before a forward to measure the error there.
+    """
 
     def __init__(self, stride: int, chunk: int = 128) -> None:
         self.check = True
@@ -28,6 +31,8 @@ class QuerySampling:
         self._steps = 0
 
     def __call__(self, layer: int, inputs: Attention, queries: Queries) -> LayerStatistics:
+        """Return the statistics of one layer from every n-th query; at a checked step also measure their error."""
+
         def statistics(stride: int) -> LayerStatistics:
             return attention_statistics(inputs, queries.valid, queries.masked, self._chunk, self._buffers, stride)
 
@@ -38,11 +43,11 @@ class QuerySampling:
         return found
 
     def error(self) -> dict[str, Any]:
-        """Of received attention, over the checked steps and all layers and heads.
+        """Return the error of received attention over the checked steps and all layers and heads.
 
-        largest: largest absolute difference of a share. displaced: mean over heads of half the sum of absolute
-        differences, the share of attention that is attributed to a wrong position. dominant_agreement: share of heads
-        whose dominant position is the same.
+        largest: largest absolute difference. displaced: mean over heads of half the sum of absolute differences, the
+        fraction of attention that is attributed to a wrong position. dominant_agreement: fraction of heads whose
+        dominant position is the same.
         """
         return {
             "stride": self._stride,
@@ -51,6 +56,22 @@ class QuerySampling:
             "displaced": _mean(self._displaced),
             "dominant_agreement": _mean(self._agree),
         }
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, JSON-able."""
+        names = ("_largest", "_displaced", "_agree")
+        return {name[1:]: getattr(self, name) for name in names} | {"steps": self._steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another one was.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is no such state.
+        """
+        self._largest, self._displaced, self._agree = (
+            [float(value) for value in state[name]] for name in ("largest", "displaced", "agree")
+        )
+        self._steps = int(state["steps"])
 
     def _compare(self, estimate: Tensor, exact: Tensor) -> None:
         apart = (estimate - exact).abs()

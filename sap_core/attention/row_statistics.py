@@ -1,10 +1,11 @@
-"""Attention rows reduced to what is kept: METRICS of one layer, over all queries or over every prefix of them."""
+"""Reduce attention rows to the metrics of one layer, over all queries or over every prefix of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .attention_rows import (
@@ -17,7 +18,7 @@ from .attention_rows import (
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """float32, on the layer's device. H query heads.
+    """Statistics of one layer with H query heads; float32, on the layer's device.
 
     Attributes:
         received: (batch, H, S); mean over the Q valid queries i of A[i, j]; sums to 1 over j.
@@ -26,29 +27,32 @@ class LayerStatistics:
         distance: (batch, H) positions; mean over queries of sum_j A[i, j] |i - j|.
     """
 
-    received: Tensor
-    received_masked: Tensor
-    entropy: Tensor
-    distance: Tensor
+    received: Float[Tensor, "batch head position"]
+    received_masked: Float[Tensor, "batch head position"]
+    entropy: Float[Tensor, "batch head"]
+    distance: Float[Tensor, "batch head"]
 
 
 def layer_statistics(
     inputs: Attention,
-    valid: Tensor,
-    masked: Tensor,
+    valid: Bool[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch position"],
     chunk: int = 128,
     buffers: Buffers | None = None,
     stride: int = 1,
 ) -> LayerStatistics:
     """Return the statistics of one layer.
 
-    The distance needs no pass of its own: left and right of a piece's own queries |i - j| is linear in i and j, so two
+    The distance needs no separate pass: left and right of a chunk's own queries |i - j| is linear in i and j, so two
     weighted column sums (weights 1 and i) give it; only the square block on the diagonal is multiplied out. Positions
-    are counted from the piece's first query, so that no large numbers cancel.
+    are counted from the chunk's first query, so that no large numbers cancel.
 
     Args:
+        inputs: Queries and keys of the layer.
         valid: bool (batch, S); queries that count. A sample without any gets zeros.
         masked: bool (batch, S); queries whose token is still masked.
+        chunk: Queries whose rows exist at the same time.
+        buffers: Memory to reuse.
         stride: 1 uses all queries; n estimates the means from every n-th one, at about 1 / n of the time.
     """
     buffers = buffers or Buffers()
@@ -88,21 +92,20 @@ def layer_statistics(
 
 @dataclass(frozen=True)
 class PrefixStatistics:
-    """The same for every prefix of a causal text: entry t is over its first ``first + t`` queries.
+    """Statistics of every prefix of a causal text: entry t is over its first ``first + t`` queries.
 
     received: (batch, T, H, S); entropy and distance: (batch, T, H). float32, on the CPU.
     """
 
-    received: Tensor
-    entropy: Tensor
-    distance: Tensor
+    received: Float[Tensor, "batch prefix head position"]
+    entropy: Float[Tensor, "batch prefix head"]
+    distance: Float[Tensor, "batch prefix head"]
 
 
 def prefix_statistics(
     inputs: Attention, first: int, chunk: int = 128, buffers: Buffers | None = None
 ) -> PrefixStatistics:
-    """Return the statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, from one pass over the
-    whole text.
+    """Return the statistics of all prefixes with ``first``, ``first + 1``, ..., S queries, in one pass over the text.
 
     A causal row does not change when the text grows, so what a prefix of m tokens receives is the mean of the first m
     rows. No padding.

@@ -1,4 +1,4 @@
-"""The capture verb: from a prompt to a run whose trajectory holds every step, layer and head."""
+"""`capture`: from a prompt to a run whose trajectory holds every step, layer and head."""
 
 from __future__ import annotations
 
@@ -11,78 +11,135 @@ from ..models.family import AUTOREGRESSIVE
 from ..models.inspection import inspect_model
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
+from ..models.memory import trajectory_bytes
 from ..progress import Progress, ProgressCallback, silent
-from ..runs.paths import check_new_run
-from ..runs.store import create_run
+from ..runs.manifest import CHECKPOINT
+from ..runs.paths import check_new_run, runs_root
+from ..runs.store import create_run, reopen_run
 from ..samplers.canvas import build_canvas
-from ..samplers.check import check_sampler, check_sampling
+from ..samplers.check import check_canvas, check_sampler, check_sampling
+from ..samplers.prompts import unknown_prompts
 from ..specs import CaptureSpec, asked_spec
-from ..storage import storage_of
+from ..storage import check_space, remote_errors, storage_of, storage_path
 from .autoregressive import AutoregressiveCapture
 from .diffusion import DiffusionCapture
+from .resume import Interrupted, interrupted_capture
 from .trajectory_output import Recording
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
     from ..runs.reading import Run
+    from ..storage.paths import StoragePath
 
 
 def capture(
-    model: LoadedModel | str,
+    model: LoadedModel | str | None = None,
     prompt: str | None = None,
     prompts: list[str] | tuple[str, ...] | None = None,
     *,
     spec: CaptureSpec | None = None,
     out: str | os.PathLike | None = None,
+    resume: str | os.PathLike | None = None,
     progress: ProgressCallback | None = None,
     **fields: Any,
 ) -> Run:
-    """Generate from one prompt or several (a batch) and record attention; the finished run.
+    """Generate from one prompt or several (a batch), record attention, and return the finished run.
 
     Args:
-        model: a loaded model, or what `load_model` takes.
-        spec: in the place of prompts and fields.
-        out: the run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
-        fields: the other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
+        model: A loaded model, or what `load_model` takes; with ``resume`` that of the run if left out.
+        prompt: One prompt.
+        prompts: Several prompts, as one batch.
+        spec: In place of prompts and fields.
+        out: The run to make, a folder or an address such as s3://bucket/run; default: a new one among the runs.
+        resume: The folder, address or id of a capture that was stopped, to continue in its place. The result is bit for
+            bit that of an uninterrupted one, on the same machine and versions. Settings that are given must be those it
+            was begun with. Left to right, with DiffusionGemma and with a cache, all steps are made again.
+        progress: Called after every step.
+        **fields: The other fields of `CaptureSpec`: length, steps, sampler, block_length, temperature, guidance, seed,
             name, query_stride, precision, and for a model given by name how to load it.
 
     Raises:
-        InvalidInput: settings that don't fit each other or the model; nothing is written.
-        Cancelled: ``progress`` asked to stop; the run folder keeps the steps so far.
+        InvalidInput: settings that don't fit each other, the model, or the run to go on with; nothing is written.
+        Cancelled: ``progress`` asked to stop; the run folder keeps the steps so far, `resume` goes on with them.
         OperationFailed: the model can't be recorded, or the disk is full.
     """
     if prompt is not None and prompts is not None:
         raise InvalidInput("Both prompt and prompts are given; give one of them.")
     texts = tuple(prompts) if prompts is not None else None if prompt is None else (prompt,)
-    spec = asked_spec(CaptureSpec.given, model, spec, {"prompts": texts} | fields)
+    before: Interrupted | None = None
+    if resume is not None:
+        if out is not None:
+            raise InvalidInput("resume goes on with a run in its own place; leave `out` out.")
+        before = interrupted_capture(resume, model, spec, **{"prompts": texts} | fields)
+        spec = before.spec
+    else:
+        spec = asked_spec(CaptureSpec.given, model, spec, {"prompts": texts} | fields)
     progress = progress or silent
     if out is not None:
         check_new_run(out)
-    if isinstance(model, str):
+    if not isinstance(model, LoadedModel):
         model = _load(spec, progress)
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
+    warning = unknown_prompts(model, spec.prompts)
+    notes = {} if warning is None else {"warning": warning}
     sampling = check_sampling(model.info, spec, canvas.fill)
+    check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
     try:
         recording_plan(model)
     except OperationFailed as error:  # found before anything is written
         raise ModelProblem(f"{model.info.ref} can't be captured: {error}") from error
-    method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
-    with create_run("capture", spec, out=out) as run:
+    recording = Recording(spec.query_stride, spec.precision)
+    if before is None or before.kept is None:
+        needed = trajectory_bytes(model.info, len(spec.prompts), canvas.tokens.shape[1], sampling.steps, spec.precision)
+        place = before.path if before is not None else storage_path(out) if out is not None else runs_root()
+        check_space(place, needed, "The trajectory", "choose fewer steps, another --out, or --precision uint8")
+
+    def prepare(folder: StoragePath) -> DiffusionCapture | AutoregressiveCapture:
+        if not model.is_diffusion:
+            return AutoregressiveCapture(model, spec, canvas, sampling.steps, folder, progress, recording)
+        kept = before.kept if before is not None else None
+        return DiffusionCapture(model, spec, canvas, sampling.steps, folder, progress, recording, kept)
+
+    if before is None:
+        opened = create_run("capture", spec, out=out)
+    else:
+        before.check_model(model.info)
+        prepare(before.path / "trajectory")  # refuses what is damaged while the run is as it was
+        opened = reopen_run(before.path, spec)
+    with opened as run:
         folder = run.path / "trajectory"
-        storage_of(folder).make_folder(folder)
-        recording = Recording(spec.query_stride, spec.precision)
-        work = method(model, spec, canvas, sampling.steps, folder, progress, recording)
+        if before is None or before.kept is None:
+            _empty(folder)
+        else:
+            _tidy(run.path)
+        work = prepare(folder)
         try:
             work.run()
-        except Cancelled:
-            run.finish(work.result(), state="cancelled")
+        except (Cancelled, KeyboardInterrupt):
+            run.stop(work.result() | notes)
             raise
-        return run.finish(work.result())
+        return run.finish(work.result() | notes)
+
+
+def _empty(folder: StoragePath) -> None:
+    """Make the folder of the trajectories; what an interrupted capture left there goes."""
+    storage = storage_of(folder)
+    with remote_errors(folder):
+        if folder.is_dir():
+            storage.remove(folder)
+    storage.make_folder(folder)
+
+
+def _tidy(run: StoragePath) -> None:
+    """Remove what a killed process was just writing to a folder of this machine."""
+    if not storage_of(run).remote:
+        for part in (*run.glob("trajectory/**/*.partial"), *run.glob(f".{CHECKPOINT}.*")):
+            part.unlink(missing_ok=True)
 
 
 def check_capture(spec: CaptureSpec) -> None:
-    """InvalidInput where the model's config alone shows that it can't be captured like that; nothing is loaded."""
+    """Raise InvalidInput if the model's config shows that it can't be captured like that; nothing is loaded."""
     info = inspect_model(spec.model, **spec.inspecting)
     check_sampler(info, spec)
     _check_stride(info, spec)

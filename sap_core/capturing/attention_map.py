@@ -1,4 +1,4 @@
-"""Drill-down: one full attention map, computed again from the tokens that the run stored."""
+"""One full attention map, computed again from the tokens that the run stored."""
 
 from __future__ import annotations
 
@@ -6,31 +6,56 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ..attention.attention_rows import Attention, attention_rows
-from ..attention.recorder import Queries, record_attention, recording_plan
+from ..attention.observation import Queries
+from ..attention.recorder import record_attention, recording_plan
 from ..errors import InvalidInput
 from ..models.loaded import LoadedModel
 from ..models.loading import load_model
+from ..runs.reading import open_run
+from ..specs.attention_map import AttentionMapSpec
+from ..specs.base import asked_spec
 from ..trajectory.access import layer_index, layer_numbers, trajectories_of, visibility
 
 
 def attention_map(
-    model: LoadedModel | str, run: Any, step: int, layer: int, head: int | None = None, sample: int = 0
-) -> np.ndarray:
-    """A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
+    model: LoadedModel | str,
+    run: Any = None,
+    step: int | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    sample: int | None = None,
+    *,
+    spec: AttentionMapSpec | None = None,
+) -> Float[np.ndarray, "query key"]:
+    """Return A[i, j] of one head at one step, from one forward pass; float32 (position, position), rows = queries.
 
     Its mean over the valid queries is the stored ``received`` of that step, layer and head. Rows of positions that do
     not exist yet (autoregressive) are zero.
 
     Args:
-        model: the model of the run, loaded or by name.
-        run: a run, or a trajectory.
+        model: The model of the run, loaded or by name.
+        run: A run, or a trajectory.
+        step: Step of the run, from 0.
+        layer: Layer, by the model's number.
         head: None for the mean over the layer's heads.
+        sample: Prompt of the run, from 0, which is the default.
+        spec: In place of run, step, layer, head and sample.
 
     Raises:
-        InvalidInput: a step, layer, head or sample that the run does not have; a model of another shape.
+        InvalidInput: a spec together with other arguments; a step, layer, head or sample that the run does not have; a
+            model of another shape.
     """
+    fields = {"run": run, "step": step, "layer": layer, "head": head, "sample": sample}
+    if spec is not None:
+        asked_spec(AttentionMapSpec.build, None, spec, fields)
+        run = open_run(spec.run, unfinished=True)
+        step, layer, head, sample = spec.step, spec.layer, spec.head, spec.sample
+    elif run is None or step is None or layer is None:
+        raise InvalidInput("attention_map needs run, step and layer, or a spec.")
+    sample = sample or 0
     datasets = trajectories_of(run)
     _check("sample", sample, len(datasets))
     dataset = datasets[sample]
@@ -45,6 +70,11 @@ def attention_map(
         raise InvalidInput(
             f"{model.info.ref} builds each step on the predictions of the one before, which a run does not store; "
             "its maps can't be computed again."
+        )
+    if dataset.attrs.get("cache"):
+        raise InvalidInput(
+            f"the run was made with cache {dataset.attrs['cache']}, whose keys and values it does not store; its maps "
+            "can't be computed again."
         )
     plan = recording_plan(model)
     if (list(plan.layers), plan.heads) != (layer_numbers(dataset), sizes["head"]):

@@ -1,11 +1,12 @@
-"""Capturing an autoregressive model: generate first, then ONE pass over each text holds its whole trajectory.
+"""Capture an autoregressive model: generate first, then ONE pass over each text gives its whole trajectory.
 
 A causal model's rows do not change when its text grows, so the attention a prefix received is a running mean of rows.
-Padding never enters: each sample's text is passed alone, and position 0 is the first token of its prompt.
+Padding is not included: each sample's text is passed alone, and position 0 is the first token of its prompt.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..attention.attention_rows import Attention, Buffers
-from ..attention.recorder import Queries, record_attention
+from ..attention.observation import Queries
+from ..attention.recorder import record_attention
 from ..attention.row_statistics import prefix_statistics
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback
@@ -35,9 +37,9 @@ from .trajectory_output import (
 
 
 class AutoregressiveCapture:
-    """One capture; `run` does it, `result` tells how far it came.
+    """One capture: `run` carries it out, `result` returns its state so far.
 
-    When it is cancelled while generating, the pass over the text so far is still made, so that the partial run has a
+    If it is cancelled while generating, the pass over the text so far is still made, so that the partial run has a
     trajectory.
     """
 
@@ -57,15 +59,20 @@ class AutoregressiveCapture:
         self._clock = Clock()
 
     def run(self) -> None:
+        """Generate, then record one pass over each text."""
         try:
             for step in sample(self._model, self._canvas, self._options):
                 self._steps.append(step)
                 self._progress(self._report(step))
-        finally:
+        except BaseException:
             if self._steps:
-                self._record()
+                with contextlib.suppress(Exception):  # what ended the work is what counts
+                    self._record()
+            raise
+        self._record()
 
     def result(self) -> dict[str, Any]:
+        """Return the content of result.json."""
         written = [self._text(i) for i in range(len(self._canvas.tokens))]
         return result(written, len(self._steps), self._planned, self._clock)
 
@@ -80,7 +87,7 @@ class AutoregressiveCapture:
             _record_sample(self._model, self._steps, i, where, self._canvas.prompt_lengths[i], writer)
 
     def _columns(self, sample: int) -> slice:
-        """Return the canvas columns of one sample's text: without the padding before it and what was never written."""
+        """Return the canvas columns of one sample's text, without the padding before it and what was never written."""
         start = self._canvas.tokens.shape[1] - self._canvas.fill
         return slice(start - self._canvas.prompt_lengths[sample], start + len(self._steps))
 

@@ -1,4 +1,4 @@
-"""What both ways of capturing share: from a sampler's steps to trajectories on disk, and the live view of a text."""
+"""Shared by both kinds of capture: from a sampler's steps to trajectories on disk, and the live view of a text."""
 
 from __future__ import annotations
 
@@ -24,25 +24,28 @@ BLANK = "▢"  # stands for a masked position in a text
 class Pieces:
     """The texts of the token ids that occur, as the JSON attribute ``pieces`` of a trajectory."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, known: dict[str, str] | None = None) -> None:
         self._model = model
-        self._known: dict[str, str] = {}
+        self.known = dict(known or {})
 
     def add(self, *arrays: np.ndarray) -> str:
+        """Add the tokens of some arrays, and return the JSON of all so far."""
         for token in np.unique(np.concatenate([array.ravel() for array in arrays])).tolist():
-            if str(token) not in self._known:
-                self._known[str(token)] = self._model.piece(token)
-        return json.dumps(self._known, ensure_ascii=False)
+            if str(token) not in self.known:
+                self.known[str(token)] = self._model.piece(token)
+        return json.dumps(self.known, ensure_ascii=False)
 
 
 class Clock:
     """Seconds per step, smoothed for a live view."""
 
-    def __init__(self) -> None:
-        self.begun = self._last = time.monotonic()
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._last = time.monotonic()
+        self.begun = self._last - seconds
         self.step_seconds = 0.0
 
     def tick(self) -> float:
+        """Note the end of a step and return its smoothed duration in seconds."""
         now = time.monotonic()
         took, self._last = now - self._last, now
         self.step_seconds = took if not self.step_seconds else 0.8 * self.step_seconds + 0.2 * took
@@ -50,21 +53,32 @@ class Clock:
 
     @property
     def seconds(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self.begun
 
 
 @dataclass(frozen=True)
 class Recording:
-    """How attention is measured and stored: every ``query_stride``-th query, in which precision."""
+    """How attention is measured and stored: from every ``query_stride``-th query, in which precision."""
 
     query_stride: int = 1
     precision: str = "float32"
 
 
 def new_trajectory(
-    folder: Path, sample: int, model: LoadedModel, precision: str, canvas: Canvas, steps: int, positions: int
+    folder: Path,
+    sample: int,
+    model: LoadedModel,
+    precision: str,
+    canvas: Canvas,
+    steps: int,
+    positions: int,
+    written: int = 0,
 ) -> TrajectoryWriter:
-    """Return the writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0."""
+    """Create the writer of one sample's trajectory, ``folder``/SAMPLE.zarr; its prompt begins at position 0.
+
+    ``written``: steps that are there already.
+    """
     plan = recording_plan(model)
     prompt = np.arange(positions) < canvas.prompt_lengths[sample]
     if model.is_diffusion:
@@ -87,6 +101,7 @@ def new_trajectory(
             "pieces": "{}",
         },
         prompt=prompt,
+        written=written,
     )
 
 
@@ -106,7 +121,7 @@ def token_arrays(step: Step, sample: int, where: slice = slice(None)) -> dict[st
 
 
 def live_text(model: LoadedModel, tokens: Tensor, blank: Tensor) -> str:
-    """Return the text of one canvas (sequence,), with `BLANK` where ``blank`` is true; runs of blanks are kept."""
+    """Return the text of one canvas (sequence,), with `BLANK` where ``blank`` is true; runs of blanks are preserved."""
     if model.tokenizer is None:
         return ""
     parts: list[str] = []
@@ -130,7 +145,7 @@ def texts(model: LoadedModel, tokens: Tensor, blank: Tensor) -> list[str]:
 
 
 def result(written: list[str], steps: int, planned: int, clock: Clock, **more: Any) -> dict[str, Any]:
-    """Return what result.json says of a capture."""
+    """Return the content of a capture's result.json."""
     return {
         "text": written[0] if written else "",
         "texts": written,

@@ -1,4 +1,4 @@
-"""How the sparsity is allocated to layers: the table of allocations. No torch here."""
+"""The table of layer allocations of the sparsity. No torch here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from .methods import METHODS
 
 @dataclass(frozen=True)
 class Allocation:
-    """One row of the table. ``needs``: what has to be measured first: "", "inputs", "loss", "capture"
-    or "scores"."""
+    """One row of the table.
+
+    ``needs``: what has to be measured first: "", "inputs", "loss", "capture" or "scores".
+    """
 
     name: str
     title: str
@@ -60,8 +62,7 @@ ALLOCATIONS: dict[str, Allocation] = {
 
 
 def looks_at_texts(method: str, allocation: str = "uniform", compensate: str = "none") -> bool:
-    """Return whether calibration texts are looked at: for the scores, for the layers' shares, or to make up for
-    units."""
+    """Return whether calibration texts are needed: for the scores, for the allocation, or for compensation."""
     return (
         METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss") or compensate != "none"
     )

@@ -15,17 +15,18 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table: what the pages show, and the recipe `sap_core.pruning.api` follows.
+    """One row of the table: what the pages show, and the recipe that `sap_core.pruning.api` follows.
 
-    ``score``: the formula of METRICS section 4: a key of `sap_core.pruning.scoring.scores.SCORES`, "sparsegpt" (which
-    also changes the weights that stay), or "heads".
-    ``inputs``: the calibration inputs the score looks at: "none", "clean", or "noised" (partly masked).
-    ``sinks``: how tokens that are attention sinks are down-weighted: "none"; "each": by phi of the same noised pass;
-    "mean": by phi averaged over the noise levels; "lasting": as each, but sinks that stay count fully.
-    ``sequential``: block by block, each block seeing the pruned ones before it; else one-shot on the dense model.
-    ``orders``: which of the two can be asked for.
-    ``compare``: the weights that compete when no N:M pattern is asked: those of one output "row", of the "matrix", or
-    of a "block" of 128 inputs.
+    Attributes:
+        score: The formula of METRICS section 4: a key of `sap_core.pruning.scoring.scores.SCORES`, "sparsegpt" (which
+            also updates the remaining weights), or "heads".
+        inputs: The calibration inputs of the score: "none", "clean", or "noised" (partly masked).
+        sinks: How tokens that are attention sinks are down-weighted: "none"; "each": by phi of the same noised pass;
+            "mean": by phi averaged over the noise levels; "lasting": as each, but lasting sinks count fully.
+        sequential: Block by block, each block seeing the pruned ones before it; else one-shot on the dense model.
+        orders: Which of the two are supported.
+        compare: The weights that compete without an N:M pattern: those of one output "row", of the "matrix", or of a
+            "block" of 128 inputs.
     """
 
     name: str
@@ -42,10 +43,12 @@ class Method:
 
     @property
     def needs_calibration(self) -> bool:
+        """Whether the score needs calibration texts."""
         return self.inputs != "none"
 
     @property
     def needs_mask_token(self) -> bool:
+        """Whether the inputs are partly masked."""
         return self.inputs == "noised" or self.sinks == "mean"
 
 

@@ -1,4 +1,4 @@
-"""Pruning patterns, and what method, pattern, comparison, order and allocation go together. No torch here."""
+"""Pruning patterns, and the supported combinations of method, pattern, order and allocation. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .methods import AUTO, COMPARISONS, METHODS, UNITS
 
 @dataclass(frozen=True)
 class Pattern:
-    """``n`` of ``m`` consecutive inputs zeroed; or whole ``unit``s taken out; neither for unstructured."""
+    """A pattern: ``n`` of ``m`` consecutive inputs zeroed, or whole ``unit``s removed; neither for unstructured."""
 
     n: int = 0
     m: int = 0
@@ -19,11 +19,12 @@ class Pattern:
 
     @property
     def structured(self) -> bool:
+        """Whether whole units are removed."""
         return self.n > 0
 
 
 def parse_pattern(text: str) -> Pattern:
-    """``unstructured``, ``N:M`` with 0 < N < M, or a unit: ``heads``, ``channels``, ``layers``.
+    """Parse ``unstructured``, ``N:M`` with 0 < N < M, or a unit: ``heads``, ``channels``, ``layers``, ``experts``.
 
     Raises:
         UnknownOption: anything else.
@@ -47,10 +48,10 @@ def check_combination(
     allocation: str = "uniform",
     compensate: str = "none",
 ) -> None:
-    """Errors for combinations that would do less than they say.
+    """Raise InvalidInput for combinations that are not supported, naming what is.
 
     Raises:
-        InvalidInput: what is not supported together, with what is.
+        InvalidInput: an unsupported combination.
     """
     row, parsed = METHODS[method], parse_pattern(pattern)
     if (parsed.unit or ("N:M" if parsed.structured else pattern)) not in row.patterns:
@@ -82,7 +83,7 @@ def check_combination(
 
 
 def _check_allocation(method: str, pattern: str, parsed: Pattern, allocation: str) -> None:
-    """InvalidInput where layers can't lose different shares."""
+    """Raise InvalidInput if layers can't have different sparsities with this method and pattern."""
     if allocation == "uniform":
         return
     if parsed.structured or parsed.unit in ("layers", "experts") or (method == "heads" and parsed.unit is None):

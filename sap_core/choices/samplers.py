@@ -1,4 +1,4 @@
-"""The denoising rules by name: what each is, where it comes from, what it applies to. No torch here."""
+"""The table of denoising rules: name, source, and supported models. No torch here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ GUMBEL, CATEGORICAL, BEFORE_SHIFT, DREAM = "gumbel", "categorical", "before_shif
 EndRuleName = Literal["auto", "fill", "stop", "logits_eos_inf", "confidence_eos_eot_inf"]
 END_RULES: tuple[str, ...] = get_args(EndRuleName)
 FILTERS = ("top_k", "top_p")
+CacheName = Literal["none", "prefix", "dual"]  # of `sap_core.models.block_cache`
+# Rules that write in order what each block's logits say, which an approximate cache can give.
+CACHED = (
+    "low_confidence", "random", "confidence_threshold", "origin", "maskgit_plus", "topk_margin", "entropy",
+    "entropy_bounded",
+)  # fmt: skip
+# Native classes that compute a part of a canvas from keys and values that are handed to them.
+CACHED_CLASSES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What counts as a sink: the table of rules, each with its default threshold. No torch here."""
+"""The table of sink rules, each with its default threshold. No torch here."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SINK_RULES: dict[str, SinkRuleInfo] = {
 
 @dataclass(frozen=True)
 class SinkRule:
-    """What counts as a sink: a rule of `SINK_RULES` by name, and its threshold (None: the rule's own).
+    """A sink rule: a name of `SINK_RULES`, and its threshold (None: the rule's own).
 
     Raises:
         UnknownOption: no such rule.
@@ -75,7 +75,7 @@ class SinkRule:
 
     @property
     def info(self) -> SinkRuleInfo:
-        """The rule's row of the table."""
+        """Row of the rule in the table."""
         return SINK_RULES[self.name]
 
     @property
@@ -84,7 +84,7 @@ class SinkRule:
         return self.threshold == self.info.threshold
 
     def to_dict(self) -> dict[str, Any]:
-        """Return name, title, threshold and unit, as JSON outputs name them."""
+        """Return name, title, threshold and unit, with the keys of JSON outputs."""
         return {
             "name": self.name,
             "title": self.info.title,
@@ -97,7 +97,7 @@ DEFAULT_RULE = SinkRule()
 
 
 def sink_rule(rule: SinkRule | str = DEFAULT_RULE, threshold: float | None = None) -> SinkRule:
-    """Return the rule that a public function was asked for, by name and threshold or as a `SinkRule`.
+    """Return the rule of a public function's arguments: a name and threshold, or a `SinkRule`.
 
     Raises:
         UnknownOption, InvalidInput: as `SinkRule`; a threshold beside a `SinkRule`, which has its own.

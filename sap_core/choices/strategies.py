@@ -1,4 +1,4 @@
-"""Three ways to decide what goes: as asked, layer by layer within a budget, or by a search. No torch here."""
+"""Three strategies of pruning: direct, progressive within a budget, or a search. No torch here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """A wish about the measured curve of shapes.
+    """A target on the measured speed-quality curve.
 
     Of all shapes on the curve the one with the least (1 + drop)^quality * cost is taken, where drop is the rise of the
-    loss as a share of the dense model's and cost is time or bytes as a share of the dense model's. So ``quality`` is an
-    exchange rate: 1 % more loss must buy at least ``quality`` % less cost. Nothing about the point is fixed: another
-    model, or another machine, has another curve and another point.
+    loss and cost is time or bytes, both as fractions of the dense model's. So ``quality`` is an exchange rate: 1 % more
+    loss must save at least ``quality`` % of the cost. Another model, or another machine, has another curve and another
+    point.
     """
 
     name: str
@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def strategy_of(fields: Mapping[str, Any]) -> str:
-    """Return the strategy that fields stand for: search (a preset or target_speedup), progressive (a budget), direct.
+    """Return the strategy of some fields: search (a preset or target_speedup), progressive (a budget), or direct.
 
     Fields that are None count as not given.
     """

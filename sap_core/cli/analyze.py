@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from ..choices.sink_rules import sink_rule
+from ..errors import InvalidInput
 from . import options as opt
-from .console import cell, emit, table
+from .console import cell, emit, table, told_partial, warn_partial
 
 SHOWN_HEADS = 10
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(sinks)
     app.command()(heads)
     app.command()(compare)
@@ -24,18 +27,23 @@ def sinks(
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
     sample: Annotated[int, typer.Option(help="Which prompt of the run, from 0.")] = 0,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Where the sinks of a run are, which tokens they are, and how they move."""
+    """Show where the sinks of a run are, which tokens they are, and how they move."""
     from ..runs.reading import open_run
     from ..sinks.summary import sink_summary
 
     asked = sink_rule(rule, threshold)
-    summary = sink_summary(open_run(run), asked, sample=sample)
+    opened = open_run(run, unfinished=unfinished)
+    summary = sink_summary(opened, asked, sample=sample)
+    if opened.partial:
+        summary |= {"partial": opened.partial}
 
-    def show():
+    def show() -> Iterator[str]:
         rule_ = summary["rule"]
         yield f"{summary['model']}, rule {rule_['title']} (threshold {rule_['threshold']:g} {rule_['unit']})"
+        yield from told_partial([opened])
         yield ""
         yield from table(
             list(summary["metrics"].values()),
@@ -55,20 +63,50 @@ def heads(
     top: Annotated[
         int | None, typer.Option(min=1, help="Only so many.", show_default=f"{SHOWN_HEADS}; with --json all")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=NUMBER,...",
+            help="Weights of the score's components, such as switch_rate=2,overlap=1; others count 0.",
+            show_default="all equal",
+        ),
+    ] = None,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """The heads of a run, the most unstable first."""
+    """List the heads of a run, the most unstable first."""
     from ..runs.reading import open_run
     from ..sinks.instability import rank_heads
 
     asked = sink_rule(rule, threshold)
-    ranking = rank_heads(open_run(run), rule=asked)
+    opened = open_run(run, unfinished=unfinished)
+    ranking = rank_heads(opened, rule=asked, weights=_weights(weights))
     rows = ranking.to_dict(orient="records")
     rows = [{"rank": row["rank"], **row} for row in rows][:top]
     names = {name: name.replace("_", " ") for name in rows[0]} if rows else {}
-    emit(rows, as_json, lambda: table(rows[: top or SHOWN_HEADS], names))
+    if as_json:
+        warn_partial([opened])  # the document is the list of heads
+    emit(rows, as_json, lambda: [*told_partial([opened]), *table(rows[: top or SHOWN_HEADS], names)])
+
+
+def _weights(text: str | None) -> dict[str, float] | None:
+    """Return the weights of "NAME=NUMBER,..."; None without any."""
+    if text is None:
+        return None
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        name = name.strip()
+        try:
+            value = float(number)
+        except ValueError:
+            raise InvalidInput(f"weights hold {part.strip()!r}; expected NAME=NUMBER, such as switch_rate=2.") from None
+        if name in weights:
+            raise InvalidInput(f"weights name {name} twice; give each component once.")
+        weights[name] = value
+    return weights
 
 
 def compare(
@@ -78,29 +116,36 @@ def compare(
     points: Annotated[int, typer.Option(min=2, help="Points of the common time axis.")] = 50,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+    """Compare two or more runs on one normalised time axis."""
     from ..runs.reading import open_run
     from ..sinks.claims import answer_claims, answers_table
     from ..sinks.compare import LETTERS, compare_runs
 
     asked = sink_rule(rule, threshold)
-    found = compare_runs(*(open_run(run) for run in runs), points=points, rule=asked)
+    opened = [open_run(run, unfinished=unfinished) for run in runs]
+    found = compare_runs(*opened, points=points, rule=asked)
     letters = LETTERS[: len(runs)]
     rows = [
         {"metric": row["title"], "unit": row["unit"], "difference": row["difference"]}
         | {letter: f"{cell(row[letter])} ± {cell(row[f'{letter}_sd'])}" for letter in letters}
         for row in found.table.to_dict(orient="records")
     ]
-    answers = answers_table(found, answer_claims(found))
+    answers = answers_table(answer_claims(found))
 
-    def show():
+    def show() -> Iterator[str]:
         yield from (f"{letter}: {name}" for letter, name in zip(letters, found.names, strict=True))
+        yield from told_partial(opened)
         yield ""
         means = {letter: f"{letter} ± SD" for letter in letters}
         yield from table(rows, {"metric": "metric", **means, "difference": "b - a", "unit": "unit"})
-        yield ""
-        yield from table(answers, {name: name for name in answers[0]})
+        if answers:  # none is said of autoregressive models
+            yield ""
+            yield from table(answers, {name: name for name in answers[0]})
 
-    emit({"runs": runs, **found.to_dict(), "claims": answers}, as_json, show)
+    partial = {run.id: run.partial for run in opened if run.partial}
+    emit(
+        {"runs": runs, **found.to_dict(), "claims": answers} | ({"partial": partial} if partial else {}), as_json, show
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Cancelled, InvalidInput
+from ..errors import InvalidInput, SapError
 from ..samplers.prompts import PRESETS, read_prompts
 from ..samplers.prompts import preset as ready
 from ..specs import CaptureSpec
@@ -16,13 +18,15 @@ from .console import emit, work
 
 if TYPE_CHECKING:
     from ..runs.reading import Run
+    from ..storage.paths import StoragePath
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(capture)
 
 
-@opt.from_specs(CaptureSpec, without=("prompts",))
+@opt.from_specs(CaptureSpec, without=("prompts",), optional=("model",))
 def capture(
     fields: dict[str, Any],
     prompt: Annotated[
@@ -33,6 +37,10 @@ def capture(
         str | None,
         typer.Option(help="FILE.txt or FILE.jsonl with one prompt per line, as one batch.", show_default=False),
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Prompts FILE.jsonl: the key of the text.", show_default='"prompt", or "text"'),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help=f"A ready set of prompts: {', '.join(PRESETS)}.", show_default=False)
     ] = None,
@@ -40,6 +48,15 @@ def capture(
         str | None,
         typer.Option(
             help="Folder or address (s3://...) of the run; must not exist.", show_default="a new one in ./runs"
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a capture that was stopped, in its own place and with its own settings; the result is "
+            "bit for bit that of an uninterrupted one.",
+            show_default=False,
         ),
     ] = None,
     executor: Annotated[
@@ -59,34 +76,70 @@ def capture(
     """Generate from a prompt and record attention at every step, layer and head."""
     from ..runs.paths import check_new_run, new_run_path
 
-    spec = CaptureSpec.build(**fields, **opt.given(prompts=_prompts(prompt, prompts, preset)))
+    texts = opt.given(prompts=_prompts(prompt, prompts, preset, column))
     options = opt.given(
         workers=workers, address=address, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker
     )
+    if resume is not None:
+        return _resume(resume, fields | texts, opt.given(out=out, executor=executor) | options, as_json)
+    spec = CaptureSpec.build(**fields, **texts)
     if executor is not None:
         return _each(spec, out, executor, options, as_json)
     if options:
         names = ", ".join(f"--{option.replace('_', '-')}" for option in options)
         raise InvalidInput(f"{names} belongs to --executor, which captures each prompt as a run of its own; add it.")
     folder = check_new_run(out if out is not None else new_run_path("capture"))
-    with work("capture") as progress:
+    with work("capture", lambda: _kept(folder)) as progress:
         from ..capturing.api import capture as record
-        from ..trajectory.accuracy import sampling_note
 
         if spec.chat:
             _show_what_is_sent(spec)
+        run = record(spec.model, spec=spec, out=folder, progress=progress)
+    _tell(run, as_json)
 
-        try:
-            run = record(spec.model, spec=spec, out=folder, progress=progress)
-        except Cancelled:
-            kept = f"; what was captured until then is in {folder}" if folder.exists() else ""
-            raise Cancelled(f"Cancelled{kept}.") from None
-        found = run.trajectory.sizes
-        sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
-        estimate = sampling_note(run.trajectory)
+
+def _resume(run: str, asked: dict[str, Any], others: dict[str, Any], as_json: bool) -> None:
+    """Go on with a run."""
+    from ..capturing.resume import interrupted_capture
+
+    if others:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise InvalidInput(f"--resume goes on with a run as it was begun; leave {names} out.")
+    before = interrupted_capture(run, **asked)
+    with work("capture", lambda: _kept(before.path)) as progress:
+        from ..capturing.api import capture as record
+
+        if before.kept is None:
+            print("No step of it can be taken over; it is captured from its beginning, in its own place.")
+        done = record(resume=before.path, progress=progress)
+    _tell(done, as_json)
+
+
+def _kept(run: StoragePath) -> str:
+    """Return what is kept of a run that was stopped, and how to go on."""
+    from ..runs.reading import open_run
+
+    try:
+        steps = open_run(run, unfinished=True).partial
+    except SapError:
+        return "nothing was written; run the same command again"
+    go_on = f"go on with `sap capture --resume {shlex.quote(str(run))}`"
+    return f"{steps} are kept in {run}; {go_on}" if steps else f"no step of {run} was captured yet; {go_on}"
+
+
+def _tell(run: Run, as_json: bool) -> None:
+    """Print what came out."""
+    from ..trajectory.accuracy import sampling_note
+
+    found = run.trajectory.sizes
+    sizes = {name: found[name] for name in ("step", "layer", "head", "position")}
+    estimate = sampling_note(run.trajectory)
     document = _told(run) | {"sizes": sizes, "result": run.result}
 
-    def show():
+    def show() -> Iterator[str]:
+        if run.result.get("warning"):
+            yield f"Warning: {run.result['warning']}"
+            yield ""
         yield run.text
         yield ""
         yield f"{', '.join(f'{count} {name}s' for name, count in sizes.items())} in {run.seconds:.1f} s"
@@ -98,8 +151,9 @@ def capture(
 
 
 def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, Any], as_json: bool) -> None:
-    """Every prompt as a run of its own."""
-    with work("capture") as progress:
+    """Capture every prompt as a run of its own."""
+    again = "; the same command goes on" if out is not None else ""
+    with work("capture", lambda: f"the runs that are finished are kept{again}") as progress:
         from ..sweeps.captures import capture_each
 
         if spec.chat:
@@ -109,12 +163,12 @@ def _each(spec: CaptureSpec, out: str | None, executor: str, workers: dict[str, 
 
 
 def _told(run: Run) -> dict[str, Any]:
-    """Return what --json says of every run."""
+    """Return the --json document of one run."""
     return {"run": str(run.path), "state": run.state, "seconds": run.seconds, "text": run.text}
 
 
 def _show_what_is_sent(spec: CaptureSpec) -> None:
-    """Each prompt inside the model's chat template, on standard error, before the model is loaded."""
+    """Print each prompt inside the model's chat template to standard error, before the model is loaded."""
     from ..models.chat import chat_text
     from ..models.inspection import inspect_model
 
@@ -123,10 +177,14 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
         print(chat_text(info, prompt))
 
 
-def _prompts(texts: list[str] | None, file: str | None, name: str | None) -> tuple[str, ...] | None:
-    """Return the prompts, from one of the three places they can come from."""
+def _prompts(texts: list[str] | None, file: str | None, name: str | None, column: str | None) -> tuple[str, ...] | None:
+    """Return the prompts from the one option of three that names them."""
     if sum(place is not None for place in (texts or None, file, name)) > 1:
         raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
     if file is not None:
-        return read_prompts(file)
+        if column is not None and not file.endswith(".jsonl"):
+            raise InvalidInput(f"--column names a key of a FILE.jsonl, but --prompts is '{file}'; leave it out.")
+        return read_prompts(file, column)
+    if column is not None:
+        raise InvalidInput("--column names a key of the FILE.jsonl of --prompts; give that file, or leave it out.")
     return ready(name) if name is not None else tuple(texts) if texts else None

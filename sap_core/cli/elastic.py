@@ -13,6 +13,7 @@ from .prune_text import export_lines
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(elastic)
 
 

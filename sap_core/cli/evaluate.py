@@ -6,19 +6,15 @@ from typing import Any
 
 import typer
 
+from ..byte_size import format_bytes
 from ..specs import EvaluateSpec
-from ..texts.wording import texts_line, with_error
+from ..texts.wording import speed_words, texts_line, with_error
 from . import options as opt
-from .console import (
-    cell,
-    emit,
-    size,
-    table,
-    work,
-)
+from .console import cell, emit, table, work
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(evaluate)
 
 
@@ -34,7 +30,7 @@ def evaluate(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def lines(document: dict[str, Any]) -> list[str]:
-    """Return one column per model, one row per measure."""
+    """Return the lines of a table with one column per model and one row per measure."""
     sides = {"model": document} | ({"baseline": document["baseline"]} if document.get("baseline") else {})
     rows: list[dict[str, Any]] = [{"measure": "model"} | {side: found["model"] for side, found in sides.items()}]
 
@@ -53,10 +49,10 @@ def lines(document: dict[str, Any]) -> list[str]:
         add(f"distinct-{n}", lambda found, n=n: cell(found["generation"][f"distinct_{n}"]))
     add("tokens/s", lambda found: cell(found["tokens_per_second"]))
     add("seconds per generation", lambda found: cell(found["seconds"]))
-    add("peak memory", lambda found: size(found["peak_memory"]))
+    add("peak memory", lambda found: format_bytes(found["peak_memory"]))
     add("parameters", lambda found: f"{found['parameters']:,}")
     add("non-zero parameters", lambda found: f"{found['nonzero_parameters']:,}")
-    add("weights", lambda found: size(found["bytes"]))
+    add("weights", lambda found: format_bytes(found["bytes"]))
     add("zeros per layer", lambda found: " ".join(f"{row['sparsity']:.0%}" for row in found["layers"]))
     shown = table(rows, {"measure": "", **{side: side for side in sides}})
     shown = shown[2:] if len(sides) == 1 else shown
@@ -66,6 +62,8 @@ def lines(document: dict[str, Any]) -> list[str]:
         shown.append(f"KL from the baseline: {with_error(document['kl'])} nats/token")
         ratios = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in document["ratios"].items())
         shown.append(f"Model over baseline: {ratios}")
+        if document.get("speedup") is not None:
+            shown.append(f"Speed over the baseline's: {speed_words(document)}")
     if document.get("agreement"):
         found = document["agreement"]
         shown.append(f"Same tokens as the baseline: {found['same_tokens']:.1%} of {found['texts']} texts")

@@ -1,16 +1,16 @@
-"""``sap figure`` and ``sap report``: what the pages draw, as files that say where they come from. No model needed."""
+"""``sap figure`` and ``sap report``: the pages' figures as files that name their runs and settings. No model needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..choices.sink_rules import sink_rule
+from ..choices.sink_rules import SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
 from . import options as opt
-from .console import emit
+from .console import emit, warn_partial
 
 KINDS = ("heatmap", "kinds", "layers", "heads", "difference")
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs, or their ids.", show_default=False)]
@@ -20,6 +20,7 @@ Sample = Annotated[int, typer.Option(min=0, help="Which prompt of the run, from 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(figure)
     app.command()(report)
 
@@ -34,6 +35,7 @@ def figure(
     step: Annotated[int | None, typer.Option(min=0, help="Draw a cursor there.", show_default=False)] = None,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
     """Write a figure of a run, or its data, with run, settings and version inside."""
@@ -47,7 +49,8 @@ def figure(
     if len(runs) != wanted:
         raise InvalidInput(f"{len(runs)} runs were given; a figure of kind {kind} takes {wanted}.")
     with figure_output(out) as output:
-        opened = [open_run(run) for run in runs]
+        opened = [open_run(run, unfinished=unfinished) for run in runs]
+        warn_partial(opened)
         drawn, data, title = _drawn(kind, opened, layer, head, sample, step, asked)
         view = {"layer": layer, "head": head, "sample": sample or None, "step": step}
         view |= {"rule": rule, "threshold": threshold}
@@ -65,6 +68,7 @@ def report(
     sample: Sample = 0,
     rule: opt.Rule = "column_sum",
     threshold: opt.Threshold = None,
+    unfinished: opt.Unfinished = False,
     as_json: opt.Json = False,
 ) -> None:
     """Write the report of a run, or of a comparison of several, as one HTML file that needs nothing else."""
@@ -77,14 +81,18 @@ def report(
     if len(runs) > 1 and (layer, head, sample) != (None, None, 0):
         raise InvalidInput("Layer, head and sample choose a part of one run; a comparison is over all of them.")
     with Output(out, folder=False, replace=True) as output:
-        page = make(*(open_run(run) for run in runs), rule=asked, sample=sample, layer=layer, head=head)
+        opened = [open_run(run, unfinished=unfinished) for run in runs]
+        warn_partial(opened)
+        page = make(*opened, rule=asked, sample=sample, layer=layer, head=head)
         write_output(output, page.encode())
     path = Path(out).expanduser()
     emit({"file": str(path), "runs": runs}, as_json, lambda: [str(path)])
 
 
-def _drawn(kind, opened, layer, head, sample, step, rule):
-    """The figure, the data behind it (None: what is drawn), and its title."""
+def _drawn(
+    kind: str, opened: list[Any], layer: int | None, head: int | None, sample: int, step: int | None, rule: SinkRule
+) -> tuple[Any, Any, str]:
+    """Return the figure, the data behind it (None: what is drawn), and its title."""
     from ..plots.compare import difference_heatmap
     from ..plots.heads import head_grid
     from ..plots.heatmap import trajectory_heatmap

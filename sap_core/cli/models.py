@@ -1,28 +1,25 @@
-"""``sap models``: what can be loaded, and what a given model is."""
+"""``sap models``: list the model families, or describe one model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
+from ..byte_size import format_bytes
 from ..errors import InvalidInput
 from ..specs import CONVENTIONS, CaptureSpec, ConventionsSpec
 from ..specs.options import absolute
 from . import options as opt
-from .console import (
-    cell,
-    emit,
-    size,
-    table,
-    work,
-)
+from .console import cell, emit, table, work
 
 # What the memory of a capture depends on, and how the model is to be called.
 SHOWN = ("length", "steps", "dtype", "device", "trust_remote_code", *CONVENTIONS)
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(models)
 
 
@@ -40,7 +37,7 @@ def models(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """The families of models that load here; or, without reading its weights, what one model is and what it needs."""
+    """List the model families that can be loaded, or describe one model and its needs without reading its weights."""
     if model is None:
         from ..models.family_registry import families_table
 
@@ -63,7 +60,7 @@ def models(
     info = inspect_model(model, **spec.inspecting)
     memory = _memory(info, spec)
     described = info.to_dict()
-    facts = described | {"bytes": size(info.bytes), "parameters": f"{info.parameters:,}"}
+    facts = described | {"bytes": format_bytes(info.bytes), "parameters": f"{info.parameters:,}"}
     del facts["conventions"], facts["shift_logits"], facts["block_size"]
     facts |= describe_conventions(info.conventions)
     facts |= {"memory": _words(memory), "fits": memory["fits"]}
@@ -75,13 +72,13 @@ def models(
 
 
 def _check(spec: Any, as_json: bool) -> None:
-    """Measure every combination of conventions and show them, best first."""
-    with work("models") as progress:
+    """Measure every combination of conventions and print them, best first."""
+    with work("models", lambda: "nothing was changed") as progress:
         from ..evaluation.conventions import check_conventions
 
         report = check_conventions(spec.model, text=spec.text, progress=progress, **spec.loading)
 
-    def show():
+    def show() -> Iterator[str]:
         yield f"Nats per token on {report.windows} windows of {report.texts}:"
         for reading in report.readings:
             number = "-" if reading.nats is None else f"{reading.nats:.3f}"
@@ -94,19 +91,20 @@ def _check(spec: Any, as_json: bool) -> None:
 
 
 def _memory(info: Any, spec: Any) -> dict[str, Any]:
-    """Return the estimate for a capture by ``spec``, what is free for it, and whether that is enough."""
-    from ..models.family import MASKED_DIFFUSION
+    """Return the memory estimate of a capture by ``spec``, the free memory, and whether it is enough."""
     from ..models.memory import available_memory, estimate_memory
+    from ..samplers.check import default_steps
 
-    steps = spec.steps or (min(64, spec.length) if info.objective == MASKED_DIFFUSION else spec.length)
-    need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps)
+    length = min(spec.length, info.max_length or spec.length)
+    steps = default_steps(info, spec, length)
+    need = estimate_memory(info, dtype=spec.dtype, length=length, steps=steps)
     free = available_memory(spec.device)
-    asked = {"dtype": spec.dtype, "device": spec.device, "length": spec.length, "steps": steps}
+    asked = {"dtype": spec.dtype, "device": spec.device, "length": length, "steps": steps}
     return {**asked, **need, "available": free, "fits": need["total"] < free}
 
 
 def _words(memory: dict[str, Any]) -> str:
-    total, free, disk = (size(memory[name]) for name in ("total", "available", "trajectory"))
+    total, free, disk = (format_bytes(memory[name]) for name in ("total", "available", "trajectory"))
     return (
         f"{total} for a capture of {memory['length']} tokens in {memory['steps']} steps "
         f"({free} free), {disk} on disk afterwards"

@@ -1,4 +1,4 @@
-"""The options of commands: those of a spec are made from its fields, those that several commands share stand here.
+"""Options of commands: those made from the fields of specs, and those that several commands share.
 
 An option that was not given is None and leaves the spec's own default in force.
 """
@@ -28,6 +28,10 @@ from ..specs.options import (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[str, typer.Argument(help="A run's folder, or its id.", show_default=False)]
+Unfinished = Annotated[
+    bool,
+    typer.Option("--unfinished", help="Also a run that was interrupted or is being written: its steps so far."),
+]
 Rule = Annotated[str, typer.Option(help="What counts as a sink: column_sum, rate or zscore.")]
 Threshold = Annotated[
     float | None, typer.Option(help="The rule's threshold, in its own unit.", show_default="the rule's own")
@@ -53,12 +57,14 @@ def from_specs(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
     """Give a command the fields of ``specs`` as options; its first parameter gets those that were given, by name.
 
-    The other parameters are the command's own options, shown between the fields and how the model is loaded.
+    The command's other parameters are its own options, shown between the fields and the loading options.
 
     Args:
-        only, without: fields that are options, and that are none; by default all are.
-        optional: fields that may be left out although the spec requires them.
-        arguments: fields that are positional.
+        *specs: Classes of specs.
+        only: Fields that become options; default: all.
+        without: Fields that do not become options.
+        optional: Fields that may be left out although the spec requires them.
+        arguments: Fields that are positional.
     """
     required = {name for spec in specs[:1] for name, field in spec.model_fields.items() if field.is_required()}
     fields = {
@@ -112,7 +118,7 @@ def _metavar(field: FieldInfo) -> str | None:
 
 
 def _value(name: str, field: FieldInfo, value: Any) -> Any:
-    """Return what an option's text stands for."""
+    """Return the value of an option's text."""
     if is_list(field):
         return list_from_text(option_name(name, field), field, value) if value else None
     read = {"file": absolute, "texts": absolute_texts, "run": _run_folder}.get(reads(field))
@@ -126,5 +132,5 @@ def _run_folder(run: str) -> str:
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that were given."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from ..choices.methods import METHODS
+from ..choices.allocations import looks_at_texts
 from ..errors import InvalidInput
 from ..specs import ExportSpec, ProgressivePruneSpec, PruneSpec, SearchPruneSpec
 from ..specs.base import OVERWRITE, VERIFY
@@ -24,6 +25,7 @@ from .prune_text import (
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(prune)
     app.command()(export)
     app.command()(verify)
@@ -50,7 +52,7 @@ def prune(
     spec = prune_spec_of()(**fields)
     if out is None and not dry_run:
         raise InvalidInput("No place to write to: give --out DIR, or --dry-run to see the plan only.")
-    check_token_file(spec)
+    check_calibration(spec)
     if streamed:
         from .streamed import prune_streamed
 
@@ -77,7 +79,7 @@ def prune(
     if not dry_run:
         document |= {"out": str(report.folder), "report": pruned.report, "quality": quality, "export": report.to_dict()}
 
-    def show():
+    def show() -> Iterator[str]:
         yield from plan_lines(plan)
         if dry_run:
             yield "Dry run: nothing was written."
@@ -87,7 +89,9 @@ def prune(
         yield from search_lines(pruned.report)
         if quality:
             yield from quality_lines(quality)
-            yield ""
+        else:
+            yield f"Quality not measured: {spec.model} denoises random tokens, of which no likelihood is known here."
+        yield ""
         yield from export_lines(report)
 
     emit(document, as_json, show)
@@ -95,7 +99,7 @@ def prune(
 
 @opt.from_specs(ExportSpec, arguments=("run",))
 def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
-    """Write what a prune run made as a checkpoint that stock transformers loads."""
+    """Write the result of a prune run as a checkpoint that stock transformers loads."""
     from ..runs.reading import open_run
 
     spec = ExportSpec.build(**fields)
@@ -108,7 +112,7 @@ def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
 
 
 def _reserved(out: str | None, overwrite: bool) -> Any:
-    """Return the folder of the result, reserved before any work; None with a dry run that names none."""
+    """Return the result's folder, reserved before any work; None for a dry run without --out."""
     if out is None:
         return contextlib.nullcontext()
     from ..export.target import checkpoint_output
@@ -118,29 +122,44 @@ def _reserved(out: str | None, overwrite: bool) -> Any:
 
 def verify(
     folder: Annotated[str, typer.Argument(help="A folder written by `sap prune` or `sap export`.", show_default=False)],
+    original_code: Annotated[
+        bool,
+        typer.Option("--original-code", help="Compute them with the folder's own Python code, as its publisher does."),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="With --original-code: run that code; read it first.")
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
-    with work("verify"):
+    with work("verify", lambda: "nothing was changed"):
         from ..export.verify import verify_checkpoint
 
-        found = verify_checkpoint(folder)
+        found = verify_checkpoint(folder, original_code=original_code, trust_remote_code=trust_remote_code)
     words = "loads and gives the logits it was exported with" if found["equal"] else "loads, but with OTHER logits"
     emit(found, as_json, lambda: [f"{folder} {words} (largest difference {found['max_difference']:.3g})."])
     if not found["equal"]:
         raise typer.Exit(1)
 
 
-def check_token_file(spec: Any) -> None:
-    """A calibration file of token ids against the model's headers, so that not even a dry run takes a wrong one.
+def check_calibration(spec: Any) -> None:
+    """Check the calibration texts, and token ids against the model's headers, in a dry run too.
 
     Raises:
-        InvalidInput: empty, of the wrong dtype or shape, ids outside the vocabulary, rows beyond the model's positions.
+        InvalidInput: missing, empty or unreadable; of token ids: of the wrong dtype or shape, ids outside the
+            vocabulary, rows beyond the model's positions.
     """
-    if not METHODS[spec.method].needs_calibration or not spec.calibration.endswith(".npy"):
+    from ..texts.source import read_ids, read_texts
+
+    if not looks_at_texts(spec.method, getattr(spec, "allocation", "uniform"), getattr(spec, "compensate", "none")):
+        return
+    source = spec.calibration_source
+    source.check()
+    if not source.is_ids:
+        if not source.is_demo and not source.is_dataset:
+            read_texts(source)
         return
     from ..models.inspection import inspect_model
-    from ..texts.source import read_ids
 
     info = inspect_model(spec.model, **spec.inspecting)
-    read_ids(spec.calibration_source, info.vocab_size, info.max_length)
+    read_ids(source, info.vocab_size, info.max_length)

@@ -1,15 +1,16 @@
-"""A pruning as lines of text: its plan, what was decided on the way, what it cost, where it went."""
+"""A pruning as lines of text: its plan, its decisions, its loss, its export."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..byte_size import format_bytes
 from ..texts.wording import texts_line, with_error
-from .console import cell, size, table
+from .console import cell, table
 
 
 def plan_lines(plan: Any) -> list[str]:
-    """Return the plan per layer, then its sum."""
+    """Return the plan per layer, then its total."""
     totals = plan.totals()
     lines = table(
         plan.per_layer().to_dict(orient="records"),
@@ -25,7 +26,7 @@ def plan_lines(plan: Any) -> list[str]:
 
 
 def quality_lines(quality: dict[str, Any]) -> list[str]:
-    """Dense and pruned, side by side."""
+    """Return the measures of the dense and the pruned model side by side."""
     rows = [
         {"": side, "nats": with_error(found), "kind": found["kind"]}
         for side in ("dense", "pruned")
@@ -41,13 +42,13 @@ def quality_lines(quality: dict[str, Any]) -> list[str]:
 
 
 def export_lines(report: Any) -> list[str]:
-    """Return where it is and how to load it."""
+    """Return the export's folder and how to load it."""
     verified = "verified in a fresh process" if report.verification else "not verified"
-    return [f"{report.folder}: {size(report.bytes)}, {verified}.", "", report.code.rstrip()]
+    return [f"{report.folder}: {format_bytes(report.bytes)}, {verified}.", "", report.code.rstrip()]
 
 
 def decision_lines(report: dict[str, Any]) -> list[str]:
-    """Layer by layer what a progressive pruning tried and kept; nothing for another."""
+    """Return what a progressive pruning tried and kept, layer by layer; nothing for another pruning."""
     if "decisions" not in report:
         return []
     rows = [
@@ -64,7 +65,7 @@ def decision_lines(report: dict[str, Any]) -> list[str]:
 
 
 def search_lines(report: dict[str, Any]) -> list[str]:
-    """Return the measured curve of a search and the shape it took; nothing for another pruning."""
+    """Return the measured curve of a search and the shape it chose; nothing for another pruning."""
     if "search" not in report:
         return []
     chosen = report["search"]["chosen"]

@@ -6,12 +6,14 @@ from typing import Any
 
 import typer
 
+from ..byte_size import format_bytes
 from ..specs import PushSpec
 from . import options as opt
-from .console import emit, size, work
+from .console import emit, work
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(push)
 
 
@@ -23,5 +25,5 @@ def push(fields: dict[str, Any], as_json: opt.Json = False) -> None:
     spec = PushSpec.build(**fields)
     with work("push") as progress:
         report = push_checkpoint(spec=spec, progress=progress)
-    line = f"{report.url}: {len(report.files)} files, {size(report.bytes)}, commit {report.commit[:10]}."
+    line = f"{report.url}: {len(report.files)} files, {format_bytes(report.bytes)}, commit {report.commit[:10]}."
     emit(report.to_dict(), as_json, lambda: [line])

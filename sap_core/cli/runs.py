@@ -1,16 +1,19 @@
-"""``sap runs``: the history, and runs as single files."""
+"""``sap runs``: list, edit, check, delete, export and import runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
+from ..byte_size import format_bytes
 from . import options as opt
-from .console import emit, size, table
+from .console import emit, table
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     group = typer.Typer(help="List, show, edit, delete, export and import runs.", no_args_is_help=True)
     group.command("list")(list_)
     group.command()(show)
@@ -29,16 +32,19 @@ def list_(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """The runs under ./runs (or $SAP_RUNS), newest first."""
+    """List the runs under ./runs (or $SAP_RUNS), newest first."""
     from ..runs.listing import list_runs
     from ..runs.paths import runs_root
 
     found = list_runs(kind=kind)
 
-    def lines():
+    def lines() -> Iterable[str]:
         if not found:
             return [f"No runs in {runs_root()}. `sap capture` makes one."]
-        rows = [run.to_dict() | {"size": size(run.bytes), "when": run.created[:16].replace("T", " ")} for run in found]
+        rows = [
+            run.to_dict() | {"size": format_bytes(run.bytes), "when": run.created[:16].replace("T", " ")}
+            for run in found
+        ]
         columns = {
             "id": "id",
             "kind": "kind",
@@ -53,7 +59,7 @@ def list_(
 
 
 def show(run: opt.Run, as_json: opt.Json = False) -> None:
-    """One run: what was asked, what came out, what made it."""
+    """Show one run: its settings, results, and versions."""
     from ..errors import RunProblem, required
     from ..runs.listing import describe_run, is_run
     from ..runs.paths import resolve_run
@@ -77,10 +83,10 @@ def show(run: opt.Run, as_json: opt.Json = False) -> None:
     spec = opened.spec if opened is not None else {}
     document = {**summary, "spec": spec, "result": result, "manifest": manifest}
 
-    def lines():
+    def lines() -> Iterable[str]:
         facts = {key: summary[key] for key in ("name", "kind", "state", "created", "seconds", "path")}
         facts |= {key: summary[key] for key in ("problem",) if summary[key]}
-        facts |= {"size": size(summary["bytes"])}
+        facts |= {"size": format_bytes(summary["bytes"])}
         facts |= {key: summary[key] for key in ("tags", "notes") if summary[key]}
         facts |= {f"spec {key}": value for key, value in spec.items() if value not in (None, "")}
         yield from (line.rstrip() for line in table(_pairs(facts), {"key": "", "value": ""})[2:])
@@ -100,7 +106,7 @@ def edit(
     notes: Annotated[str | None, typer.Option(help="New notes.", show_default=False)] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Name a run, tag it, write notes to it."""
+    """Change the name, tags or notes of a run."""
     from ..runs.meta import update_run
 
     changed = update_run(run, name=name, tags=tags.split(",") if tags is not None else None, notes=notes)
@@ -112,7 +118,7 @@ def delete(
     run: Annotated[list[str], typer.Argument(help="Folders or ids.", show_default=False)],
     as_json: opt.Json = False,
 ) -> None:
-    """Delete runs for good."""
+    """Delete runs permanently."""
     from ..runs.listing import check_deletable, delete_run
 
     paths = [str(check_deletable(item)) for item in run]  # all of them, before the first goes
@@ -132,19 +138,23 @@ def check(
     from ..runs.check import check_run, check_runs
     from .console import work
 
-    with work("check") as progress:
+    with work("check", lambda: "nothing was changed") as progress:
         if run:
             found = [check_run(item) for item in run]
         else:
             found = check_runs(tell=lambda done, total, name: progress(Progress("check", done, total, name)))
 
-    def lines():
+    def lines() -> Iterable[str]:
         for one in found:
             if one.problems:
                 yield f"{one.id}: DAMAGED"
                 yield from (f"  {problem}" for problem in one.problems)
             else:
-                told = f"{one.files} files, {size(one.bytes)}, as written" if one.files else "has no manifest to check"
+                told = (
+                    f"{one.files} files, {format_bytes(one.bytes)}, as written"
+                    if one.files
+                    else "has no manifest to check"
+                )
                 yield f"{one.id}: {one.state}, {told}"
         if not found:
             yield "No runs."
@@ -165,18 +175,18 @@ def clean(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove what killed commands left behind: hidden half-written results, replaced versions, half-deleted runs."""
+    """Remove leftovers of killed commands: hidden half-written results, replaced versions, half-deleted runs."""
     from ..runs.clean import clean_leftovers, list_leftovers
 
     found = list_leftovers(folder or ())
     removed = [] if dry_run else clean_leftovers(found, resumable=unfinished)
 
-    def lines():
+    def lines() -> Iterable[str]:
         if not found:
             yield "Nothing was left behind."
         for one in found:
             what = "removed" if one in removed else "kept" if not dry_run else "found"
-            yield f"{what}: {one.path} ({size(one.bytes)}, {one.what})"
+            yield f"{what}: {one.path} ({format_bytes(one.bytes)}, {one.what})"
 
     emit([one.to_dict() | {"removed": one in removed} for one in found], as_json, lines)
 
@@ -191,7 +201,9 @@ def export(
 
     path = export_archive(run, file)
     emit(
-        {"archive": str(path), "bytes": path.stat().st_size}, as_json, lambda: [f"{path} ({size(path.stat().st_size)})"]
+        {"archive": str(path), "bytes": path.stat().st_size},
+        as_json,
+        lambda: [f"{path} ({format_bytes(path.stat().st_size)})"],
     )
 
 
@@ -199,7 +211,7 @@ def import_(
     file: Annotated[str, typer.Argument(metavar="FILE.zip", help="Made by `sap runs export`.", show_default=False)],
     as_json: opt.Json = False,
 ) -> None:
-    """Unpack a run into ./runs (or $SAP_RUNS), every file checked."""
+    """Unpack a run into ./runs (or $SAP_RUNS) and check every file."""
     from ..runs.archive import import_archive
 
     run = import_archive(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .console import emit, work
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 def prune_streamed(
     spec: PruneOptions, out: str | None, *, overwrite: bool, verify: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Does what ``spec`` says, or with ``dry_run`` only prints what is known of it beforehand."""
-    with work("prune") as progress:
+    """Prune as ``spec`` says, or with ``dry_run`` only print what is known beforehand."""
+    with work("prune", lambda: "finished blocks are kept beside --out; the same command goes on") as progress:
         from ..pruning.planning.memory_check import check_streamed
         from ..specs import PruneCheckpointSpec
 
@@ -36,7 +37,7 @@ def prune_streamed(
             export = done.export.to_dict()
             document = {"plan": plan.to_dict(), "out": str(done.folder), "report": done.report, "export": export}
 
-    def show():
+    def show() -> Iterator[str]:
         yield from plan_lines(plan)
         if dry_run:
             yield "Dry run: nothing was written."

@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
     app.command()(studio)
     demo = typer.Typer(help="The demo models and the stories they were trained on.", no_args_is_help=True)
     demo.command()(train)
@@ -51,7 +52,7 @@ def studio(
 
 
 def shown_host(host: str) -> str:
-    """Return the host as an address names it: of a server on every interface, this machine's own name."""
+    """Return the host to show in an address; for a server on every interface, this machine's name."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
@@ -64,8 +65,8 @@ def train(
     seed: opt.Seed = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train the three demo models from nothing, one after the other; goes on where it was stopped."""
-    with work("train") as progress:
+    """Train the three demo models from scratch, one after the other; continues where it was stopped."""
+    with work("train", lambda: "what is trained is kept; the same command goes on") as progress:
         folders = _training_tool()(out or demo_home(), seed=seed, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}
     emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])
@@ -76,7 +77,7 @@ def stories(
     seed: opt.Seed = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Write stories of the demo corpus."""
+    """Print stories of the demo corpus."""
     from ..stories.corpus import generate_stories
 
     found = generate_stories(n, seed or 0)
@@ -102,8 +103,10 @@ def _training_tool() -> Callable[..., dict[str, Path]]:
 
 
 def studio_command(port: int, host: str = HOST, *, headless: bool = False) -> list[str]:
-    """Return the command that serves the studio: from an installed package its own copy of the app, else the
-    checkout's."""
+    """Return the command that starts the studio.
+
+    An installed package serves its own copy of the app, a checkout its own.
+    """
     places = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
     app = next((place for place in places if place.is_file()), None)
     if app is None:
@@ -123,7 +126,11 @@ def studio_command(port: int, host: str = HOST, *, headless: bool = False) -> li
 
 
 def check_port(port: int, host: str = HOST) -> None:
-    """Refuse a port that is taken, or an address that is not this machine's. Raises InvalidInput."""
+    """Check that a port is free and the address belongs to this machine.
+
+    Raises:
+        InvalidInput: it is not.
+    """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError, ValueError):
@@ -139,6 +146,6 @@ def check_port(port: int, host: str = HOST) -> None:
 
 
 def demo_home() -> Path:
-    """Return where `demo:` models are looked for: the checkout's assets, or inside the installed package."""
+    """Return the folder of the `demo:` models: the checkout's assets, or inside the installed package."""
     checkout = PACKAGE.parent
     return checkout / "assets" / "demo" if (checkout / "pyproject.toml").is_file() else PACKAGE / "demo" / "checkpoints"

@@ -1,4 +1,4 @@
-"""``sap sweep``: one model pruned in many ways, all measured alike."""
+"""``sap sweep``: prune one model in many ways and measure all of them alike."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .console import (
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(sweep)
 
 
@@ -36,10 +37,13 @@ def sweep(
 ) -> None:
     """Prune a model in every combination and measure each on the same texts and masks.
 
-    The same command goes on where an earlier one was stopped or killed; finished combinations are never run again.
+    The same command continues where an earlier one was stopped or killed; finished combinations are never run again.
     """
+    from ..runs.paths import new_run_path
+
     spec = SweepSpec.build(**fields)
-    with work("sweep") as progress:
+    out = out if out is not None else str(new_run_path("sweep"))
+    with work("sweep", lambda: f"what is finished is kept; the same command goes on, with --out {out}") as progress:
         from ..sweeps import sweep as run
 
         done = run(
@@ -60,7 +64,7 @@ def sweep(
 
 
 def document(done: Any) -> dict[str, Any]:
-    """Return what --json prints."""
+    """Return the --json document."""
     return {
         "out": str(done.path),
         "complete": done.complete,
@@ -74,7 +78,7 @@ def document(done: Any) -> dict[str, Any]:
 
 
 def lines(done: Any) -> list[str]:
-    """Mean change against dense per combination, what failed and was left out, and where the table is."""
+    """Return the mean change against dense per combination, failed and skipped cells, and the table's path."""
     summary = _plain(_summary(done))
     for row in summary:
         row["change"] = f"{row['mean']:+.4g}"
@@ -102,5 +106,5 @@ def _summary(done: Any) -> Any:
 
 
 def _plain(frame: Any) -> list[dict[str, Any]]:
-    """Rows with None for what is missing."""
+    """Return the rows of a table, with None for missing values."""
     return frame.astype(object).where(frame.notna(), None).to_dict(orient="records")

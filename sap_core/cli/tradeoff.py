@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import UnknownOption
 from ..specs import ModelOptions
+from ..texts.wording import speed_cell, with_error
 from . import options as opt
-from .console import cell, emit, table
+from .console import emit, table
 
 # What may be gained: the column of `measured_plans`, and whether more of it is better.
 COSTS = {"size": ("size", False), "memory": ("memory", False), "speed": ("speedup", True)}
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file to ``app``."""
     app.command()(tradeoff)
 
 
@@ -26,7 +29,7 @@ def tradeoff(
     frontier: Annotated[bool, typer.Option("--frontier", help="Only plans that no other beats in both.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Every measured plan of a model, from applied prunings and from sweeps, finished or running: loss against cost."""
+    """List the measured plans of a model, from applied prunings and sweeps (finished or running): loss against cost."""
     from ..sweeps import best_plans, measured_plans
 
     model = fields["model"]
@@ -38,21 +41,21 @@ def tradeoff(
     shown = shown.assign(frontier=shown["id"].isin(best["id"])).sort_values("loss", kind="stable")
     rows = shown.drop(columns="spec").astype(object).where(shown.notna(), None).to_dict(orient="records")
 
-    def lines():
+    def lines() -> Iterable[str]:
         if not rows:
             return [f"No measured plan of {model}; `sap sweep` measures many, Apply on the Prune page one."]
         told = [
             {
                 "plan": row["label"],
                 "in": row["source"],
-                "change": f"{row['loss']:+.4g} ± {row['error']:.2g}",
+                "change": with_error(row, "+.4g", "loss", "error"),
                 "left": f"{row['size']:.0%}" if row["size"] is not None else "",
-                "speed": cell(row["speedup"]) if row["speedup"] is not None else "",
+                "speed": speed_cell(row),
                 "best": "yes" if row["frontier"] else "",
             }
             for row in rows
         ]
         columns = {"plan": "plan", "in": "measured in", "change": "nats/token vs dense", "left": "parameters left"}
-        return table(told, columns | {"speed": "× as fast", "best": "frontier"})
+        return table(told, columns | {"speed": "speed over dense", "best": "frontier"})
 
     emit(rows, as_json, lines)

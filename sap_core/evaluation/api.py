@@ -8,7 +8,7 @@ from ..errors import InvalidInput
 from ..progress import ProgressCallback, silent
 from ..specs import EvaluateSpec, asked_spec, check_same_model, model_reference
 from .comparison import agreement, continuations, variety
-from .cost import generation_speed, layer_sparsity, model_size
+from .cost import generation_speed, layer_sparsity, model_size, speedup
 from .likelihood import Losses, text_likelihood
 from .memory import peak_memory
 from .tasks import knows_stories, task_scores
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
     from ..texts.rows import TextRow
 
-RATIOS = ("tokens_per_second", "seconds", "peak_memory", "parameters", "nonzero_parameters", "bytes")
+RATIOS = ("peak_memory", "parameters", "nonzero_parameters", "bytes")
 
 
 def evaluate(
@@ -30,22 +30,27 @@ def evaluate(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Measure likelihood with standard error, task scores, what it writes, speed, memory and size of ``model``.
+    """Measure likelihood with standard error, task scores, variety of its texts, speed, memory and size of ``model``.
 
     With a ``baseline``: the same of it, the paired difference of the likelihoods and the KL divergence from it (same
-    texts, same masks) with standard errors, how far both write the same, and ratios of cost from runs that take turns.
+    texts, same masks) with standard errors, agreement of their greedy texts, and ratios of cost from runs in turns.
 
     Args:
-        text: FILE.txt (one text a line), FILE.jsonl, FILE.npy, dataset:NAME or demo; default: held-out demo stories.
-        fields: Those of `EvaluateSpec`: samples, draws, join, column, tasks, seed, device ...
+        model: A `LoadedModel`, or what `load_model` takes.
+        baseline: The model to compare with, such as the dense one.
+        text: FILE.txt (one text per line), FILE.jsonl, FILE.npy, dataset:NAME or demo; default: held-out demo stories.
+        spec: In place of the other fields.
+        progress: Called after every unit of work.
+        **fields: Those of `EvaluateSpec`: samples, draws, join, column, tasks, seed, device ...
 
     Returns:
-        {"model", "texts" (`TextSet.describe`: how many of which source, tokens, cut, dropped, unknown share),
-        "likelihood", "tasks", "generation" (distinct n-grams of what it writes), "tokens_per_second",
-        "seconds" of one whole generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros
-        and sparsity found in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference"
-        and "kl" (nats_per_token, standard_error, low, high), "agreement" (share of equal tokens and texts) and "ratios"
-        (model to baseline). "tasks" is None where the model does not know the corpus or they were not asked for.
+        {"model", "texts" (`TextSet.describe`: number, source, tokens, cut, dropped, fraction unknown), "likelihood",
+            "tasks", "generation" (distinct n-grams of its texts), "tokens_per_second", "seconds" of one whole
+            generation, "peak_memory", "parameters", "nonzero_parameters", "bytes", "layers" (zeros and sparsity counted
+            in each layer's matrices)}, and with a baseline "baseline" (the same keys), "difference" and "kl"
+            (nats_per_token, standard_error, low, high), "agreement" (fraction of equal tokens and texts), "ratios"
+            (model to baseline) and "speedup" with "speedup_low" and "speedup_high" (see `cost.speedup`). "tasks" is
+            None if the model does not know the corpus or they were not asked for.
 
     Raises:
         InvalidInput: a file or a model that can't be used; more than 5 % of the tokens unknown to the model; a baseline
@@ -60,7 +65,10 @@ def evaluate(
         spec.text_source.check()
     if baseline is None:
         baseline = spec.baseline
-    models = [_loaded(model, spec, spec.keep)] + ([_loaded(baseline, spec)] if baseline is not None else [])
+    models = [_loaded(model, spec, keep=spec.keep, adapter=spec.adapter)]
+    if baseline is not None:
+        same = isinstance(model, str) and baseline == model and spec.keep is None and spec.adapter is None
+        models.append(models[0] if same else _loaded(baseline, spec))
     texts = [evaluation_texts(m, spec.text_source, samples=spec.samples, seed=spec.seed) for m in models]
     rows = [found.rows for found in texts]
     if len(models) == 2:
@@ -88,6 +96,8 @@ def evaluate(
         result["ratios"] = {
             key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
         }
+        if speeds[0]:
+            result |= speedup(speeds[0], speeds[1])
         if written:
             result["agreement"] = agreement(*written)
     return result
@@ -113,12 +123,13 @@ def _document(
     }
 
 
-def _loaded(model: LoadedModel | str, spec: EvaluateSpec, keep: float | None = None) -> LoadedModel:
+def _loaded(model: LoadedModel | str, spec: EvaluateSpec, **own: Any) -> LoadedModel:
+    """Return a loaded model; the spec's adapter and share of an elastic checkpoint are no baseline's."""
     if not isinstance(model, str):
         return model
     from ..models.loading import load_model
 
-    return load_model(model, **{**spec.loading, "keep": keep})
+    return load_model(model, **{**spec.loading, "keep": None, "adapter": None, **own})
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:

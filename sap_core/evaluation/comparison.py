@@ -1,4 +1,4 @@
-"""What models write: how varied it is, and how far two of them write the same."""
+"""Greedy texts of models: how varied they are, and how far two models agree."""
 
 from __future__ import annotations
 
@@ -24,22 +24,27 @@ def continuations(model: LoadedModel, rows: Sequence[TextRow]) -> list[list[int]
     length = max(longest + 1, min(_LENGTH, model.info.max_length or _LENGTH))
     steps = min(_STEPS, length - longest) if model.is_diffusion else None
     written = generate(model, prompts, length=length, steps=steps)
-    return [written.row(place, end) for place in range(len(prompts))]
+    return [written.row(index, end) for index in range(len(prompts))]
 
 
 def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """{"texts", "tokens", "distinct_1", "distinct_2", "distinct_3"}: different n-grams over all n-grams of all texts
-    (Li et al., arXiv 1510.03055); None where there is no n-gram."""
-    found: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
+    """Return the number of different n-grams over that of all n-grams of all texts (Li et al., arXiv 1510.03055).
+
+    {"texts", "tokens", "distinct_1", "distinct_2", "distinct_3"}; None if there is no n-gram.
+    """
+    result: dict[str, Any] = {"texts": len(texts), "tokens": sum(map(len, texts))}
     for n in _GRAMS:
         grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
-        found[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
-    return found
+        result[f"distinct_{n}"] = len(set(grams)) / len(grams) if grams else None
+    return result
 
 
 def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """{"same_tokens": places at which both wrote the same token, over the places of the longer text; "same_texts":
-    texts that are equal, as a share; "texts"}."""
+    """Return how far two models wrote the same.
+
+    {"same_tokens": positions at which both wrote the same token, over the positions of the longer text; "same_texts":
+    fraction of texts that are equal; "texts"}.
+    """
     pairs = list(zip(mine, theirs, strict=True))
     places = sum(max(len(a), len(b)) for a, b in pairs)
     equal = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=False))

@@ -1,4 +1,4 @@
-"""Measure which conventions a model was trained with: causal or not, rows shifted or not, blocks of which size.
+"""Measure which conventions a model was trained with: causal or not, logits shifted or not, and the block size.
 
 Every combination predicts the same tokens of the same texts, a few at the end of each window, with the same tokens
 before them: a causal reading from the rows before, the others in place of mask tokens. The combination the model was
@@ -47,7 +47,7 @@ PLAIN = (
 
 @dataclass(frozen=True)
 class Reading:
-    """One combination of conventions and how well it predicts; ``losses`` per window, None with ``note`` saying why."""
+    """One combination of conventions and its losses per window; None, with a ``note``, if it can't be run."""
 
     causal: bool
     shift_logits: bool
@@ -66,18 +66,25 @@ class Reading:
 
     @property
     def nats(self) -> float | None:
+        """Mean nats per token; None if it can't be run."""
         return None if self.losses is None else float(self.losses.mean())
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the reading, JSON-able."""
         names = ("causal", "shift_logits", "block_size", "options", "note", "in_use")
         return {**{name: getattr(self, name) for name in names}, "nats_per_token": self.nats}
 
 
 @dataclass(frozen=True)
 class ConventionsReport:
-    """``readings``: best first, those that can't be computed last. ``better``: explains the texts far better than what
-    is in use, or is the best where nothing is; None where what is in use is as good. ``alike``: options of readings
-    that can't be told from it."""
+    """The readings of a model, and whether one is better than what is in use.
+
+    Attributes:
+        readings: Best first, those that can't be computed last.
+        better: The reading that explains the texts far better than the one in use, or the best one if none is in use;
+            None if the one in use is as good.
+        alike: Options of readings that can't be told apart from it.
+    """
 
     model: str
     texts: str
@@ -88,24 +95,24 @@ class ConventionsReport:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         used = next((reading for reading in self.readings if reading.in_use), None)
         if self.better is None:
             if used is None:
                 return "No combination predicts these texts clearly better than the others: give texts of its training."
             return f"What is in use ({used.options}) explains these texts as well as any other: {used.nats:.2f} nats."
         also = f" ({len(self.alike)} more can't be told from it)" if self.alike else ""
-        found = f"{self.better.options}{also} explains these texts best, {self.better.nats:.2f} nats per token"
+        result = f"{self.better.options}{also} explains these texts best, {self.better.nats:.2f} nats per token"
         if used is None:
-            return f"{found}; load the model with it."
+            return f"{result}; load the model with it."
         against = "which can't be computed" if used.nats is None else f"{used.nats:.2f}"
-        return f"{found}, far better than what is in use ({used.options}), {against}; load the model with it."
+        return f"{result}, far better than what is in use ({used.options}), {against}; load the model with it."
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the report, JSON-able."""
         return {
             "model": self.model,
-            "texts": self.texts,
+            "measured_on": self.texts,
             "windows": self.windows,
             "readings": [reading.to_dict() for reading in self.readings],
             "better": None if self.better is None else self.better.to_dict(),
@@ -121,8 +128,9 @@ def check_conventions(
 
     Args:
         model: demo:NAME, a folder, or a Hub id.
-        text: FILE.txt, one text a line; default: stories for the demo models, else a few plain English sentences.
-        loading: As `load_model` takes it; conventions among it are those in use.
+        text: FILE.txt, one text per line; default: stories for the demo models, else a few plain English sentences.
+        progress: Called after every reading.
+        **loading: As `load_model` takes it; conventions among it are those in use.
 
     Raises:
         ModelProblem: a model whose conventions are fixed, without a tokenizer, or none of whose readings can be run.
@@ -163,7 +171,7 @@ def check_conventions(
 
 @dataclass(frozen=True)
 class _Windows:
-    """``tokens`` int64 [n, length]; ``targets`` bool [n, length]; ``source``: what they are, in words."""
+    """Texts as windows: ``tokens`` int64 [n, length]; ``targets`` bool [n, length]; ``source`` in words."""
 
     tokens: Tensor
     targets: Tensor
@@ -171,12 +179,12 @@ class _Windows:
 
 
 def _in_use(model: str, given: dict[str, Any]) -> tuple[bool, bool, int] | None:
-    """(causal, shifted, block size) as the model would be loaded; None where nothing says it."""
+    """Return (causal, shifted, block size) as the model would be loaded; None if nothing declares it."""
     try:
-        found = inspect_model(model, **given).conventions
+        result = inspect_model(model, **given).conventions
     except SapError:
         return None
-    return bool(found["causal"].value), bool(found["shift_logits"].value), found["block_size"].value or 0
+    return bool(result["causal"].value), bool(result["shift_logits"].value), result["block_size"].value or 0
 
 
 def _windows(model: LoadedModel, text: str | None) -> _Windows:
@@ -190,15 +198,15 @@ def _windows(model: LoadedModel, text: str | None) -> _Windows:
             source = "16 held-out stories"
     rows = [model.encode(each, special=False) for each in texts]
     unknown = getattr(model.tokenizer, "unk_token_id", None)
-    share = sum(row.count(unknown) for row in rows) / max(sum(map(len, rows)), 1) if unknown is not None else 0.0
-    if share > MOST_UNKNOWN:
+    fraction = sum(row.count(unknown) for row in rows) / max(sum(map(len, rows)), 1) if unknown is not None else 0.0
+    if fraction > MOST_UNKNOWN:
         raise InvalidInput(
-            f"{share:.0%} of the tokens of {source} are unknown to the tokenizer of {model.info.ref}, so they say "
+            f"{fraction:.0%} of the tokens of {source} are unknown to the tokenizer of {model.info.ref}, so they say "
             "nothing of it; give texts of the kind it was trained on (--text FILE, one a line)."
         )
     joined = [token for row in rows for token in row]  # for short texts: windows of all of them in a row
     ways = [(given, length) for given in (rows, [joined]) for length in LENGTHS]
-    pieces = next((found for given, length in ways if len(found := _pieces(given, length)) >= 4), [])
+    pieces = next((result for given, length in ways if len(result := _pieces(given, length)) >= 4), [])
     if not pieces:
         raise InvalidInput(f"{source} have {len(joined)} tokens; at least {4 * LENGTHS[-1]} are needed.")
     chosen = np.random.default_rng(0).permutation(len(pieces))[:WINDOWS]
@@ -220,7 +228,7 @@ def _causal(model: LoadedModel, windows: _Windows) -> list[Reading]:
 
 def _denoising(model: LoadedModel, windows: _Windows) -> list[Reading]:
     masked = windows.tokens.masked_fill(windows.targets, model.check_masked()).to(model.device)
-    found = []
+    result = []
     blocks = type(model) is LoadedModel
     sizes = [0, *(size for size in BLOCKS if blocks and size < masked.shape[1])]
     for size in sizes:
@@ -229,12 +237,12 @@ def _denoising(model: LoadedModel, windows: _Windows) -> list[Reading]:
             reader = BlockCausalModel(model.module, model.tokenizer, replace(model.info, block_size=size))
         with torch.no_grad():
             logits = reader.forward(masked, None).float()
-        found += [Reading(False, shift, size, _losses(logits, windows, shift)) for shift in (False, True)]
-    return found
+        result += [Reading(False, shift, size, _losses(logits, windows, shift)) for shift in (False, True)]
+    return result
 
 
 def _losses(logits: Tensor, windows: _Windows, shifted: bool) -> np.ndarray:
-    """Nats per token of each window; both draws of a window are one number."""
+    """Return the nats per token of each window; both draws of a window are one number."""
     rows = torch.cat([logits[:, :1], logits[:, :-1]], 1) if shifted else logits
     rows = rows.cpu()
     nats = cross_entropy(rows.transpose(1, 2), windows.tokens, reduction="none")
@@ -257,8 +265,7 @@ def _verdict(readings: list[Reading]) -> tuple[Reading | None, tuple[str, ...]]:
 
 
 def _apart(better: Reading, worse: Reading, errors: float, least: float) -> bool:
-    """Return whether one reading is better by more than ``least`` nats and ``errors`` standard errors over the
-    windows."""
+    """Return whether one reading is better by more than ``least`` nats and ``errors`` standard errors over windows."""
     difference = required(worse.losses, "the losses") - required(better.losses, "the losses")
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return bool(difference.mean() > max(least, errors * error))

@@ -1,13 +1,16 @@
-"""What a model costs: its size, and how fast it writes, always beside the model it is compared with."""
+"""The cost of a model: its size, and its speed, always beside the model it is compared with."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..progress import Progress, ProgressCallback, silent
+from ..sinks.intervals import median_interval
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
 _PROMPT = "once there was a"
 _LENGTH = 128
 _STEPS = 16
-_REPEATS = 5
+_REPEATS = 6  # the fewest whose smallest and largest ratio hold the median with 95 %
 
 
 def model_size(model: LoadedModel) -> dict[str, int]:
-    """parameters, nonzero_parameters, bytes of the weights in memory; tied weights count once."""
+    """Return parameters, nonzero_parameters and bytes of the weights in memory; tied weights count once."""
     parameters = list(model.module.parameters())
     return {
         "parameters": sum(p.numel() for p in parameters),
@@ -29,7 +32,7 @@ def model_size(model: LoadedModel) -> dict[str, int]:
 
 
 def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
-    """Return per layer {"layer", "weights", "zeros", "sparsity"}: what is really in its prunable matrices, counted."""
+    """Return {"layer", "weights", "zeros", "sparsity"} of each layer's prunable matrices, counted in the weights."""
     rows = []
     for layer in range(len(model.blocks)):
         weights = [linear.weight for linear in model.linears(layer).values()]
@@ -42,14 +45,19 @@ def layer_sparsity(model: LoadedModel) -> list[dict[str, Any]]:
 def generation_speed(
     models: list[LoadedModel], *, repeats: int = _REPEATS, progress: ProgressCallback = silent
 ) -> list[dict[str, Any]]:
-    """tokens_per_second of every model, from runs that take turns so that a busy machine disturbs all alike.
+    """Return tokens_per_second of every model, timed in turns so that a busy machine affects all alike.
 
     Diffusion: a canvas of 128 tokens in 16 denoising steps. Autoregressive: 32 tokens, one after the other. After one
-    turn that does not count, the best of ``repeats``: other work on the machine only ever slows a run (as in Python's
-    timeit), and a page that draws meanwhile can double the time of most turns. Every other turn goes the other way
-    round, so that what disturbs in a rhythm does not meet the same model every time. ``seconds`` is the best whole run,
-    ``turns`` the seconds of each.
+    warm-up turn, the best of ``repeats``: other work on the machine only ever slows a run (as in Python's timeit), and
+    a page that draws meanwhile can double the time of most turns. Every other turn is in reverse order, so that a
+    periodic disturbance does not always affect the same model. ``seconds`` is the best whole run, ``turns`` the seconds
+    of each. A model that is given twice is timed once: both rows are the same object.
     """
+    different = list({id(model): model for model in models}.values())
+    if len(different) < len(models):
+        rows = generation_speed(different, repeats=repeats, progress=progress)
+        places = {id(model): row for model, row in zip(different, rows, strict=True)}
+        return [places[id(model)] for model in models]
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
     for turn in range(repeats + 1):
@@ -66,9 +74,22 @@ def generation_speed(
     ]
 
 
-def speedup(own: dict[str, Any], dense: dict[str, Any]) -> float:
-    """Tokens per second over the dense model's, of two rows of one `generation_speed`."""
-    return own["tokens_per_second"] / dense["tokens_per_second"]
+def speedup(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, float | None]:
+    """Return the speed over the dense model's, from two rows of one `generation_speed`.
+
+    The median over turns of the ratio within a turn, so that what slows the machine for a while slows both, times the
+    ratio of the tokens written in one. A row against itself is 1 by definition.
+
+    Returns:
+        {"speedup", "speedup_low", "speedup_high"}: the 95 % interval by ranks over turns; None for fewer than 6.
+    """
+    if own is dense:
+        return {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
+    written = [row["tokens_per_second"] * row["seconds"] for row in (own, dense)]
+    ratios = np.array(dense["turns"]) / np.array(own["turns"]) * (written[0] / written[1])
+    value, low, high = median_interval(ratios)
+    interval = (None, None) if math.isnan(low) else (low, high)
+    return {"speedup": value, "speedup_low": interval[0], "speedup_high": interval[1]}
 
 
 def _generate(model: LoadedModel) -> int:

@@ -1,4 +1,4 @@
-"""Lets a model write, greedily: what tasks, speed and side-by-side texts are made of."""
+"""Greedy generation, which tasks, speed and side-by-side texts are made from."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ STORY_BLOCK = 32
 
 @dataclass(frozen=True)
 class Generation:
-    """``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
-    ``count``: tokens written in all rows together."""
+    """The result of `generate`.
+
+    ``tokens`` [prompts, length] after the last step, prompts included; ``starts``: the column behind each prompt;
+    ``count``: tokens written in all rows together.
+    """
 
     tokens: Tensor
     starts: tuple[int, ...]
     count: int
 
     def row(self, index: int, end: int | None, start: int | None = None, size: int | None = None) -> list[int]:
-        """Return the tokens of row ``index`` from ``start`` (default: behind its prompt) on, at most ``size``, up to
-        the ``end`` token."""
+        """Return the tokens of row ``index`` up to the ``end`` token.
+
+        ``start``: first column, default: behind its prompt; ``size``: largest number of tokens.
+        """
         start = self.starts[index] if start is None else start
         ids = self.tokens[index].tolist()[start : None if size is None else start + size]
         return ids[: ids.index(end)] if end in ids else ids
@@ -45,20 +50,18 @@ def generate(
     seed: int = 0,
     until_end: bool = False,
 ) -> Generation:
-    """Generate behind the prompts at temperature 0 with the model's own sampler.
+    """Generate from the prompts at temperature 0 with the model's own sampler.
 
     ``steps``: denoising steps, or tokens to write for an autoregressive model; None takes as many as there are tokens
     to write, at most 64 for a diffusion model. ``block_length``: tokens of a semi-autoregressive block, for diffusion
-    models that have no blocks of their own; others are sampled as ever. ``until_end``: stops as soon as every row has
-    an end token with nothing masked before it; what comes before stays as it would be, for no sampler takes back what
-    it wrote.
+    models that have no blocks of their own; others ignore it. ``until_end``: stop as soon as every row has an end token
+    with nothing masked before it; the tokens before it are the same as without it, since no sampler here rewrites
+    tokens.
     """
     from ..samplers.canvas import build_canvas
     from ..samplers.dispatch import sample
 
-    if not model.is_diffusion or model.info.block_size is not None:
-        block_length = None
-    options = SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
+    options = generation_options(model, length=length, steps=steps, block_length=block_length, seed=seed)
     canvas = build_canvas(model, prompts, length)
     # An autoregressive canvas is padded on the left: all its prompts end at the same column.
     starts = tuple(canvas.prompt_lengths if model.is_diffusion else (length - canvas.fill,) * len(prompts))
@@ -72,8 +75,17 @@ def generate(
     return Generation(tokens, starts, count)
 
 
+def generation_options(
+    model: LoadedModel, *, length: int, steps: int | None, block_length: int | None, seed: int
+) -> SamplingOptions:
+    """Return the options of `generate`: a model that has blocks of its own, or none, is given no block length."""
+    if not model.is_diffusion or model.info.block_size is not None:
+        block_length = None
+    return SamplingOptions.build(length=length, steps=steps, block_length=block_length, seed=seed)
+
+
 def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> list[tuple[list[int], list[bool]]]:
-    """Return texts that the model writes at temperature 1 behind nothing but its start token.
+    """Return texts that the model writes at temperature 1 from nothing but its start token.
 
     Returns:
         For each text its token ids, up to its end token, and which of them were given.
@@ -97,7 +109,7 @@ def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> li
 
 
 def _ended(tokens: Tensor, starts: tuple[int, ...], end: int, mask: int) -> bool:
-    """Return whether every row of ``tokens`` holds an ``end`` behind its start with nothing masked in between."""
+    """Return whether every row of ``tokens`` has an ``end`` after its start with nothing masked in between."""
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     behind = columns >= torch.tensor(starts, device=tokens.device)[:, None]
     ends = (tokens == end) & behind

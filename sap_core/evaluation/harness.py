@@ -3,13 +3,13 @@
     import sap_core.evaluation.harness
     lm_eval.simple_evaluate(model="sap", model_args={"pretrained": "demo:stories-diffusion"}, tasks=[...])
 
-or from the shell, with the harness' own options: ``python -m sap_core.evaluation.harness run --model sap
---model_args pretrained=out/ --tasks arc_easy``.
+or from the shell, with the harness's own options: ``python -m sap_core.evaluation.harness run --model sap --model_args
+pretrained=out/ --tasks arc_easy``.
 
-Log-likelihood of a continuation c of n tokens behind a context: exact for autoregressive models; for masked diffusion
+Log-likelihood of a continuation c of n tokens after a context: exact for autoregressive models; for masked diffusion
 models the Monte-Carlo bound of LLaDA (arXiv 2502.09992, eq. 14): k of the n tokens masked, k uniform on 1..n and
-stratified over the draws, (n / k) * sum over masked of ln p, the context always in sight. Whether c is what the model
-would write by itself is decided by its own sampler, one token a step.
+stratified over the draws, (n / k) * sum over masked of ln p, with the context always visible. Whether c is what the
+model would write greedily is decided by its own sampler, one token per step.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ Pair = tuple[list[int], list[int]]  # tokens of a context, tokens of its continu
 
 @register_model("sap")
 class StudioLM(TemplateLM):
-    """A `LoadedModel` as the harness sees it.
+    """A `LoadedModel` with the interface of the harness.
 
     Args:
         pretrained: demo:NAME, a folder, a Hub id, or a `LoadedModel`.
         draws: masks per log-likelihood (diffusion models).
-        check_greedy: whether to let a diffusion model write each continuation to see if it is its own; tasks that
-            only compare log-likelihoods are as right without, and faster.
+        check_greedy: whether to let a diffusion model write each continuation to see if it is its own; tasks that only
+            compare log-likelihoods are as right without, and faster.
         steps: denoising steps of a generation; default one per token, at most 64.
         sampler, block_length: as in `SamplingOptions`.
         max_gen_toks: tokens to generate where a task does not say.
         seed: of masks and sampling.
         batch_size, max_length: rows at once, and the longest context.
-        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size: as in `load_model`.
+        dtype, device, trust_remote_code, mask_token_id, causal, shift_logits, block_size, adapter: as in `load_model`.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class StudioLM(TemplateLM):
         causal: bool | None = None,
         shift_logits: bool | None = None,
         block_size: int | None = None,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
         if isinstance(pretrained, str):
@@ -99,6 +100,7 @@ class StudioLM(TemplateLM):
                 causal=causal,
                 shift_logits=shift_logits,
                 block_size=block_size,
+                adapter=adapter,
             )
         if pretrained.tokenizer is None:
             raise InvalidInput(f"{pretrained.info.ref} has no tokenizer, so no task can be put to it.")
@@ -116,8 +118,10 @@ class StudioLM(TemplateLM):
     # ---- what the harness asks -------------------------------------------------------------------------------------
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts; those longer than the context in windows. A diffusion model sees nothing but
-        the window; an autoregressive one also the token before it."""
+        """Return the log-likelihood of whole texts; those longer than the context in windows.
+
+        A diffusion model sees nothing but the window; an autoregressive one also the token before it.
+        """
         windows, owners = [], []
         for i, request in enumerate(requests):
             tokens = self.tok_encode(request.args[0], add_special_tokens=False)
@@ -128,16 +132,16 @@ class StudioLM(TemplateLM):
         measured = (
             self._bound(windows, disable_tqdm)
             if self.model.is_diffusion
-            else [found for found, _ in self._exact(windows, disable_tqdm)]
+            else [result for result, _ in self._exact(windows, disable_tqdm)]
         )
-        for owner, found in zip(owners, measured, strict=True):
-            totals[owner] += found
+        for owner, result in zip(owners, measured, strict=True):
+            totals[owner] += result
         for request, total in zip(requests, totals, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Return what the model's sampler writes behind each context, up to the first of the stop texts."""
+        """Return what the model's sampler writes after each context, up to the first of the stop texts."""
         texts: dict[int, str] = {}
         asked = [Generation.of(i, request, self) for i, request in enumerate(requests)]
         with tqdm(total=len(asked), disable=disable_tqdm, desc="generate") as bar:
@@ -162,35 +166,39 @@ class StudioLM(TemplateLM):
             room = self.max_length - len(scored) + (not self.model.is_diffusion)
             pairs.append((before[max(0, len(before) - room) :], scored))
         if self.model.is_diffusion:
-            found = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
+            result = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
         else:
-            found = self._exact(pairs, disable_tqdm)
-        for (texts, *_tokens), answer in zip(requests, found, strict=True):
+            result = self._exact(pairs, disable_tqdm)
+        for (texts, *_tokens), answer in zip(requests, result, strict=True):
             self.cache_hook.add_partial("loglikelihood", texts, answer)
-        return found
+        return result
 
     # ---- text ------------------------------------------------------------------------------------------------------
 
     @property
     def eot_token_id(self) -> int:
+        """Id of the token that ends a text."""
         return self.tokenizer.eos_token_id
 
     @property
     def prefix_token_id(self) -> int:
+        """Id of the token that a text without context starts with."""
         start = self.tokenizer.bos_token_id
         return self.eot_token_id if start is None else start
 
     @property
     def tokenizer_name(self) -> str:
+        """Name of the tokenizer, for the harness's cache."""
         return str(self.tokenizer.name_or_path or self.model.info.ref).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids; a token that the tokenizer puts at the end of every text is left out, for texts go on here."""
+        """Return token ids without an end token that the tokenizer adds, because texts are continued here."""
         special = True if add_special_tokens is None else add_special_tokens
         ids = self.model.encode(string, special=special)
         return ids[:-1] if special and self.model.info.row.closes_canvas else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Return a chat as text in the model's template."""
         return chat_history_text(self.model.info, chat_history, generation=add_generation_prompt)
 
     # ---- likelihood ------------------------------------------------------------------------------------------------
@@ -199,8 +207,8 @@ class StudioLM(TemplateLM):
         """Return the bound of ln p(second | first) of every pair; diffusion models."""
         rows = []
         for before, scored in pairs:
-            place = np.arange(len(before) + len(scored))
-            rows.append(TextRow(np.array(before + scored, np.int64), place >= len(before), len(scored)))
+            position = np.arange(len(before) + len(scored))
+            rows.append(TextRow(np.array(before + scored, np.int64), position >= len(before), len(scored)))
         with tqdm(total=len(rows), disable=quiet, desc="log-likelihood") as bar:
 
             def show(progress: Progress) -> None:
@@ -210,7 +218,7 @@ class StudioLM(TemplateLM):
         return (-losses.nats).tolist()
 
     def _written(self, pairs: list[Pair], quiet: bool) -> list[bool]:
-        """Return whether each continuation is what the model writes by itself; diffusion models."""
+        """Return whether each continuation is what the model writes greedily; diffusion models."""
         if not self.check_greedy:
             return [False] * len(pairs)
         answers: dict[int, bool] = {}
@@ -224,18 +232,15 @@ class StudioLM(TemplateLM):
 
     @torch.no_grad()
     def _exact(self, pairs: list[Pair], quiet: bool) -> list[tuple[float, bool]]:
-        """ln p(second | first) of every pair and whether each of its tokens is the likeliest; causal models.
-
-        Rows are filled up on the right, where a causal model does not look.
-        """
-        found: dict[int, tuple[float, bool]] = {}
+        """Return ln p(second | first) of every pair and whether each token is the most probable; causal models."""
+        result: dict[int, tuple[float, bool]] = {}
         pairs = [(before or [self.prefix_token_id], scored) for before, scored in pairs]
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         with tqdm(total=len(order), disable=quiet, desc="log-likelihood") as bar:
-            while len(found) < len(order):
-                longest = sum(map(len, pairs[order[len(found)]])) - 1
+            while len(result) < len(order):
+                longest = sum(map(len, pairs[order[len(result)]])) - 1
                 rows = max(1, min(self.batch_size, _HELD_LOGITS // (longest * self.model.info.vocab_size)))
-                batch = order[len(found) : len(found) + rows]
+                batch = order[len(result) : len(result) + rows]
                 tokens = torch.zeros(len(batch), longest, dtype=torch.long)
                 for row, i in zip(tokens, batch, strict=True):
                     ids = (pairs[i][0] + pairs[i][1])[:-1]
@@ -245,9 +250,9 @@ class StudioLM(TemplateLM):
                     here = row[len(before) - 1 : len(before) - 1 + len(scored)]
                     targets = torch.tensor(scored, device=here.device)
                     each = torch.log_softmax(here, -1).gather(-1, targets[:, None])
-                    found[i] = float(each.double().sum()), bool((here.argmax(-1) == targets).all())
+                    result[i] = float(each.double().sum()), bool((here.argmax(-1) == targets).all())
                 bar.update(len(batch))
-        return [found[i] for i in range(len(pairs))]
+        return [result[i] for i in range(len(pairs))]
 
     def _windows(self, tokens: list[int]) -> Iterator[Pair]:
         if self.model.is_diffusion:
@@ -260,12 +265,12 @@ class StudioLM(TemplateLM):
     # ---- generation ------------------------------------------------------------------------------------------------
 
     def _alike(self, one: Generation) -> tuple:
-        """Generations that can share a batch: a diffusion canvas has one length; causal ones are padded on the left."""
+        """Return the key of generations that can share a batch; a diffusion canvas has one length."""
         size = len(one.before) + one.count if self.model.is_diffusion else 0
         return (size, one.count, one.temperature)
 
     def _write(self, batch: list[Generation], steps: int | None = None) -> list[list[int]]:
-        """Return the tokens written behind each context. ``steps``: default those of this model's arguments."""
+        """Return the tokens written after each context. ``steps``: default those of this model's arguments."""
         from ..samplers.canvas import canvas_of_ids
         from ..samplers.dispatch import sample
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Generation:
-    """One text to write: ``count`` tokens behind ``before``, cut at the first of ``until``."""
+    """One text to write: ``count`` tokens after ``before``, cut at the first of ``until``."""
 
     def __init__(
         self, index: int, before: list[int], count: int, until: tuple[str, ...] = (), temperature: float = 0.0
@@ -18,6 +18,7 @@ class Generation:
 
     @classmethod
     def of(cls, index: int, request: Any, lm: Any) -> Generation:
+        """Read a request of the harness."""
         context, asked = request.args
         until = asked.get("until") or ()
         count = min(int(asked.get("max_gen_toks", lm.max_gen_toks)), lm.max_length - 1)
@@ -27,13 +28,14 @@ class Generation:
         return cls(index, before[max(0, len(before) + count - lm.max_length) :], count, stops, warm)
 
     def cut(self, text: str) -> str:
+        """Return ``text`` up to the first stop text."""
         for stop in filter(None, self.until):
             text = text.split(stop)[0]
         return text
 
 
 def batches(asked: list[Generation], alike: Callable, rows: int) -> Iterator[list[Generation]]:
-    """Yield groups of requests that can be generated together: alike, longest context first, ``rows`` at most."""
+    """Yield groups of requests that can be generated together: alike, longest context first, at most ``rows``."""
     groups: dict[tuple, list[Generation]] = defaultdict(list)
     for one in asked:
         groups[alike(one)].append(one)

@@ -1,13 +1,13 @@
-"""How well a model predicts texts, in nats per token, with a standard error; pairs of models on the same masks.
+"""Likelihood of texts in nats per token, with a standard error; pairs of models on the same masks.
 
 Masked diffusion: the bound of METRICS section 7 in its low-variance form (LLaDA, Nie et al. 2502.09992, eq. 14): with
 exactly k of the n positions masked, k uniform on 1..n, E_k[(n / k) * sum over masked of -ln p]. k is stratified over
-the draws of a text; which positions is drawn from a seeded generator, so every model meets the same masks.
+the draws of a text; the positions are drawn from a seeded generator, so every model gets the same masks.
 Autoregressive: the exact sum of -ln p(token | those before it).
 
 KL to another model on the same rows, METRICS section 9: at every position that is predicted, sum over the vocabulary of
 p ln(p / q), p the reference's distribution and q the model's, averaged with the weights of the likelihood. It needs no
-labels: it says how far the predictions moved, whether or not the text is one the model should predict.
+labels: it measures how far the predictions moved, whether or not the model should predict the text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
@@ -37,7 +38,7 @@ _ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Losses:
-    """What texts cost a model.
+    """Losses of a model on texts.
 
     Attributes:
         nats: [texts], of each text in all.
@@ -61,8 +62,11 @@ class Losses:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Return nats_per_token with its standard_error and 95 % interval (low, high) over texts, None for one text;
-        perplexity = exp of it, kind, texts, tokens."""
+        """Return the nats per token with standard error and 95 % interval over texts.
+
+        Keys: nats_per_token, standard_error, low, high (None for one text), perplexity = exp of it, kind, texts,
+        tokens.
+        """
         found = ratio_interval(self.nats, self.counted, at_least=0.0)
         return found.named("nats_per_token") | {
             "perplexity": math.exp(min(found.value, 700.0)),
@@ -72,8 +76,9 @@ class Losses:
         }
 
     def minus(self, other: Losses) -> dict[str, float | None]:
-        """Return this model's nats per token minus the other's, text by text, with the standard error and the 95 %
-        interval of the difference; None for one text.
+        """Return this model's nats per token minus the other's, text by text, with standard error and 95 % interval.
+
+        Both are None for one text.
 
         Raises:
             InvalidInput: the two were not measured on the same texts, or are of different kinds.
@@ -100,11 +105,15 @@ def text_likelihood(
     reference: LoadedModel | None = None,
     progress: ProgressCallback = silent,
 ) -> Losses:
-    """Return what every text costs ``model``.
+    """Return the loss of ``model`` on every text.
 
     Args:
+        model: The model to measure.
+        rows: The texts.
         draws: Masks per text; an autoregressive model needs none.
+        seed: Seed of the masks.
         reference: The model that the KL divergence is taken from, of the same vocabulary.
+        progress: Called after every batch.
 
     Raises:
         ModelProblem: a diffusion model without mask token.
@@ -133,10 +142,12 @@ def text_likelihood(
     return Losses(nats, counted, "exact" if mask_id is None else "bound", None if reference is None else kl)
 
 
-def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
-    """bool [draws, S]: for draw d, k = floor((d + u) / draws * n) + 1 of the n scored positions; u uniform.
+def draw_masks(
+    scored: Bool[np.ndarray, " position"], draws: int, seed: int, index: int
+) -> Bool[Tensor, "draw position"]:
+    """Return bool [draws, S]: for draw d, k = floor((d + u) / draws * n) + 1 of the n scored positions; u uniform.
 
-    Depends on the seed and the text's index alone, hence equal for all models.
+    It depends only on the seed and the text's index, and is therefore equal for all models.
     """
     generator = np.random.default_rng((seed, index))
     places = np.flatnonzero(scored)
@@ -148,12 +159,16 @@ def draw_masks(scored: np.ndarray, draws: int, seed: int, index: int) -> Tensor:
 
 
 def _bound(
-    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, masked: Tensor, scored: Tensor, mask_id: int
-) -> tuple[np.ndarray, np.ndarray]:
+    model: LoadedModel,
+    reference: LoadedModel | None,
+    tokens: Int[Tensor, "batch position"],
+    masked: Bool[Tensor, "batch draw position"],
+    scored: Bool[Tensor, "batch position"],
+    mask_id: int,
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
     """Return (nats, KL) of each text: n times the mean over draws of the mean over the masked tokens.
 
-    Args:
-        masked: bool [B, D, S].
+    ``masked``: bool [B, D, S].
     """
     batch, draws, length = masked.shape
     repeated = tokens[:, None].expand(batch, draws, length)
@@ -178,8 +193,11 @@ def _bound(
 
 
 def _exact(
-    model: LoadedModel, reference: LoadedModel | None, tokens: Tensor, scored: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
+    model: LoadedModel,
+    reference: LoadedModel | None,
+    tokens: Int[Tensor, "batch position"],
+    scored: Bool[Tensor, "batch position"],
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
     """Return (nats, KL) of each text: row i of the logits predicts token i + 1."""
     logits = model.logits(tokens.to(model.device))[:, :-1]
     targets = tokens[:, 1:].to(logits.device)
@@ -191,7 +209,9 @@ def _exact(
     return nats, kl
 
 
-def _each(logits: Tensor, targets: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor]:
+def _each(
+    logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"], other: Float[Tensor, "n vocabulary"] | None
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Return (-ln q(target), KL from ``other``'s distribution p, zero without one) of each row, float64 on the CPU."""
     nats = cross_entropy(logits, targets, reduction="none").double().cpu()
     if other is None:

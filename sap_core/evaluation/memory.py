@@ -1,4 +1,4 @@
-"""The memory a forward pass takes, counted by torch itself: nothing of the process around it is in the number."""
+"""Memory of a forward pass, counted by torch itself: the memory of the process around it is not included."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LENGTH = 128
 
 
 def peak_memory(model: LoadedModel) -> int:
-    """Bytes: the weights, and the most that is held beside them during one forward pass of 128 tokens.
+    """Return the bytes of the weights and of the most that is allocated during one forward pass of 128 tokens.
 
-    On a GPU its allocator's own mark; elsewhere the running sum of what the profiler saw allocated and freed.
+    On a GPU it is the allocator's own peak; elsewhere the running sum of allocations and frees in the profiler.
     """
     length = min(_LENGTH, model.info.max_length or _LENGTH)
     tokens = torch.zeros(1, length, dtype=torch.long, device=model.device)

@@ -1,4 +1,4 @@
-"""The demo corpus' three tasks, scored exactly: go on with a story, answer a question, sum up."""
+"""The demo corpus's three tasks, scored exactly: continue a story, answer a question, summarise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 16
 
 
 def knows_stories(model: LoadedModel) -> bool:
-    """Return whether the model's tokenizer is that of the demo models; on any other the scores would mean nothing."""
+    """Return whether the model's tokenizer is that of the demo models; scores of any other would be meaningless."""
     from ..stories.corpus import vocabulary
 
     if model.tokenizer is None:
@@ -30,13 +30,12 @@ def knows_stories(model: LoadedModel) -> bool:
 def task_scores(
     model: LoadedModel, *, examples: int, skip: int = 0, progress: ProgressCallback = silent
 ) -> dict[str, Any]:
-    """{task: {score, n, standard_error, low, high}}: the share of held-out examples that are exactly right, with
-    Wilson's 95 % interval.
+    """Return {task: {score, n, standard_error, low, high}}: the fraction of held-out examples that are exactly right.
 
-    ``examples`` of each task, those behind the first ``skip``.
+    low and high are Wilson's 95 % interval. ``examples`` of each task are used, after the first ``skip``.
 
-    Every model continues: it sees what comes before. The three tasks as infilling, which only a diffusion model can
-    do, follow under "infilling".
+    Every model continues: it sees what comes before. The three tasks as infilling, which only a diffusion model can do,
+    follow under "infilling".
     """
     from ..stories.tasks import TASKS
 
@@ -64,15 +63,18 @@ def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 
             some = members[start : start + _ROWS_AT_ONCE]
             texts = (_filled if infill else continued)(model, some, length)
             right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
-    share = right / count
+    fraction = right / count
     low, high = share_interval(right, count)
-    error = math.sqrt(share * (1 - share) / count)
-    return {"score": share, "n": count, "standard_error": error, "low": low, "high": high}
+    error = math.sqrt(fraction * (1 - fraction) / count)
+    return {"score": fraction, "n": count, "standard_error": error, "low": low, "high": high}
 
 
 def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
-    """Return what the model wrote behind each example: a diffusion model on a canvas of ``length`` tokens, an
-    autoregressive one until it ends the text or has no positions left, for it is told no length."""
+    """Return what the model wrote after each example.
+
+    A diffusion model writes on a canvas of ``length`` tokens, an autoregressive one until it ends the text or has no
+    positions left, because it gets no length.
+    """
     most = model.info.max_length or length
     length = min(length, most) if model.is_diffusion else most
     prompts = [example.before for example in asked]
@@ -81,8 +83,10 @@ def continued(model: LoadedModel, asked: list[Example], length: int) -> list[str
 
 
 def _filled(model: LoadedModel, asked: list[Example], length: int) -> list[str]:
-    """Return what the model wrote into the gap of each example; the canvas is filled up with end tokens, as in
-    training."""
+    """Return what the model wrote into the gap of each example.
+
+    The canvas is padded with end tokens, as in training.
+    """
     mask, end = model.tokenizer.mask_token, model.tokenizer.eos_token
     prompts = []
     for example in asked:

@@ -1,6 +1,6 @@
-"""The texts that quality is measured on: those that are given, or the best there are; a result says which.
+"""The texts that quality is measured on: those that are given, or the best available; a result names which.
 
-Texts that were given are measured as they are. Without any, `evaluate` takes held-out stories of the demo corpus. After
+Texts that were given are measured as they are. Without any, `evaluate` uses held-out stories of the demo corpus. After
 a pruning the order is: the calibration source's texts that calibration left over; for the demo's tokenizer, demo
 stories; for any other model, texts that the dense model writes.
 """
@@ -33,11 +33,11 @@ ADVICE = "Give texts the model was made for: --text FILE.txt (one text a line)."
 
 
 def evaluation_texts(model: LoadedModel, source: TextSource | None, *, samples: int, seed: int) -> TextSet:
-    """Return what ``model`` is measured on: the texts of ``source``, or held-out stories of the demo corpus.
+    """Return the texts that ``model`` is measured on: those of ``source``, or held-out stories of the demo corpus.
 
     Raises:
-        InvalidInput: a model without tokenizer where texts are given, a source that can't be read, more than 5 % of
-            its tokens unknown to the model.
+        InvalidInput: a model without tokenizer where texts are given, a source that can't be read, more than 5 % of its
+            tokens unknown to the model.
         ModelProblem: a diffusion model without mask token.
     """
     encoder = encoder_of(model)
@@ -60,11 +60,13 @@ def evaluation_texts(model: LoadedModel, source: TextSource | None, *, samples: 
 
 
 def pruning_texts(model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, seed: int) -> TextSet:
-    """Return what a pruning of ``model`` is measured on, in the order that the top of this file names.
+    """Return the texts that a pruning of ``model`` is measured on, in the order given at the top of this file.
 
     Args:
         model: The dense model.
         spec: Names the texts to measure on, the calibration source and how many of its texts are taken.
+        samples: Number of texts.
+        seed: Seed of their choice.
 
     Raises:
         InvalidInput: as `evaluation_texts`.
@@ -78,7 +80,7 @@ def pruning_texts(model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples
 
 
 def validation_texts(model: LoadedModel, spec: PruneOptions) -> TextSet:
-    """Return the texts on which a pruning decides as it goes; none of them is one that the result is measured on.
+    """Return the texts on which a pruning decides; the result is measured on none of them.
 
     Raises:
         InvalidInput: as `evaluation_texts`.
@@ -96,8 +98,7 @@ def validation_texts(model: LoadedModel, spec: PruneOptions) -> TextSet:
 def _best_texts(
     model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, seed: int, taken: int, first: int
 ) -> TextSet:
-    """Return the calibration source's texts behind the ``taken`` ones, else stories from ``first`` on, else what the
-    model writes."""
+    """Return calibration texts after the first ``taken``, else stories from ``first`` on, else the model's own."""
     held_out = _left_by_calibration(model, spec, samples=samples, taken=taken)
     if held_out is not None:
         return held_out.check_known(model.info.ref, ADVICE)
@@ -107,22 +108,22 @@ def _best_texts(
 
 
 def encoder_of(model: LoadedModel) -> Encoder | None:
-    """Return the model's tokenizer as rows need it; None where it has none.
+    """Return the model's tokenizer as an `Encoder`; None if it has none.
 
     Raises:
         ModelProblem: a diffusion model without mask token.
     """
-    mask_id = model.check_masked() if model.is_diffusion else None
+    mask_id = model.check_masked() if model.is_diffusion and model.info.row.has_mask else None
     return None if model.tokenizer is None else Encoder(model.tokenizer, model.is_diffusion, mask_id)
 
 
 def longest_row(model: LoadedModel) -> int:
-    """Return how many tokens a row has at most."""
+    """Return the largest number of tokens of a row."""
     return min(_LONGEST_ROW, model.info.max_length or _LONGEST_ROW)
 
 
 def story_texts(model: LoadedModel, *, samples: int, seed: int, first: int = 0) -> TextSet:
-    """Return held-out stories of the demo corpus, one a row, from the ``first`` of a seed on.
+    """Return held-out stories of the demo corpus, one per row, from the ``first`` of a seed on.
 
     The demo models see each with its end-of-text token; the diffusion model predicts the whole canvas, as it was
     trained: the story, its end, and the end tokens that fill the canvas up (`canvas_length`). Any other model
@@ -143,8 +144,10 @@ def story_texts(model: LoadedModel, *, samples: int, seed: int, first: int = 0) 
 
 
 def _story_row(ids: list[int], special: list[bool], encoder: Encoder, limit: int | None) -> TextRow:
-    """Return a story in its canvas. An autoregressive model's is filled up too, so that rows share a few lengths; it
-    sees nothing of that."""
+    """Return a story in its canvas.
+
+    An autoregressive model's is padded too, so that rows share a few lengths; it does not see the padding.
+    """
     end = encoder.tokenizer.eos_token_id
     ids, special = [*ids, end][:limit], [*special, False][:limit]
     length = len(ids)
@@ -157,7 +160,7 @@ def _story_row(ids: list[int], special: list[bool], encoder: Encoder, limit: int
 def _left_by_calibration(
     model: LoadedModel, spec: PruneOptions | SweepSpec, *, samples: int, taken: int
 ) -> TextSet | None:
-    """Return texts of the calibration source behind the ``taken`` ones; None where fewer than 2 are left."""
+    """Return texts of the calibration source after the ``taken`` ones; None if fewer than 2 are left."""
     source = spec.calibration_source
     if source.is_demo or source.is_ids or model.tokenizer is None:
         return None
@@ -179,8 +182,11 @@ def _left_by_calibration(
 
 
 def written_texts(model: LoadedModel, *, samples: int, seed: int) -> TextSet:
-    """Return texts that the model itself writes at temperature 1: on them its own loss is as low as it gets, so what a
-    pruning loses shows, but not how good either is on any text of the world."""
+    """Return texts that the model itself writes at temperature 1.
+
+    On them its own loss is as low as possible, so the loss of a pruning shows, but not how good either model is on
+    other text.
+    """
     from .generation import sample_rows
 
     length = min(_WRITTEN_LENGTH, model.info.max_length or _WRITTEN_LENGTH)

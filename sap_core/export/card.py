@@ -1,4 +1,4 @@
-"""The model card: what was done, what it cost, how to load it, what not to expect. Numbers as measured."""
+"""The model card: what was done, measured loss, how to load it, and limitations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 from ..choices.methods import METHODS
 from ..choices.strategies import PRESETS
 from ..errors import required
+from ..models.code_files import CodeFiles
 from ..pruning.planning.plan import PruningPlan
 from ..texts.wording import texts_line, with_error
 
+NO_CODE = CodeFiles()
 _HEADER = """---
 library_name: transformers
 tags:
@@ -30,23 +32,36 @@ def model_card(
     quality: dict[str, Any] | None,
     size: dict[str, int],
     own_code: bool = False,
+    code: CodeFiles = NO_CODE,
 ) -> str:
-    """Return the text of README.md. ``pruning``: {"spec", "plan", "report"} or None for a dense export; ``quality``:
-    what `evaluate` or `quick_compare` returned, or None; ``own_code``: the folder brings a modelling file."""
+    """Return the text of README.md.
+
+    Args:
+        name: Name of the exported model.
+        source: Name of the dense model.
+        objective: "diffusion" or "autoregressive".
+        loader: "transformers" or "sap_core".
+        auto_class: Auto class of transformers that reads it.
+        pruning: {"spec", "plan", "report"}, or None for a dense export.
+        quality: What `evaluate` or `quick_compare` returned, or None.
+        size: Parameters and bytes.
+        own_code: Whether the folder contains a modelling file written here.
+        code: The publisher's code, as config.json names it.
+    """
     parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
     if pruning:
         parts.append(_table(pruning))
     parts += [
         _quality(quality),
         _size(size, pruning),
-        _loading(loader, auto_class, objective, own_code, source),
-        _check(),
+        _loading(loader, auto_class, objective, own_code, code, source),
+        _check(bool(code.here) and not own_code),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def loading_code(loader: str, auto_class: str, folder: str = "PATH", *, own_code: bool = False) -> str:
-    """Return the lines of Python that load an export; ``own_code``: it brings a modelling file."""
+    """Return the lines of Python that load an export; ``own_code``: it contains a modelling file."""
     if loader == "transformers":
         trust = ", trust_remote_code=True" if own_code else ""
         return (
@@ -83,7 +98,7 @@ def _table(pruning: dict[str, Any]) -> str:
 
 
 def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was asked for: a sparsity, a budget, or a place on the measured curve."""
+    """Return the settings that were asked for: a sparsity, a budget, or a point on the measured curve."""
     if spec.get("preset"):
         return [("preset", PRESETS[spec["preset"]].title)]
     if spec.get("target_speedup"):
@@ -100,8 +115,8 @@ def _quality(quality: dict[str, Any] | None) -> str:
     lines = ["## Quality", "", "| | nats per token | perplexity |", "|---|---|---|"]
     for title, side in (("this model", pruned), ("original", dense)):
         if side:
-            found = side["likelihood"]
-            lines.append(f"| {title} | {with_error(found, '.4f')} | {found['perplexity']:.3f} |")
+            result = side["likelihood"]
+            lines.append(f"| {title} | {with_error(result, '.4f')} | {result['perplexity']:.3f} |")
     if quality.get("difference"):
         lines.append(f"| difference, paired | {with_error(quality['difference'], '+.4f')} | |")
     if quality.get("kl"):
@@ -117,11 +132,11 @@ def _tasks(tasks: dict[str, Any] | None, dense: dict[str, Any] | None) -> list[s
     if not tasks:
         return []
     lines = ["", "| task | this model | original | examples |", "|---|---|---|---|"]
-    for name, found in tasks.items():
-        if "score" not in found:
+    for name, result in tasks.items():
+        if "score" not in result:
             continue
         original = f"{dense[name]['score']:.2f}" if dense else ""
-        lines.append(f"| {name} | {found['score']:.2f} | {original} | {found['n']} |")
+        lines.append(f"| {name} | {result['score']:.2f} | {original} | {result['n']} |")
     return lines
 
 
@@ -143,7 +158,7 @@ def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
     return text
 
 
-def _loading(loader: str, auto_class: str, objective: str, own_code: bool, source: str) -> str:
+def _loading(loader: str, auto_class: str, objective: str, own_code: bool, code: CodeFiles, source: str) -> str:
     text = f"## Load\n\n```python\n{loading_code(loader, auto_class, own_code=own_code)}\n```"
     if own_code:
         text += (
@@ -153,9 +168,10 @@ def _loading(loader: str, auto_class: str, objective: str, own_code: bool, sourc
     if loader == "sap_core":
         text += (
             "\n\nThe folder keeps the tensor names and config of the original, which no stock class reads; "
-            "the original's own code does where it runs, and `sap_core.load_model` does everywhere. Its .py files "
-            f"are in this folder if they were in the original's; else they are where `{source}` was published."
+            "the original's own code does where it runs, and `sap_core.load_model` does everywhere."
         )
+    if not own_code:
+        text += _original_code(code, loader, source)
     if objective == "masked_diffusion":
         text += (
             "\n\nIt is a masked diffusion model: `generate` does not apply. Fill mask tokens step by step, for example "
@@ -164,9 +180,36 @@ def _loading(loader: str, auto_class: str, objective: str, own_code: bool, sourc
     return text
 
 
-def _check() -> str:
+def _original_code(code: CodeFiles, loader: str, source: str) -> str:
+    """Return which files of the original's code are in the folder, and where the others are to be had."""
+    text = ""
+    if code.here:
+        text += (
+            f"\n\nThe original's code is in this folder, byte for byte: {_names(code.here)}. transformers runs it with "
+            "`trust_remote_code=True`, and only then: read it first."
+        )
+    if code.missing:
+        text += (
+            f"\n\nconfig.json names {_names(code.missing)} as the original's code, which this folder does not have: "
+            f"download it from `{source}` and put it beside config.json."
+        )
+    if code.elsewhere:
+        text += (
+            f"\n\nconfig.json names code of other Hub models, which is fetched from there: {_names(code.elsewhere)}."
+        )
+    if not code and loader == "sap_core":
+        text += f"\n\nIts config.json names no code; where there is some, it is where `{source}` was published."
+    return text
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _check(original_code: bool) -> str:
+    original = " `sap verify PATH --original-code` does so with the original's code." if original_code else ""
     return (
         "## Check\n\n`sap_verify.safetensors` holds fixed tokens and this model's logits on them; "
-        "`sap_core.verify_checkpoint(PATH)` compares a loaded copy with them in a fresh process. "
+        f"`sap verify PATH` compares a loaded copy with them in a fresh process.{original} "
         "`sap_manifest.json` has the hash of every file, the versions, the seed and the full specification."
     )

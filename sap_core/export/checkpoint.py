@@ -1,4 +1,4 @@
-"""`export_checkpoint`: a folder that loads elsewhere, complete or not there at all."""
+"""`export_checkpoint`: write a folder that loads elsewhere, completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationFailed
+from ..models.code_files import code_files
 from ..models.loaded import LoadedModel
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
@@ -35,7 +36,10 @@ SPARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ExportReport:
-    """``verification``: what `verify_checkpoint` found, None when it was not asked for; ``code``: how to load it."""
+    """Result of an export.
+
+    ``verification``: what `verify_checkpoint` returned, None if it was not asked for; ``code``: how to load the folder.
+    """
 
     folder: Path
     bytes: int
@@ -45,7 +49,7 @@ class ExportReport:
     verification: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return a JSON-able dict."""
         return self.__dict__ | {"folder": str(self.folder), "files": list(self.files)}
 
 
@@ -82,7 +86,9 @@ def export_checkpoint(
             for name, document in (extra or {}).items():
                 write_json(aside / name, document)
             loader = loads_with(model.info)
-            (aside / "README.md").write_text(_card(target.name, model, pruning, loader, quality), encoding="utf-8")
+            (aside / "README.md").write_text(
+                _card(target.name, aside, model, pruning, loader, quality), encoding="utf-8"
+            )
             progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
             verification = verified(aside) if verify else None
             write_manifest(aside, pruning, quality, verification, loader)
@@ -97,7 +103,7 @@ def export_checkpoint(
 
 
 def check_room(model: LoadedModel, output: Output) -> None:
-    """Raise InvalidInput where a reserved folder is the model's own, or has too little space for its weights."""
+    """Raise InvalidInput if a reserved folder is the model's own, or has too little space for its weights."""
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     check_checkpoint_output(output, model.info.path, weights + SPARE_BYTES)
 
@@ -112,7 +118,7 @@ def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | 
     }
 
 
-def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, quality: dict | None) -> str:
+def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loader: str, quality: dict | None) -> str:
     from ..evaluation.cost import model_size
 
     return model_card(
@@ -125,23 +131,25 @@ def _card(name: str, model: LoadedModel, pruning: dict | None, loader: str, qual
         quality=quality,
         size=model_size(model),
         own_code=bool(model.info.config.get("per_layer_config")),
+        code=code_files(folder),
     )
 
 
 def verified(folder: Path) -> dict[str, Any]:
-    found = verify_checkpoint(folder)
-    if not found["equal"]:
+    """Return the result of `verify_checkpoint`; raise OperationFailed if the logits differ."""
+    result = verify_checkpoint(folder)
+    if not result["equal"]:
         raise OperationFailed(
-            f"the written folder loads with other logits (largest difference {found['max_difference']:.3g}, "
-            f"allowed {found['tolerance']:.3g}); it was removed."
+            f"the written folder loads with other logits (largest difference {result['max_difference']:.3g}, "
+            f"allowed {result['tolerance']:.3g}); it was removed."
         )
-    return found
+    return result
 
 
 def write_manifest(
     folder: Path, pruning: dict | None, quality: dict | None, verification: dict | None, loader: str
 ) -> None:
-    """Last of all files, so that its list covers every other; one copied from a source that was an export goes."""
+    """Write the manifest, last of all files, so that it lists every other; one copied from the source is replaced."""
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(
         folder / MANIFEST,

@@ -1,4 +1,4 @@
-"""`export_elastic`: one checkpoint for several machines, cut to size by ``load_model(path, keep=0.7)``."""
+"""`export_elastic`: write one checkpoint for several machines, cut to size by ``load_model(path, keep=0.7)``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Loads an exported folder as a stranger would and prints, as JSON, how far its logits are from the expected ones.
+"""Load an exported folder without this package and print, as JSON, how far its logits are from the expected ones.
 
 Run by `sap_core.export.verify` in a new interpreter, by path: with loader "transformers" nothing of this package is
-imported, so the folder is shown to need no more than stock transformers.
+imported, which shows that the folder needs no more than stock transformers.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 
 def main(folder: str, loader: str, trust: bool = False) -> dict:
-    """{"max_difference", "largest_logit", "tokens_checked", "tokenizer", "class", "versions"}."""
+    """Return {"max_difference", "largest_logit", "tokens_checked", "tokenizer", "class", "versions"}."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     import transformers
@@ -20,16 +20,32 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
     transformers.utils.logging.set_verbosity_error()
     expected = load_file(os.path.join(folder, "sap_verify.safetensors"))
     tokenizer = None
-    if loader == "transformers":
+    if loader == "original":
+        from sap_core.models.remote import original_logits
+
+        logits, name = original_logits(folder, expected["tokens"])
+    elif loader == "transformers":
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-            masked = (json.load(file).get("architectures") or [""])[0].endswith("ForMaskedLM")
-        auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+            named = (json.load(file).get("architectures") or [""])[0]
+        auto = transformers.AutoModelForCausalLM
+        if named.endswith("ForMaskedLM"):
+            auto = transformers.AutoModelForMaskedLM
+        elif named.endswith("ForBlockDiffusion"):  # no Auto class has it
+            auto = getattr(transformers, named)
         model = auto.from_pretrained(folder, dtype="auto", local_files_only=True, trust_remote_code=trust).eval()
         if any(name.startswith("tokenizer") for name in os.listdir(folder)):
             tokenizer = tokenizer_class(folder).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         name = type(model).__name__
+        tokens = expected["tokens"]
         with torch.no_grad():
-            logits = model(input_ids=expected["tokens"]).logits
+            if named.endswith("ForBlockDiffusion"):
+                # The first token is what its encoder reads, the others are the canvas; nothing predicts the first.
+                where = torch.arange(1, tokens.shape[1])[None]
+                canvas = {"decoder_input_ids": tokens[:, 1:], "decoder_position_ids": where}
+                logits = model(input_ids=tokens[:, :1], **canvas).logits
+                logits = torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
+            else:
+                logits = model(input_ids=tokens).logits
     else:
         from sap_core.models.loading import load_model
 
@@ -50,7 +66,7 @@ def main(folder: str, loader: str, trust: bool = False) -> dict:
 
 
 def tokenizer_class(folder: str) -> type:
-    """Return the class that reads the folder's tokenizer: never one that the folder brings itself (auto_map)."""
+    """Return the class that reads the folder's tokenizer: never one that the folder itself contains (auto_map)."""
     import transformers
 
     path = os.path.join(folder, "tokenizer_config.json")

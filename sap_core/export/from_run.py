@@ -1,14 +1,15 @@
-"""`export_run`: the checkpoint of a prune run, whose folder holds the spec and the plan but not the weights."""
+"""`export_run`: write the checkpoint of a prune run, whose folder holds the spec and the plan but not the weights."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OperationFailed, RunProblem
+from ..errors import InvalidInput, OperationFailed, RunProblem
 from ..progress import ProgressCallback, silent
 from ..runs.reading import Run, open_run
-from ..specs import parse_spec
+from ..specs import ExportSpec, parse_spec
+from ..specs.base import asked_spec
 from .target import checkpoint_output
 
 if TYPE_CHECKING:
@@ -19,37 +20,71 @@ if TYPE_CHECKING:
 
 
 def export_run(
-    run: Run | str | os.PathLike,
-    out: str | os.PathLike | Output,
+    run: Run | str | os.PathLike | None = None,
+    out: str | os.PathLike | Output | None = None,
     *,
-    overwrite: bool = False,
-    verify: bool = True,
+    overwrite: bool | None = None,
+    verify: bool | None = None,
+    spec: ExportSpec | None = None,
     pruned: Pruned | None = None,
     model: LoadedModel | None = None,
     progress: ProgressCallback = silent,
 ) -> ExportReport:
-    """Write what a finished prune run made as a checkpoint, with the quality that the run measured.
+    """Write the result of a finished prune run as a checkpoint, with the quality that the run measured.
 
-    ``pruned``: the run's result if it is still at hand. Otherwise it is pruned again from the run's spec and plan, on
-    ``model`` if given, and compared with the run by the hash of its weights.
+    Without ``pruned``, the run is pruned again from its spec and plan and compared with it by the hash of its weights.
+
+    Args:
+        run: The prune run, opened, its folder, or its id.
+        out: The folder to write, or the `Output` that reserves it.
+        overwrite: Replace the checkpoint that is there. Default: no.
+        verify: Load the result in a fresh process and compare logits. Default: yes.
+        spec: In place of the arguments before it.
+        pruned: The run's result, if it is still in memory.
+        model: The dense model, if it is still in memory.
+        progress: Called after every unit of work.
 
     Raises:
         RunProblem: not a finished prune run.
-        InvalidInput: ``out`` exists or can't be written.
+        InvalidInput: a spec together with other arguments; ``out`` exists or can't be written.
         OperationFailed: pruning again gave other weights, or the written folder does not verify.
     """
     from .checkpoint import export_checkpoint
 
-    with checkpoint_output(out, overwrite=overwrite) as output:
+    fields = {"run": run, "out": out, "overwrite": overwrite, "verify": verify}
+    if spec is not None:
+        asked_spec(ExportSpec.build, None, spec, fields)
+        run, out, overwrite, verify = spec.run, spec.out, spec.overwrite, spec.verify
+    elif run is None or out is None:
+        raise InvalidInput("export_run needs run and out, or a spec.")
+    with checkpoint_output(out, overwrite=bool(overwrite)) as output:
         run = open_prune_run(run)
         if pruned is None:
+            _check_room(run, output)
             pruned = prune_again(run, model, progress)
         quality = {key: value for key, value in run.result.items() if key not in ("plan", "report")}
-        return export_checkpoint(pruned, output, verify=verify, quality=quality or None, progress=progress)
+        return export_checkpoint(pruned, output, verify=verify is not False, quality=quality or None, progress=progress)
+
+
+def _check_room(run: Run, output: Output) -> None:
+    """Raise InvalidInput where the weights would not fit the disk, before the model is pruned again."""
+    from ..models.inspection import inspect_model
+    from .checkpoint import SPARE_BYTES
+    from .target import check_checkpoint_output
+
+    spec: Any = parse_spec(run.spec)
+    info = inspect_model(spec.model, **spec.inspecting)
+    kept = (run.result.get("report") or {}).get("parameters")
+    share = kept / info.parameters if isinstance(kept, int | float) else 1.0
+    check_checkpoint_output(output, info.path, int(share * info.bytes) + SPARE_BYTES)
 
 
 def open_prune_run(run: Run | str | os.PathLike) -> Run:
-    """Return the run, if it is a finished prune run. Raises RunProblem otherwise."""
+    """Open a finished prune run.
+
+    Raises:
+        RunProblem: it is not one.
+    """
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.kind != "prune" or opened.state != "finished":
         raise RunProblem(f"Run {opened.id} is a {opened.state} {opened.kind} run; give a finished prune run.")
@@ -57,8 +92,11 @@ def open_prune_run(run: Run | str | os.PathLike) -> Run:
 
 
 def prune_again(run: Run, model: LoadedModel | None = None, progress: ProgressCallback = silent) -> Pruned:
-    """Return the same pruned weights a second time. Raises OperationFailed when they differ from those the run
-    measured."""
+    """Repeat the pruning of a run and return the same weights.
+
+    Raises:
+        OperationFailed: they differ from those the run measured.
+    """
     from ..pruning.api import prune
     from ..pruning.planning.plan import PruningPlan
 

@@ -1,7 +1,7 @@
-"""`push_checkpoint`: an exported folder to the Hugging Face Hub, file by file, in one commit. No torch here.
+"""`push_checkpoint`: upload an exported folder to the Hugging Face Hub in one commit. No torch here.
 
-The token comes from where the Hub's own client looks for it (HF_TOKEN, or `hf auth login`). It is no argument, goes
-into no spec, run, log or message.
+The token is read by the Hub's own client (HF_TOKEN, or `hf auth login`). It is never an argument and never appears in a
+spec, run, log or message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMMIT = "Pruned checkpoint by Sink-Aware Pruning Studio"
 
 @dataclass(frozen=True)
 class PushReport:
-    """Where it is now: the page of the model, the commit's id, and what was sent."""
+    """Result of a push: the model's page, the commit's id, and the uploaded files."""
 
     repo: str
     url: str
@@ -34,7 +34,7 @@ class PushReport:
     bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return a JSON-able dict."""
         return self.__dict__ | {"files": list(self.files)}
 
 
@@ -48,11 +48,19 @@ def push_checkpoint(
     endpoint: str | None = None,
     progress: ProgressCallback = silent,
 ) -> PushReport:
-    """Upload a folder that `export_checkpoint` wrote as the model ``repo`` (NAME/MODEL), made if it is not there.
+    """Upload a folder that `export_checkpoint` wrote as the model ``repo``, created if it does not exist.
 
-    Large files go up one by one, and the commit comes last: a push that is stopped leaves the model on the Hub as it
-    was. ``private``: only for a repository made now. ``spec``: in the place of the fields before it.
-    ``endpoint``: another Hub than $HF_ENDPOINT.
+    Large files are uploaded one by one, and the commit comes last: a push that is stopped leaves the model on the Hub
+    unchanged.
+
+    Args:
+        folder: The exported folder.
+        repo: NAME/MODEL.
+        private: Whether a repository created now is private.
+        revision: Branch to commit to.
+        spec: In place of the fields before it.
+        endpoint: Another Hub than $HF_ENDPOINT.
+        progress: Called after every file.
 
     Raises:
         InvalidInput: no export in the folder, no repository's name, no token; nothing was sent.
@@ -81,7 +89,11 @@ def push_checkpoint(
 
 
 def check_push(spec: PushSpec) -> Path:
-    """Return the folder to push, after every check that needs no network. Raises InvalidInput."""
+    """Check everything that needs no network and return the folder to push.
+
+    Raises:
+        InvalidInput: as `push_checkpoint`.
+    """
     path = Path(spec.folder).expanduser().absolute()
     if not (path / MANIFEST).is_file():
         raise InvalidInput(f"{path} has no {MANIFEST}; give a folder that `sap prune --out` or `sap export` wrote.")
@@ -116,7 +128,7 @@ def _upload(api: HfApi, spec: PushSpec, path: Path, files: list[Path], progress:
 
 
 def _reason(error: BaseException, repo: str, token: str) -> str:
-    """Return one line, and never the token."""
+    """Return an error on one line, without the token."""
     text = " ".join(str(error).split()).replace(token, "***")
     text = re.sub(r"hf_[A-Za-z0-9]{8,}", "***", text)
     hint = " The token in HF_TOKEN must be allowed to write there." if re.search(r"\b40[13]\b", text) else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
 from ..errors import InvalidInput, OperationFailed
+from ..models.code_files import code_files
 from ..models.headers import SINGLE
 from ..models.memory import available_memory
 from ..models.saving import copy_small_files, write_index
@@ -53,8 +54,7 @@ _SLACK = 1.2
 
 @dataclass(frozen=True)
 class PrunedCheckpoint:
-    """What `prune_checkpoint` made: the folder, the plan it followed, what was found in the weights, how it was
-    written."""
+    """Result of `prune_checkpoint`: the folder, its plan and spec, and the reports of pruning and export."""
 
     folder: Path
     plan: PruningPlan
@@ -77,20 +77,22 @@ def prune_checkpoint(
 
     The result is that of `prune` and `export_checkpoint`, bit for bit on one machine, for every method, pattern and
     allocation that does not need the whole model at once. Hidden states and the unfinished result are kept in a hidden
-    folder beside ``out``; interrupted in any way, the same call goes on after the last finished block. ``out`` appears
-    when it is complete.
+    folder beside ``out``; after any interruption, the same call continues after the last finished block. ``out``
+    appears when it is complete.
 
     Args:
         source: demo:NAME, a folder, or a Hub id.
-        spec: In the place of all other fields: those of `PruneSpec` (method, sparsity, pattern, calibration ...),
-            ``out``, ``overwrite`` and ``verify``.
+        out: The folder to write.
+        spec: In place of all other fields.
         overwrite: Replace the model folder that is there. Default: no.
-        verify: Load the result whole in a fresh process and compare logits, if the memory for that is there; if it
-            is not, the report's ``verification`` is None.
+        verify: Load the whole result in a fresh process and compare logits, if there is enough memory; if there is not,
+            the report's ``verification`` is None.
+        progress: Called after every block.
+        **fields: Those of `PruneSpec`: method, sparsity, pattern, calibration ...
 
     Raises:
-        InvalidInput: what can't be done as asked, before any long work; the folder beside ``out`` belongs to another
-            pruning.
+        InvalidInput: the request can't be carried out; raised before any long work. The folder beside ``out`` belongs
+            to another pruning.
         OperationFailed: the written folder gives other logits, or the disk is full.
         Cancelled: from ``progress``; finished blocks are kept.
     """
@@ -112,6 +114,8 @@ def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: P
     check_method(streamed.model, METHODS[spec.method])
     check_checkpoint_output(output, streamed.model.info.path, 0)
     calibration = calibration_of(streamed.model, spec, spec.seed) if needs_texts(spec) else None
+    progress(Progress("load", 0, 1, "Checking the weights and one pass through them"))
+    streamed.check()
     target, aside = output.target, output.part
     writer = WeightsWriter(streamed.weights, aside / "weights", streamed.dtype)
     needed = disk_needed(streamed, Inputs.of(spec.method, spec), calibration, writer.total) + SPARE_BYTES - _used(aside)
@@ -140,8 +144,7 @@ def _prune_checkpoint(spec: PruneSpec, output: Output, verify: bool, progress: P
 
 
 def _build(**fields: Any) -> PruneCheckpointSpec:
-    """Return the spec of fields, with the best recipe where they name no method; errors say what streamed pruning
-    supports."""
+    """Return the spec of fields, with the best recipe where they name no method; errors say what is supported."""
     given = with_method(fields)
     if given.get("out") is None:
         raise InvalidInput("No place to write to; give the folder of the result as out.")
@@ -161,7 +164,7 @@ def _finish(
     verify: bool,
     progress: ProgressCallback,
 ) -> ExportReport:
-    """Expected logits, card, checks, manifest, and the rename."""
+    """Write expected logits and model card, verify, write the manifest, and rename."""
     info, folder, target = streamed.model.info, work.weights, output.target
     progress(Progress("export", 0, 2, "checking what was written"))
     device = str(streamed.model.device)
@@ -177,6 +180,7 @@ def _finish(
         pruning=pruning,
         quality=None,
         size=size,
+        code=code_files(folder),
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     verification = None
@@ -197,14 +201,14 @@ def _finish(
 
 
 def _write_beside(streamed: StreamedModel, writer: WeightsWriter, folder: Path) -> None:
-    """Config, tokenizer and the index of the shards, as the source has them."""
+    """Write config, tokenizer and the index of the shards as the source has them."""
     copy_small_files(streamed.model.info, str(streamed.dtype).removeprefix("torch."), folder)
     if not (folder / SINGLE).is_file():
         write_index(folder, streamed.weights.tensors, writer.total)
 
 
 def _job(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | None) -> dict[str, Any]:
-    """Return what decides the bytes of the result: an interrupted pruning goes on only if all of it is the same."""
+    """Return everything that decides the bytes of the result; an interrupted pruning continues only if it is equal."""
     files = sorted({place.path for place in streamed.weights.places.values()})
     return {
         "spec": spec.model_dump(mode="json", exclude={"name"}),
@@ -216,7 +220,7 @@ def _job(streamed: StreamedModel, spec: PruneSpec, calibration: Calibration | No
 
 
 def _used(folder: Path) -> int:
-    """Bytes of disk that an earlier run holds already."""
+    """Return the bytes of disk that an earlier run uses already."""
     if not folder.is_dir():
         return 0
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

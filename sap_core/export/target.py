@@ -1,14 +1,14 @@
-"""Where a checkpoint is written: reserved before any work, and never in the place of something else."""
+"""The folder a checkpoint is written to: reserved before any work, never replacing something else."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import InvalidInput
+from ..storage import check_space
 from ..storage.output import Output
 
 # What belongs to a checkpoint on disk; a folder with anything else in it is not replaced.
@@ -22,12 +22,12 @@ CACHES = (".cache", "__pycache__")  # of the Hub's client and of Python
 def checkpoint_output(
     out: str | os.PathLike | Output, *, overwrite: bool = False, resumable: bool = False
 ) -> AbstractContextManager[Output]:
-    """Reserve the folder of a checkpoint, or take one that is reserved already.
+    """Reserve the folder of a checkpoint, or return one that is reserved already.
 
     Args:
-        out: the folder, or the `Output` that reserves it.
-        overwrite: replace a checkpoint that is there.
-        resumable: what an interrupted call wrote is taken up again.
+        out: The folder, or the `Output` that reserves it.
+        overwrite: Replace a checkpoint that is there.
+        resumable: Continue with what an interrupted call wrote.
 
     Raises:
         InvalidInput: it exists (unless ``overwrite`` and it holds a checkpoint only), can't be written, or another
@@ -46,19 +46,14 @@ def checkpoint_output(
 
 
 def check_checkpoint_output(output: Output, source: str | None, needed: int) -> None:
-    """Check a reserved folder for ``needed`` bytes of a model that was read from the folder ``source``.
+    """Check that a reserved folder can take ``needed`` bytes of a model that was read from the folder ``source``.
 
     Raises:
         InvalidInput: it is that folder, or there is too little space.
     """
     if source and Path(source).resolve() == output.target.resolve():
         raise InvalidInput(f"{output.target} is the folder the model was loaded from; choose another.")
-    free = shutil.disk_usage(output.target.parent).free
-    if free < needed:
-        raise InvalidInput(
-            f"{output.target.parent} has {free / 2**30:.1f} GiB free but the export needs {needed / 2**30:.1f}; "
-            "free some space or choose another folder."
-        )
+    check_space(output.target.parent, needed, "The export")
 
 
 def _check_replaceable(folder: Path) -> None:

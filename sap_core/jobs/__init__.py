@@ -1,1 +1,1 @@
-"""Long work in a worker process: queue, progress, cancel, models kept warm."""
+"""Long work in a worker process: queue, progress, cancelling, models kept in memory."""

@@ -1,5 +1,4 @@
-"""What an applied plan changes, for the eye and in cost: both models write the same prompt while their attention is
-recorded, and both are timed in turns."""
+"""Effects of an applied plan: both models record the generation that the quick comparison shows, and are timed."""
 
 from __future__ import annotations
 
@@ -10,28 +9,30 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Cancelled, SapError
 from ..progress import Progress, ProgressCallback
 from ..runs.store import one_line
-from ..specs import SamplingOptions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
-LENGTH = 128
-STEPS = 32
-
 
 def measure_both(dense: LoadedModel, pruned: LoadedModel, progress: ProgressCallback) -> dict[str, Any]:
-    """{"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation,
-    turns; "speedup": pruned over dense}."""
+    """Return size and speed of both models, timed in turns.
+
+    Returns:
+        {"dense", "pruned": parameters, nonzero_parameters, bytes, tokens_per_second, seconds of one whole generation,
+            turns; "speedup", "speedup_low", "speedup_high": pruned over dense}.
+    """
     from ..evaluation.cost import generation_speed, model_size, speedup
 
     own, base = generation_speed([pruned, dense], progress=progress)
-    return {"dense": model_size(dense) | base, "pruned": model_size(pruned) | own, "speedup": speedup(own, base)}
+    return {"dense": model_size(dense) | base, "pruned": model_size(pruned) | own, **speedup(own, base)}
 
 
 def denoise_both(
     dense: LoadedModel, pruned: LoadedModel, run: Path, prompt: str, seed: int, progress: ProgressCallback
 ) -> dict[str, Any]:
     """Record both into ``run``/trajectory: 0.zarr is the dense model, 1.zarr the pruned one.
+
+    It is the generation of `quick_compare`, with the same options: recording changes no token.
 
     Returns:
         {"steps"}, or {"error"} where one of the two can't be recorded (it can still be pruned and exported).
@@ -52,22 +53,19 @@ def denoise_both(
 
 
 def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
-    """Return one model's trajectory as ``folder``/PLACE.zarr; its steps. A capture always writes sample 0, so it writes
-    beside and is moved."""
+    """Record one model's trajectory as ``folder``/PLACE.zarr and return its number of steps.
+
+    A capture always writes sample 0, so it is written beside and then moved.
+    """
     from ..capturing.autoregressive import AutoregressiveCapture
     from ..capturing.diffusion import DiffusionCapture
     from ..capturing.trajectory_output import Recording
+    from ..evaluation.quick import shown_generation
     from ..samplers.canvas import build_canvas
     from ..samplers.check import check_sampling
 
-    length = min(LENGTH, model.info.max_length or LENGTH)
-    to_write = length - len(model.encode(prompt))
-    options = SamplingOptions.build(
-        length=length,
-        steps=max(1, min(STEPS, to_write)) if model.is_diffusion else None,
-        seed=seed,
-    )
-    canvas = build_canvas(model, [prompt], length)
+    options = shown_generation(model, prompt, seed)
+    canvas = build_canvas(model, [prompt], options.length)
     sampling = check_sampling(model.info, options, canvas.fill)
     beside = folder / f".{place}"
     beside.mkdir()

@@ -1,4 +1,4 @@
-"""The JSON documents of a job as schemas; one that does not fit is treated as damage of that job alone."""
+"""Schemas of a job's JSON documents; a damaged document affects that job alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class SpecOfJob(Document):
-    """What a job asks; `sap_core.specs.parse_spec` reads the rest."""
+    """The spec of a job, as far as it is checked here; `sap_core.specs.parse_spec` reads the rest."""
 
     kind: Text
 
 
 class JobDocument(Document):
-    """job.json."""
+    """Content of job.json."""
 
     id: Text
     spec: SpecOfJob
@@ -30,7 +30,7 @@ class JobDocument(Document):
 
 
 class StateDocument(Document):
-    """state.json."""
+    """Content of state.json."""
 
     state: Literal["queued", "running", "finished", "failed", "cancelled"]
     started: Seconds | None = None
@@ -40,7 +40,7 @@ class StateDocument(Document):
 
 
 class ProgressDocument(Document):
-    """progress.json."""
+    """Content of progress.json."""
 
     stage: Text
     done: Count
@@ -53,13 +53,13 @@ class ProgressDocument(Document):
 
 
 class ProcessDocument(Document):
-    """worker.json, and the entries of clients."""
+    """Content of worker.json and of the entries of clients."""
 
     pid: Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
 def read_job_document(path: Path, schema: type[Document]) -> dict[str, Any] | None:
-    """Return a document, or None where there is none or it does not fit."""
+    """Return a document, or None if it does not exist or does not fit the schema."""
     try:
         return read_document(path, schema)
     except RunProblem:

@@ -1,4 +1,4 @@
-"""From a spec to a finished run folder: what the worker does for each kind of job."""
+"""Execute a spec into a finished run folder: what the worker does for each kind of job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
+from ..resources import is_out_of_memory
+from ..runs.manifest import SPEC
 from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
@@ -34,9 +36,9 @@ from .cache import ModelCache
 
 
 def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Do what ``spec`` asks, with the run folder ``out``; the path of the run.
+    """Do what ``spec`` asks, with the run folder ``out``, and return the path of the run.
 
-    A refused input leaves no folder. Cancelled and failed work leaves a run that says so.
+    A refused input leaves no folder. Cancelled and failed work leaves a run with that state.
 
     Raises:
         InvalidInput: the spec can't be carried out as asked.
@@ -52,11 +54,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
                 KINDS[type(spec)](spec, folder, models, progress)
             return out
         return KINDS[type(spec)](spec, out, models, progress)
-    except MemoryError:
-        models.clear()
-        raise
-    except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":
+    except Exception as error:
+        if is_out_of_memory(error):
             models.clear()
         raise
 
@@ -64,7 +63,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..capturing.api import capture
 
-    return capture(_model(spec, models, progress), spec=spec, out=out, progress=progress).path
+    place: dict[str, Any] = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
+    return capture(_model(spec, models, progress), spec=spec, progress=progress, **place).path
 
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
@@ -86,7 +86,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
         result: dict[str, Any] = {"plan": pruned.plan.to_dict(), "report": pruned.report}
         models.keep_pruned(run.path, pruned)
         result |= quick_compare(dense, pruned.model, seed=spec.seed, spec=spec, progress=progress)
-        if dense.tokenizer is not None:
+        if dense.tokenizer is not None and "prompt" in result:
             result["cost"] = measure_both(dense, pruned.model, progress)
             result["denoising"] = denoise_both(dense, pruned.model, run.path, result["prompt"], spec.seed, progress)
         run.finish(result)
@@ -94,7 +94,7 @@ def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: Progress
 
 
 def _prune_checkpoint(spec: PruneCheckpointSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Return the weights go to the spec's own folder; the run keeps the plan and the report."""
+    """Write the weights to the spec's own folder; the run keeps the plan and the report."""
     from ..export.streamed import prune_checkpoint
 
     models.clear()
@@ -108,14 +108,14 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
     from ..evaluation.api import evaluate
 
     model = _model(spec, models, progress)
-    baseline = models.get(spec.baseline, **spec.loading | {"keep": None}) if spec.baseline else None
+    baseline = models.get(spec.baseline, **spec.loading | {"keep": None, "adapter": None}) if spec.baseline else None
     with create_run("evaluate", spec, out=out) as run:
         run.finish(evaluate(model, baseline, spec=spec, progress=progress))
     return run.path
 
 
 def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Return the weights come from the worker's memory; when they left it, they are pruned again from the run."""
+    """Export the weights from the worker's memory; if they are no longer there, prune again from the run."""
     from ..export.from_run import export_run, open_prune_run, prune_again
 
     source = open_prune_run(spec.run)
@@ -148,7 +148,7 @@ def _elastic(spec: ElasticSpec, out: Path, models: ModelCache, progress: Progres
 
 
 def _sweep(spec: SweepSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """In a process of its own, which needs the memory that the warm models hold."""
+    """Run the sweep in a separate process, which needs the memory that the cached models hold."""
     from ..sweeps import sweep
 
     models.clear()
@@ -160,14 +160,14 @@ def _sweep(spec: SweepSpec, out: Path, models: ModelCache, progress: ProgressCal
 
 
 def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Return the map as map.npy, float32 (query, key); a later look at it needs no model."""
+    """Store the map as map.npy, float32 (query, key), so that showing it again needs no model."""
     import numpy as np
 
     from ..capturing.attention_map import attention_map
 
     source = open_run(spec.run, unfinished=True)
     model = _model(parse_spec(source.spec), models, progress)
-    found = attention_map(model, source, spec.step, spec.layer, spec.head, spec.sample)
+    found = attention_map(model, spec=spec)
     with create_run("attention_map", spec, out=out) as run:
         np.save(run.path / "map.npy", found)
         run.finish({"positions": len(found)})
@@ -175,7 +175,7 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
 
 
 def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
-    """Return the model is loaded once causal and once bidirectional; neither is kept."""
+    """Load the model once causal and once bidirectional, and compare; neither is cached."""
     from ..evaluation.conventions import check_conventions
 
     models.clear()

@@ -1,4 +1,4 @@
-"""From a folder or Hub id to one `LoadedModel`: inspection, loading, families, memory estimates."""
+"""Load a model from a folder or Hub id as a `LoadedModel`: inspection, families, memory estimates."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a family's row names: the adapter that wraps its module, the reader of its weights."""
+"""Classes and functions that a family names: the adapter that wraps its module, the reader of its weights."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Block-causal models: each block of tokens attends to itself and to all blocks before it.
 
-Finished blocks never change, so while a canvas is denoised their keys and values are kept, and a step computes one
+Finished blocks never change, so while a canvas is denoised their keys and values are cached, and a step computes one
 block alone. While attention is recorded every step computes the whole canvas: the same numbers up to rounding, since
-matrices of another size are multiplied, and all rows to be seen.
+matrices of another size are multiplied, and all rows to be recorded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import required
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 
 
 class BlockCausalModel(LoadedModel):
@@ -24,6 +25,7 @@ class BlockCausalModel(LoadedModel):
     """
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the logits (batch, sequence, vocabulary), with a block-causal mask."""
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
         where = positions(valid)
         blocks = self._blocks(where)
@@ -31,7 +33,7 @@ class BlockCausalModel(LoadedModel):
         return self.module(input_ids=input_ids, attention_mask=mask, position_ids=where, use_cache=False).logits
 
     def _blocks(self, where: Tensor) -> Tensor:
-        """Return the number of the block of every position (batch, sequence); negative ones before the answer."""
+        """Return the block number of every position (batch, sequence); negative ones before the answer."""
         if self.answers_at is not None and self.info.row.answer_starts_block:
             where = where - self.answers_at.to(where.device)[:, None]
         return where.div(required(self.info.block_size, "block_size"), rounding_mode="floor")
@@ -40,6 +42,7 @@ class BlockCausalModel(LoadedModel):
     def span_logits(
         self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
     ) -> Tensor:
+        """Return `LoadedModel.span_logits`, computing only the blocks that are not cached."""
         if span is None or self.recorded:
             return super().span_logits(tokens, span, memory, observed=observed)
         columns = span.nonzero()[:, 0]
@@ -56,7 +59,10 @@ class BlockCausalModel(LoadedModel):
         return torch.cat([memory.get("before", logits[:, :1]), logits[:, :-1]], 1)
 
     def _extend(self, tokens: Tensor, start: int, end: int, memory: dict[str, Any]) -> Tensor:
-        """Logits of columns start to end, which must be whole blocks, their keys and values added to the cache."""
+        """Return the logits of columns start to end, and add their keys and values to the cache.
+
+        The columns must be whole blocks.
+        """
         from transformers import DynamicCache
 
         cache = memory.setdefault("cache", DynamicCache(config=self.module.config))
@@ -73,14 +79,16 @@ class BlockCausalModel(LoadedModel):
 
 
 def additive(query_blocks: Tensor, key_blocks: Tensor, valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """(batch, 1, queries, keys) of 0 where a query sees a key and the lowest number elsewhere.
+    """Return an additive mask (batch, 1, queries, keys): 0 where a query sees a key, the lowest number elsewhere.
 
-    A float mask, because eager attention silently miscomputes a bool one. A query of the padding sees the padding, so
-    that no row is empty.
+    It is a float mask, because eager attention silently miscomputes a bool one. A query of the padding sees the
+    padding, so that no row is empty.
 
     Args:
-        query_blocks: (batch, queries); key_blocks: (batch, keys), numbers of their blocks.
+        query_blocks: (batch, queries), block of each query.
+        key_blocks: (batch, keys), block of each key.
         valid: (batch, keys), 0 at padding.
+        dtype: Of the mask.
     """
     seen = key_blocks[:, None, :] <= query_blocks[:, :, None]
     padding = valid == 0

@@ -1,4 +1,4 @@
-"""A chat model's template around a prompt, as text: the same string is shown before it is sent and sent. No torch."""
+"""Apply a chat model's template to a prompt, as text that can be shown before it is sent. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEMORY = 512 << 20
 
 
 def chat_text(info: ModelInfo, prompt: str) -> str:
-    """Return the prompt as a user's turn in the model's chat template, up to where its answer begins.
+    """Return the prompt as a user's turn in the model's chat template, up to the beginning of the answer.
 
     Raises:
         InvalidInput: the model has no chat template, or one that can't be rendered in bounds of time and memory.
@@ -26,13 +26,17 @@ def chat_text(info: ModelInfo, prompt: str) -> str:
 
 
 def chat_history_text(info: ModelInfo, messages: Sequence[dict[str, str]], *, generation: bool = True) -> str:
-    """Return several turns in the model's chat template; arguments and errors as `chat_text`.
+    """Return several turns in the model's chat template.
 
-    A template is a program of whoever made the model: it is rendered in a process of its own, which can be stopped.
+    A template is a program by the model's author: it is rendered in a separate process, which can be stopped.
 
     Args:
+        info: The model.
         messages: Turns with "role" and "content".
         generation: End with the beginning of the model's answer.
+
+    Raises:
+        InvalidInput: as `chat_text`.
     """
     if not info.chat_template:
         raise InvalidInput(f"{info.ref} has no chat template; send the prompt as it is.")
@@ -53,7 +57,7 @@ def chat_history_text(info: ModelInfo, messages: Sequence[dict[str, str]], *, ge
 
 
 def template_of(tokenizer: dict[str, Any]) -> str:
-    """Return the chat template in a tokenizer's files: of several the one named "default", "" where there is none."""
+    """Return the chat template in a tokenizer's files: of several the one named "default", "" without any."""
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template", "") for entry in template if isinstance(entry, dict)}
@@ -62,7 +66,7 @@ def template_of(tokenizer: dict[str, Any]) -> str:
 
 
 def special_words(tokenizer: dict[str, Any]) -> dict[str, str]:
-    """bos_token and its like as text, which templates refer to."""
+    """Return bos_token and similar tokens as text, which templates refer to."""
     words = {}
     for name, value in tokenizer.items():
         if name.endswith("_token"):

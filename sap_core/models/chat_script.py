@@ -1,4 +1,4 @@
-"""Renders a chat template; run by `sap_core.confined` in a process of its own, by path, without the package."""
+"""Render a chat template; run by `sap_core.confined` in a separate process, by path, without the package."""
 
 import json
 from datetime import datetime

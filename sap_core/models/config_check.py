@@ -1,9 +1,9 @@
-"""What a config.json from outside may say: types and sizes that fit its weights, and nothing that loads code. No torch.
+"""Check a config.json from outside: types and sizes that fit its weights, and nothing that loads code. No torch.
 
 transformers reads some names of a config as instructions rather than as sizes: which attention or expert kernels to
 fetch and import (``attn_implementation``, ``experts_implementation``, ``kernel_config``), which Python classes to run
-(``auto_map``), which library unpacks the weights (``quantization_config``). `without_code` drops the first two kinds at
-every depth; of the last, `check_config` takes the methods whose loaders bring no code of their own.
+(``auto_map``), which library unpacks the weights (``quantization_config``). `without_code` removes the first two kinds
+at every depth; of the last, `check_config` accepts the methods whose loaders need no code from the model.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PACKED = 8  # 4-bit numbers in 32-bit words: a stored width can be so many time
 
 
 def check_config(config: Config, where: str, tensors: Sequence[StoredTensor]) -> None:
-    """Compare what a config declares with types and with what is stored, before anything is built from it.
+    """Check what a config declares against types and stored tensors, before anything is built from it.
 
     Args:
         config: config.json as stored.
@@ -86,7 +86,7 @@ def check_config(config: Config, where: str, tensors: Sequence[StoredTensor]) ->
 
 
 def check_sizes(sizes: dict[str, Any], where: str, shapes: dict[str, tuple[int, ...]], blocks: int) -> None:
-    """Compare the sizes of a native config with the stored tensors.
+    """Check the sizes of a native config against the stored tensors.
 
     Args:
         sizes: As `sap_core.models.sizes.read_sizes` gives them.
@@ -116,7 +116,7 @@ def without_code(config: Config) -> Config:
 
 
 def without_kernels(config: Config) -> Config:
-    """Return a config without the names that make a loader fetch kernels; what names the model's own code stays."""
+    """Return a config without the names that make a loader fetch kernels; names of the model's own code are kept."""
     return _without(config, lambda name, value: False)
 
 
@@ -151,7 +151,7 @@ def _check_quantization(value: dict[str, Any], where: str) -> None:
 
 
 def _fields(config: Config) -> Iterator[tuple[Config, str, Any]]:
-    """Every (object, name, value) of a config, at any depth, through lists as well."""
+    """Yield (object, name, value) of every field of a config, at any depth, through lists as well."""
     waiting: list[Any] = [config]
     while waiting:
         part = waiting.pop()

@@ -1,7 +1,7 @@
-"""How a model is to be called, and how that is known: causal or not, rows shifted or not, blocks. No torch.
+"""Conventions of a model and their origin: causal or not, logits shifted or not, blocks. No torch.
 
-A convention is declared in config.json, known of the model's family, or given by the user, who has the last word. Where
-none of the three says it, the model is refused with the options that say it: a guess would give wrong numbers, quietly.
+A convention is declared in config.json, known of the model's family, or given by the user, who has the last word. If
+none of the three says it, the model is refused with the options that say it: a guess would silently give wrong numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHECK_HINT = "`sap models MODEL --check` measures which one fits"
 
 @dataclass(frozen=True)
 class Given:
-    """What the user says of a model; None where nothing is said. ``block_size`` 0: the whole canvas at once."""
+    """Conventions given by the user; None where nothing is given. ``block_size`` 0: the whole canvas at once."""
 
     causal: bool | None = None
     shift_logits: bool | None = None
@@ -44,7 +44,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Convention:
-    """One convention: its value, and how it is known: declared (config.json), family, or given (by the user)."""
+    """One convention: its value and origin: declared (config.json), family, or given (by the user)."""
 
     value: bool | int | None
     known: str
@@ -56,11 +56,14 @@ def conventions_of(
     """Return ``causal``, ``shift_logits`` and ``block_size`` (None: the whole canvas) of a model.
 
     Args:
-        config: config.json with what is given, as `Given.declared_in` has it.
-        mask_declared: config.json, the tokenizer or the user names a mask token.
+        family: The model's family.
+        config: config.json with what is given, as `Given.declared_in` returns it.
+        given: What the user gave.
+        ref: Name of the model, for errors.
+        mask_declared: Whether config.json, the tokenizer or the user names a mask token.
 
     Raises:
-        ModelProblem: nothing says a convention that is needed, or the family knows better than what is given.
+        ModelProblem: nothing says a convention that is needed, or the family contradicts what is given.
         InvalidInput: options that contradict each other.
     """
     _check_types(config, ref)
@@ -90,7 +93,7 @@ def conventions_of(
 
 
 def row_with(family: Family, conventions: dict[str, Convention], ref: str) -> Family:
-    """Return the family's row with the adapter and samplers that a model of these conventions needs.
+    """Return the family's row with the adapter and samplers for a model of these conventions.
 
     Raises:
         ModelProblem: blocks, where the class can't be told about them.
@@ -106,7 +109,7 @@ def row_with(family: Family, conventions: dict[str, Convention], ref: str) -> Fa
 
 
 def describe_conventions(conventions: dict[str, Convention]) -> dict[str, str]:
-    """Return a phrase for each convention, for people: "bidirectional (declared)"."""
+    """Return a readable phrase for each convention: "bidirectional (declared)"."""
     causal, shift, block = (conventions[name] for name in ("causal", "shift_logits", "block_size"))
     blocks = "the whole text" if block.value is None else f"blocks of {block.value} tokens"
     phrases = {
@@ -119,7 +122,7 @@ def describe_conventions(conventions: dict[str, Convention]) -> dict[str, str]:
 
 
 def _ask(family: Family, config: Config, ref: str, mask_declared: bool) -> None:
-    """Refuse a model of which nothing says how it is to be called."""
+    """Refuse a model whose conventions are unknown, with the options that declare them."""
     declared = OBJECTIVE in config or config.get("is_causal") is not None
     if family.remote_code:
         missing = [] if declared else ["--causal or --bidirectional"]

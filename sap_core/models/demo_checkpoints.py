@@ -1,4 +1,4 @@
-"""Where the shipped demo models lie."""
+"""Location of the demo models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HERE = Path(__file__).resolve().parent
 
 
 def checkpoint_path(name: str) -> Path:
-    """Folder of a demo model: inside the installed package, or in `assets/demo` of a checkout."""
+    """Return the folder of a demo model: inside the installed package, or in `assets/demo` of a checkout."""
     if name not in MODELS:
         raise UnknownOption("demo model", name, MODELS)
     places = (_HERE / "checkpoints" / name, _HERE.parents[1] / "assets" / "demo" / name)

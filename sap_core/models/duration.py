@@ -1,4 +1,4 @@
-"""How long a capture will take, from the arithmetic of one step and the pace of this machine. No torch."""
+"""Estimate the duration of a capture from the operations of one step and the speed of this machine. No torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _PROBE = 512  # width of the matrices the machine's pace is probed with
 
 
 def step_flops(info: ModelInfo, *, length: int, batch: int = 1, guidance: bool = False) -> float:
-    """Floating-point operations of one denoising step, or of one token of an autoregressive text.
+    """Return the floating-point operations of one denoising step, or of one token of an autoregressive text.
 
     2 x parameters x tokens for the matrices (one multiplication and one addition per weight and token; Kaplan et al.,
     arXiv 2001.08361, section 2.1), 8 x layers x heads x head width x length^2 for attention and for the statistics that
-    are taken beside it, which compute the scores once more. Guidance runs the model twice. Embeddings are counted as
-    if they multiplied, so small models with large vocabularies come out too high by up to their share.
+    are computed beside it, which compute the scores once more. Guidance runs the model twice. Embeddings are counted as
+    if they multiplied, so small models with large vocabularies are overestimated by up to their fraction of the
+    parameters.
     """
     tokens = batch * length
     matrices = 2.0 * info.parameters * tokens
@@ -26,15 +27,19 @@ def step_flops(info: ModelInfo, *, length: int, batch: int = 1, guidance: bool =
 
 
 def estimate_seconds(flops: float, steps: int, paces: Iterable[float]) -> float | None:
-    """Seconds for ``steps`` steps at the median of ``paces`` (operations per second of earlier runs); None without."""
+    """Return the seconds of ``steps`` steps at the median of ``paces``; None without any.
+
+    ``paces``: operations per second of earlier runs.
+    """
     known = [pace for pace in paces if pace > 0]
     return flops * steps / median(known) if known else None
 
 
 def machine_pace() -> float:
-    """Operations per second of this machine's processor, from a few matrix products; some ten milliseconds.
+    """Return the operations per second of this machine's processor, from a few matrix products.
 
-    A capture reaches about a third of it, which is accounted for here; good to a factor of three.
+    This takes about ten milliseconds. A capture reaches about a third of it, which is included here; accurate to a
+    factor of three.
     """
     import numpy as np
 
@@ -42,6 +47,6 @@ def machine_pace() -> float:
     taken = []
     for _ in range(4):
         started = time.perf_counter()
-        a @ a
+        np.matmul(a, a)
         taken.append(time.perf_counter() - started)
     return 2.0 * _PROBE**3 / min(taken) / 3

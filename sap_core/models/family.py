@@ -1,4 +1,4 @@
-"""What a family of models is: one immutable row that says how such a model is recognised, loaded and sampled.
+"""A model family: one immutable row that says how such a model is recognised, loaded and sampled.
 
 A family is data. Where data is not enough, ``adapter`` names a subclass of `sap_core.models.loaded.LoadedModel` as
 "module:Class"; it is imported only when a model is loaded, so that this module needs no torch.
@@ -18,6 +18,11 @@ AUTOREGRESSIVE = "autoregressive"
 PATTERNS = ("unstructured", "2:4", "4:8")
 # Native classes whose sizes are free of each other, and in which a smaller shape is a matter of config.json.
 RESIZABLE = ("llama", "mistral", "qwen2", "qwen3")
+HEAD_SIZED = ("qwen2", "qwen3")  # of these, those whose head size is free of the width, so that heads can leave
+# Native classes that hold their blocks in one list and need no more than a smaller number of them in config.json.
+LAYERED = (
+    *RESIZABLE, "qwen3_moe", "sap_llada2_moe", "sap_dit", "bert", "roberta", "distilbert", "modernbert", "eurobert"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Family:
         samplers: Names in `sap_core.choices.samplers.SAMPLERS`, the default first.
         patterns: Patterns of single weights that work on it; empty with ``no_pruning`` saying why.
         units: Whole units (heads, channels, layers) that can be taken out of a model whose native class is one of
-            `RESIZABLE`, because config.json can say the smaller shape and the family's own code can read it.
+            `RESIZABLE`, or for layers of `LAYERED`, because config.json can say the smaller shape and the family's own
+            code can read it.
         config_aliases: Native config field -> what config.json calls it, for the fields that a smaller shape changes.
         mixture: Its models, or some of them, are mixtures of experts, which can be taken out whole.
         no_pruning: Reason why pruning is refused; "" where it is not.
@@ -102,6 +108,12 @@ class Family:
     remote_code: bool = False
     adapter: str = "plain"
     reader: str = "native"
+
+    def units_of(self, model_type: str) -> tuple[str, ...]:
+        """Return the units that can be taken out of a model of this family whose native class has that type."""
+        if model_type in RESIZABLE:
+            return self.units
+        return tuple(unit for unit in self.units if unit == "layers" and model_type in LAYERED)
 
     def native_key(self, key: str) -> str:
         """Return the native name of a stored tensor."""

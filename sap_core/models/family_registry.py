@@ -1,7 +1,9 @@
-"""The table of families. Adding one is a file in ``zoo/`` and a row here; from outside, `register_family`, or an entry
-point of an installed package in the group "sap_core.families", which the studio and the command line see too.
+"""The table of families.
 
-The first row that matches a config.json is its family, so the particular come before the general. No torch here.
+A new family is a file in ``families/`` and a row here; from outside, `register_family`, or an entry point of an
+installed package in the group "sap_core.families", which the studio and the command line see too.
+
+The first row that matches a config.json is its family, so special families come before general ones. No torch here.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from .families import (
     rnd1,
     sdar,
 )
-from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, LAYERED, RESIZABLE, Config, Family
 
 ENTRY_POINTS = "sap_core.families"
 FAMILIES: dict[str, Family] = {
@@ -63,7 +65,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
-    """Return the family of a config.json and the names of the stored tensors, or None where no row matches."""
+    """Return the family of a config.json and the names of the stored tensors, or None if no row matches."""
     known = tuple(names)
     for family in FAMILIES.values():
         marked = not family.marks or any(name.startswith(family.marks) for name in known)
@@ -73,7 +75,7 @@ def recognise(config: Config, names: Iterable[str] = ()) -> Family | None:
 
 
 def register_family(family: Family) -> Family:
-    """Add a family from outside the package, in front of those that are there.
+    """Add a family from outside the package, before the existing ones.
 
     Raises:
         InvalidInput: a family of that name exists.
@@ -121,7 +123,7 @@ def families_table() -> list[dict[str, Any]]:
 
 
 def _pruning(family: Family) -> str:
-    """Return the patterns in words: of single weights, then the units that are taken out whole and of which classes."""
+    """Return the supported patterns in words: of single weights, then of whole units and their classes."""
     if family.no_pruning:
         return f"refused: {family.no_pruning}"
     words = ", ".join(family.patterns)
@@ -130,11 +132,14 @@ def _pruning(family: Family) -> str:
         return words + experts
     resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
     of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
-    return f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})") + experts
+    more = [name for name in family.natives if name in LAYERED and name not in RESIZABLE]
+    layers = f"; whole layers of {', '.join(more)}" if more and "layers" in family.units else ""
+    units = f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+    return units + layers + experts
 
 
 def _conventions(family: Family) -> str:
-    """Return how such a model is called, in a line: attention, which token a row predicts, its mask, its blocks."""
+    """Return a model's conventions in a line: attention, which token a row predicts, its mask, its blocks."""
     if family.objective == AUTOREGRESSIVE:
         return "causal; row i predicts token i + 1"
     if family.export == "none":
@@ -167,7 +172,7 @@ def _loads_as(family: Family) -> str:
 
 
 def _register_installed() -> None:
-    """The families of installed packages; one that can't be had is told and left out, the others still load."""
+    """Register the families of installed packages; one that fails to import is skipped with a warning."""
     for point in entry_points(group=ENTRY_POINTS):
         try:
             family = point.load()

@@ -1,8 +1,8 @@
-"""Names, shapes, dtypes and places of stored tensors, from the headers of safetensors files alone. No torch.
+"""Names, shapes, dtypes and offsets of stored tensors, from the headers of safetensors files alone. No torch.
 
-The one reader of headers: whoever reads weights, whole or block by block, checks and finds them through it. A file is
-taken only if its tensors fill it from the first byte behind the header to the last, without overlap or hole, each with
-exactly the bytes that its shape and dtype call for. Format: https://huggingface.co/docs/safetensors.
+This is the only reader of headers: all code that reads weights, whole or block by block, uses it. A file is accepted
+only if its tensors fill it from the first byte after the header to the last, without overlap or gap, each with exactly
+the bytes of its shape and dtype. Format: https://huggingface.co/docs/safetensors.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BITS = dict(DTYPES.values())
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor as a safetensors file describes it; ``start``: its first byte in the file, None where unknown."""
+    """One tensor of a safetensors file; ``start``: offset of its first byte in the file, None if unknown."""
 
     key: str
     shape: tuple[int, ...]
@@ -63,10 +63,12 @@ class StoredTensor:
 
     @property
     def numel(self) -> int:
+        """Number of elements."""
         return prod(self.shape)
 
     @property
     def bytes(self) -> int:
+        """Size in bytes."""
         return -(-self.numel * _BITS.get(self.dtype, 8) // 8)
 
 
@@ -113,7 +115,7 @@ def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
 
 
 def weight_map(folder: Path) -> dict[str, str]:
-    """Return tensor name -> file name of a sharded checkpoint; every file is inside the folder and there.
+    """Return tensor name -> file name of a sharded checkpoint, after checking that every file is in the folder.
 
     Raises:
         ModelProblem: the index can't be read, a file is missing, or a name leads out of the folder.
@@ -162,7 +164,7 @@ def read_header(folder: Path, name: str) -> tuple[tuple[StoredTensor, ...], dict
 
 
 def _entry(path: Path, file: str, key: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
-    """Return one tensor and its span of bytes behind the header."""
+    """Return one tensor and its span of bytes after the header."""
 
     def wrong(what: str) -> ModelProblem:
         return ModelProblem(f"{path} has a damaged safetensors header: {shown(key)} {what}; download it again.")
@@ -185,7 +187,7 @@ def _entry(path: Path, file: str, key: str, entry: Any) -> tuple[StoredTensor, t
 def _fill(
     path: Path, tensors: list[StoredTensor], spans: list[tuple[int, int]], first: int, size: int
 ) -> tuple[StoredTensor, ...]:
-    """Return the tensors with their places; they fill the file, each beginning where the one before ends."""
+    """Return the tensors with their offsets, after checking that they fill the file without overlap or gap."""
     end, placed = 0, []
     for tensor, (start, stop) in zip(tensors, spans, strict=True):
         if start != end:
@@ -215,7 +217,7 @@ def _naturals(value: Any) -> bool:
 
 
 def _inside(name: str) -> bool:
-    """Return a plain relative path to a safetensors file, on any system."""
+    """Return whether a name is a plain relative path to a safetensors file, on any system."""
     for kind in (PurePosixPath, PureWindowsPath):
         path = kind(name)
         if path.is_absolute() or path.anchor or ".." in path.parts:

@@ -1,4 +1,4 @@
-"""What is known of a model from its config.json and tensor headers, before any weight is read. No torch."""
+"""Description of a model from its config.json and tensor headers, before any weight is read. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ModelProblem
 from .conventions import Convention
-from .family import AUTOREGRESSIVE, RESIZABLE, Config, Family
+from .family import AUTOREGRESSIVE, HEAD_SIZED, Config, Family
 from .layout import Matrix, expert_counts
 
 
@@ -16,14 +16,18 @@ from .layout import Matrix, expert_counts
 class ModelInfo:
     """A model as its config and headers describe it.
 
-    ``matrices`` are the prunable linear layers inside the blocks, in block order, under native module names.
-    ``max_length`` is None where the config sets no limit; ``mask_token_id`` where nothing declares one.
-    ``shift_logits``: the model denoises, yet its row i predicts token i + 1.
-    ``conventions``: causal, shift_logits and block_size, each with how it is known.
-    ``no_pruning`` is the reason why pruning is refused, "" where it is not.
-    ``chat_template`` is the tokenizer's, "" where it has none; `sap_core.models.chat_text` applies it.
-    ``config`` and ``native_config`` are config.json as stored and as the native class reads it; ``keys`` maps stored
-    tensor names to native ones. ``row`` is the family's row of the table.
+    Attributes:
+        matrices: The prunable linear layers inside the blocks, in block order, under native module names.
+        max_length: Positions; None if the config sets no limit.
+        mask_token_id: None if nothing declares one.
+        shift_logits: Whether the model denoises, yet its row i predicts token i + 1.
+        conventions: causal, shift_logits and block_size, each with its origin.
+        no_pruning: The reason why pruning is refused, "" if it is not.
+        chat_template: The tokenizer's, "" if it has none; `sap_core.models.chat_text` applies it.
+        config: config.json as stored.
+        native_config: The same as the native class reads it.
+        keys: Stored tensor name -> native name.
+        row: The family's row of the table.
     """
 
     ref: str
@@ -49,6 +53,7 @@ class ModelInfo:
     block_size: int | None = None
     shift_logits: bool = False
     conventions: dict[str, Convention] = field(default_factory=dict, compare=False)
+    adapter: str = ""
     no_pruning: str = ""
     chat_template: str = field(default="", repr=False)
     special_words: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -58,18 +63,27 @@ class ModelInfo:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The pruning patterns that work on this model; none where pruning is refused."""
+        """The pruning patterns that work on this model; none if pruning is refused."""
         if self.no_pruning:
             return ()
-        units = self.row.units if self.native_config.get("model_type") in RESIZABLE else ()
+        units = self.units
         if any(expert_counts(self.matrices, self.layers)) and not self.row.remote_code:
             units = (*units, "experts")
         return (*self.row.patterns, *units)
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """The units, experts aside, that the family's format can lose: heads only if it has a head size of its own."""
+        kind = str(self.native_config.get("model_type"))
+        units = self.row.units_of(kind)
+        own = self.config.get("model_type") != self.native_config.get("model_type")
+        if own and not ("head_dim" in self.config and kind in HEAD_SIZED):
+            return tuple(unit for unit in units if unit != "heads")
+        return units
+
+    @property
     def attention_layers(self) -> tuple[int, ...]:
-        """Numbers of the layers whose attention has heads that can be told apart: its output projection reads
-        heads x head_dim columns."""
+        """Numbers of the layers with attention heads: their output projection reads heads x head_dim columns."""
         return tuple(sorted({m.layer for m in self.matrices if m.kind == "o" and m.cols == self.heads * self.head_dim}))
 
     @property
@@ -84,7 +98,7 @@ class ModelInfo:
         return Path(self.path)
 
     def check_prunable(self) -> None:
-        """Raise ModelProblem with the reason where this model can't be pruned."""
+        """Raise ModelProblem with the reason if this model can't be pruned."""
         if self.no_pruning:
             raise ModelProblem(f"{self.ref} can't be pruned: {self.no_pruning}.")
 
@@ -108,7 +122,7 @@ class ModelInfo:
         return self.mask_token_id
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: everything a page shows, matrices as their number."""
+        """Return everything a page shows, JSON-able, with matrices as their number."""
         hidden = ("row", "config", "native_config", "keys", "matrices", "special_words")
         shown = {name: value for name, value in self.__dict__.items() if name not in hidden}
         lists = {"samplers": list(self.samplers), "patterns": list(self.patterns)}

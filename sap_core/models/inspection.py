@@ -15,7 +15,7 @@ from .family import MASKED_DIFFUSION, Config, Family
 from .family_registry import recognise
 from .headers import StoredTensor
 from .info import ModelInfo
-from .layout import BLOCK, EXPERT, Matrix, find_matrices, module_key
+from .layout import BLOCK, EXPERT, PACKED_TYPES, Matrix, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
 
@@ -28,25 +28,25 @@ def inspect_model(
     shift_logits: bool | None = None,
     block_size: int | None = None,
 ) -> ModelInfo:
-    """Recognize a model and describes it without reading weights.
+    """Recognise a model and describe it without reading weights.
 
     Args:
         ref: demo:NAME, a folder, or a Hub id.
         mask_token_id: For a model that does not declare its mask token.
-        causal: Whether attention is causal, where config.json does not say; see `load_model`.
-        shift_logits: Whether row i predicts token i + 1, where it does not say.
-        block_size: Tokens of a block that is denoised at once, where it does not say.
+        causal: Whether attention is causal, if config.json does not say; see `load_model`.
+        shift_logits: Whether row i predicts token i + 1, if it does not say.
+        block_size: Tokens of a block that is denoised at once, if it does not say.
 
     Raises:
-        ModelProblem: nothing loadable there, a config that no family matches or that lacks a field, or a convention
-            that nothing says.
+        ModelProblem: nothing loadable there, a config that no family matches or that lacks a field, or an undeclared
+            convention.
     """
     given = Given(causal, shift_logits, block_size)
     return describe(find_source(ref), mask_token_id=mask_token_id, given=given)
 
 
 def describe(source: Source, *, mask_token_id: int | None = None, given: Given | None = None) -> ModelInfo:
-    """`inspect_model` for a source that was found already."""
+    """Return `inspect_model` of a source that was found already."""
     given = given or Given()
     source = replace(source, config=given.declared_in(source.config))
     with foreign(f"{source.ref}: config.json or the tokenizer does not fit its weights", problem=ModelProblem):
@@ -93,7 +93,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
         conventions=conventions,
         no_pruning=family.no_pruning
         or _quantized(source.config)
-        or _packed_experts(shapes)
+        or _packed_experts(shapes, model_type)
         or _incomplete(matrices, sizes["layers"]),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),
@@ -104,7 +104,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
 
 
 def _mask_token(family: Family, source: Source, native: Config, vocab_size: int, given: int | None) -> int | None:
-    """Return the mask token: as given, else of the config, the tokenizer, the family."""
+    """Return the mask token: as given, else of the config, the tokenizer, or the family."""
     if family.objective != MASKED_DIFFUSION:
         return None
     if given is not None:
@@ -123,7 +123,7 @@ def _mask_token(family: Family, source: Source, native: Config, vocab_size: int,
 
 
 def declared_mask(source: Source, config: Config) -> int | None:
-    """Return the mask token that config.json or else the tokenizer names; None where neither does."""
+    """Return the mask token that config.json or else the tokenizer names; None if neither does."""
     declared = config.get("mask_token_id")
     if declared is None:
         word = source.tokenizer.get("mask_token")
@@ -133,13 +133,13 @@ def declared_mask(source: Source, config: Config) -> int | None:
 
 
 def _quantized(config: Config) -> str:
-    """Why a checkpoint with quantized weights can't be pruned; "" for any other."""
+    """Return why a checkpoint with quantized weights can't be pruned; "" for any other."""
     method = (config.get("quantization_config") or {}).get("quant_method")
     return f"its weights are stored quantized ({method}); prune the unquantized model" if method else ""
 
 
 def unread(config: Config) -> str:
-    """Return what a config that no family reads is, and what to do; follows the model's name."""
+    """Return what is wrong with a config that no family reads, and what to do; appended to the model's name."""
     names = [str(name) for name in config.get("architectures") or []]
     kind = config.get("model_type") or "nothing"
     if not names:
@@ -160,19 +160,21 @@ def unread(config: Config) -> str:
 
 
 def _incomplete(matrices: tuple[Matrix, ...], layers: int) -> str:
-    """Why a model can't be pruned whose blocks hold no linear layers; "" where each does."""
+    """Return why a model whose blocks have no linear layers can't be pruned; "" if each has some."""
     missing = sorted(set(range(layers)) - {matrix.layer for matrix in matrices})
     if len(missing) == layers:
         return "no linear layers stand in numbered blocks in it: its layers share their weights, or are convolutions"
     return f"layer {missing[0]} holds no linear layer that could be pruned" if missing else ""
 
 
-def _packed_experts(shapes: dict[str, tuple[int, ...]]) -> str:
+def _packed_experts(shapes: dict[str, tuple[int, ...]], model_type: str) -> str:
     """Why experts that transformers keeps in 3-D tensors can't be pruned; "" where there are none."""
     named = [name for name in shapes if re.search(r"\.experts\.\d+\.", name)]
     other = next((name for name in named if not EXPERT.match(name.removesuffix(".weight"))), None)
     if other:
         return f"its experts ({other}) are kept in 3-D tensors by transformers, which no pruning pattern here reads"
+    if model_type in PACKED_TYPES:
+        return ""
     packed = next(
         (
             name

@@ -1,4 +1,4 @@
-"""Which stored matrices can be pruned, told from their names alone: blocks, attention and feed-forward. No torch."""
+"""Find the prunable matrices of a checkpoint by their names: blocks, attention and feed-forward. No torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ KINDS = (
             "mlp.0")),
     ("down", ("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "output.dense", "lin2", "mlp.Wo", "mlp.2")),
 )  # fmt: skip
-EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.\d+\.(gate_proj|up_proj|down_proj)$")
 # Small matrices that steer rather than compute; pruning one breaks what it steers.
 ROUTERS = (
     "mlp.gate",
@@ -37,6 +36,11 @@ ROUTERS = (
 
 # One matrix of one of several experts that a router chooses among; its number.
 EXPERT = re.compile(r"^(?P<owner>.+\.experts)\.(?P<number>\d+)\.(gate_proj|up_proj|down_proj)$")
+
+# The experts of a layer in two tensors (experts, outputs, inputs): gate and up behind one another, and down.
+PACKED = re.compile(r"^(?P<owner>(?:.*\.)?layers\.(?P<index>\d+)\.(?:.+\.)?experts)\.(?P<name>gate_up_proj|down_proj)$")
+# Types whose checkpoints hold them so, and whose classes compute down(act(gate(x)) * up(x)) with them.
+PACKED_TYPES = ("diffusion_gemma",)
 
 # Module paths that a checkpoint of the bare model leaves out of its names.
 BASE = {"gpt2": "transformer", "bloom": "transformer", "gpt_bigcode": "transformer", "opt": "model"}
@@ -57,7 +61,7 @@ TRANSPOSED = {"gpt2", "openai-gpt"}
 
 @dataclass(frozen=True)
 class Matrix:
-    """One prunable matrix: native module name, its block, ``rows`` outputs by ``cols`` inputs, and what it is."""
+    """One prunable matrix: native module name, its block, ``rows`` outputs by ``cols`` inputs, and its kind."""
 
     name: str
     layer: int
@@ -71,9 +75,12 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
 
     Args:
         shapes: Native tensor name -> shape as stored.
+        model_type: As in the native config.
     """
-    found = []
+    result = []
     for key, shape in shapes.items():
+        if len(shape) == 3 and model_type in PACKED_TYPES and (packed := PACKED.match(key)):
+            result += _packed_matrices(packed, shape)
         match = BLOCK.match(key)
         if not match or len(shape) != 2:
             continue
@@ -82,32 +89,44 @@ def find_matrices(shapes: dict[str, tuple[int, ...]], model_type: str) -> tuple[
         if kind is None:
             continue
         rows, cols = reversed(shape) if model_type in TRANSPOSED else shape
-        found.append(Matrix(key.removesuffix(".weight"), int(match["index"]), rows, cols, kind))
+        result.append(Matrix(key.removesuffix(".weight"), int(match["index"]), rows, cols, kind))
     order = [kind for kind, _ in KINDS] + ["other"]
-    found.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
-    return tuple(found)
+    result.sort(key=lambda matrix: (matrix.layer, order.index(matrix.kind), _natural(matrix.name)))
+    return tuple(result)
+
+
+def _packed_matrices(packed: re.Match[str], shape: tuple[int, ...]) -> list[Matrix]:
+    """Return the matrices of every expert in one packed tensor, under the names they have once it is unpacked."""
+    count, rows, cols = shape
+    kinds = ("gate", "up") if packed["name"] == "gate_up_proj" else ("down",)
+    return [
+        Matrix(f"{packed['owner']}.{number}.{kind}_proj", int(packed["index"]), rows // len(kinds), cols, kind)
+        for number in range(count)
+        for kind in kinds
+    ]
 
 
 def expert_counts(matrices: Iterable[Matrix], layers: int) -> list[int]:
-    """Return how many experts each layer has, 0 where it has none."""
-    found: dict[int, set[int]] = {}
+    """Return how many experts each layer has, 0 if it has none."""
+    result: dict[int, set[int]] = {}
     for matrix in matrices:
         if match := EXPERT.match(matrix.name):
-            found.setdefault(matrix.layer, set()).add(int(match["number"]))
-    return [len(found.get(layer, ())) for layer in range(layers)]
+            result.setdefault(matrix.layer, set()).add(int(match["number"]))
+    return [len(result.get(layer, ())) for layer in range(layers)]
 
 
 def kind_of(rest: str) -> str | None:
-    """Return what a module inside a block is, by its name; "other" for an unknown one, None for what is not to be
-    pruned."""
+    """Return the kind of a module inside a block, by its name.
+
+    "other" for an unknown one, None for one that is not to be pruned.
+    """
     if _ends(rest, ROUTERS) or "embed" in rest or "norm" in rest.rsplit(".", 1)[-1].lower():
         return None
     return next((kind for kind, endings in KINDS if _ends(rest, endings)), "other")
 
 
 def module_key(key: str, model_type: str) -> str:
-    """Return a stored name as the native module has it: renamed, with the inner model's path where that was left
-    out."""
+    """Return the native module's name of a stored tensor: renamed, with the inner model's path if that was left out."""
     for pattern, replacement in RENAMED.get(model_type, ()):
         key = re.sub(pattern, replacement, key)
     base = BASE.get(model_type)

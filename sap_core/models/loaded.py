@@ -1,10 +1,11 @@
-"""One loaded model behind one interface: what capture, samplers, pruning and evaluation see of any family."""
+"""A loaded model: the one interface that capture, samplers, pruning and evaluation use for any family."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 
 from ..errors import ModelProblem, OperationFailed
 from ..untrusted import foreign
+from .experts import pack_experts
 from .family import MASKED_DIFFUSION
 from .info import ModelInfo
 from .layout import TRANSPOSED
+from .row_positions import positions, shift_back
 from .saving import save_checkpoint
 from .sizes import first_position
 from .tokens import encode
@@ -24,9 +27,9 @@ RECORDING = "sap_"
 
 
 class LoadedModel:
-    """A model in evaluation mode, without gradients, with its tokenizer and what is known of it.
+    """A model in evaluation mode, without gradients, with its tokenizer and description.
 
-    A family that needs more than data subclasses this; every caller keeps to the methods here.
+    A family that needs more than data subclasses this; all other code uses only the methods here.
 
     Attributes:
         module: The transformers model.
@@ -38,10 +41,12 @@ class LoadedModel:
         answers_at: (batch,) where the prompts end while answers are written; None outside.
         pads: Whether its class leaves padding out of what it computes; found by `sap_core.models.probe`. Where it does
             not, texts of different lengths are run one by one.
+        window: Where the queries of a pass over a part of a text stand (`Window`); None for whole texts.
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
     records_through = "interface"
+    reads_cache = False  # its blocks need the cache of keys and values that they are called with
 
     def __init__(self, module: nn.Module, tokenizer: Any | None, info: ModelInfo) -> None:
         # Any: a transformers class has attributes of its own, and callers check for a tokenizer where one is needed
@@ -52,10 +57,11 @@ class LoadedModel:
         self.padding: Tensor | None = None
         self.pads = True
         self.answers_at: Tensor | None = None
+        self.window: Any = None
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go; of a model that is spread, the device of its first weights that are in place."""
+        """Device of the inputs; of a model on several devices, that of its first weights in memory."""
         device = self.module.get_input_embeddings().weight.device
         if device.type != "meta":
             return device
@@ -63,11 +69,12 @@ class LoadedModel:
 
     @property
     def offloaded(self) -> bool:
-        """Whether some weights are brought in for a forward only, so that they can't be read or changed here."""
+        """Whether some weights are loaded only during a forward, so that they can't be read or changed here."""
         return any(parameter.device.type == "meta" for parameter in self.module.parameters())
 
     @property
     def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
         return self.module.dtype
 
     @property
@@ -77,26 +84,28 @@ class LoadedModel:
 
     @property
     def recorded(self) -> bool:
-        """Whether attention is being recorded now: a recorder runs the model under an attention name of its own."""
+        """Whether attention is being recorded now."""
         return str(getattr(self.module.config, "_attn_implementation", "")).startswith(RECORDING)
 
     @property
     def is_diffusion(self) -> bool:
+        """Whether the model denoises."""
         return self.info.objective == MASKED_DIFFUSION
 
     # ---- forward ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def logits(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, observed: bool = True) -> Tensor:
-        """Logits of one forward pass, float32 or better.
+        """Return the logits of one forward pass, float32 or better.
 
         Args:
             input_ids: (batch, sequence) token ids.
             attention_mask: (batch, sequence), 0 where a position is padding.
+            observed: Whether a recorder records this pass.
 
         Returns:
-            (batch, sequence, vocabulary). Row i predicts position i for a diffusion model, i + 1 for an
-            autoregressive one.
+            (batch, sequence, vocabulary). Row i predicts position i for a diffusion model, i + 1 for an autoregressive
+                one.
         """
         alone = not self.pads and attention_mask is not None and not bool(attention_mask.all())
         self.observed, self.padding = observed and not alone, attention_mask
@@ -111,7 +120,7 @@ class LoadedModel:
         return shift_back(logits) if self.info.shift_logits else logits
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Return the native forward pass, before any shift; what a family overrides."""
+        """Return the logits of the native forward pass, before any shift; families override it."""
         if attention_mask is None:
             return self.module(input_ids=input_ids, use_cache=False).logits
         mask = attention_mask.to(self.device)
@@ -122,22 +131,27 @@ class LoadedModel:
         return self.module(input_ids=input_ids, attention_mask=mask, **options).logits
 
     def _row_by_row(self, input_ids: Tensor, valid: Tensor) -> Tensor:
-        """`forward` of each text alone, without its padding, where the class can't leave padding out; 0 at padding."""
+        """Run `forward` on each text alone, without its padding, if the class does not ignore padding; 0 at padding."""
         rows = [self.forward(ids[keep][None], None)[0] for ids, keep in zip(input_ids, valid, strict=True)]
         output = rows[0].new_zeros(*input_ids.shape, rows[0].shape[-1])
         for row, keep, logits in zip(output, valid, rows, strict=True):
             row[keep] = logits
         return output
 
+    def calibrating(self) -> AbstractContextManager:
+        """Return a context in which a forward pass shows every token of a text to the layers that are pruned."""
+        return nullcontext()
+
     def span_logits(
         self, tokens: Tensor, span: Tensor | None, memory: dict[str, Any], *, observed: bool = True
     ) -> Tensor:
-        """Logits of a canvas while it is denoised; a block-causal family computes those of one block alone.
+        """Return the logits of a canvas while it is denoised; a block-causal family computes those of one block alone.
 
         Args:
             tokens: (batch, sequence).
-            span: (sequence,) bool, the columns that are wanted; None for all.
-            memory: Empty at the start of a canvas; a family keeps there what later calls can use again.
+            span: (sequence,) bool, the columns that are needed; None for all.
+            memory: Empty at the start of a canvas; a family's cache for later calls.
+            observed: Whether a recorder records this pass.
 
         Returns:
             (batch, columns of the span, vocabulary).
@@ -147,11 +161,12 @@ class LoadedModel:
 
     @torch.no_grad()
     def next_logits(self, input_ids: Tensor, attention_mask: Tensor, past: Any | None) -> tuple[Tensor, Any]:
-        """Logits of the token after the last one, with the cache of keys and values; autoregressive models.
+        """Return the logits of the token after the last one, with the cache of keys and values; autoregressive models.
 
         Args:
             input_ids: (batch, new) tokens that are not in ``past`` yet.
             attention_mask: (batch, past + new).
+            past: The cache of the last call; None at the first.
 
         Returns:
             (batch, vocabulary) and the cache for the next call.
@@ -213,7 +228,7 @@ class LoadedModel:
     # ---- text -------------------------------------------------------------------------------------------------------
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of a text; ``special``: with the special tokens its tokenizer puts around one."""
+        """Return the token ids of a text; ``special``: with the special tokens that the tokenizer adds."""
         ids = encode(self._tokenizer(), text, special=special)
         beyond = next((token for token in ids if token >= self.info.vocab_size), None)
         if beyond is not None:
@@ -224,7 +239,7 @@ class LoadedModel:
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """Text of token ids, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
         with foreign(f"The tokenizer of {self.info.ref} fails on tokens", "; check its files"):
             return self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)
 
@@ -237,7 +252,7 @@ class LoadedModel:
         return text.replace("\n", "⏎").replace("\t", "⇥") or "·"
 
     def token_id(self, word: str) -> int | None:
-        """Return the id of a special token by its text; None where the tokenizer has no such token."""
+        """Return the id of a special token by its text; None if the tokenizer has no such token."""
         return None if self.tokenizer is None else self.tokenizer.get_added_vocab().get(word)
 
     def _tokenizer(self) -> Any:
@@ -248,7 +263,11 @@ class LoadedModel:
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def check_masked(self) -> int:
-        """Return the mask token's id. Raises as `ModelInfo.check_masked`."""
+        """Return the mask token's id.
+
+        Raises:
+            ModelProblem: as `ModelInfo.check_masked`.
+        """
         return self.info.check_masked()
 
     def clone(self) -> LoadedModel:
@@ -259,31 +278,20 @@ class LoadedModel:
         return twin
 
     def native_state(self) -> dict[str, Tensor]:
-        """Tensors by native name, in the shapes in which they are stored."""
+        """Return the tensors by native name, in the shapes in which they are stored."""
         state = self.module.state_dict()
         if self.info.native_config.get("model_type") in TRANSPOSED:
             state.update({f"{m.name}.weight": state[f"{m.name}.weight"].t() for m in self.info.matrices})
-        return state
+        return pack_experts(state, self.info.keys.values())
 
     def save(self, folder: str | Path) -> None:
-        """Write the model in the format it came in: the same tensor names and config, with the current weights.
+        """Write the model in its original format: the same tensor names and config, with the current weights.
 
         Raises:
-            OperationFailed: as `save_checkpoint`; weights that are out of reach between forwards.
+            OperationFailed: as `save_checkpoint`; weights that are offloaded between forwards.
         """
         if self.offloaded:
             raise OperationFailed(
                 f"Some weights of {self.info.ref} are out of reach; load it on one device to save it."
             )
         save_checkpoint(self.info, self.module, self.native_state(), Path(folder))
-
-
-def shift_back(logits: Tensor) -> Tensor:
-    """(batch, sequence, vocabulary) whose row i predicts token i + 1 -> row i predicts token i; row 0 stays as it is,
-    as in Dream's own code."""
-    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
-
-
-def positions(attention_mask: Tensor) -> Tensor:
-    """Position ids that count valid tokens only, so that padding on either side shifts nothing; int64, same shape."""
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)

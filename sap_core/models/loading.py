@@ -1,4 +1,4 @@
-"""`load_model`: from a demo name, a folder or a Hub id to a `LoadedModel`. safetensors only, never a question."""
+"""`load_model`: load a demo model, a folder or a Hub id as a `LoadedModel`. safetensors only, without prompts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .info import ModelInfo
 from .inspection import describe
 from .layout import TRANSPOSED
 from .loaded import LoadedModel
+from .lora import check_adapter, merge_adapter, read_adapter
 from .placement import (
     QUANTIZED,
     SPREAD,
@@ -37,6 +38,7 @@ def load_model(
     causal: bool | None = None,
     shift_logits: bool | None = None,
     block_size: int | None = None,
+    adapter: str | None = None,
     keep: float | None = None,
 ) -> LoadedModel:
     """Load a model in evaluation mode.
@@ -44,16 +46,17 @@ def load_model(
     Args:
         ref: "demo:stories-diffusion", "demo:stories-ar", a folder, or a Hub id.
         dtype: "auto" keeps the stored precision (float16 becomes float32 on a CPU, which computes it slowly); "int8"
-            and "int4" quantize with bitsandbytes, for looking, not for pruning.
-        device: "auto" takes a CUDA GPU, then an Apple one, then the CPU; or cpu, cuda, cuda:N, mps; "spread" shares the
-            layers among all GPUs and main memory.
-        trust_remote_code: Lets Python code that comes with the model run, where no native class does.
+            and "int4" quantize with bitsandbytes, for capture, not for pruning.
+        device: "auto" takes a CUDA GPU, then an Apple one, then the CPU; or cpu, cuda, cuda:N, mps; "spread"
+            distributes the layers among all GPUs and main memory.
+        trust_remote_code: Allow Python code of the model to run if there is no native class.
         mask_token_id: For diffusion models that do not declare their mask token.
         causal: True: attention is causal, the model writes from left to right; False: bidirectional, it denoises.
         shift_logits: Whether row i of a model that denoises predicts token i + 1.
-        block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. These three only where
-            config.json does not declare them; what is given has the last word.
-        keep: Elastic checkpoints only: the share of heads and channels that is built, the most important ones.
+        block_size: Tokens that a block-causal model denoises at a time; 0: the whole canvas. causal, shift_logits and
+            block_size are needed only if config.json does not declare them; they override what it declares.
+        adapter: LoRA folder, as peft writes it, that is merged into the weights; needs peft and a full precision.
+        keep: Elastic checkpoints only: the fraction of heads and channels to load, the most important ones.
 
     Raises:
         ModelProblem: the model can't be loaded as asked; raised before weights are read wherever possible.
@@ -64,8 +67,13 @@ def load_model(
     info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     placing = placement(dtype, info, target)
     check_consent(info, trust_remote_code)
+    lora = None if adapter is None else read_adapter(adapter)
+    if lora is not None:
+        check_adapter(lora, info)
+        if dtype in QUANTIZED or target is None:
+            raise ModelProblem(f"adapter needs weights in full precision on one device, not dtype {dtype} on {device}.")
     if info.path is None:
-        source = read_folder(ref, download(ref, code=info.row.remote_code))
+        source = read_folder(ref, download(ref))
         info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
     row = info.row
     module = reader_of(row)(source, info, placing)
@@ -74,6 +82,8 @@ def load_model(
     else:
         linear_from_conv1d(module, info)
         unpack_experts(module, info.matrices)
+    if lora is not None:
+        module, info = merge_adapter(module, lora, info), dataclasses.replace(info, adapter=str(lora.folder.absolute()))
     info = prunable_as_loaded(module, info)
     tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
     placed = module if "device_map" in placing else module.to(target)
@@ -86,7 +96,7 @@ def load_model(
 
 
 def check_consent(info: ModelInfo, trust_remote_code: bool) -> None:
-    """Refuse a model that needs its own code where the user did not agree to run it."""
+    """Raise ModelProblem if a model needs its own code and the user did not agree to run it."""
     if info.row.remote_code and not trust_remote_code:
         code = sorted({str(value) for value in (info.config.get("auto_map") or {}).values()})
         raise ModelProblem(
@@ -110,15 +120,15 @@ def linear_from_conv1d(module: nn.Module, info: ModelInfo) -> None:
 
 
 def prunable_as_loaded(module: nn.Module, info: ModelInfo) -> ModelInfo:
-    """Hold the description to the module: every matrix it lists must be a linear layer of that shape.
+    """Check that every matrix of the description is a linear layer of that shape in the module; return the description.
 
-    Where one is not, the model still runs and can be captured; pruning is refused with the name of what is in the way.
+    If one is not, the model still runs and can be captured; pruning is refused with the name of that matrix.
     """
-    found = {matrix: _submodule(module, matrix.name) for matrix in info.matrices}
-    for matrix, layer in found.items():
+    result = {matrix: _submodule(module, matrix.name) for matrix in info.matrices}
+    for matrix, layer in result.items():
         if not isinstance(layer, nn.Linear) or tuple(layer.weight.shape) != (matrix.rows, matrix.cols):
             reason = f"{matrix.name} is no {matrix.rows} x {matrix.cols} linear layer in {type(module).__name__}"
-            there = tuple(matrix for matrix, layer in found.items() if layer is not None)
+            there = tuple(matrix for matrix, layer in result.items() if layer is not None)
             return dataclasses.replace(info, matrices=there, no_pruning=info.no_pruning or reason)
     return info
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .loaded import LoadedModel, positions
+from .loaded import LoadedModel
+from .row_positions import positions
 from .sizes import first_position
 
 
@@ -16,6 +17,7 @@ class MaskedLanguageModel(LoadedModel):
     """A `LoadedModel` around a class of AutoModelForMaskedLM."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the logits (batch, sequence, vocabulary)."""
         options: dict[str, Any] = {}
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(self.device)
         if attention_mask is not None:

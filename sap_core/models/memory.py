@@ -1,4 +1,4 @@
-"""How much memory a capture will take, and whether this machine has it. No torch."""
+"""Estimate the memory of a capture, and compare it with this machine's. No torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CAPTURE_CHUNK = 128  # queries whose attention rows are held at a time while sta
 def estimate_memory(
     info: ModelInfo, *, dtype: str = "auto", length: int = 128, steps: int = 64, batch: int = 1
 ) -> dict[str, int]:
-    """Bytes a capture needs, term by term.
+    """Return the bytes a capture needs, term by term.
 
     weights = parameters x bytes each; in int8 and int4 only the matrices inside the blocks are smaller. activations =
-    the largest moment of one forward pass: the residual stream and one block's widest intermediates, logits in the
+    the largest sum during one forward pass: the residual stream and one block's widest intermediates, logits in the
     model's precision and twice in float32 or better for the sampler, and the attention rows of one chunk of queries.
     trajectory = what is written to disk: received attention twice and two scalars per step, layer and head in float32,
-    and 14 bytes per step and position of token state. An estimate: the allocator's slack and the libraries themselves
-    come on top.
+    and 14 bytes per step and position of token state. It is an estimate: the overhead of the allocator and of the
+    libraries is not included.
 
     Returns:
         weights, activations, trajectory, total (memory: weights + activations + one step of the trajectory).
@@ -36,7 +36,7 @@ def estimate_memory(
     activations = tokens * (2 * info.hidden + widest) * each
     activations += tokens * info.vocab_size * (each + 2 * 8)
     activations += batch * info.heads * min(CAPTURE_CHUNK, length) * length * 4 * 2
-    step = batch * info.layers * info.heads * (2 * length + 2) * 4 + tokens * 14
+    step = trajectory_bytes(info, batch, length, 1)
     smaller = sum(m.rows * m.cols for m in info.matrices) if dtype in QUANTIZED_BYTES else 0
     weights = int((info.parameters - smaller) * each + smaller * QUANTIZED_BYTES.get(dtype, 0))
     return {
@@ -47,13 +47,23 @@ def estimate_memory(
     }
 
 
+def trajectory_bytes(info: ModelInfo, batch: int, length: int, steps: int, precision: str = "float32") -> int:
+    """Bytes on disk of a capture's trajectories, before compression.
+
+    Received attention twice and two scalars per step, layer and head; 14 bytes per step and position of token state.
+    """
+    each = {"float16": 2, "uint8": 1}.get(precision, 4)
+    heads = info.layers * info.heads * (2 * length * each + 2 * 4)
+    return steps * batch * (heads + 14 * length)
+
+
 def fits(estimate: dict[str, int], device: str = "cpu") -> bool:
     """Return whether the estimated total is less than the memory that is free for ``device`` now."""
     return estimate["total"] < available_memory(device)
 
 
 def available_memory(device: str = "cpu") -> int:
-    """Bytes that a new process could take on a device, by the names `load_model` knows; main memory unless said."""
+    """Return the bytes that a new process could use on a device, named as in `load_model`; default: main memory."""
     import psutil
 
     main = int(psutil.virtual_memory().available)
@@ -70,9 +80,9 @@ def available_memory(device: str = "cpu") -> int:
 
 
 def gpu_memory() -> list[int]:
-    """Free bytes of each CUDA GPU in the order torch counts them; none where torch or the machine has none.
+    """Return the free bytes of each CUDA GPU in the order torch counts them; empty without torch or a GPU.
 
-    Asked of nvidia-smi, because torch takes seconds to import and would open a context on the GPU.
+    nvidia-smi is asked, because torch takes seconds to import and would open a context on the GPU.
     """
     try:
         if shutil.which("nvidia-smi") is None or version("torch").endswith("+cpu"):

@@ -1,4 +1,4 @@
-"""Checkpoints whose layers differ in width: what such a folder holds beside its weights. No torch here."""
+"""Config and code of checkpoints whose layers differ in width. No torch here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
 def kind_of(config: Config, ref: str) -> str:
-    """Return the name in transformers of the class that a ``per_layer_config`` is read with.
+    """Return the prefix of the transformers class that a ``per_layer_config`` is read with, such as "Llama".
 
     Raises:
         ModelProblem: a model type whose layers can't differ.
@@ -29,7 +29,7 @@ def kind_of(config: Config, ref: str) -> str:
 
 
 def config_entries(config: Config, ref: str) -> Config:
-    """Return what config.json says so that transformers finds the code beside it."""
+    """Return the entries of config.json by which transformers finds the code beside it."""
     kind, module = kind_of(config, ref), CODE.removesuffix(".py")
     names = {"AutoConfig": f"PerLayer{kind}Config", "AutoModelForCausalLM": f"PerLayer{kind}ForCausalLM"}
     return {
@@ -39,16 +39,16 @@ def config_entries(config: Config, ref: str) -> Config:
 
 
 def code_of(config: Config, ref: str) -> str:
-    """Return the text of the modelling file that goes into the folder."""
+    """Return the text of the modelling file that is written to the folder."""
     kind = kind_of(config, ref)
     source = Path(__file__).with_name("modeling_per_layer.py").read_text(encoding="utf-8")
     return f'{source}\n\nPerLayer{kind}Config, PerLayer{kind}ForCausalLM = per_layer("{kind}")\n'
 
 
 def brings_own_code(folder: Path, config: Config) -> bool:
-    """Return whether all code of a folder is the modelling file written here, to the letter: running it is no risk.
+    """Return whether the only code of a folder is the modelling file written here, byte for byte: running it is safe.
 
-    config.json must name its classes and no others, and no other Python file may be there to be named by another file.
+    config.json must name its classes and no others, and no other Python file may be there that another file could name.
     """
     path = folder / CODE
     if not config.get("per_layer_config") or not is_file(path):

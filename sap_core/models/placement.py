@@ -1,4 +1,4 @@
-"""Where a model's weights go and in which precision: names to what transformers takes."""
+"""Device and precision of a model's weights: from option names to arguments of transformers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[str, Any]:
-    """Return the arguments of from_pretrained that say in which precision and where; ``device`` None: spread.
+    """Return the arguments of from_pretrained for precision and device; ``device`` None: all devices.
 
     Raises:
         UnknownOption: no such dtype.
@@ -52,7 +52,7 @@ def placement(dtype: str, info: ModelInfo, device: torch.device | None) -> dict[
 
 
 def _check_quantizable(dtype: str, info: ModelInfo, device: torch.device | None) -> None:
-    """bitsandbytes' 4-bit kernel for the CPU takes whole blocks of 64 inputs only."""
+    """Raise ModelProblem if bitsandbytes' 4-bit kernel for the CPU can't take widths that are no multiple of 64."""
     odd = next((m for m in info.matrices if m.cols % 64), None)
     if dtype == "int4" and device is not None and device.type == "cpu" and odd:
         raise ModelProblem(
@@ -61,7 +61,7 @@ def _check_quantizable(dtype: str, info: ModelInfo, device: torch.device | None)
 
 
 def quantization(dtype: str) -> Any:
-    """bitsandbytes' settings for int8 or int4 (NF4).
+    """Return bitsandbytes' settings for int8 or int4 (NF4).
 
     Raises:
         ModelProblem: bitsandbytes is not installed.

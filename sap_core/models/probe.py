@@ -1,8 +1,8 @@
-"""One small forward pass after loading: whether a model's attention is what its conventions say, and its output finite.
+"""One small forward pass after loading, which tests whether attention follows the conventions and output is finite.
 
-Class names and config fields promise; the output shows. The first row of the logits is computed twice, with all later
-tokens different: a causal model gives the same row, a bidirectional one another, a block-causal one another only where
-its own block changed.
+Class names and config fields only declare; the output shows. The first row of the logits is computed twice, with all
+later tokens different: a causal model gives the same row, a bidirectional one another, a block-causal one another only
+if its own block changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelProblem
+from ..resources import is_out_of_memory
 from ..untrusted import foreign
 from .info import ModelInfo
 from .loaded import LoadedModel
@@ -24,14 +25,29 @@ SEEN = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.flo
 
 
 def check_loaded(model: LoadedModel) -> None:
-    """Compare a loaded model with its conventions.
+    """Check that a loaded model follows its conventions, and set whether its class leaves padding out.
 
     Raises:
         ModelProblem: its attention does not follow them, or its output is not finite.
     """
-    info = model.info
     if model.offloaded:  # a pass brings every weight in from where it lies
         return
+    alone = check_outputs(model)
+    if alone is not None:
+        tokens, logits = alone
+        model.pads = _leaves_padding_out(model, tokens, logits, float(logits.abs().max()) or 1.0)
+
+
+def check_outputs(model: LoadedModel) -> tuple[Tensor, Tensor] | None:
+    """Check in one forward pass that a model follows its conventions and its output is finite.
+
+    Returns:
+        The tokens [S] and the first row of their logits [V]; None where only whether it runs can be seen.
+
+    Raises:
+        ModelProblem: as `check_loaded`.
+    """
+    info = model.info
     block = info.block_size
     length = LENGTH if block is None else 2 * block
     if info.max_length is not None:
@@ -40,16 +56,16 @@ def check_loaded(model: LoadedModel) -> None:
         # Its first row is predicted by nothing, or there is no room for two blocks: only whether it runs is seen.
         with trial(info):
             check_numbers(info, model.logits(torch.arange(2)[None] % info.vocab_size))
-        return
+        return None
     tokens = _tokens(info, length)
     later = _changed(tokens, 1, length, info)
     rows = [tokens, later] if block is None else [tokens, later, _changed(tokens, block, length, info)]
     try:
         with torch.no_grad():
             logits = model.forward(torch.stack(rows).to(model.device), None)[:, 0].double().cpu()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a config that its class takes and can't compute fails in any way
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise ModelProblem(
             f"{info.ref} can't be run: {type(model.module).__name__} fails on {length} ordinary tokens "
@@ -57,7 +73,6 @@ def check_loaded(model: LoadedModel) -> None:
         ) from error
     _check_finite(logits, info)
     size = float(logits.abs().max()) or 1.0
-    model.pads = _leaves_padding_out(model, tokens, logits[0], size)
     changes = [float((row - logits[0]).abs().max()) / size for row in logits[1:]]
     seen = SEEN.get(model.dtype, 0.1)
     if info.conventions["causal"].value:
@@ -69,11 +84,12 @@ def check_loaded(model: LoadedModel) -> None:
     elif changes[1] > seen or (block > 1 and changes[0] <= UNSEEN):
         what = "sees tokens of later blocks" if changes[1] > seen else "does not see its own block"
         raise ModelProblem(_says(info, f"in blocks of {block}", f"its first row {what}", "another --block-size"))
+    return tokens, logits[0]
 
 
 @contextmanager
 def trial(info: ModelInfo) -> Iterator[None]:
-    """Turn whatever a first forward pass raises into ModelProblem: values of config.json that only show there."""
+    """Turn whatever a first forward pass raises into ModelProblem: some values of config.json fail only there."""
     with (
         foreign(f"{info.ref} fails in its forward pass", "; config.json does not fit its class", problem=ModelProblem),
         torch.no_grad(),
@@ -82,7 +98,7 @@ def trial(info: ModelInfo) -> Iterator[None]:
 
 
 def check_numbers(info: ModelInfo, output: Tensor) -> None:
-    """Raise ModelProblem for a forward pass whose result holds a NaN: weights too large for their precision."""
+    """Raise ModelProblem if the result of a forward pass has a NaN: weights too large for their precision."""
     if output.isnan().any():
         raise ModelProblem(
             f"{info.ref} computes NaN from a text of two tokens: its weights overflow; it can't be used."
@@ -90,8 +106,11 @@ def check_numbers(info: ModelInfo, output: Tensor) -> None:
 
 
 def _leaves_padding_out(model: LoadedModel, tokens: Tensor, alone: Tensor, size: float) -> bool:
-    """Return whether the first row of a text stays what it is when padding stands beside it: to the right, or to the
-    left of what is written from left to right. Convolutions and recurrences let padding in."""
+    """Return whether padding beside a text leaves its first row unchanged.
+
+    Padding is added to the right, or to the left for a model that writes from left to right. Convolutions and
+    recurrences do not ignore it.
+    """
     padding = torch.zeros_like(tokens)
     diffusion = model.is_diffusion
     both = [tokens, padding] if diffusion else [padding, tokens]
@@ -127,7 +146,7 @@ def _check_finite(logits: Tensor, info: ModelInfo) -> None:
 
 
 def _tokens(info: ModelInfo, length: int) -> Tensor:
-    """Ordinary tokens: spread over the vocabulary, without the mask token."""
+    """Return ordinary tokens: spread over the vocabulary, without the mask token."""
     size = info.vocab_size
     tokens = [(7 + 37 * i) % size for i in range(length)]
     return torch.tensor([_other(token, info) if token == info.mask_token_id else token for token in tokens])

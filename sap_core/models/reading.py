@@ -1,4 +1,4 @@
-"""Reads a checkpoint into its native transformers class: config, names and shapes first, then the weights."""
+"""Read a checkpoint into its native transformers class: config, names and shapes first, then the weights."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def read_native(source: Source, info: ModelInfo, placing: dict[str, Any]) -> nn.
     """Return the native module with the weights of ``info.path``.
 
     Args:
-        placing: Arguments of from_pretrained that say where and in which precision.
+        source: The folder of the model.
+        info: Its description.
+        placing: Arguments of from_pretrained for device and precision.
 
     Raises:
-        ModelProblem: config and weights do not fit each other or the class; found before weights are read where that
-            is possible.
+        ModelProblem: config and weights do not fit each other or the class; found before weights are read if possible.
     """
     config = native_config_object(info)
     check_shapes(source, info, config)
@@ -67,10 +68,10 @@ def _numbers(value: Any) -> Any:
 
 
 def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
-    """Compare every stored tensor with the native class, built without memory, before any weight is read.
+    """Check every stored tensor against the native class, built without memory, before any weight is read.
 
     Raises:
-        ModelProblem: a tensor of another shape than the config says, or whole numbers where it calls for fractions.
+        ModelProblem: a tensor of another shape than the config says, or integers where floating-point is expected.
     """
     expected = empty_module(info, config).state_dict()
     if info.config.get("quantization_config"):
@@ -111,7 +112,7 @@ def empty_module(info: ModelInfo, config: Any) -> nn.Module:
 
 @contextlib.contextmanager
 def _at_most(count: int, info: ModelInfo) -> Iterator[None]:
-    """Stop the building of a model after ``count`` modules: each takes memory even where its weights take none."""
+    """Stop building a model after ``count`` modules: each takes memory even if its weights take none."""
     from torch.nn.modules.module import register_module_module_registration_hook
 
     built = 0
@@ -132,7 +133,7 @@ def _at_most(count: int, info: ModelInfo) -> Iterator[None]:
 
 
 def own_classes(info: ModelInfo) -> tuple[Any, Any] | None:
-    """(config class, model class) of this package for a model that transformers has no class for, else None.
+    """Return (config class, model class) of this package for a model that transformers has no class for, else None.
 
     Those are families whose row names one, and models whose layers differ in width.
     """
@@ -161,10 +162,10 @@ def loader_class(row: Family) -> Any:
     import transformers
 
     name = row.architecture or "AutoModelForCausalLM"
-    found = getattr(transformers, name, None)
-    if found is None:
+    result = getattr(transformers, name, None)
+    if result is None:
         raise ModelProblem(f"transformers {transformers.__version__} has no {name}; {row.title} needs a newer version.")
-    return found
+    return result
 
 
 def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Module:
@@ -205,7 +206,7 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
 
 
 def check_finite(info: ModelInfo, name: str, value: torch.Tensor) -> None:
-    """Raise ModelProblem for a weight with a NaN or an infinity: every number made with it would be wrong."""
+    """Raise ModelProblem for a weight with a NaN or an infinity: every result computed with it would be wrong."""
     if value.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16) or value.is_meta:
         return
     if value.numel() and not all(torch.isfinite(end) for end in torch.aminmax(value.detach())):
@@ -214,7 +215,7 @@ def check_finite(info: ModelInfo, name: str, value: torch.Tensor) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers' loading reports and progress bars off the terminal; what matters is raised."""
+    """Silence transformers' loading reports and progress bars while the context lasts; errors are raised."""
     from transformers.utils import logging as noise
 
     level, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()

@@ -1,8 +1,9 @@
-"""Writes a model back in the format it came in: the same files, tensor names and config, with the current weights."""
+"""Write a model in its original format: the same files, tensor names and config, with the current weights."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import torch
 from torch import nn
 
 from ..errors import OperationFailed
+from ..resources import system_error
+from .code_files import code_files
 from .config_check import without_kernels
 from .conventions import GIVEN
+from .family import Config
 from .headers import (
     INDEX,
     SINGLE,
@@ -22,7 +26,7 @@ from .info import ModelInfo
 from .small_files import SMALL_FILES
 
 # Copied as they are; weights and their index are written anew.
-COPIED = (*SMALL_FILES, "*.py", "LICENSE*")
+COPIED = (*SMALL_FILES, "LICENSE*")
 _LINKED = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
@@ -31,13 +35,14 @@ _LINKED = {
 
 
 def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write a module to ``folder`` (made if needed) with exactly the tensor names and files of its source.
+    """Write a module to ``folder`` (created if needed) with exactly the tensor names and files of its source.
 
-    Tensors that the native class does not hold (stored buffers) are copied from the source. config.json stays the
-    source's own, except for its dtype where the model was loaded in another precision.
+    Tensors that the native class does not have (stored buffers) are copied from the source. config.json is the source's
+    own, except for its dtype if the model was loaded in another precision.
 
     Raises:
-        OperationFailed: the source folder is gone, the module is quantized, or a weight of it has no name there.
+        OperationFailed: the source folder was removed, the module is quantized, or one of its weights has no stored
+            name.
     """
     source = info.folder
     if not source.is_dir():
@@ -58,8 +63,30 @@ def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.T
         write_index(folder, stored, total)
 
 
+def write_safetensors(content: dict[str, torch.Tensor], target: Path, metadata: dict[str, str]) -> None:
+    """Write tensors to one file, which may be read by whom any other new file may.
+
+    Raises:
+        OSError: the system refuses, for example because the disk is full; safetensors' own error hides that.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    target.unlink(missing_ok=True)
+    target.touch()
+    mode = target.stat().st_mode & 0o777  # as the umask has it; safetensors makes files for their owner alone
+    try:
+        save_file(content, target, metadata=metadata)
+    except SafetensorError as error:
+        number = system_error(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(target)) from error
+    target.chmod(mode)
+
+
 def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> None:
-    """model.safetensors.index.json of a sharded checkpoint; ``total``: bytes of all its tensors."""
+    """Write model.safetensors.index.json of a sharded checkpoint; ``total``: bytes of all its tensors."""
     names = {tensor.key: tensor.file for tensor in stored}
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
@@ -68,9 +95,8 @@ def write_index(folder: Path, stored: tuple[StoredTensor, ...], total: int) -> N
 def _write_file(
     info: ModelInfo, source: Path, target: Path, tensors: list[StoredTensor], state: dict[str, torch.Tensor]
 ) -> int:
-    """Return one weights file; returns the bytes of its tensors."""
+    """Write one weights file and return the bytes of its tensors."""
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     content = {}
     with safe_open(source, framework="pt") as original:
@@ -80,14 +106,14 @@ def _write_file(
             value = state.get(name, state.get(tensor.key))
             # A clone, because tied weights share memory and safetensors refuses that.
             content[tensor.key] = original.get_tensor(tensor.key) if value is None else value.cpu().contiguous().clone()
-    save_file(content, target, metadata=metadata)
+    write_safetensors(content, target, metadata)
     return sum(value.numel() * value.element_size() for value in content.values())
 
 
 def _check_covered(
     info: ModelInfo, module: nn.Module, stored: tuple[StoredTensor, ...], state: dict[str, torch.Tensor]
 ) -> None:
-    """Every weight of the module is written under some name; tied ones count once."""
+    """Check that every weight of the module is written under some name; tied ones count once."""
     written = {info.keys[tensor.key] for tensor in stored} | {tensor.key for tensor in stored}
     memory = {state[name].data_ptr() for name in written & state.keys()}
     lost = [name for name, value in state.items() if name not in written and value.data_ptr() not in memory]
@@ -98,13 +124,12 @@ def _check_covered(
 
 
 def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
-    """Everything beside the weights, from the model's source; config.json says ``dtype`` where that is a new one,
-    and the conventions that the user gave, so that the copy is loaded as the original was."""
-    source = info.folder
-    for pattern in COPIED:
-        for path in source.glob(pattern):
-            if path.name != INDEX and belongs(path):
-                shutil.copyfile(path, folder / path.name)
+    """Copy everything beside the weights from the model's source.
+
+    config.json gets ``dtype`` if that is a new one, and the conventions that the user gave, so that the copy is loaded
+    as the original was.
+    """
+    copy_beside_weights(info.folder, folder, info.config)
     config = info.config if info.row.remote_code else without_kernels(info.config)
     if dtype != info.dtype:
         config = {**config, "dtype" if "dtype" in config else "torch_dtype": dtype}
@@ -113,11 +138,24 @@ def copy_small_files(info: ModelInfo, dtype: str, folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def belongs(path: Path) -> bool:
-    """Return whether a file of a model folder may be copied along with it.
+def copy_beside_weights(source: Path, folder: Path, config: Config, without: tuple[str, ...] = ()) -> None:
+    """Copy small files, and the Python files that ``config`` names as the model's own code, byte for byte.
 
-    A link out of the folder is followed only for the files that every checkpoint has: what else it leads to may be a
-    private file of this machine, which an export would carry away. The Hub's cache links into its own blobs.
+    ``without``: names of files that are not copied.
+    """
+    names = {path.relative_to(source) for pattern in COPIED for path in source.glob(pattern)}
+    names |= {Path(name) for name in code_files(source, config).here}
+    for name in sorted(names):
+        if name.name not in (INDEX, *without) and belongs(source / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
+
+
+def belongs(path: Path) -> bool:
+    """Return whether a file of a model folder may be copied with it.
+
+    A link out of the folder is followed only for the files that every checkpoint has: any other may lead to a private
+    file of this machine, which an export would publish. The Hub's cache links to its own blobs.
     """
     if not path.is_symlink() or path.name in _LINKED:
         return True

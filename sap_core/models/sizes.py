@@ -1,4 +1,4 @@
-"""Layers, heads, widths and lengths of a native config, whatever names it gives them. No torch."""
+"""Layers, heads, widths and lengths of a native config, whatever its field names. No torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PADDING_OF_KIND = {"mpnet": 1}  # classes that count from 1, whatever pad_token_
 
 
 def read_sizes(config: Config, ref: str) -> dict[str, Any]:
-    """layers, heads, kv_heads, head_dim, hidden, ffn, vocab_size, max_length of a native config.
+    """Return layers, heads, kv_heads, head_dim, hidden, ffn, vocab_size and max_length of a native config.
 
     Raises:
         ModelProblem: one that is needed is missing or no positive integer.
@@ -57,7 +57,7 @@ def read_sizes(config: Config, ref: str) -> dict[str, Any]:
 
 
 def first_position(config: Config) -> int:
-    """Return the position id of a text's first token: 0, or in RoBERTa's kind the one after the padding token's id."""
+    """Return the position id of a text's first token: 0, or for RoBERTa-like models padding token's id + 1."""
     kind = config.get("model_type")
     if kind not in ROBERTAS or (kind == "esm" and config.get("position_embedding_type") == "rotary"):
         return 0

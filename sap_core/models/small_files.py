@@ -1,7 +1,7 @@
-"""The small files beside a model's weights: read through one way in, bounded in size, each of the type it should be.
+"""Read the small files beside a model's weights, bounded in size, each of the expected type.
 
-No torch. What transformers reads itself later is checked here before, so that a pipe, a folder or a nested document in
-its place is refused in one line instead of blocking or failing inside the library.
+No torch. What transformers itself reads later is checked here before, so that a pipe, a folder or a nested document is
+refused in one line instead of blocking or failing inside the library.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .headers import INDEX
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 TEMPLATE_LIMIT = MIB
 # Largest sizes that are read; a tokenizer of 260,000 words takes some 35 MB.
 LIMITS = {CONFIG: 16 * MIB, INDEX: 64 * MIB, "tokenizer.json": 256 * MIB}
@@ -46,12 +47,12 @@ def check_small_files(folder: Path) -> None:
         if not os.access(path, os.R_OK):
             raise ModelProblem(f"{path} can't be read; check its permissions.")
         if path.suffix == ".json" and path.name not in ("tokenizer.json", CONFIG):  # those are read for their content
-            found = parse_json(
+            result = parse_json(
                 read_text(path, path.name, limit=limit, encoding="utf-8-sig", problem=ModelProblem),
                 str(path),
                 problem=ModelProblem,
             )
-            if not isinstance(found, dict) and path.name not in _OPEN:
+            if not isinstance(result, dict) and path.name not in _OPEN:
                 raise ModelProblem(f"{path} holds no JSON object; download it again.")
 
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: a demo name, a folder, or a Hub id, and what is read before any weight. No torch."""
+"""The source of a model: a demo name, a folder, or a Hub id, and what is read before any weight. No torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from ..errors import ModelProblem
 from ..storage.output import recover
-from ..untrusted import check_path, foreign, is_file, shown
+from ..untrusted import check_path, foreign, is_file, read_text, shown
+from .code_files import ENCODING, FILE_LIMIT, documents_of, follow
 from .headers import DTYPES, StoredTensor, read_headers
-from .small_files import CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
+from .small_files import ADAPTER, CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
 
 DEMO = "demo:"
-ADAPTER = "adapter_config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -31,7 +31,7 @@ class Source:
 
 
 def find_source(ref: str) -> Source:
-    """Return the model ``ref`` names, read as far as its config and headers.
+    """Find the model that ``ref`` names, and read its config and headers.
 
     Raises:
         ModelProblem: nothing there, no config, no safetensors weights, a gated, missing or offline Hub id.
@@ -43,14 +43,14 @@ def find_source(ref: str) -> Source:
 
 
 def _without_config(folder: Path) -> str:
-    """Return what a folder without config.json is, as far as its files show."""
+    """Return a description of a folder without config.json, from its files."""
     if next(folder.glob("*.gguf"), None) is not None:
         return f"{folder} holds GGUF files, which can't be read here; give the safetensors model they were made from."
     return f"{folder} has no config.json; expected a folder written by save_pretrained."
 
 
 def read_folder(ref: str, folder: Path) -> Source:
-    """Return the model in ``folder``, under the name ``ref``.
+    """Read the config and headers of the model in ``folder``, under the name ``ref``.
 
     Raises:
         ModelProblem: no config, no safetensors weights, a file that is damaged, too large or no regular file.
@@ -60,7 +60,7 @@ def read_folder(ref: str, folder: Path) -> Source:
         if (folder / ADAPTER).exists():
             raise ModelProblem(
                 f"{folder} holds an adapter ({ADAPTER}), such as LoRA, which some loaders apply and others do not; "
-                "merge it into its base first (peft: merge_and_unload, then save_pretrained) and give that folder."
+                "give its base model, and this folder as adapter (--adapter FOLDER)."
             )
         if not is_file(path):
             raise ModelProblem(_without_config(folder))
@@ -71,7 +71,7 @@ def read_folder(ref: str, folder: Path) -> Source:
 
 
 def local_folder(ref: str) -> Path | None:
-    """Return the folder of a demo name or path; None where ``ref`` can only be a Hub id.
+    """Return the folder of a demo name or path; None if ``ref`` can only be a Hub id.
 
     Raises:
         ModelProblem: a path that is not there, or not a folder.
@@ -95,16 +95,43 @@ def local_folder(ref: str) -> Path | None:
     return None
 
 
-def download(ref: str, *, code: bool = False) -> Path:
-    """Return the local folder of a Hub model, with safetensors weights only; ``code`` takes its Python files too.
+def download(ref: str) -> Path:
+    """Download a Hub model and return its folder.
+
+    Downloaded are safetensors weights, the files beside them, and as text the Python files that its config names as its
+    own code, so that an export can contain them.
 
     Raises:
-        ModelProblem: gated, missing, or out of reach.
+        ModelProblem: gated, missing, or not reachable.
     """
     from huggingface_hub import snapshot_download
 
-    patterns = [*SMALL_FILES, "*.safetensors", *(["*.py"] if code else [])]
-    return Path(_ask_hub(ref, lambda: snapshot_download(ref, allow_patterns=patterns)))
+    patterns = [*SMALL_FILES, "*.safetensors"]
+    folder = Path(_ask_hub(ref, lambda: snapshot_download(ref, allow_patterns=patterns)))
+    follow(documents_of(folder), lambda name: _code_text(ref, folder, name))
+    return folder
+
+
+def _code_text(ref: str, folder: Path, name: str) -> str | None:
+    """Return the text of a Python file of a Hub model, downloaded if it is not here.
+
+    None if it can't be downloaded, or is larger than any real one.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    path = folder / name
+    try:
+        if not is_file(path):
+            revision = folder.name  # a folder of the Hub's cache is named after its commit
+            size = get_hf_file_metadata(hf_hub_url(ref, name, revision=revision)).size
+            if size is None or size > FILE_LIMIT:
+                return None
+            path = Path(hf_hub_download(ref, name, revision=revision))
+        return read_text(path, name, limit=FILE_LIMIT, encoding=ENCODING, problem=ModelProblem)
+    except (
+        Exception
+    ):  # of whichever HTTP library the client uses; without its code a native class still loads the model
+        return None
 
 
 def _hub_source(ref: str) -> Source:
@@ -124,8 +151,8 @@ def _hub_source(ref: str) -> Source:
     if config is None:
         if _ask_hub(ref, lambda: fetch(ADAPTER)) is not None:
             raise ModelProblem(
-                f"The Hub model {ref} is an adapter ({ADAPTER}), not a whole model; merge it into its base first "
-                "(peft: merge_and_unload, then save_pretrained) and give that folder."
+                f"The Hub model {ref} is an adapter ({ADAPTER}), not a whole model; download it, give its base model, "
+                "and its folder as adapter (--adapter FOLDER)."
             )
         raise ModelProblem(f"The Hub model {ref} has no config.json; it can't be loaded by transformers.")
     for name in ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
@@ -149,7 +176,7 @@ def _hub_source(ref: str) -> Source:
 
 
 def _check_reachable(ref: str) -> None:
-    """Knocks once: the Hub's own client tries again for half a minute before it says that nobody is there.
+    """Send one request: the Hub's own client retries for half a minute before it reports that it can't connect.
 
     Raises:
         ConnectionError: no answer.
@@ -168,7 +195,7 @@ def _check_reachable(ref: str) -> None:
 
 
 def _ask_hub(ref: str, ask: Any) -> Any:
-    """Return the answer of the Hub, or the reason why there is none."""
+    """Return the answer of the Hub, or raise ModelProblem with the reason."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,

@@ -1,4 +1,4 @@
-"""Turns texts into tokens; run by `sap_core.confined` in a process of its own, by path, without the package."""
+"""Encode texts; run by `sap_core.confined` in a separate process, by path, without the package."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""A model's tokenizer: loaded without running code that comes with it, used where it can be stopped.
+"""A model's tokenizer: loaded without running the model's code, used so that it can be stopped.
 
 The rules of a tokenizer.json can take exponential time (a regular expression), grow a text without end (a replacement),
-or end the process from inside the library. Texts go through such a tokenizer in a process of its own; one made of
-steps whose time and size are linear works in this process.
+or end the process from inside the library. Such a tokenizer runs in a separate process; one made of steps whose time
+and size are linear runs in this process.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ _confined: weakref.WeakKeyDictionary[Any, Confined] = weakref.WeakKeyDictionary(
 
 
 def load_tokenizer(folder: Path, config: Any, *, trust_remote_code: bool = False, class_name: str = "") -> Any | None:
-    """Return the tokenizer saved in ``folder``, or None where the folder holds none.
+    """Return the tokenizer saved in ``folder``, or None if the folder has none.
 
-    A tokenizer.json is taken as it is: transformers' Auto class may rebuild it as its model's class would have it,
-    which drops what the file says.
+    A tokenizer.json is used as it is: transformers' Auto class may rebuild it for its model's class, which drops
+    settings of the file.
 
     Args:
-        config: The native transformers config; names the tokenizer class where the folder does not.
+        folder: The model's folder.
+        config: The native transformers config; names the tokenizer class if the folder does not.
         trust_remote_code: Whether the user agreed to run the model's own code.
-        class_name: A transformers tokenizer class that stands in for a custom one without a tokenizer.json.
+        class_name: A transformers tokenizer class that replaces a custom one without a tokenizer.json.
 
     Raises:
         ModelProblem: files are there that no tokenizer class can read.
@@ -67,7 +68,7 @@ def load_tokenizer(folder: Path, config: Any, *, trust_remote_code: bool = False
 
 
 def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    """Return the token ids of a text; ``special``: with the special tokens that the tokenizer puts around one.
+    """Return the token ids of a text; ``special``: with the special tokens that the tokenizer adds.
 
     Raises:
         InvalidInput: the tokenizer fails on it, or takes more time or memory than a text of its length may.

@@ -1,4 +1,4 @@
-"""Results to plotly figures, HTML and replay data. No Streamlit, no torch."""
+"""Draw results as plotly figures, HTML and replay data. No Streamlit, no torch."""
 
 import lazy_loader
 

@@ -1,6 +1,7 @@
 from .attention import attention_figure as attention_figure
 from .compare import difference_heatmap as difference_heatmap
 from .figure_files import provenance as provenance
+from .figure_files import read_table as read_table
 from .figure_files import save_figure as save_figure
 from .heads import component_bars as component_bars
 from .heads import head_grid as head_grid

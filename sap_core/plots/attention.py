@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 
 from .reduce import reduce_max
 from .theme import SEQUENTIAL, base_figure, colour_bar
@@ -11,8 +12,8 @@ from .theme import SEQUENTIAL, base_figure, colour_bar
 FLOOR = -4.0  # log10 of the smallest share that is told apart
 
 
-def attention_figure(attention: np.ndarray, words: list[str], *, height: int = 520) -> go.Figure:
-    """``attention`` (query, key), rows sum to 1, on a logarithmic scale from 0.01 % to 100 %."""
+def attention_figure(attention: Float[np.ndarray, "query key"], words: list[str], *, height: int = 520) -> go.Figure:
+    """Draw ``attention`` (query, key), rows sum to 1, on a logarithmic scale from 0.01 % to 100 %."""
     shares, tall, wide = reduce_max(attention.astype(np.float32), rows=384, columns=384)
     with np.errstate(divide="ignore"):
         logs = np.clip(np.log10(shares), FLOOR, 0)
@@ -48,11 +49,10 @@ def attention_figure(attention: np.ndarray, words: list[str], *, height: int = 5
     return figure
 
 
-def largest_difference(attention: np.ndarray, received: np.ndarray) -> float:
-    """Return how far the map's column means lie from the captured ``received`` (position,), at most: 0 but for
-    rounding.
+def largest_difference(attention: Float[np.ndarray, "query key"], received: Float[np.ndarray, " key"]) -> float:
+    """Return the largest difference between the map's column means and the captured ``received`` (position,).
 
-    Rows of zeros are positions that do not exist yet; they are no queries.
+    It is 0 but for rounding. Rows of zeros are positions that do not exist yet; they are no queries.
     """
     queries = max(int((attention.sum(axis=1) > 0).sum()), 1)
     return float(np.abs(attention.sum(axis=0) / queries - received).max())

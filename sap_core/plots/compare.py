@@ -1,4 +1,4 @@
-"""Runs on one normalised time axis."""
+"""Differences of runs on one normalised time axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .theme import DIVERGING, base_figure, colour_bar
 def difference_heatmap(
     a: np.ndarray, b: np.ndarray, *, names: tuple[str, str] = ("A", "B"), height: int = 380
 ) -> go.Figure:
-    """b - a, both (time, position) in multiples of an even share on the same grid, in doublings: log2(b / a).
+    """Draw log2(b / a) of two (time, position) arrays in multiples of an even share, on the same grid.
 
     The scale is symmetric, from 1/16 to 16 times; grey-white is equal. NaN (one of them does not exist there) is empty.
     """

@@ -10,7 +10,7 @@ _MARK = "background:#D55E0033;border-bottom:2px solid #D55E00;border-radius:2px;
 
 
 def differing_words(first: str, second: str) -> tuple[str, str]:
-    """Both texts; words outside the longest common subsequence are marked (colour and underline)."""
+    """Return both texts with the words outside the longest common subsequence marked (colour and underline)."""
     a, b = first.split(), second.split()
     sides: tuple[list[str], list[str]] = ([], [])
     for operation, a0, a1, b0, b1 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

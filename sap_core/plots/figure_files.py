@@ -1,7 +1,7 @@
 """Figures as files that state their provenance, and their data as tables.
 
 The provenance (runs, settings, version) is written into every file: as `<metadata>` in SVG, as a text chunk in PNG, as
-JSON in HTML, as a first comment line in CSV, and in the metadata of Parquet.
+JSON in HTML, as a column in CSV (see `csv_files`), and in the metadata of Parquet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .._version import __version__
+from ..csv_files import csv_bytes, read_csv
 from ..errors import InvalidInput, OperationFailed
 from ..storage import disk_problem
 from ..storage.output import Output
-from .view import View, printable
+from .view import View
 
 FORMATS = ("html", "png", "svg", "csv", "parquet")
 INK, PAPER, QUIET, GRID = "#18212B", "#FFFFFF", "#4A5563", "#E3E8ED"
@@ -35,24 +36,25 @@ CHUNK = b"Description"
 def save_figure(
     figure: go.Figure, path: str | Path | Output, about: dict[str, Any], data: View | pd.DataFrame | None = None
 ) -> Path:
-    """Write a figure, or its data, by the ending of ``path``: one of `FORMATS`.
+    """Write a figure, or its data, in the format that the suffix of ``path`` names, one of `FORMATS`.
 
-    A file that is there is replaced in one step; one that appears while this runs is not.
+    A file that is there is replaced in one step; one that appears meanwhile is not.
 
     Args:
-        path: the file, or what `figure_output` reserved.
-        about: from `provenance`.
-        data: what CSV and Parquet hold; default: what is drawn.
+        figure: The figure.
+        path: The file, or what `figure_output` reserved.
+        about: From `provenance`.
+        data: Content of CSV and Parquet; default: what is drawn.
 
     Raises:
-        InvalidInput: another ending.
+        InvalidInput: another suffix.
         OperationFailed: PNG or SVG without kaleido or Chrome (`pip install 'sap-studio[figures]'`); a full disk.
     """
     with figure_output(path) as output:
         kind = output.target.suffix.lstrip(".").lower()
         if kind in ("csv", "parquet"):
             table = table_of(figure, data)
-            content = csv_text(table, about).encode() if kind == "csv" else parquet_bytes(table, about)
+            content = csv_bytes(table, about) if kind == "csv" else parquet_bytes(table, about)
         elif kind == "html":
             content = figure_html(figure, about).encode()
         else:
@@ -64,10 +66,10 @@ def save_figure(
 
 
 def figure_output(path: str | Path | Output) -> AbstractContextManager[Output]:
-    """Reserve the file of a figure, or take one that is reserved already.
+    """Reserve the file of a figure, or return one that is reserved already.
 
     Raises:
-        InvalidInput: an ending that is none of `FORMATS`, a folder, or a place that can't be written.
+        InvalidInput: a suffix that is none of `FORMATS`, a folder, or a path that can't be written.
     """
     if isinstance(path, Output):
         return nullcontext(path)
@@ -78,7 +80,11 @@ def figure_output(path: str | Path | Output) -> AbstractContextManager[Output]:
 
 
 def write_output(output: Output, content: bytes) -> Path:
-    """Write a reserved file. Raises OperationFailed when the disk is full, or its place was taken meanwhile."""
+    """Write a reserved file.
+
+    Raises:
+        OperationFailed: the disk is full, or something else appeared at its path.
+    """
     try:
         output.part.write_bytes(content)
     except OSError as error:
@@ -87,8 +93,7 @@ def write_output(output: Output, content: bytes) -> Path:
 
 
 def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return where a figure comes from: the runs with their settings, what of them is shown, and this package's
-    version."""
+    """Return the provenance of a figure: the runs with their settings, the view, and this package's version."""
     return {
         "title": title,
         "runs": [
@@ -97,6 +102,7 @@ def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = No
                 "name": run.name,
                 "settings": run.spec,
                 "versions": (run.manifest or {}).get("versions", {}),
+                **({"partial": run.partial} if run.partial else {}),
             }
             for run in runs
         ],
@@ -106,14 +112,14 @@ def provenance(title: str, runs: Iterable[Any], view: dict[str, Any] | None = No
 
 
 def origin_line(about: dict[str, Any]) -> str:
-    """Return the provenance in one line, for the foot of a picture."""
-    runs = ", ".join(run["id"] for run in about["runs"])
+    """Return the provenance in one line, for the bottom of a picture."""
+    runs = ", ".join(f"{run['id']} ({run['partial']})" if "partial" in run else run["id"] for run in about["runs"])
     view = ", ".join(f"{key} {value}" for key, value in about["view"].items() if key not in ("run", "a", "b", "more"))
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 
 
 def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
-    """Return a copy in dark ink on white, `WIDTH` wide, with its title on top and its provenance at the foot."""
+    """Return a copy in dark on white, `WIDTH` wide, with its title on top and its provenance at the bottom."""
     copy = go.Figure(figure)
     layout: Any = copy.layout
     margin = layout.margin
@@ -155,7 +161,7 @@ def table_of(figure: go.Figure, data: View | pd.DataFrame | None = None) -> pd.D
 
 
 def view_table(view: View) -> pd.DataFrame:
-    """Return one row per step and position: attention (share), in multiples of an even share, token, state."""
+    """Return one row per step and position: attention (fraction), in multiples of an even share, token, state."""
     frame = (
         pd.DataFrame(view.share).rename_axis(index="step", columns="position").stack().rename("attention").reset_index()
     )
@@ -164,14 +170,20 @@ def view_table(view: View) -> pd.DataFrame:
     frame["masked"] = view.masked.ravel()
     frame["written_now"] = view.accepted.ravel()
     frame["sink"] = view.sinks.ravel()
-    frame["text"] = [
-        printable(view.piece(step, place)) for step in range(view.steps) for place in range(view.positions)
-    ]
+    frame["text"] = [view.piece(step, place) for step in range(view.steps) for place in range(view.positions)]
     return frame
 
 
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Return the data in a CSV or Parquet file of this package; ``.attrs`` is its provenance."""
+    kind = Path(path).suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise InvalidInput(f"Table {path} ends in {kind or 'nothing'}; expected .csv or .parquet.")
+    return read_csv(path) if kind == ".csv" else pd.read_parquet(path)
+
+
 def figure_table(figure: go.Figure) -> pd.DataFrame:
-    """Return what a figure draws, one row per value: series, x, y, and for maps the value (as the hover gives it)."""
+    """Return the values a figure draws, one per row: series, x, y, and for maps the value (as the hover shows it)."""
     parts = []
     for number, trace in enumerate(figure.data):
         name = trace.name or f"trace {number}"
@@ -198,19 +210,14 @@ def figure_table(figure: go.Figure) -> pd.DataFrame:
 
 
 def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
-    """Return one page that needs nothing else, with the provenance to read and as JSON."""
+    """Return one self-contained page, with the provenance as text and as JSON."""
     page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
     return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
 
 
-def csv_text(table: pd.DataFrame, about: dict[str, Any]) -> str:
-    """CSV behind a first line ``# {provenance}``; read it with ``pandas.read_csv(path, comment="#")``."""
-    return f"# {json.dumps(about, default=str)}\n" + table.to_csv(index=False)
-
-
 def parquet_bytes(table: pd.DataFrame, about: dict[str, Any]) -> bytes:
-    """Parquet; ``pandas.read_parquet(path).attrs`` is the provenance."""
+    """Return Parquet; ``pandas.read_parquet(path).attrs`` is the provenance."""
     frame = table.copy()
     frame.attrs = json.loads(json.dumps(about, default=str))
     buffer = io.BytesIO()
@@ -225,8 +232,10 @@ def svg_with_origin(svg: str, about: dict[str, Any]) -> str:
 
 
 def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
-    """Return the picture with the provenance in an international text chunk, keyword Description (PNG 1.2, section
-    4.2.3)."""
+    """Return the picture with the provenance in an international text chunk, keyword Description.
+
+    PNG 1.2, section 4.2.3.
+    """
     text = CHUNK + b"\0\0\0\0\0" + json.dumps(about, default=str, ensure_ascii=False).encode()
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", zlib.crc32(b"iTXt" + text))
     end = png.rindex(b"IEND") - 4

@@ -1,4 +1,4 @@
-"""The layer x head grid: one cell per head, a click on a cell chooses it."""
+"""The layer x head grid: one cell per head; a click on a cell selects it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def head_grid(
     selected: tuple[int, int] | None = None,
     height: int | None = None,
 ) -> go.Figure:
-    """``value`` of every head on a scale from 0 to 1, whatever its extremes, so that two runs compare by eye.
-
-    Args:
-        ranking: the table of `sap_core.rank_heads`.
-        value: a column of it.
-        selected: (layer, head) to frame.
+    """Draw ``value`` of every head on a scale from 0 to 1, so that two runs can be compared by eye.
 
     The heatmap itself reports no clicks; the invisible markers on top of it do, as ``customdata`` (layer, head).
+
+    Args:
+        ranking: The table of `sap_core.rank_heads`.
+        value: A column of it.
+        selected: (layer, head) to frame.
+        height: In CSS pixels.
     """
     both = ranking.set_index(["layer", "head"])[[value, "rank"]].unstack("head")  # in order of layer and head
     table, ranks = both[value], both["rank"]
@@ -94,7 +95,7 @@ def head_grid(
 
 
 def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
-    """Return what the score of one head is made of: each component as it counts, 0 (steady) to 1 (unstable)."""
+    """Draw the components of one head's score, each from 0 (stable) to 1 (unstable)."""
     values = [row[part.column] if part.rises else 1 - row[part.column] for part in COMPONENTS.values()]
     figure = base_figure(
         height,
@@ -118,11 +119,11 @@ def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
 
 
 def _ink(value: float) -> str:
-    """Dark on the light end of the scale, white on the dark one: at least 4.5 : 1 against the cell."""
+    """Return dark for the light end of the scale, white for the dark one: contrast at least 4.5 : 1."""
     red, green, blue = palette()[int(np.clip(np.nan_to_num(value), 0, 1) * 255)]
     return "#10151C" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 120 else "#FFFFFF"
 
 
 def value_title(value: str) -> str:
-    """Return a column of the ranking in words, as the ranking has it (persistence is high for a steady head)."""
+    """Return the title of a column of the ranking (persistence is high for a stable head)."""
     return {"instability": "instability", "deviation": "sink deviation"}.get(value, value.replace("_", " "))

@@ -1,4 +1,4 @@
-"""Step x position: where attention goes while the text is written."""
+"""The step x position heatmap of received attention during generation."""
 
 from __future__ import annotations
 
@@ -34,14 +34,20 @@ def trajectory_heatmap(
     colour_axis: bool = True,
     window: tuple[int, int, int, int] | None = None,
 ) -> go.Figure:
-    """Attention received, in multiples of an even share, on the fixed logarithmic scale.
+    """Draw attention received, in multiples of an even share, on the fixed logarithmic scale.
 
     Args:
-        step: draws a cursor line there.
-        normalised: the vertical axis runs from 0 to 1 (share of the run) instead of over steps, for comparisons.
+        view: What to draw.
+        step: Draw a cursor line there.
+        show_path: Draw the dominant position of each step.
+        show_frontier: Draw the step at which each position is written.
+        show_sinks: Draw the sinks.
+        height: In CSS pixels.
+        title: Of the figure.
+        normalised: The vertical axis runs from 0 to 1 (fraction of the run) instead of over steps, for comparisons.
         colour_axis: False leaves the colour bar out (small multiples share one).
-        window: draws only these (first step, end, first position, end), at full resolution once it is small enough
-            (`MAX_ROWS` x `MAX_COLUMNS`): zooming in. Everything larger shows the largest of each block.
+        window: Draw only these (first step, end, first position, end), at full resolution if it is small enough
+            (`MAX_ROWS` x `MAX_COLUMNS`). Everything larger shows the largest of each block.
     """
     first, end, left, right = window or (0, view.steps, 0, view.positions)
     levels, tall, wide = reduce_max(share_levels(view.times_even[first:end, left:right]))
@@ -89,12 +95,12 @@ def trajectory_heatmap(
 
 
 def _words(view: View, steps: range, places: range) -> np.ndarray:
-    """Return each word once, and an array of them, for plotly looks into every item of a list."""
+    """Return each token text once, and an array that refers to them: plotly checks every item of a list."""
     window = np.ix_(steps, places)
     tokens = np.where(view.masked[window], -1, view.tokens[window])
     _, first, which = np.unique(tokens, return_index=True, return_inverse=True)
     at = zip(*np.unravel_index(first, tokens.shape), strict=True)
-    words = [printable(view.piece(steps[step], places[place])) for step, place in at]
+    words = [printable(view.piece(steps[step], places[index])) for step, index in at]
     return np.array(words, object)[which.reshape(tokens.shape)]
 
 

@@ -25,7 +25,8 @@ def html_report(title: str, about: dict[str, Any], parts: Iterable[tuple[str, st
     """Return one self-contained page.
 
     Args:
-        about: where it comes from (run, settings, versions); shown at the end and readable as JSON.
+        title: Of the page.
+        about: Provenance (run, settings, versions); shown at the end and readable as JSON.
         parts: (heading, note, content); content is a figure, a table, or plain text. All text is escaped.
     """
     body, with_library = [], True

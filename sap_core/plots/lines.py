@@ -24,8 +24,10 @@ def step_lines(
     height: int = 260,
     from_zero: bool = True,
 ) -> go.Figure:
-    """Return one line per name; ``bands`` (low, high) are drawn behind as a light area. ``y_title`` carries the
-    unit."""
+    """Draw one line per name; ``bands`` (low, high) are drawn behind as a light area.
+
+    ``y_title`` includes the unit.
+    """
     figure = base_figure(height)
     for index, (name, values) in enumerate(series.items()):
         colour = (colours or {}).get(name, SERIES[index % len(SERIES)])
@@ -59,13 +61,13 @@ def step_lines(
 
 
 def frequency_bars(frequency: np.ndarray, words: Sequence[str], *, top: int = 12, height: int = 260) -> go.Figure:
-    """Return the positions that dominate most often: share of steps, f_j of METRICS section 3."""
-    order = [int(place) for place in np.argsort(-frequency, kind="stable")[:top] if frequency[place] > 0]
+    """Draw the positions that dominate most often: fraction of steps, f_j of METRICS section 3."""
+    order = [int(index) for index in np.argsort(-frequency, kind="stable")[:top] if frequency[index] > 0]
     figure = base_figure(height)
     figure.add_trace(
         go.Bar(
-            x=[f"{place} · {words[place]}" for place in order],
-            y=[float(frequency[place]) for place in order],
+            x=[f"{index} · {words[index]}" for index in order],
+            y=[float(frequency[index]) for index in order],
             marker={"color": SERIES[0]},
             hovertemplate="position %{x}<br>dominant in %{y:.1%} of the steps<extra></extra>",
         )

@@ -1,4 +1,4 @@
-"""Every layer at a glance: the same heatmap, small, on the same scale."""
+"""Small multiples: the heatmap of every layer, on the same scale."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ FEW_CELLS, MANY_CELLS = (64, 128), (48, 96)  # of one small heatmap: all of them
 
 
 def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
-    """Return one small step x position heatmap per layer (mean over heads, or one head), with its dominant path;
-    with ``kinds`` step x kind of token, without a path.
+    """Draw one small step x position heatmap per layer (mean over heads, or one head), with its dominant path.
 
-    More than `MOST` layers: evenly spaced ones, first and last included.
+    With ``kinds`` it is step x kind of token, without a path. More than `MOST` layers: evenly spaced ones, first and
+    last included.
     """
     numbers = np.array(layer_numbers(trajectory))
     layers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST)).round().astype(int))]
     cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
     traces: list[dict[str, Any]] = []  # dicts, which plotly looks through once, in the figure
-    for place, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
+    for index, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
         values = by_type(view)[0] if kinds else view.times_even
         shown, tall, wide = reduce_max(values.astype(np.float32), *cells)
         levels = share_levels(shown)  # rising, so the largest of a block has the largest level
-        axes = {"xaxis": _axis("x", place), "yaxis": _axis("y", place)}
+        axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
         traces.append(
             {
                 "type": "heatmap",
@@ -84,21 +84,23 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
 
 
 def _grid(titles: list[str], across: str) -> dict[str, Any]:
-    """Layout of the small figures, row by row, all on the same axes. At once: plotly's `make_subplots` and updates of
-    each axis take longer than all the rest of the figure."""
+    """Return the layout of the small figures, row by row, all on the same axes.
+
+    It is set at once: plotly's `make_subplots` and updates of each axis take longer than all the rest of the figure.
+    """
     rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
     beside, between = 0.02, min(0.12, 0.5 / rows)
     wide, tall = (1 - beside * (columns - 1)) / columns, (1 - between * (rows - 1)) / rows
     plain = {"showgrid": False, "zeroline": False}
     layout: dict[str, Any] = {"annotations": []}
-    for place, title in enumerate(titles):
-        left, top = place % COLUMNS * (wide + beside), 1 - place // COLUMNS * (tall + between)
-        lowest, leftmost = place + COLUMNS >= len(titles), place % COLUMNS == 0
-        x = {"domain": [left, left + wide], "anchor": _axis("y", place), "showticklabels": lowest, **plain}
-        y = {"domain": [max(0.0, top - tall), top], "anchor": _axis("x", place), "showticklabels": leftmost, **plain}
-        layout[_axis("xaxis", place)] = x | ({"title": across} if lowest else {}) | ({"matches": "x"} if place else {})
-        layout[_axis("yaxis", place)] = (
-            y | ({"title": "step"} if leftmost else {}) | ({"matches": "y"} if place else {"autorange": "reversed"})
+    for index, title in enumerate(titles):
+        left, top = index % COLUMNS * (wide + beside), 1 - index // COLUMNS * (tall + between)
+        lowest, leftmost = index + COLUMNS >= len(titles), index % COLUMNS == 0
+        x = {"domain": [left, left + wide], "anchor": _axis("y", index), "showticklabels": lowest, **plain}
+        y = {"domain": [max(0.0, top - tall), top], "anchor": _axis("x", index), "showticklabels": leftmost, **plain}
+        layout[_axis("xaxis", index)] = x | ({"title": across} if lowest else {}) | ({"matches": "x"} if index else {})
+        layout[_axis("yaxis", index)] = (
+            y | ({"title": "step"} if leftmost else {}) | ({"matches": "y"} if index else {"autorange": "reversed"})
         )
         layout["annotations"].append(
             {"text": title, "x": left + wide / 2, "y": top, "xref": "paper", "yref": "paper", "xanchor": "center",
@@ -108,5 +110,5 @@ def _grid(titles: list[str], across: str) -> dict[str, Any]:
 
 
 def _axis(name: str, place: int) -> str:
-    """x, x2, x3 ..: plotly's name of the axis at this place."""
+    """Return plotly's name of the axis with this number: x, x2, x3 .."""
     return name if place == 0 else f"{name}{place + 1}"

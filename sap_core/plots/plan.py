@@ -1,4 +1,4 @@
-"""What a pruning will take, layer by layer."""
+"""Draw what a pruning plan removes, layer by layer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .theme import (
 def plan_bars(
     layers: Sequence[int], weights: Sequence[float], zeros: Sequence[float], *, height: int = 300
 ) -> go.Figure:
-    """Weights kept and removed in every layer, stacked."""
+    """Draw the weights kept and removed in every layer, stacked."""
     all_weights, removed = np.asarray(weights, float), np.asarray(zeros, float)
-    share = np.divide(removed, all_weights, out=np.zeros_like(removed), where=all_weights > 0)
+    fraction = np.divide(removed, all_weights, out=np.zeros_like(removed), where=all_weights > 0)
     figure = base_figure(
         height,
         barmode="stack",
@@ -47,9 +47,9 @@ def plan_bars(
                 "color": SERIES[1],
                 "pattern": {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.45)", "size": 7},
             },
-            text=[f"{value:.0%}" for value in share],
+            text=[f"{value:.0%}" for value in fraction],
             textposition="inside",
-            customdata=share,
+            customdata=fraction,
             hovertemplate="%{y:,.0f} removed, %{customdata:.1%}",
         )
     )
@@ -59,7 +59,7 @@ def plan_bars(
 def plan_matrices(
     layers: Sequence[int], names: Sequence[str], sparsity: Sequence[Sequence[float]], *, height: int = 300
 ) -> go.Figure:
-    """Share removed per matrix: one row per kind of matrix, one column per layer; 0 to 100 %."""
+    """Draw the fraction removed per matrix: one row per kind of matrix, one column per layer; 0 to 100 %."""
     figure = base_figure(height)
     figure.add_trace(
         go.Heatmap(
@@ -85,7 +85,7 @@ def plan_matrices(
 
 
 def removed_heads(layers: int, heads: int, gone: Sequence[Sequence[int]], *, height: int = 300) -> go.Figure:
-    """Return the layer x head grid with the heads that fall marked."""
+    """Draw the layer x head grid with the removed heads marked."""
     state = np.zeros((layers, heads), np.uint8)
     for layer, head in gone:
         state[layer, head] = 1

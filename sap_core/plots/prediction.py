@@ -1,4 +1,4 @@
-"""Loss against sparsity: what was measured of one kind of plan, and what lies between."""
+"""Loss against sparsity: measured plans of one kind, and the interval between them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def prediction_curve(
     *,
     height: int = 220,
 ) -> go.Figure:
-    """Points with bars of 1.96 standard errors, the interval between them, and the plan in view.
+    """Draw points with their 95 % intervals, the interval between them, and the plan in view.
 
     Args:
-        measured: (sparsity, loss, standard error), nats per token above dense.
+        measured: (sparsity, loss, half of the interval), nats per token above dense.
         band: (sparsity, low, high), ascending; ends at the last sparsity with a finite interval.
-        here: sparsity and predicted loss of the plan in view.
+        here: Sparsity and predicted loss of the plan in view.
+        height: In CSS pixels.
     """
     figure = base_figure(height)
     if len(band):
@@ -33,12 +34,12 @@ def prediction_curve(
                 fillcolor="rgba(0,114,178,0.18)", line={"width": 0}, name="interval between measurements",
             )
         )  # fmt: skip
-    share, loss, error = np.asarray(measured, float).T
+    share, loss, half = np.asarray(measured, float).T
     figure.add_trace(
         go.Scatter(
             x=share,
             y=loss,
-            error_y={"type": "data", "array": 1.96 * error, "thickness": 1},
+            error_y={"type": "data", "array": half, "thickness": 1},
             mode="markers",
             marker={"color": SERIES[0], "size": 8},
             name="measured",

@@ -1,8 +1,9 @@
-"""Make a large array small enough to send to a browser without hiding what matters."""
+"""Reduce a large array to a size that a browser can show, keeping its maxima."""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Shaped, UInt8
 
 from .theme import SHARE_RANGE
 
@@ -10,8 +11,10 @@ MAX_ROWS = 256
 MAX_COLUMNS = 512
 
 
-def reduce_max(values: np.ndarray, rows: int = MAX_ROWS, columns: int = MAX_COLUMNS) -> tuple[np.ndarray, int, int]:
-    """``values`` [R, C] with blocks of cells replaced by their maximum, and the block's height and width.
+def reduce_max(
+    values: Shaped[np.ndarray, "row column"], rows: int = MAX_ROWS, columns: int = MAX_COLUMNS
+) -> tuple[Shaped[np.ndarray, "row_block column_block"], int, int]:
+    """Return ``values`` [R, C] with blocks of cells replaced by their maximum, and the block's height and width.
 
     A mean would hide a sink that is one position wide; a maximum keeps it. NaN counts as absent.
     """
@@ -23,9 +26,12 @@ def reduce_max(values: np.ndarray, rows: int = MAX_ROWS, columns: int = MAX_COLU
     return np.fmax.reduceat(tall, np.arange(0, values.shape[1], width), axis=1), height, width
 
 
-def share_levels(times_even: np.ndarray) -> np.ndarray:
-    """Attention in multiples of an even share [..] -> uint8 on the fixed logarithmic scale: 1 at and below the lower
-    end of `SHARE_RANGE`, 255 at and above the upper, 0 where the value is NaN (the position did not exist yet)."""
+def share_levels(times_even: Float[np.ndarray, "*rows position"]) -> UInt8[np.ndarray, "*rows position"]:
+    """Return attention in multiples of an even share [..] as uint8 on the fixed logarithmic scale.
+
+    1 at and below the lower end of `SHARE_RANGE`, 255 at and above the upper, 0 where the value is NaN (the position
+    did not exist yet).
+    """
     low, high = SHARE_RANGE
     with np.errstate(divide="ignore", invalid="ignore"):
         position = (np.log2(times_even) - low) / (high - low)
@@ -34,6 +40,6 @@ def share_levels(times_even: np.ndarray) -> np.ndarray:
 
 
 def level_of(log2_value: float) -> float:
-    """Return where a value of the logarithmic scale falls among the levels of `share_levels`."""
+    """Return the level of `share_levels` of a value on the logarithmic scale."""
     low, high = SHARE_RANGE
     return 1 + 254 * (log2_value - low) / (high - low)

@@ -1,4 +1,4 @@
-"""The data of the replay: a whole denoising run, small enough to be sent once and played in the browser."""
+"""Data of the replay: a whole denoising run, sent once and played in the browser."""
 
 from __future__ import annotations
 

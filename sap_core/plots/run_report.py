@@ -1,4 +1,4 @@
-"""The report of a run, or of a comparison, as one HTML file that needs nothing else."""
+"""The report of a run, or of a comparison, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,12 @@ def report(
     """Return the HTML of one run's report, or of a comparison of several.
 
     Args:
-        runs: opened runs (`sap_core.open_run`) that hold a trajectory.
-        sample, layer, head: what of the run the large figure shows, None for the mean; of a single run only.
+        runs: Opened runs (`sap_core.open_run`) that hold a trajectory.
+        rule: What a sink is, see `sap_core.find_sinks`.
+        threshold: Threshold of a rule given by name; None takes its default.
+        sample: Prompt of the large figure, of a single run only.
+        layer: Layer of the large figure, None for the mean; of a single run only.
+        head: Head of the large figure, None for the mean; of a single run only.
 
     Raises:
         InvalidInput, UnknownOption, RunProblem: as `sink_summary`, `rank_heads` and `compare_runs`.
@@ -55,7 +59,7 @@ def report(
 
 
 def run_report(run: Any, *, rule: SinkRule, sample: int = 0, layer: int | None = None, head: int | None = None) -> str:
-    """Text, heatmap, layers, numbers with formulas, heads and ranking of one run."""
+    """Return the report of one run: text, heatmap, layers, numbers with formulas, heads and ranking."""
     view = checked_view(run, sample, layer, head, rule)
     summary = sink_summary(run, rule, sample=sample)
     ranking = rank_heads(run, rule=rule)
@@ -94,8 +98,10 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
     key = pd.DataFrame({"": letters, "run": found.names, "id": [run.id for run in runs]})
     parts: list[tuple[str, str, Part]] = [
         ("Runs", "A is the reference of every difference", key),
-        ("The claims", "with 95 % intervals", pd.DataFrame(answers_table(found, answer_claims(found)))),
     ]
+    answers = answers_table(answer_claims(found))
+    if answers:  # none is said of autoregressive models
+        parts.append(("The claims", "with 95 % intervals", pd.DataFrame(answers)))
     for letter, run in zip(letters, runs, strict=True):
         view = make_view(run.trajectory, sinks=rule)
         figure = trajectory_heatmap(view, normalised=True, show_sinks=False, height=340)
@@ -127,7 +133,11 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
 
 
 def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rule: SinkRule) -> View:
-    """Return the view of a run with its sinks. Raises InvalidInput: a sample, layer or head that it does not have."""
+    """Return the view of a run with its sinks.
+
+    Raises:
+        InvalidInput: a sample, layer or head that it does not have.
+    """
     trajectories = trajectories_of(run)
     sizes = {
         "sample": len(trajectories),

@@ -1,4 +1,4 @@
-"""Text as HTML, each token on the colour of the attention it receives. What comes from a model is escaped."""
+"""Text as HTML, each token on the colour of the attention it receives. Text of a model is escaped."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _STYLE = "padding:1px 3px;margin:1px;border-radius:2px;display:inline-block;line
 
 
 def shaded_text(view: View, step: int) -> str:
-    """Return the canvas after ``step``; masked places are hatched boxes, tokens written at this step are outlined."""
+    """Return the canvas after ``step``; masked positions are hatched boxes, tokens of this step are outlined."""
     levels = share_levels(view.times_even[step])
     colours = palette()
     parts = []
-    for place, level in enumerate(levels):
-        if level == 0 and view.masked[step, place]:
+    for position, level in enumerate(levels):
+        if level == 0 and view.masked[step, position]:
             continue
         background, ink = _paint(colours[level])
-        masked = bool(view.masked[step, place])
-        word = "&nbsp;&nbsp;&nbsp;" if masked else escape(printable(view.piece(step, place)))
-        marks = ";outline:2px solid #FF5A36;outline-offset:-1px" if view.accepted[step, place] else ""
+        masked = bool(view.masked[step, position])
+        word = "&nbsp;&nbsp;&nbsp;" if masked else escape(printable(view.piece(step, position)))
+        marks = ";outline:2px solid #FF5A36;outline-offset:-1px" if view.accepted[step, position] else ""
         marks += (
             ";background-image:repeating-linear-gradient(45deg,transparent 0 3px,#ffffff55 3px 5px)" if masked else ""
         )
-        title = f"position {place}: {view.share[step, place]:.2%} of attention"
+        title = f"position {position}: {view.share[step, position]:.2%} of attention"
         parts.append(
             f'<span title="{title}" style="{_STYLE};background-color:{background};color:{ink}{marks}">{word}</span>'
         )

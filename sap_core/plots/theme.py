@@ -1,9 +1,9 @@
-"""What all figures share: the colour scales, the overlay colours, the base layout.
+"""The theme of all figures: colour scales, overlay colours, base layout.
 
 One quantity has one scale on every page. Attention received is drawn on a fixed logarithmic scale from a quarter of an
-even share to 64 times an even share, so that two figures can be compared by eye. The scale is cividis, which reads the
-same with and without the common colour-vision deficiencies and in grey. Overlays are vermilion on a dark casing, or
-cyan, visible on both ends of the scale and on the page. Axis and text colours are left to the page, which knows light
+even share to 64 times an even share, so that two figures can be compared by eye. The scale is cividis, which looks the
+same with and without the common colour-vision deficiencies and in grey. Overlays are vermilion with a dark outline, or
+cyan, visible on both ends of the scale and on the page. Axis and text colours are set by the page, which knows light
 from dark.
 """
 
@@ -38,10 +38,10 @@ CONFIG: dict[str, Any] = {
 
 
 def base_figure(height: int, *, title: str | None = None, **layout: Any) -> go.Figure:
-    """Return an empty figure with the house's margins, fonts and legend; ``height`` in CSS pixels, ``layout``: what
-    differs.
+    """Return an empty figure with the common margins, fonts and legend.
 
-    All at once: each of plotly's ``update_...`` takes longer than making the figure.
+    ``height`` is in CSS pixels, ``layout`` overrides. It is set at once: each of plotly's ``update_...`` takes longer
+    than creating the figure.
     """
     own = {
         "height": height,

@@ -19,12 +19,12 @@ from .view import View
 
 
 def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
+    """Return attention per step and kind of `TYPES`, for the tokens that the step's attention was computed over.
 
     Returns:
-        each: mean attention of a token of the kind, in multiples of an even share, NaN where there is none; (T, kinds).
+        each: mean attention of a token of the kind, in multiples of an even share, NaN if there is none; (T, kinds).
         share: what all tokens of the kind receive together; sums to 1 over kinds.
-        count: how many there are.
+        count: number of tokens of the kind.
     """
     before = view.masked | view.accepted  # not written when the step began
     kind_of = {token: TYPES.index(token_type(piece)) for token, piece in view.pieces.items()}
@@ -32,21 +32,21 @@ def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kinds = np.where(before, TYPES.index("mask"), kinds)
     exists = ~np.isnan(view.times_even)
     shape = (view.steps, len(TYPES))
-    each, share, count = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape, int)
+    each, fraction, count = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape, int)
     for kind in range(len(TYPES)):
         here = exists & (kinds == kind)
         count[:, kind] = here.sum(axis=1)
-        share[:, kind] = np.where(here, view.share, 0).sum(axis=1)
+        fraction[:, kind] = np.where(here, view.share, 0).sum(axis=1)
         total = np.where(here, view.times_even, 0).sum(axis=1)
         each[:, kind] = np.where(count[:, kind] > 0, total / np.maximum(count[:, kind], 1), np.nan)
-    return each, share, count
+    return each, fraction, count
 
 
 def type_heatmap(view: View, *, step: int | None = None, height: int = 420) -> go.Figure:
-    """Step x kind of token, on the scale of attention received; empty where no token is of the kind."""
-    each, share, count = by_type(view)
+    """Draw step x kind of token, on the scale of attention received; empty where no token is of the kind."""
+    each, fraction, count = by_type(view)
     levels, tall, _ = reduce_max(share_levels(each).astype(np.uint8), columns=len(TYPES))
-    shares, _, _ = reduce_max(share.astype(np.float32), columns=len(TYPES))
+    shares, _, _ = reduce_max(fraction.astype(np.float32), columns=len(TYPES))
     counts, _, _ = reduce_max(count, columns=len(TYPES))
     values, _, _ = reduce_max(each.astype(np.float32), columns=len(TYPES))
     rows = np.arange(levels.shape[0]) * tall + (tall - 1) / 2

@@ -1,4 +1,4 @@
-"""Every measured plan as a point: what is gained against what it costs in quality."""
+"""Every measured plan as a point: gain against loss of quality."""
 
 from __future__ import annotations
 
@@ -38,16 +38,19 @@ def tradeoff(
     methods: Sequence[str] | None = None,
     height: int = 460,
 ) -> go.Figure:
-    """Method by colour, pattern by shape, bars of one standard error, the frontier as a line.
-
-    Args:
-        points: columns id, method, pattern, label, error (of the quality "loss"; others have none), and the axes' own.
-        best: the rows of ``points`` that no other beats, drawn as the frontier in this order.
-        current: the id to ring.
-        dense: where the model itself stands.
-        methods: all methods in the order in which they take their colours; default: those of ``points``.
+    """Draw plans with method by colour, pattern by shape, bars of one standard error, and the frontier as a line.
 
     Clicks carry the id as ``customdata``.
+
+    Args:
+        points: Columns id, method, pattern, label, error (of the quality "loss"; others have none), and the axes' own.
+        best: The rows of ``points`` that no other dominates, drawn as the frontier in this order.
+        cost: The horizontal axis.
+        quality: The vertical axis.
+        current: The id to mark with a ring.
+        dense: Coordinates of the dense model.
+        methods: All methods in the order of their colours; default: those of ``points``.
+        height: In CSS pixels.
     """
     figure = base_figure(height)
     figure.add_trace(

@@ -1,4 +1,4 @@
-"""One view of one trajectory: the arrays that the heatmap, the replay and the shaded text all draw from."""
+"""One view of one trajectory: the arrays that heatmap, replay and shaded text draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class View:
 
     Shapes: T steps, S positions. ``share`` sums to 1 over the positions that exist at a step; ``times_even`` is share
     times their number, so that 1 is an even share, NaN where a position does not exist yet. ``tokens`` are the ids
-    after the step, ``masked`` says where nothing is written after it, ``accepted`` what was written at it.
+    after the step, ``masked`` the positions not written after it, ``accepted`` those written at it.
     """
 
     share: np.ndarray  # float32 (T, S)
@@ -38,21 +38,23 @@ class View:
 
     @property
     def steps(self) -> int:
+        """Number of steps."""
         return self.share.shape[0]
 
     @property
     def positions(self) -> int:
+        """Number of positions."""
         return self.share.shape[1]
 
     def piece(self, step: int, position: int) -> str:
-        """Return the text at a position after a step; ``[mask]`` where nothing is written."""
+        """Return the token text at a position after a step; ``[mask]`` if nothing is written there."""
         if self.masked[step, position]:
             return "[mask]"
         token = int(self.tokens[step, position])
         return self.pieces.get(token, f"#{token}")
 
     def frontier(self) -> np.ndarray:
-        """Return the step at which each position was written, float (S,); NaN for the prompt and for what never was."""
+        """Return the step at which each position was written, float (S,); NaN for the prompt and if never."""
         written = self.accepted.any(axis=0)
         return np.where(written, self.accepted.argmax(axis=0), np.nan)
 
@@ -63,23 +65,25 @@ def make_view(
     head: int | None = None,
     sinks: np.ndarray | SinkRule | None = None,
 ) -> View:
-    """Return the view of ``layer`` and ``head``; None means the mean over all of them.
+    """Return the view of one layer and head.
 
     Args:
-        trajectory: see `sap_core.trajectory`; may be unfinished.
-        sinks: the rule that says which positions are sinks, or bool (T, S); no sinks when left out.
+        trajectory: See `sap_core.trajectory`; may be unfinished.
+        layer: By the model's number; None means the mean over all.
+        head: None means the mean over all.
+        sinks: The rule that says which positions are sinks, or bool (T, S); None for no sinks.
     """
-    share = received_by(trajectory, layer, head)
+    fraction = received_by(trajectory, layer, head)
     queries, visible = visibility(trajectory)
-    times_even, path = _relative(share, visible > 0)
+    times_even, path = _relative(fraction, visible > 0)
     if isinstance(sinks, SinkRule):
-        sinks = find_sinks(share, sinks, visible=visible, queries=queries)
+        sinks = find_sinks(fraction, sinks, visible=visible, queries=queries)
     masked, accepted = trajectory["masked"].values, trajectory["accepted"].values
     return View(
-        share=share,
+        share=fraction,
         times_even=times_even,
         path=path,
-        sinks=np.zeros(share.shape, bool) if sinks is None else sinks,
+        sinks=np.zeros(fraction.shape, bool) if sinks is None else sinks,
         tokens=trajectory["next_token"].values,
         masked=masked & ~accepted,
         accepted=accepted,
@@ -92,19 +96,19 @@ def make_view(
 
 
 def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> Iterator[View]:
-    """`make_view` for each of ``layers``; the trajectory is read once for all of them."""
+    """Yield `make_view` of each of ``layers``; the trajectory is read once for all of them."""
     exists = visibility(trajectory)[1] > 0
     text: View | None = None  # what all the layers share
     places = np.array([layer_index(trajectory, layer) for layer in layers.tolist()])
-    for layer, share in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
+    for layer, fraction in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
         if text is None:
             text = make_view(trajectory, layer, head)
-        times_even, path = _relative(share, exists)
-        yield replace(text, share=share, times_even=times_even, path=path, label=selection_label(layer, head))
+        times_even, path = _relative(fraction, exists)
+        yield replace(text, share=fraction, times_even=times_even, path=path, label=selection_label(layer, head))
 
 
 def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares (T, S) in multiples of an even share, NaN where a position does not exist; and the dominant path."""
+    """Return attention (T, S) in multiples of an even share, NaN where no position exists; and the dominant path."""
     count = exists.sum(axis=-1, keepdims=True)
     if exists.all():
         return share * count.astype(np.float32), share.argmax(axis=-1)
@@ -112,12 +116,16 @@ def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def pieces_of(trajectory: xr.Dataset) -> dict[int, str]:
-    """Token id -> text, for the ids that occur."""
-    return {int(token): text for token, text in json.loads(trajectory.attrs["pieces"]).items()}
+    """Return token id -> text, for the ids that occur; half a surrogate pair is a "?".
+
+    No page or file can hold one.
+    """
+    pieces = json.loads(trajectory.attrs["pieces"]).items()
+    return {int(token): text.encode("utf-8", "replace").decode() for token, text in pieces}
 
 
 def selection_label(layer: int | None, head: int | None) -> str:
-    """Return what is drawn, in words."""
+    """Return a description of the layer and head."""
     if layer is None and head is None:
         return "mean over all layers and heads"
     if head is None:

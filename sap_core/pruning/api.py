@@ -1,4 +1,4 @@
-"""`prune` and `plan_pruning`: a spec or its fields, handed to the strategy that it names."""
+"""`prune` and `plan_pruning`: dispatch a spec or its fields to the strategy that it names."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ def prune(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
-    """Return a pruned copy of ``model``; the model itself stays as it is.
+    """Return a pruned copy of ``model``; the model itself is unchanged.
 
-    Give a ``spec`` or its fields (method, sparsity, pattern, calibration, samples, seed ...); where no method is named
-    it is the one that measured best (`planning.defaults`). With a ``budget`` the pruning is progressive
-    (`prune_progressively`), with ``preset`` or ``target_speedup`` a search finds what goes (`SinkAwarePruner.prune`).
-    ``plan``: as shown by `plan_pruning`, possibly edited, or that of an earlier pruning; its sparsities are followed
-    matrix by matrix. ``texts``: calibration data at hand, in the place of the spec's source.
+    Args:
+        model: A `LoadedModel`, or what `load_model` takes.
+        spec: The settings; or give its fields instead.
+        plan: A plan to follow, as returned by `plan_pruning`, possibly edited, or that of an earlier pruning; its
+            sparsities are followed matrix by matrix.
+        texts: Calibration data in place of the spec's source.
+        progress: Called after every unit of work.
+        **fields: Fields of a spec: method, sparsity, pattern, calibration, samples, seed ... Without a method, the one
+            that measured best is used (`planning.defaults`). With ``budget`` the pruning is progressive
+            (`prune_progressively`), with ``preset`` or ``target_speedup`` it is a search (`SinkAwarePruner.prune`).
 
     Raises:
-        InvalidInput: anything that can't be done as asked, before any long work.
+        InvalidInput: the request can't be carried out; raised before any long work.
         NoSuchPlan: a search found no shape that is fast enough and good enough; names the nearest.
         Cancelled: from ``progress``; the copy is dropped.
     """
@@ -60,8 +65,10 @@ def plan_pruning(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> PruningPlan:
-    """Return what `prune` with the same arguments would remove. Reads the model's headers only, except where the plan
-    follows a measurement: method `heads` without a run or chosen heads, and allocations that measure.
+    """Return the plan of what `prune` with the same arguments would remove.
+
+    Only the model's headers are read, except where the plan depends on a measurement: method `heads` without a run or
+    chosen heads, and allocations that measure.
 
     Raises:
         InvalidInput: as `prune`.

@@ -1,5 +1,4 @@
-"""`SinkAwarePruner`: from a wish (so much faster, at most so much worse) to a model that meets it, or to the reason why
-none does."""
+"""`SinkAwarePruner`: prune a model to a target speed-up with bounded loss, or report why no shape reaches it."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from ..progress import ProgressCallback, silent
 from ..texts.source import DEMO, check_ids
 from .planning.defaults import prune_spec_of
 from .scoring.calibration import Calibration
-from .scoring.head_ranking import rank_on_demo_prompt
+from .scoring.head_ranking import rank_on_own_text
 from .strategies.report import Pruned
 from .strategies.search import prune_by_search
 from .strategies.shape_search import Candidate, NoSuchPlan
@@ -30,15 +29,15 @@ IN_MEMORY = "given in memory"
 
 
 class SinkAwarePruner:
-    """Analyse, prune to a target, evaluate; the model that is given stays as it is.
+    """Analyse a model, prune it to a target, and evaluate the result; the given model is unchanged.
 
     Args:
-        model: a `LoadedModel`, or what `load_model` takes.
+        model: A `LoadedModel`, or what `load_model` takes.
         calibration_data: "demo", FILE.txt, FILE.npy, "dataset:NAME", int64 token ids (samples, length), or None for the
             demo corpus.
-        samples: calibration sequences, where the source has more.
-        seed: of calibration, validation masks and everything drawn.
-        fields: the other calibration fields of `PruneSpec`, such as noise_levels or calibration_split.
+        samples: Number of calibration sequences, where the source has more.
+        seed: Seed of calibration, validation masks and everything drawn at random.
+        fields: The other calibration fields of `PruneSpec`, such as noise_levels or calibration_split.
     """
 
     def __init__(
@@ -63,10 +62,12 @@ class SinkAwarePruner:
         self._ranking: pd.DataFrame | None = None
 
     def analyze_attention_dynamics(self, *, progress: ProgressCallback = silent) -> pd.DataFrame:
-        """Return how much every head's sinks move during a generation: the table of `sap_core.rank_heads`, most
-        unstable first. Measured once."""
+        """Return how much the sinks of every head move during a generation, most unstable heads first.
+
+        The table is that of `sap_core.rank_heads`. It is measured once.
+        """
         if self._ranking is None:
-            self._ranking = rank_on_demo_prompt(self.model, self.seed, progress)
+            self._ranking = rank_on_own_text(self.model, self.seed, progress)
         return self._ranking
 
     def prune(
@@ -80,22 +81,25 @@ class SinkAwarePruner:
     ) -> Pruned:
         """Return the best model that generates ``target_speedup`` times as fast and loses at most the threshold.
 
-        Heads, channels, layers, and heads with channels are each taken out step by step until a whole generation,
-        measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with
-        the lowest loss is returned. Units go by ``method`` (sink, or wanda for an autoregressive model), of heads that
-        attend alike the last one stays, and the weights that stay are moved to make up for heads and channels
-        (`sap_core.pruning.structured.compensation`).
-        The result's report lists every shape that was tried under "search".
+        Heads, channels, layers, and heads with channels are each removed step by step until a whole generation,
+        measured on this machine in turns with the dense model, is fast enough. Of the shapes that are, the one with the
+        lowest loss is returned. Units are ranked by ``method``, the last of heads that attend alike is kept, and the
+        remaining weights are updated by least squares to compensate for heads and channels
+        (`sap_core.pruning.structured.compensation`). The result's report lists every shape that was tried under
+        "search".
 
         Args:
-            quality_drop_threshold: largest rise of the nats per token on held-out stories, as a share of the dense
+            target_speedup: Generation time of the dense model over that of the result.
+            quality_drop_threshold: Largest rise of the nats per token on held-out stories, as a fraction of the dense
                 model's.
-            preset: quality, balanced, speed or memory, in the place of target and threshold: the point of the measured
+            preset: quality, balanced, speed or memory, in place of target and threshold: the point of the measured
                 curve that `sap_core.choices.strategies.PRESETS` describes.
+            method: Score of the units; default: sink, or wanda for an autoregressive model.
+            progress: Called after every unit of work.
 
         Raises:
-            InvalidInput: a target of 1 or less, a negative threshold, a model that no units can be taken out of.
-            NoSuchPlan: both can't be met; says what comes nearest on either side.
+            InvalidInput: a target of 1 or less, a negative threshold, a model that no units can be removed from.
+            NoSuchPlan: no shape meets both; names the nearest on either side.
         """
         if target_speedup <= 1:
             raise InvalidInput(f"target_speedup is {target_speedup:g}; expected more than 1, such as 1.3.")
@@ -110,10 +114,10 @@ class SinkAwarePruner:
     def evaluate(
         self, pruned_model: Pruned | LoadedModel, test_data: str | list[str] | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """`sap_core.evaluate` of the pruned model beside the dense one: quality, tasks, speed, size.
+        """Return the quality, tasks, speed and size of the pruned model beside the dense one: `sap_core.evaluate`.
 
-        ``test_data``: a source of texts, such as FILE.txt, or a list of texts; None takes held-out stories.
-        ``fields``: those of `EvaluateSpec`.
+        ``test_data``: a source of texts, such as FILE.txt, or a list of texts; None takes held-out stories. ``fields``:
+        those of `EvaluateSpec`.
         """
         from ..evaluation.api import evaluate
 
@@ -128,6 +132,6 @@ class SinkAwarePruner:
 
 
 def _given(ids: np.ndarray, model: LoadedModel) -> Calibration:
-    """Token ids at hand as calibration data; checked like a file of them."""
+    """Return token ids in memory as calibration data, checked like a file of them."""
     check_ids(ids, IN_MEMORY, model.info.vocab_size, model.info.max_length)
     return Calibration(ids, np.ones(ids.shape, bool), IN_MEMORY)

@@ -2,11 +2,11 @@
 
     <root>/<run id>/
         spec.json       what was asked, as `sap_core.specs.parse_spec` reads it; written first
-        writer.json     who writes, while it is being written; gone once the run is closed
+        writer.json     who writes, while it is being written; removed when the run is closed
         trajectory/     one zarr store per sample (capture runs)
         result.json     the outcome, and other JSON documents beside it
         manifest.json   state, times, versions, size and SHA-256 of every file; written last
         meta.json       name, tags and notes given by the user; the only file that may change afterwards
 
-A folder without manifest.json is unfinished and says so. Nothing here imports torch.
+A folder without manifest.json is unfinished and reported as such. Nothing here imports torch.
 """

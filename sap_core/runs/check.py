@@ -1,4 +1,4 @@
-"""Whether runs are still what was written: every file against the sizes and hashes of its manifest."""
+"""Check runs for damage: every file against the sizes and hashes of its manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 20  # problems of one run that are named
 
 @dataclass(frozen=True)
 class RunCheck:
-    """What `check_run` found. ``problems`` is empty where every file is as it was written."""
+    """The result of `check_run`; ``problems`` is empty if every file is as it was written."""
 
     id: str
     path: str
@@ -32,15 +32,16 @@ class RunCheck:
 
     @property
     def intact(self) -> bool:
+        """Whether nothing is damaged."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-able."""
+        """Return the result, JSON-able."""
         return asdict(self) | {"problems": list(self.problems), "intact": self.intact}
 
 
 def check_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> RunCheck:
-    """Hash every file of a run and compare it with the manifest; an unfinished run has none and is only told.
+    """Hash every file of a run and compare it with the manifest; an unfinished run has none and is reported as such.
 
     Raises:
         RunProblem: no such run.
@@ -68,20 +69,20 @@ def check_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None) 
 def check_runs(
     root: str | os.PathLike | None = None, *, tell: Callable[[int, int, str], None] = lambda *_: None
 ) -> list[RunCheck]:
-    """Check all runs under the root. ``tell``: called with (done, total, id) before each."""
+    """Check all runs under the root; ``tell`` is called with (done, total, id) before each."""
     runs = list_runs(root)
-    found = []
+    result = []
     for number, run in enumerate(runs):
         tell(number, len(runs), run.id)
-        found.append(check_run(run.path))
-    return found
+        result.append(check_run(run.path))
+    return result
 
 
 def _problems(path: StoragePath, files: dict[str, list]) -> list[str]:
     try:
-        found = [f"{name} {what}" for name, what in damages(path, files, full=True)]
+        result = [f"{name} {what}" for name, what in damages(path, files, full=True)]
         extra = sorted(set(storage_of(path).sizes(path)) - set(files) - OUTSIDE)
-        found += [f"{name} is not in the manifest" for name in extra]
+        result += [f"{name} is not in the manifest" for name in extra]
     except (OSError, SapError) as error:
-        found = [" ".join(str(error).split())]
-    return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])
+        result = [" ".join(str(error).split())]
+    return result[:MOST] + ([f"and {len(result) - MOST} more"] if len(result) > MOST else [])

@@ -1,4 +1,4 @@
-"""What killed commands left beside runs and results, and its removal."""
+"""List and remove what killed commands left beside runs and results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .paths import runs_root
 def list_leftovers(
     folders: Iterable[str | os.PathLike] = (), *, root: str | os.PathLike | None = None
 ) -> list[Leftover]:
-    """Return what killed commands left: under the runs, where results of this user were written, and in ``folders``.
+    """Return what killed commands left under the runs, beside this user's results, and in ``folders``.
 
-    What a living process writes is not among it; a replacement that was interrupted is completed.
+    Files that a running process writes are not included; an interrupted replacement is completed.
     """
     runs = runs_root(root)
     near = [] if storage_of(runs).remote else [runs]
@@ -24,5 +24,5 @@ def list_leftovers(
 
 
 def clean_leftovers(leftovers: Iterable[Leftover], *, resumable: bool = False) -> list[Leftover]:
-    """Remove leftovers and return the removed ones; those whose work could be continued only with ``resumable``."""
+    """Remove leftovers and return the removed ones; those that could be continued only with ``resumable``."""
     return [one for one in leftovers if (resumable or not one.resumable) and remove_leftover(one)]

@@ -1,6 +1,6 @@
-"""The JSON documents of a run folder as schemas: what does not fit is damage that is named, not an error later on.
+"""Schemas of a run folder's JSON documents: what does not fit is reported as damage, and not as an error later on.
 
-Only what this package itself reads of a document is typed; everything else in it is kept as it is.
+Only what this package itself reads of a document is typed; everything else in it is preserved.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ Text = Annotated[str, Field(max_length=1 << 20)]
 
 
 class Document(BaseModel):
-    """Any document: strict about the types it names, indifferent to what else there is."""
+    """Base of all documents: strict about the types it names, open to other fields."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
 
 class SpecDocument(Document):
-    """spec.json: what was asked. `sap_core.specs.parse_spec` reads all of it, where an action is repeated."""
+    """Content of spec.json, the settings; `sap_core.specs.parse_spec` reads all of it when an action is repeated."""
 
     kind: Text
     model: Text | None = None
@@ -67,7 +67,7 @@ class SpecDocument(Document):
 
 
 class ManifestDocument(Document):
-    """manifest.json: how the run ended, and every file with its bytes and SHA-256."""
+    """Content of manifest.json: how the run ended, and every file with its bytes and SHA-256."""
 
     schema_: int = Field(alias="schema", ge=1, lt=1 << 31)
     kind: Text
@@ -79,7 +79,7 @@ class ManifestDocument(Document):
 
 
 class MetaDocument(Document):
-    """meta.json: what the user gave a run."""
+    """Content of meta.json: what the user gave a run."""
 
     name: Text = ""
     tags: list[Text] = []
@@ -87,7 +87,7 @@ class MetaDocument(Document):
 
 
 class WriterDocument(Document):
-    """writer.json: who writes the run."""
+    """Content of writer.json: who writes the run."""
 
     created: Text = ""
     host: Text = ""
@@ -95,7 +95,7 @@ class WriterDocument(Document):
 
 
 class ResultDocument(Document):
-    """result.json: what came out."""
+    """Content of result.json: the outcome."""
 
     text: Text | None = None
     texts: list[Text] | dict[str, Any] | None = None  # what a capture wrote, or what a pruning was measured on
@@ -118,27 +118,60 @@ class ResultDocument(Document):
 
 
 def read_document(path: StoragePath, schema: type[Document]) -> dict[str, Any] | None:
-    """Return the document at a path as a plain dict, or None where there is none.
+    """Return the document at a path as a plain dict, or None if there is none.
 
     Raises:
         RunProblem: it can't be read, is no JSON object, or does not fit its schema; the message says which and why.
         OperationFailed: an address that can't be reached.
     """
+    content = read_content(path)
+    return None if content is None else parse_document(content, schema, storage_path(path).name, _owner(path))
+
+
+def read_content(path: StoragePath) -> bytes | None:
+    """Return the bytes of a document, or None if there is none.
+
+    Raises:
+        RunProblem, OperationFailed: as `read_document`.
+    """
     path = storage_path(path)
     try:
-        content = storage_of(path).read(path, LIMIT)
-        if content is None:
-            return None
-        found = parse_json(content, path.name)
-        if not isinstance(found, dict):
-            raise InvalidInput(f"{path.name} holds no JSON object.")
-        schema.model_validate(found)
+        return storage_of(path).read(path, LIMIT)
+    except (InvalidInput, OSError) as error:
+        raise _damaged(_owner(path), path.name, first_line(error, 200).rstrip(".")) from None
+
+
+def parse_document(content: bytes, schema: type[Document], name: str, owner: str) -> dict[str, Any]:
+    """Return a document as a plain dict.
+
+    Args:
+        content: Its bytes.
+        schema: What it has to fit.
+        name: Of the document, for the error.
+        owner: What it is part of, for the error: "Run runs/x".
+
+    Raises:
+        RunProblem: it is no JSON object, or does not fit its schema.
+    """
+    try:
+        result = parse_json(content, name)
+        if not isinstance(result, dict):
+            raise InvalidInput(f"{name} holds no JSON object.")
+        schema.model_validate(result)
     except ValidationError as error:
         item = error.errors()[0]
         where = ".".join(str(part) for part in item["loc"]) or "document"
         reason = f"{where[:80]} does not fit ({first_line(ValueError(item['msg']), 120)})"
-    except (InvalidInput, OSError) as error:
+    except InvalidInput as error:
         reason = first_line(error, 200).rstrip(".")
     else:
-        return found
-    raise RunProblem(f"Run {path.parent} is damaged: its {path.name} can't be used: {reason}.")
+        return result
+    raise _damaged(owner, name, reason)
+
+
+def _owner(path: StoragePath) -> str:
+    return f"Run {storage_path(path).parent}"
+
+
+def _damaged(owner: str, name: str, reason: str) -> RunProblem:
+    return RunProblem(f"{owner} is damaged: its {name} can't be used: {reason}.")

@@ -16,7 +16,7 @@ LIMIT = 256 << 20  # bytes of a document
 
 
 def write_json(path: str | os.PathLike, document: Any) -> None:
-    """Write ``document`` to ``path`` in one step: a reader sees the old file or the new one, never a half.
+    """Write ``document`` to ``path`` in one step: a reader sees the old file or the new one, never a part.
 
     Numpy scalars and arrays, paths, tuples and sets become plain JSON; NaN and infinities become null.
 
@@ -28,12 +28,12 @@ def write_json(path: str | os.PathLike, document: Any) -> None:
 
 
 def json_text(document: Any) -> str:
-    """Return a document as it stands in a file."""
+    """Return the JSON text of a document, as it is written to a file."""
     return json.dumps(plain(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Return the document in ``path``, or None when there is none or it is not (yet) JSON.
+    """Return the document in ``path``, or None if there is none or it is not (yet) JSON.
 
     Raises:
         OperationFailed: an address that can't be reached, or access is denied.
@@ -47,7 +47,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def file_stamp(path: str | os.PathLike) -> tuple[int | str, int]:
-    """Change whenever a file does: its time (at an address its ETag, where the store has one) and its bytes.
+    """Return a value that changes whenever a file does: its time (at an address its ETag, if any) and its bytes.
 
     (0, 0) where there is none. Raises OperationFailed for an address that can't be reached.
     """
@@ -56,7 +56,7 @@ def file_stamp(path: str | os.PathLike) -> tuple[int | str, int]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` made of dict, list, str, int, finite float, bool and None only."""
+    """Return ``value`` converted to dict, list, str, int, finite float, bool and None only."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The history: which runs there are, and how one is removed."""
+"""List runs, and delete them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of the history. ``state`` is finished, cancelled, failed, running, unfinished or damaged."""
+    """One line of the list. ``state`` is finished, cancelled, failed, running, unfinished or damaged."""
 
     id: str
     path: StoragePath
@@ -39,12 +39,14 @@ class RunSummary:
     problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the summary, JSON-able."""
         return asdict(self) | {"path": str(self.path), "tags": list(self.tags)}
 
 
 def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None) -> list[RunSummary]:
-    """Return all runs under the root, newest first; of one kind if given. A damaged folder is listed as such, never
-    raised.
+    """Return all runs under the root, newest first; of one kind if given.
+
+    A damaged folder is listed as such, not raised.
 
     Raises:
         OperationFailed: the root is an address that can't be reached, or access is denied.
@@ -61,8 +63,14 @@ def list_runs(root: str | os.PathLike | None = None, *, kind: str | None = None)
 
 
 def recorded_runs() -> list[RunSummary]:
-    """Return the captures that come with the package, with their names as ids. Raises RunProblem: one is missing."""
-    return [describe_run(recorded_path(name)) for name in RECORDED]
+    """Return the captures that come with the package, with their names as ids; an incomplete package has none."""
+    found = []
+    for name in RECORDED:
+        try:
+            found.append(describe_run(recorded_path(name)))
+        except RunProblem:
+            continue
+    return found
 
 
 def _if_run(path: StoragePath) -> RunSummary | None:
@@ -112,14 +120,21 @@ def delete_run(run: str | os.PathLike, *, root: str | os.PathLike | None = None)
 
 
 def remove_run(path: StoragePath) -> None:
-    """Remove what is at a path. At an address, where nothing can be moved aside first: the manifest, so that nobody
-    takes the rest for a finished run; then the rest; the spec last, so that what an interruption leaves is still listed
-    and can be deleted again."""
+    """Remove what is at a path.
+
+    At an address, where nothing can be moved aside first, the order is: the manifest, so that nobody takes the rest for
+    a finished run; then the rest; the spec last, so that what an interruption leaves is still listed and can be
+    deleted.
+    """
     storage_of(path).remove(path, first={MANIFEST}, last={SPEC})
 
 
 def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = None) -> StoragePath:
-    """Return the folder of a run that may be deleted. Raises RunProblem: missing, not a run, or still being written."""
+    """Return the folder of a run that may be deleted.
+
+    Raises:
+        RunProblem: missing, not a run, or still being written.
+    """
     path = resolve_run(run, root)
     if str(run) in RECORDED:
         raise RunProblem(f"Run {run} comes with the package and is not deleted.")
@@ -134,7 +149,7 @@ def check_deletable(run: str | os.PathLike, *, root: str | os.PathLike | None = 
 
 
 def is_run(path: StoragePath) -> bool:
-    """Return whether a folder is meant to be a run; one that may not be looked into counts as a damaged run."""
+    """Return whether a folder is meant to be a run; one that can't be inspected counts as a damaged run."""
     with remote_errors(path):
         try:
             return path.is_dir() and any((path / name).exists() for name in (SPEC, MANIFEST))
@@ -143,7 +158,7 @@ def is_run(path: StoragePath) -> bool:
 
 
 def _damage_aside(path: StoragePath) -> str:
-    """Return what is wrong with the documents without which a run can still be opened; "" where nothing is."""
+    """Return what is wrong with the documents that are not needed to open a run; "" if nothing is."""
     for name, schema in ((META, MetaDocument), (RESULT, ResultDocument)):
         try:
             _checked(str(path / name), file_stamp(path / name), schema)
@@ -161,7 +176,7 @@ def _checked(path: str, stamp: tuple, schema: type) -> None:
 
 @lru_cache(maxsize=4096)
 def _closed(path: str, _spec: tuple, _manifest: tuple) -> tuple[dict, dict | None, int]:
-    """Spec, manifest without its file list, and bytes; remembered as long as both files stay as they are."""
+    """Return spec, manifest without its file list, and bytes; cached while both files are unchanged."""
     folder = storage_path(path)
     spec = read_document(folder / SPEC, SpecDocument)
     manifest = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""The manifest: what a closed run holds, and the check that all of it is still there."""
+"""The manifest: the files of a closed run, and the check that all of them are unchanged."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..errors import RunProblem
+from ..errors import InvalidInput, RunProblem
 from ..storage import storage_of
-from .documents import ManifestDocument, read_document
-from .files import read_json
+from ..untrusted import parse_json
+from .documents import ManifestDocument, parse_document, read_content
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -23,6 +23,7 @@ RESULT = "result.json"
 MANIFEST = "manifest.json"
 META = "meta.json"
 WRITER = "writer.json"
+CHECKPOINT = "resume.json"  # where a capture goes on that was not finished
 OUTSIDE = {MANIFEST, META, WRITER}  # files that the list does not cover
 
 CHANGED = "has changed since"
@@ -31,9 +32,9 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "xarr
 
 
 def list_files(folder: StoragePath) -> dict[str, list]:
-    """Relative path -> [bytes, SHA-256] of every artefact below ``folder``, sorted by path.
+    """Return relative path -> [bytes, SHA-256] of every artefact below ``folder``, sorted by path.
 
-    At an address each object is read back once, so that the list says what is really there.
+    At an address each object is read back once, so that the list has what is really there.
     """
     storage = storage_of(folder)
     sizes = {name: size for name, size in storage.sizes(folder).items() if name not in OUTSIDE}
@@ -42,29 +43,43 @@ def list_files(folder: StoragePath) -> dict[str, list]:
 
 
 def read_manifest(folder: StoragePath) -> dict[str, Any] | None:
-    """Return the manifest of a run folder; None when the run is unfinished.
+    """Return the manifest of a run folder; None if the run is unfinished.
 
     Raises:
         RunProblem: it is unreadable, or made by a newer version.
     """
+    content = read_content(folder / MANIFEST)
+    return None if content is None else parse_manifest(content, f"Run {folder}")
+
+
+def parse_manifest(content: bytes, owner: str) -> dict[str, Any]:
+    """Return the manifest in a file's content; ``owner`` and errors as `parse_document`, and `read_manifest`."""
     try:
-        manifest = read_document(folder / MANIFEST, ManifestDocument)
+        manifest = parse_document(content, ManifestDocument, MANIFEST, owner)
     except RunProblem:
-        found = read_json(folder / MANIFEST)
-        newer = found.get("schema") if isinstance(found, dict) else None
-        if not isinstance(newer, int) or not SCHEMA < newer < 1 << 31:
+        newer = _schema_of(content)
+        if newer is None or not SCHEMA < newer < 1 << 31:
             raise
         manifest = {"schema": newer}
-    if manifest is not None and manifest["schema"] > SCHEMA:
+    if manifest["schema"] > SCHEMA:
         raise RunProblem(
-            f"Run {folder} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
+            f"{owner} was made by a newer version (format {manifest['schema']}; this one reads up to {SCHEMA}); "
             f"update sap-studio to open it."
         )
     return manifest
 
 
+def _schema_of(content: bytes) -> int | None:
+    try:
+        found = parse_json(content, MANIFEST)
+    except InvalidInput:
+        return None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    return schema if isinstance(schema, int) else None
+
+
 def check_files(folder: StoragePath, files: dict[str, list], *, full: bool = False) -> None:
-    """Compare what is there with the list: every size; the hash of the JSON documents, or of all files if ``full``.
+    """Compare a folder with the list: every size; the hash of the JSON documents, or of all files if ``full``.
 
     Raises:
         RunProblem: a file is missing, shorter, longer or different.
@@ -75,7 +90,11 @@ def check_files(folder: StoragePath, files: dict[str, list], *, full: bool = Fal
 
 
 def check_file(folder: StoragePath, name: str, entry: list) -> None:
-    """Hash one file. Raises RunProblem where it is missing, or not what the list has."""
+    """Hash one file.
+
+    Raises:
+        RunProblem: it is missing, or differs from the list.
+    """
     storage = storage_of(folder)
     if storage.stamp(folder / name)[1] != entry[0]:
         raise RunProblem(f"Run {folder} is truncated: {name} is missing or has another size; {AGAIN}")
@@ -84,7 +103,7 @@ def check_file(folder: StoragePath, name: str, entry: list) -> None:
 
 
 def damages(folder: StoragePath, files: dict[str, list], *, full: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield (name, what is wrong with it) of every file that is not as the list has it, see `check_files`."""
+    """Yield (name, what is wrong with it) of every file that differs from the list, see `check_files`."""
     storage = storage_of(folder)
     sizes = storage.sizes(folder)
     for name, (size, _) in files.items():
@@ -100,7 +119,7 @@ def damages(folder: StoragePath, files: dict[str, list], *, full: bool = False) 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on, read without importing any of it."""
+    """Return the versions of the packages that a result depends on, without importing them."""
     found = {"sap-studio": __version__, "python": platform.python_version(), "system": platform.platform()}
     for name in PACKAGES:
         try:

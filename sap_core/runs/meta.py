@@ -23,7 +23,7 @@ def update_run(
     notes: str | None = None,
     root: str | os.PathLike | None = None,
 ) -> Run:
-    """Rename a run, replace its tags or its notes; what is None stays. Works in every state of the run.
+    """Change the name, tags or notes of a run; None leaves them unchanged. Works in every state of the run.
 
     Raises:
         RunProblem: no such run, or one that comes with the package.

@@ -1,4 +1,4 @@
-"""Where runs live, how a new one is called, and whether it can be made. A path may be an address."""
+"""Paths of runs: the root, new ids, and whether a run can be created there. A path may be an address."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from ..storage import is_remote, remote_errors, storage_of, storage_path
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
 
-#: The runs that come with the package: each demo model writing one story. A run goes by its model's name.
+#: The runs that come with the package: each demo model writing a story. A run goes by its model's name.
+#: Not taken from `specs.demo`, which costs 0.3 s to import; a test holds both to the same names.
 RECORDED = ("demo:stories-diffusion", "demo:stories-ar", "demo:stories-diffusion-scratch")
 _HERE = Path(__file__).resolve().parent
+_RECORDED_HOMES = (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs")  # an installed package's; a checkout's
 LONGEST_NAME = 255  # bytes of one part of a path, on every file system in use
 
 
@@ -26,8 +28,10 @@ def runs_root(root: str | os.PathLike | None = None) -> StoragePath:
 
 
 def new_run_path(kind: str, root: str | os.PathLike | None = None) -> StoragePath:
-    """Return a path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``. Nothing is
-    made."""
+    """Return a path for a new run under the root, sortable by time: ``20261124-033412-capture-3f9a1c``.
+
+    Nothing is created.
+    """
     return runs_root(root) / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{kind}-{secrets.token_hex(3)}"
 
 
@@ -62,7 +66,7 @@ def recorded_path(name: str) -> Path:
     if name not in RECORDED:
         raise UnknownOption("recorded run", name, RECORDED)
     folder = name.removeprefix("demo:")
-    places = (_HERE / "recorded" / folder, _HERE.parents[1] / "assets" / "runs" / folder)
+    places = [home / folder for home in _RECORDED_HOMES]
     for place in places:
         if (place / "manifest.json").is_file():
             return place
@@ -71,14 +75,14 @@ def recorded_path(name: str) -> Path:
 
 def recorded_name(path: os.PathLike) -> str | None:
     """Return the name of the recorded run in a folder; None for any other folder."""
-    path = Path(path) if not is_remote(path) else None
-    if path is None or path.parent not in (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs"):
+    if is_remote(path):
         return None
-    return f"demo:{path.name}"
+    folder = Path(path)
+    return f"demo:{folder.name}" if folder.parent in _RECORDED_HOMES else None
 
 
 def check_new_run(path: str | os.PathLike) -> StoragePath:
-    """``path`` as an absolute path or address at which a run can be made; nothing is left behind by the check.
+    """Return ``path`` as an absolute path or address, after checking that a run can be created there.
 
     Raises:
         InvalidInput: something is there, or it is not writable.

@@ -1,4 +1,4 @@
-"""A run made in a folder of this machine, put at an address when it is closed."""
+"""Copy a run made in a folder of this machine to an address when it is closed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ def publish(folder: Path, target: StoragePath) -> None:
 
 @contextmanager
 def made_here(target: StoragePath) -> Iterator[Path]:
-    """A folder to make a run in; what was closed there, whole or not, is put at ``target`` afterwards.
+    """Yield a local folder to make a run in, which is copied to ``target`` afterwards, finished or not.
 
-    For work that renames folders or maps files, which an object store does not know. Raises as `check_new_run`.
+    For work that renames folders or maps files, which an object store does not support.
+
+    Raises:
+        InvalidInput, OperationFailed: as `check_new_run`.
     """
     check_new_run(target)
     with tempfile.TemporaryDirectory(prefix="sap-run-") as near:

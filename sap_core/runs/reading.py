@@ -1,4 +1,4 @@
-"""Opening a run folder, with or without its model at hand."""
+"""Open a run folder; its model is not needed."""
 
 from __future__ import annotations
 
@@ -67,13 +67,17 @@ def open_run(run: str | os.PathLike, *, unfinished: bool = False, root: str | os
         check_files(path, manifest["files"])
     elif not unfinished:
         alive = writer_alive(path)
-        why = "it is still being written; wait for it" if alive else "its work was interrupted; run it again"
-        raise RunProblem(f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished.")
+        again = f"go on with it (sap capture --resume {path.name})" if spec["kind"] == "capture" else "run it again"
+        why = "it is still being written; wait for it" if alive else f"its work was interrupted; {again}"
+        raise RunProblem(
+            f"Run {path} is unfinished (no manifest.json): {why}, or open it as unfinished (--unfinished, in Python "
+            "unfinished=True)."
+        )
     return Run(path, spec, manifest)
 
 
 class Run:
-    """One run folder, read. Its ``spec`` is a plain dict; `sap_core.specs.parse_spec` makes it an object again."""
+    """One opened run folder. Its ``spec`` is a dict, which `sap_core.specs.parse_spec` turns into a spec object."""
 
     def __init__(self, path: StoragePath, spec: dict[str, Any], manifest: dict[str, Any] | None) -> None:
         self.path = path
@@ -90,23 +94,25 @@ class Run:
 
     @property
     def kind(self) -> str:
+        """Kind of the action: capture, prune, evaluate ..."""
         return self.manifest["kind"] if self.manifest else self.spec.get("kind", "")
 
     @property
     def state(self) -> str:
-        """finished, cancelled or failed; running or unfinished for a folder without a manifest."""
+        """State: finished, cancelled or failed; running or unfinished for a folder without a manifest."""
         if self.manifest:
             return self.manifest["state"]
         return "running" if writer_alive(self.path) else "unfinished"
 
     @property
     def created(self) -> str:
-        """UTC, ISO 8601."""
+        """Time of creation: UTC, ISO 8601."""
         known = (self.manifest or usable_document(self.path / WRITER, WriterDocument)).get("created")
         return known or _time_of(self.path / SPEC)
 
     @property
     def seconds(self) -> float | None:
+        """Duration; None while it is unknown."""
         return self.manifest.get("seconds") if self.manifest else None
 
     @property
@@ -116,43 +122,79 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name given by the user, else one made from the spec."""
         return self.meta["name"] or default_name(self.spec)
 
     @property
+    def partial(self) -> str:
+        """How far an unfinished capture came, such as "12 of 64 steps".
+
+        "" for a finished one, and where no step was recorded.
+        """
+        if self.state == "finished":
+            return ""
+        try:
+            trajectory = self.trajectory
+        except RunProblem:
+            return ""
+        planned = self.result.get("steps_planned") or trajectory.attrs.get("steps_total")
+        return f"{trajectory.sizes['step']} of {planned} steps"
+
+    @property
     def result(self) -> dict[str, Any]:
-        """The content of result.json; empty where there is none (yet). Raises RunProblem where it is damaged."""
+        """Content of result.json; empty if there is none (yet).
+
+        Raises:
+            RunProblem: it is damaged.
+        """
         return read_document(self.path / RESULT, ResultDocument) or {}
 
     @property
     def text(self) -> str:
-        """The generated text of the first sample."""
+        """Generated text of the first sample."""
         result = self.result
         return result.get("text") or next(iter(result.get("texts") or []), "")
 
     def read_json(self, name: str) -> Any:
-        """Return a JSON artefact by its name in the folder, or None when there is none. Raises as `check_file`."""
+        """Return a JSON artefact by its name in the folder, or None if there is none.
+
+        Raises:
+            RunProblem: as `check_file`.
+        """
         self.check_file(name)
         return read_json(self.path / name)
 
     def check_file(self, name: str) -> None:
-        """Compare one file of a closed run with the manifest. Raises RunProblem where it is not what was written."""
+        """Compare one file of a closed run with the manifest.
+
+        Raises:
+            RunProblem: it differs from what was written.
+        """
         entry = self.manifest["files"].get(name) if self.manifest else None
         if entry is not None:
             check_file(self.path, name, entry)
 
     def verify(self) -> None:
-        """Hash every file against the manifest. Raises RunProblem at the first that differs."""
+        """Hash every file and compare it with the manifest.
+
+        Raises:
+            RunProblem: at the first that differs.
+        """
         if self.manifest:
             check_files(self.path, self.manifest["files"], full=True)
 
     @property
     def trajectory(self) -> xr.Dataset:
-        """The first sample's trajectory, dims step/layer/head/position, read lazily."""
+        """Trajectory of the first sample, dims step/layer/head/position, read lazily."""
         return self.trajectories[0]
 
     @property
     def trajectories(self) -> list[xr.Dataset]:
-        """One dataset per sample. Raises RunProblem when the run has none."""
+        """One dataset per sample.
+
+        Raises:
+            RunProblem: the run has none.
+        """
         return self._closed_trajectories if self.manifest else self._open_trajectories()
 
     @cached_property
@@ -174,7 +216,7 @@ class Run:
         return [open_trajectory(folder / f"{n}.zarr", self._files_of(f"trajectory/{n}.zarr/")) for n in stores]
 
     def _files_of(self, folder: str) -> dict[str, list] | None:
-        """Return the manifest's list of one folder, names relative to it; None while the run is written."""
+        """Return the manifest's list of one folder, with names relative to it; None while the run is being written."""
         if not self.manifest:
             return None
         files = self.manifest["files"].items()
@@ -182,7 +224,7 @@ class Run:
 
 
 def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
-    """Name that may have been meant: the runs under the root, where that can be read."""
+    """Return ids that may have been meant: the runs under the root, if that can be read."""
     folder = runs_root(root)
     if storage_of(path).remote and path.parent != folder:
         return []
@@ -193,7 +235,7 @@ def _ids(path: StoragePath, root: str | os.PathLike | None) -> list[str]:
 
 
 def usable_document(path: StoragePath, schema: type[Document]) -> dict[str, Any]:
-    """Return a document whose damage harms nothing else; empty where there is none, or it can't be used."""
+    """Return an optional document; empty if there is none, or it can't be read."""
     try:
         return read_document(path, schema) or {}
     except RunProblem:
@@ -206,7 +248,7 @@ def _time_of(path: StoragePath) -> str:
 
 
 def default_name(spec: dict[str, Any]) -> str:
-    """Return what a run is called until somebody names it."""
+    """Return the name of a run that nobody has named."""
     if spec.get("name"):
         return spec["name"]
     kind, model = spec.get("kind"), spec.get("model", "")

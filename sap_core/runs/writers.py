@@ -1,12 +1,11 @@
-"""Who writes a run: told by a lock that the system drops with the process, not by times, which a set clock changes.
+"""Detect whether a run is being written: by a lock that the system releases with the process, not by times.
 
-The lock is on the run's folder; for a run at an address, which knows no locks, on a file in the user's cache of the
-machine that writes. Of a writer on another machine only its traces are seen.
+The lock is on the run's folder; for a run at an address, which has no locks, on a file in the user's cache of the
+machine that writes. A writer on another machine is detected by the times of its files only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
@@ -27,22 +26,30 @@ TRACES = (WRITER, "trajectory/0.zarr/zarr.json")  # what a writer touches
 
 
 def this_machine() -> str:
-    """Return the name by which writers on one machine know each other."""
+    """Return the name by which writers on one machine recognise each other."""
     return socket.gethostname()
 
 
-def hold_run(path: StoragePath) -> Lock | None:
-    """Lock a run for this process; None where the file system has no locks. Raises BlockingIOError: it is written."""
-    with contextlib.suppress(OSError):
-        target = _locked_path(path, make=True)
-        return Lock(target)
+def hold_run(path: StoragePath, *, alone: bool = False) -> Lock | None:
+    """Lock a run for this process; None where the file system has no locks, or another process has it.
+
+    Raises:
+        BlockingIOError: with ``alone``, where another process has it.
+    """
+    try:
+        return Lock(_locked_path(path, make=True))
+    except BlockingIOError:
+        if alone:
+            raise
+    except OSError:
+        pass
     return None
 
 
 def writer_alive(path: StoragePath) -> bool:
-    """Return whether the process that began writing this run still lives.
+    """Return whether the process that began writing this run is still running.
 
-    One on another machine counts as alive for `ALIVE_SECONDS` after it wrote, by the clock of the storage.
+    One on another machine counts as running for `ALIVE_SECONDS` after it wrote, by the clock of the storage.
     """
     try:
         writer = read_document(path / WRITER, WriterDocument)

@@ -1,4 +1,4 @@
-"""Left to right: one token per step, each from all before it, with a cache of keys and values."""
+"""Autoregressive sampling: one token per step, from left to right, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def autoregressive(
     model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
-    """Write the columns after the prompts one by one, until ``steps`` or until every text has ended.
+    """Yield the steps that write the columns after the prompts one by one, until all texts have ended.
 
-    A text that has ended gets its end token again while others go on. Forwards are not observed: causal attention rows
-    do not change as the text grows, so one pass over the finished text has them all.
+    There are at most ``steps``. A text that has ended gets its end token again while others continue. Forwards are not
+    observed: causal attention rows do not change as the text grows, so one pass over the finished text has them all.
     """
     tokens = canvas.tokens.clone()
     start = canvas.tokens.shape[1] - canvas.fill

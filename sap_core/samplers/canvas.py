@@ -1,4 +1,4 @@
-"""From prompts to the tokens a sampler starts from."""
+"""Build the tokens a sampler starts from, from prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where generation starts.
+    """The initial tokens of a generation.
 
     Attributes:
         tokens: (batch, length) int64 on the model's device.
@@ -36,14 +36,18 @@ class Canvas:
 
 
 def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: bool = False) -> Canvas:
-    """Canvases of ``length`` tokens, prompt included, one per prompt.
+    """Return canvases of ``length`` tokens, prompt included, one per prompt.
 
-    Diffusion: the prompt, then mask tokens; a prompt may hold mask tokens itself, which are filled in too. A model
-    whose blocks count from the first token gets whole blocks, as its published samplers do: the length is rounded up.
-    Autoregressive, or without a mask token: padding, the prompt, then room up to ``length`` behind the longest prompt.
+    Diffusion: the prompt, then mask tokens; a prompt may contain mask tokens itself, which are filled in too. For a
+    model whose blocks count from the first token the length is rounded up to whole blocks, as its published samplers
+    do. Autoregressive, or without a mask token: padding, the prompt, then room up to ``length`` behind the longest
+    prompt.
 
     Args:
-        chat: Put each prompt into the model's chat template, which brings its own special tokens.
+        model: The model, whose tokenizer encodes the prompts.
+        prompts: One text per canvas.
+        length: Tokens of a canvas.
+        chat: Put each prompt into the model's chat template, which has its own special tokens.
 
     Raises:
         InvalidInput: a prompt longer than the length, an empty one for a model without a start token, or no chat
@@ -55,7 +59,7 @@ def build_canvas(model: LoadedModel, prompts: list[str], length: int, *, chat: b
 
 
 def canvas_of_ids(model: LoadedModel, prompts: list[list[int]], length: int) -> Canvas:
-    """`build_canvas` for prompts that are token ids already."""
+    """Return `build_canvas` of prompts that are token ids already."""
     longest = max(map(len, prompts)) + model.info.row.reserves_end
     if longest > length:
         raise InvalidInput(f"A prompt has {longest} tokens, the length is {length}; shorten it or raise the length.")
@@ -84,7 +88,7 @@ def _diffusion(model: LoadedModel, prompts: list[list[int]], length: int) -> Can
 
 
 def _ends(model: LoadedModel, prompt: list[int]) -> bool:
-    """Return whether the tokenizer put a closing token behind the prompt, behind an opening one."""
+    """Return whether the tokenizer added a closing token after the prompt, besides an opening one."""
     closers = {getattr(model.tokenizer, name, None) for name in ("sep_token_id", "eos_token_id")} - {None}
     return len(prompt) > 1 and prompt[-1] in closers
 
@@ -103,7 +107,7 @@ def _after_prompts(model: LoadedModel, prompts: list[list[int]], length: int) ->
 
 
 def padding_token(model: LoadedModel) -> int:
-    """Return a token to stand where nothing is written; never attended to."""
+    """Return the token for positions where nothing is written; it is never attended to."""
     for name in ("pad_token_id", "eos_token_id"):
         value = getattr(model.tokenizer, name, None)
         if value is not None:

@@ -1,4 +1,4 @@
-"""Whether a capture's sampling settings fit its model, before any work. No torch."""
+"""Check whether sampling settings fit the model, before any work. No torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..choices.samplers import BEFORE_SHIFT, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
+from ..choices.samplers import BEFORE_SHIFT, CACHED, CACHED_CLASSES, DREAM, FILTERS, GUMBEL, SAMPLERS, SamplerRule
 from ..errors import InvalidInput, UnknownOption
 from ..models.family import AUTOREGRESSIVE, MASKED_DIFFUSION
 
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
     from ..specs import SamplingOptions
+    from .canvas import Canvas
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,29 @@ class Sampling:
     edit_threshold: float | None = None
     remasking: float | None = None
     rounded_shares: bool = False
+    cache: str = "none"
+
+
+def default_steps(info: ModelInfo, options: SamplingOptions, fill: int) -> int:
+    """Return the steps that ``options`` take: those given, else the sampler's own number, at most one a token.
+
+    Args:
+        info: The model.
+        options: The sampler and, if given, its steps.
+        fill: Tokens to fill.
+
+    Raises:
+        UnknownOption: a sampler this model can't use.
+    """
+    return options.steps if options.steps is not None else min(_rule(info, options).default_steps or fill, fill)
 
 
 def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Sampling:
-    """Fill in the defaults of ``options`` for this model.
+    """Return ``options`` with the model's defaults filled in, after checking them.
 
     Args:
+        info: Config of the model.
+        options: The settings.
         fill: Tokens to fill: of the longest canvas if there are several.
 
     Raises:
@@ -57,7 +75,7 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
     rule = check_sampler(info, options)
     if fill < 1:
         raise InvalidInput(f"The prompt fills all {options.length} tokens; give a greater length or a shorter prompt.")
-    steps = options.steps if options.steps is not None else min(rule.default_steps or fill, fill)
+    steps = default_steps(info, options, fill)
     if steps < 1 or (steps > fill and not rule.extra_steps):
         raise InvalidInput(f"steps is {steps}; there are {fill} tokens to fill, so expected 1 to {fill}.")
     if info.objective == AUTOREGRESSIVE:
@@ -83,11 +101,12 @@ def check_sampling(info: ModelInfo, options: SamplingOptions, fill: int) -> Samp
         ends_given=options.ends != "auto",
         **{name: _or(getattr(options, name), getattr(rule, name)) for name in _SETTINGS},
         rounded_shares=info.row.rounded_shares,
+        cache=options.cache,
     )
 
 
 def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
-    """Return the sampler's row, after checking all that does not depend on how many tokens there are to fill.
+    """Return the sampler's row, after the checks that do not depend on the number of tokens to fill.
 
     Raises:
         ModelProblem, UnknownOption, InvalidInput: as `check_sampling`.
@@ -110,14 +129,42 @@ def check_sampler(info: ModelInfo, options: SamplingOptions) -> SamplerRule:
     if options.ends != "auto" and "ends" not in rule.options:
         raise InvalidInput(f"ends is '{options.ends}', but sampler '{rule.name}' has no end rules; leave it out.")
     _filters(info, rule, options)
+    if options.cache != "none":
+        _check_cache(info, rule, options)
     return rule
+
+
+def check_canvas(canvas: Canvas, sampling: Sampling) -> None:
+    """Raise InvalidInput for a canvas that a cache can't keep: its blocks must be the same columns in every text."""
+    if sampling.cache == "none":
+        return
+    if len(set(canvas.prompt_lengths)) > 1:
+        raise InvalidInput(f"cache {sampling.cache} needs prompts of one length; give them one by one.")
+    if not bool(canvas.given[:, : canvas.prompt_lengths[0]].all()):
+        raise InvalidInput(f"cache {sampling.cache} fills no masks inside a prompt; leave it at none.")
+
+
+def _check_cache(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> None:
+    """Raise InvalidInput where Fast-dLLM's caches do not apply."""
+    kind, fits = info.native_config.get("model_type"), info.row.adapter == "plain" and info.block_size is None
+    if info.objective == AUTOREGRESSIVE or not fits or kind not in CACHED_CLASSES:
+        raise InvalidInput(
+            f"cache is '{options.cache}', but {info.ref} ({info.title}) can't be computed from cached keys and values "
+            f"of a part of its canvas; that works for whole-canvas models in the classes {', '.join(CACHED_CLASSES)}."
+        )
+    if rule.name not in CACHED:
+        raise InvalidInput(
+            f"cache is '{options.cache}', but sampler '{rule.name}' looks beyond its block; use {', '.join(CACHED)}."
+        )
+    if options.guidance:
+        raise InvalidInput(f"cache is '{options.cache}', which has no guidance; leave guidance at 0.")
 
 
 _SETTINGS = ("entropy_limit", "edit_threshold", "remasking")
 
 
 def _filters(info: ModelInfo, rule: SamplerRule, options: SamplingOptions) -> dict[str, Any]:
-    """top_k and top_p; the top_k that a family's published settings hand down applies where its own draws do."""
+    """Return top_k and top_p; the top_k of a family's published settings applies only with the family's own draws."""
     draws = rule.draws or info.row.draws
     given = {name: getattr(options, name) for name in FILTERS}
     if draws not in (DREAM, BEFORE_SHIFT) and not options.temperature:
@@ -136,11 +183,11 @@ def _or(value: float | None, default: float | None) -> float | None:
 
 
 def share_steps(sizes: list[int], steps: int) -> list[int]:
-    """Return how ``steps`` are shared among blocks of ``sizes`` tokens, in proportion to them.
+    """Return how ``steps`` are divided among blocks of ``sizes`` tokens, in proportion to them.
 
     Equal to LLaDA's steps // blocks wherever that is defined (equal blocks that divide the steps). A block never gets
-    more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become
-    one each.
+    more steps than it has tokens, as long as steps <= sum(sizes), nor less than one: fewer steps than blocks become one
+    each.
     """
     spare, room = max(steps - len(sizes), 0), sum(sizes) - len(sizes)
     edges = [0, *accumulate(size - 1 for size in sizes)]

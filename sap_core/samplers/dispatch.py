@@ -9,7 +9,7 @@ import torch
 
 from .autoregressive import autoregressive
 from .canvas import Canvas
-from .check import check_sampling
+from .check import check_canvas, check_sampling
 from .denoise import Sampler
 from .editing import token_editing
 from .llada import confidence_threshold, low_confidence, low_confidence_dynamic, random
@@ -24,7 +24,7 @@ from .schedule import (
     origin_sampler,
     topk_margin_sampler,
 )
-from .step import Step
+from .step import SamplerState, Step
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -55,14 +55,53 @@ RUN: dict[str, Sampler] = {
 }
 
 
-def sample(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> Iterator[Step]:
-    """Generate on a canvas, one `Step` after the other.
+FROM_START = ("entropy_bound", "autoregressive")  # which keep more between steps than a `SamplerState` holds
+
+
+def sample(
+    model: LoadedModel,
+    canvas: Canvas,
+    options: SamplingOptions,
+    *,
+    generator: torch.Generator | None = None,
+    state: SamplerState | None = None,
+) -> Iterator[Step]:
+    """Yield the steps of one generation on a canvas.
 
     Random numbers come from one seeded generator on the CPU, so a seed gives one text on any device.
+
+    Args:
+        model: The model.
+        canvas: Where generation starts.
+        options: Sampler and settings.
+        generator: In the place of one seeded by the options.
+        state: Go on from there; ``generator`` must be in the state that it had then. Not for `FROM_START`.
 
     Raises:
         InvalidInput: as `check_sampling`, when called, not at the first step.
     """
     sampling = check_sampling(model.info, options, canvas.fill)
-    generator = torch.Generator().manual_seed(options.seed)
-    return RUN[sampling.sampler](model, canvas, options, sampling, generator)
+    check_canvas(canvas, sampling)
+    generator = seeded(options) if generator is None else generator
+    more = {} if state is None else {"state": state}
+    return RUN[sampling.sampler](model, canvas, options, sampling, generator, **more)
+
+
+def seeded(options: SamplingOptions) -> torch.Generator:
+    """Return the source of a generation's random numbers."""
+    return torch.Generator().manual_seed(options.seed)
+
+
+def remembered(sampler: str) -> set[str]:
+    """Return the names of what a sampler's steps remember (`Step.memory`)."""
+    if sampler == "token_editing":
+        return {"block", "after", "over"}
+    if sampler.startswith("remdm"):
+        return {"doubt"}
+    return set() if sampler == "p2" else {"block", "step", "start"}
+
+
+def goes_on(model: LoadedModel, canvas: Canvas, options: SamplingOptions) -> bool:
+    """Return whether the sampler that the options name can go on from a `SamplerState`; with a cache it can't."""
+    sampling = check_sampling(model.info, options, canvas.fill)
+    return sampling.sampler not in FROM_START and sampling.cache == "none"

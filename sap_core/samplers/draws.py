@@ -1,7 +1,7 @@
-"""How a token is drawn from a position's logits, and what is kept of them first, as the published samplers do it.
+"""Draw tokens from logits, after top-k and nucleus filters, as the published samplers do.
 
 Random numbers are consumed row by row as in the published code: where it draws for every row of the canvas, or of the
-block, so is it done here, and the rows that count are taken out. A seed therefore gives the tokens that the published
+block, the same is done here, and the needed rows are selected. A seed therefore gives the tokens that the published
 code gives for the same seed on a CPU.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of the published code's logits the given ones are.
+    """The rows of the published code's logits that the given ones correspond to.
 
     Attributes:
         number: (n,) place of each row among them; None where the published code draws for exactly these rows.
@@ -25,20 +26,23 @@ class Rows:
     number: Tensor | None
     total: int
 
-    def of(self, noise: Tensor) -> Tensor:
+    def of(self, noise: Float[Tensor, " total *vocabulary"]) -> Float[Tensor, " n *vocabulary"]:
+        """Return the given rows of ``noise``, which has one row for each of the published code's."""
         return noise if self.number is None else noise[self.number.cpu()]
 
 
 def exactly(count: int) -> Rows:
-    """Rows of a sampler that draws for the masked positions alone."""
+    """Return the `Rows` of a sampler that draws for the masked positions alone."""
     return Rows(None, count)
 
 
-def restrict(logits: Tensor, top_k: int | None, top_p: float | None, nucleus_first: bool = False) -> Tensor:
-    """Logits with -inf outside the ``top_k`` highest and outside the nucleus of ``top_p``.
+def restrict(
+    logits: Float[Tensor, "*rows vocabulary"], top_k: int | None, top_p: float | None, nucleus_first: bool = False
+) -> Float[Tensor, "*rows vocabulary"]:
+    """Return logits with -inf outside the ``top_k`` highest and outside the nucleus of ``top_p``.
 
-    top_k: l < the k-th highest goes (ties stay). top_p: sorted by probability, a token goes if the sum of those before
-    it exceeds p; the first never goes. Dream cuts the nucleus first, LLaDA2, SDAR and RND1 last.
+    top_k: l < the k-th highest is removed (ties are kept). top_p: sorted by probability, a token is removed if the sum
+    of those before it exceeds p; the first never is. Dream cuts the nucleus first, LLaDA2, SDAR and RND1 last.
     """
     cuts = [(_keep_top_k, top_k), (_keep_top_p, top_p)]
     for cut, value in reversed(cuts) if nucleus_first else cuts:
@@ -47,7 +51,9 @@ def restrict(logits: Tensor, top_k: int | None, top_p: float | None, nucleus_fir
     return logits
 
 
-def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
+def predict(
+    logits: Float[Tensor, "n vocabulary"], temperature: float, generator: torch.Generator, rows: Rows | None = None
+) -> Int[Tensor, " n"]:
     """Return one token per row of ``logits`` (n, V): argmax(exp(l) / (-ln u)^T) in float64, u uniform; (n,).
 
     That is a draw from softmax(l / T), in the form in which LLaDA does it. T = 0 is the plain argmax.
@@ -63,17 +69,21 @@ def predict(logits: Tensor, temperature: float, generator: torch.Generator, rows
     return (exact - temperature * chance).argmax(-1).to(logits.device)
 
 
-def multinomial(shares: Tensor, generator: torch.Generator, rows: Rows | None = None) -> Tensor:
-    """Return one token per row of ``shares`` (n, V): argmax(p / e), e exponential, as torch.multinomial has it;
-    (n,)."""
+def multinomial(
+    shares: Float[Tensor, "n vocabulary"], generator: torch.Generator, rows: Rows | None = None
+) -> Int[Tensor, " n"]:
+    """Return one token per row of the probabilities ``shares`` (n, V): argmax(p / e), e exponential; (n,).
+
+    torch.multinomial computes the same.
+    """
     rows = rows or exactly(len(shares))
     noise = torch.empty((rows.total, shares.shape[-1]), dtype=shares.dtype)
     noise.exponential_(generator=generator)
     return (shares / rows.of(noise).to(shares.device)).argmax(-1)
 
 
-def probability(logits: Tensor, predicted: Tensor) -> Tensor:
-    """softmax(l)[x0]; (n,)."""
+def probability(logits: Float[Tensor, "n vocabulary"], predicted: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return softmax(l)[x0]; (n,)."""
     return torch.softmax(logits, -1).gather(-1, predicted[:, None])[:, 0]
 
 

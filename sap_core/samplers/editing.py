@@ -1,4 +1,4 @@
-"""LLaDA2.1's sampler: it goes on rewriting the tokens of a block after they are written."""
+"""LLaDA2.1's sampler, which continues to rewrite the tokens of a block after they are written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ..errors import required
+from .blocks import Blocks
 from .canvas import Canvas
 from .check import Sampling
-from .denoise import Blocks, Forward, forbid, top_positions
+from .denoise import Forward, forbid
 from .draws import Rows, multinomial, restrict
 from .end_rules import EndRule
-from .step import Step
+from .step import SamplerState, Step
+from .step_counts import top_positions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -24,16 +26,22 @@ MOST_PASSES = 16  # over a full block (max_post_steps)
 
 
 def token_editing(
-    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel,
+    canvas: Canvas,
+    options: SamplingOptions,
+    sampling: Sampling,
+    generator: torch.Generator,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Accept and rewrite by two thresholds (LLaDA2.1's generate).
+    """Yield steps that write and rewrite by two thresholds (LLaDA2.1's generate).
 
-    At each pass over a block a token x0 with share p is drawn at every position of it. Masks: those with
-    p > threshold are written, at least the best one. Written tokens that are not of the prompt: those with
-    p > edit_threshold become x0. A block ends when it has no mask and nothing was rewritten, at the latest after 16
-    passes without masks.
+    At each pass over a block a token x0 with probability p is drawn at every position of it. Masks: those with p >
+    threshold are written, at least the best one. Written tokens that are not of the prompt: those with p >
+    edit_threshold become x0. A block ends when it has no mask and nothing was rewritten, at the latest after 16 passes
+    without masks.
     """
-    mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+    known = {"block": -1, "after": 0, "over": False} if state is None else state.memory
+    mask_id, tokens = model.check_masked(), canvas.tokens.clone() if state is None else state.tokens
     threshold = required(sampling.threshold, "threshold")
     edit_threshold = required(sampling.edit_threshold, "edit_threshold")
     forward, plan, ends = (
@@ -41,10 +49,13 @@ def token_editing(
         Blocks(model, canvas, sampling),
         EndRule(model, canvas, sampling),
     )
-    total, index = canvas.fill + MOST_PASSES * len(plan.shares), 0
+    total, index = canvas.fill + MOST_PASSES * len(plan.shares), 0 if state is None else state.index
     for block in plan.shares:
-        inside, span, after = plan.numbers == block, plan.window(block), 0
-        while True:
+        if block < known["block"]:
+            continue
+        inside, span = plan.numbers == block, plan.window(block)
+        after, over = (known["after"], known["over"]) if block == known["block"] else (0, False)
+        while not over:
             masked = (tokens == mask_id) & inside
             after += not masked.any()
             if after > MOST_PASSES:
@@ -58,11 +69,11 @@ def token_editing(
             following = torch.where(accepted | edited, predicted, tokens)
             still = tokens == mask_id
             shown = torch.where(still & inside | edited, confidence, torch.nan)
-            yield Step(index, total, tokens, still, shown, accepted | edited, following)
+            over = not masked.any() and not edited.any()
+            memory = {"block": block, "after": after, "over": over}
+            yield Step(index, total, tokens, still, shown, accepted | edited, following, memory)
             tokens = following
             index += 1
-            if not masked.any() and not edited.any():
-                break
         if ends.reached(tokens, plan.numbers <= block):
             return
 
@@ -70,7 +81,7 @@ def token_editing(
 def _predict(
     model: LoadedModel, logits: Tensor, ends: EndRule, sampling: Sampling, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return a token of every position that was computed, and its share; both (batch, columns)."""
+    """Return a token for every position that was computed, and its probability; both (batch, columns)."""
     heat = sampling.temperature
     logits = ends.forbid(forbid(model, logits))
     shares = torch.softmax(restrict(logits / heat, sampling.top_k, sampling.top_p) if heat else logits, -1)
@@ -81,7 +92,7 @@ def _predict(
 
 
 def _placed(values: Tensor, span: Tensor | None, tokens: Tensor, fill: float) -> Tensor:
-    """(batch, columns of ``span``) among the columns of the canvas."""
+    """Return (batch, columns of ``span``) values at their columns of the canvas, ``fill`` elsewhere."""
     if span is None:
         return values
     canvas = torch.full(tokens.shape, fill, dtype=values.dtype, device=values.device)

@@ -1,4 +1,4 @@
-"""What the tokens that end a text do to sampling."""
+"""Rules for the tokens that end a text."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class EndRule:
         self.last = tuple({*self._tokens, *turn} - {None}) if turn else ()
 
     def forbid(self, logits: Tensor) -> Tensor:
-        """Logits in which an end token can't be predicted, where the rule says so."""
+        """Return logits in which an end token can't be predicted, if the rule says so."""
         if self._rule != "logits_eos_inf":
             return logits
         return logits.index_fill(-1, torch.tensor(self._tokens, device=logits.device), -torch.inf)
 
     def reached(self, tokens: Tensor, done: Tensor) -> bool:
-        """Return whether no further block is to be written; ``done`` (batch, sequence) are the blocks so far."""
+        """Return whether no further block is written; ``done`` (batch, sequence) are the blocks so far."""
         if self._rule != "stop":
             return False
         ends = torch.isin(tokens, torch.tensor(self._tokens, device=tokens.device)) & done & self._written
@@ -57,7 +57,7 @@ class EndRule:
 
 
 def end_tokens(model: LoadedModel) -> list[int]:
-    """Return the tokens that end a text: of the generation config, the config, or the tokenizer."""
+    """Return the tokens that end a text, from the generation config, the config, or the tokenizer."""
     generation = getattr(model.module, "generation_config", None)
     for holder in (generation, model.module.config, model.tokenizer):
         value = getattr(holder, "eos_token_id", None)

@@ -1,7 +1,7 @@
 """DiffusionGemma's own generate, observed: a step is one call of its ``_denoising_step``.
 
-Sort the entropies of a step's predictions and accept while their sum without the last is at most 0.1 (EB-Sampler,
-arXiv 2505.24857); draw the other tokens anew; temperature from 0.8 to 0.4. A canvas ends early once it is stable.
+Sort the entropies of a step's predictions and accept while their sum without the last is at most 0.1 (EB-Sampler, arXiv
+2505.24857); draw the other tokens again; temperature from 0.8 to 0.4. A canvas ends early once it is stable.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 class _Stop(BaseException):
-    """Ends the generating thread when nobody wants more steps."""
+    """Ends the generating thread when no more steps are wanted."""
 
 
 def entropy_bound(
     model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[Step]:
-    """The steps of the model's own generate, one after the other.
+    """Yield the steps of the model's own generate.
 
     Raises:
         InvalidInput: the tokens to fill are not whole canvases, or a temperature is given.
@@ -51,7 +51,7 @@ def entropy_bound(
 
 
 class _Observation:
-    """Runs generate in a thread and hands its steps over one at a time, so that the caller sets the pace."""
+    """Runs generate in a thread and passes its steps on one at a time, so that the caller sets the pace."""
 
     def __init__(self, model: Any, canvas: Canvas, sampling: Sampling, seed: int) -> None:
         self._model, self._canvas, self._seed = model, canvas, seed
@@ -68,10 +68,10 @@ class _Observation:
         thread = threading.Thread(target=self._generate, daemon=True)
         thread.start()
         try:
-            while (found := self._steps.get()) is not None:
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
+            while (result := self._steps.get()) is not None:
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
                 self._go.put(True)
         finally:
             if thread.is_alive():
@@ -98,7 +98,7 @@ class _Observation:
             self._model.window = None
 
     def _observe(self, original: Callable, given: dict[str, Any]) -> tuple:
-        """Return one denoising step, told to the caller before generate goes on."""
+        """Compute one denoising step and pass it to the caller before generate continues."""
         written, current = given["input_ids"], given["current_canvas"]
         start, stop = written.shape[1], written.shape[1] + self._size
         tokens = self._canvas.tokens.clone()
@@ -127,7 +127,7 @@ class _Observation:
 
 @contextmanager
 def _observed_steps(module: Any, observe: Callable[[Callable, dict[str, Any]], tuple]) -> Iterator[None]:
-    """While open, each denoising step of ``module`` is made by ``observe``, which gets the step and its arguments.
+    """While open, each denoising step of ``module`` is computed by ``observe``, which gets the step and its arguments.
 
     Raises:
         OperationFailed: transformers' DiffusionGemma has no such step.

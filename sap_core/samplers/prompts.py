@@ -1,11 +1,16 @@
-"""Prompts from a file, and ready sets of them of different lengths. No torch here."""
+"""Prompts from a file, and named sets of prompts of different lengths. No torch here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, UnknownOption
 from ..texts.source import COLUMN, TextSource, read_texts
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
 
 MOST = 10_000  # prompts in a file
 
@@ -39,7 +44,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 def preset(name: str) -> tuple[str, ...]:
-    """Return the prompts of a ready set.
+    """Return the prompts of a named set.
 
     Raises:
         UnknownOption: no such set.
@@ -50,11 +55,14 @@ def preset(name: str) -> tuple[str, ...]:
 
 
 def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]:
-    """Return the prompts in a file: a .txt has one per line, blank lines aside; a .jsonl one per line, as a JSON string
-    or an object, which can hold line breaks.
+    """Return the prompts in a file.
+
+    A .txt has one per line, without blank lines; a .jsonl one per line, as a JSON string or an object, which can
+    contain line breaks.
 
     Args:
-        column: The key of a .jsonl's objects; default "prompt", or "text" where there is none.
+        path: The file.
+        column: The key of a .jsonl's objects; default "prompt", or "text" if there is none.
 
     Raises:
         InvalidInput: no such file, another suffix, not UTF-8, a line that is none of these, no prompt at all.
@@ -67,3 +75,26 @@ def read_prompts(path: str | Path, column: str | None = None) -> tuple[str, ...]
     if len(prompts) > MOST:
         raise InvalidInput(f"prompts file '{path}' has {len(prompts)} prompts; at most {MOST} are taken.")
     return prompts
+
+
+def unknown_prompts(model: LoadedModel, prompts: Sequence[str]) -> str | None:
+    """Return a warning that shows what the model reads of a prompt without a known token; None if all have one.
+
+    Args:
+        model: A loaded model; without a tokenizer, or one that knows every byte, there is nothing to warn of.
+        prompts: The texts as they are put to it.
+    """
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    if unknown is None or unknown == model.tokenizer.eos_token_id:
+        return None
+    read = [model.encode(prompt, special=False) for prompt in prompts]
+    lost = [(text, ids) for text, ids in zip(prompts, read, strict=True) if ids and set(ids) == {unknown}]
+    if not lost:
+        return None
+    text, ids = lost[0]
+    words = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
+    which = "the prompt" if len(prompts) == 1 else f"{len(lost)} of {len(prompts)} prompts"
+    return (
+        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {words}. Give a prompt in the "
+        "language and spelling of its training texts, or an empty one."
+    )

@@ -1,4 +1,4 @@
-"""Samplers that mask written tokens again: ReMDM (arXiv 2503.00307) and P2 (arXiv 2502.03540). The prompt stays."""
+"""Samplers that mask written tokens again: ReMDM (arXiv 2503.00307) and P2 (arXiv 2502.03540). The prompt is kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from ..errors import required
 from .canvas import Canvas
 from .check import Sampling
-from .denoise import Forward, forbid, top_positions
+from .denoise import Forward, forbid
 from .draws import exactly, multinomial, restrict
 from .schedule import MDLM_EPSILON
-from .step import Step
+from .step import SamplerState, Step
+from .step_counts import top_positions
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
@@ -27,10 +28,10 @@ Chances = tuple[float, float, Tensor | float]  # alpha_t, alpha_s and sigma, the
 
 
 class Remdm:
-    """ReMDM: x_s ~ q with alpha = 1 - t, over K - 1 steps of t from 1 to 1e-5; the last takes what is likeliest.
+    """ReMDM: x_s ~ q with alpha = 1 - t, over K - 1 steps of t from 1 to 1e-5; the last takes the most probable tokens.
 
-    A written token is masked again with chance sigma. A masked one becomes a token of p with chance
-    (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t). With eta the strength and m = min(1, (1 - alpha_s) / alpha_t):
+    A written token is masked again with probability sigma. A masked one becomes a token of p with probability (alpha_s
+    - (1 - sigma) alpha_t) / (1 - alpha_t). With eta the strength and m = min(1, (1 - alpha_s) / alpha_t):
 
     - cap: sigma = min(eta, (1 - alpha_s) / alpha_t)
     - rescale: sigma = eta m
@@ -49,12 +50,17 @@ class Remdm:
         options: SamplingOptions,
         sampling: Sampling,
         generator: torch.Generator,
+        state: SamplerState | None = None,
     ) -> Iterator[Step]:
-        mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+        """Yield the steps of one generation."""
+        state = state or SamplerState(0, canvas.tokens.clone(), {})
+        mask_id, tokens = model.check_masked(), state.tokens
         forward = Forward(model, canvas, options.guidance)
         doubt = torch.full(tokens.shape, -torch.inf, device=tokens.device)
+        if state.memory:
+            doubt = state.memory["doubt"].to(tokens.device)
         line = torch.linspace(1, MDLM_EPSILON, sampling.steps)
-        for index in range(sampling.steps):
+        for index in range(state.index, sampling.steps):
             last = index == sampling.steps - 1
             masked = tokens == mask_id
             shares = _shares(model, forward(tokens, None), sampling)
@@ -73,7 +79,7 @@ class Remdm:
             opened = masked & (following != mask_id)
             doubt = torch.where(opened, -score, doubt).masked_fill(following == mask_id, -torch.inf)
             confidence = torch.where(masked, score, torch.nan)
-            yield Step(index, sampling.steps, tokens, masked, confidence, opened, following)
+            yield Step(index, sampling.steps, tokens, masked, confidence, opened, following, {"doubt": doubt})
             tokens = following
 
     def _chances(self, t: float, step: float, doubt: Tensor, masked: Tensor, sampling: Sampling) -> Chances:
@@ -95,18 +101,24 @@ class Remdm:
 
 
 def p2(
-    model: LoadedModel, canvas: Canvas, options: SamplingOptions, sampling: Sampling, generator: torch.Generator
+    model: LoadedModel,
+    canvas: Canvas,
+    options: SamplingOptions,
+    sampling: Sampling,
+    generator: torch.Generator,
+    state: SamplerState | None = None,
 ) -> Iterator[Step]:
-    """Path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
+    """Yield steps of path planning (P2, arXiv 2502.03540, as Open-dLLM publishes it).
 
     At step i of K a token x0 is drawn at every position. Of the M positions to write, the floor(M (1 - (i + 1) / K))
     with the lowest p[x0] are masked, written ones among them; masks that are not among them take their x0. Ends when no
     mask is left.
     """
-    mask_id, tokens = model.check_masked(), canvas.tokens.clone()
+    state = state or SamplerState(0, canvas.tokens.clone(), {})
+    mask_id, tokens = model.check_masked(), state.tokens
     forward = Forward(model, canvas, options.guidance)
     open_ = ~canvas.given
-    for index in range(sampling.steps):
+    for index in range(state.index, sampling.steps):
         masked = tokens == mask_id
         if not masked.any():
             return
@@ -125,7 +137,7 @@ def p2(
 
 
 def _shares(model: LoadedModel, logits: Tensor, sampling: Sampling) -> Tensor:
-    """p of every position, the mask token left out."""
+    """Return p of every position, without the mask token."""
     logits = logits.index_fill(-1, torch.tensor([model.check_masked()], device=logits.device), -torch.inf)
     logits = logits / sampling.temperature if sampling.temperature else logits
     return torch.softmax(restrict(logits, sampling.top_k, sampling.top_p), -1)

@@ -1,24 +1,26 @@
 """Rules that follow a noise schedule: Dream's four (generation_utils.py), RND1's, and MDLM's ancestral sampler.
 
-Dream's time runs along t = linspace(1, eps, steps + 1), eps = 1e-3; a step goes from t to the next s, and a token that
+Dream's time runs along t = linspace(1, eps, steps + 1), eps = 1e-3; a step leads from t to the next s, and a token that
 is masked at t is still masked at s with probability s / t (the log-linear schedule). The last step writes what is left.
-Shares p are softmax(restrict(l / T)), at T = 0 of l itself (`StepContext.draw`).
+Probabilities p are softmax(restrict(l / T)), at T = 0 of l itself (`StepContext.draw`).
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import required
-from .denoise import StepContext, sampler_of, top_positions
+from .denoise import StepContext, sampler_of
+from .step_counts import top_positions
 
 EPSILON = 1e-3
 MDLM_EPSILON = 1e-5
 
 
-def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return every mask opens with probability 1 - s / t (Dream, ``origin``); tokens are drawn for those that open."""
+def origin(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Unmask every mask with probability 1 - s / t (Dream, ``origin``), and draw tokens for those positions."""
     opens = (torch.rand(len(context.logits), generator=context.generator) < opening(context)).to(context.logits.device)
     predicted = context.logits.argmax(-1)
     score = torch.softmax(context.logits, -1).gather(-1, predicted[:, None])[:, 0]
@@ -29,30 +31,32 @@ def origin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, context.over_canvas(opens.float(), 0.0).bool() & context.allowed
 
 
-def maskgit_plus(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
+def maskgit_plus(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
     """Return the predictions of highest p[x0] (Dream, ``maskgit_plus``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, shares.gather(-1, predicted[:, None])[:, 0])
 
 
-def topk_margin(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the predictions whose p is furthest above the second best (Dream, ``topk_margin``)."""
+def topk_margin(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Return the predictions with the largest difference of p to the second best (Dream, ``topk_margin``)."""
     predicted, shares = context.draw()
     best = shares.topk(2, -1).values
     return _keep_scheduled(context, predicted, best[:, 0] - best[:, 1])
 
 
-def entropy(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the predictions made with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
+def entropy(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Return the predictions with least entropy; confidence = sum p ln(p + 1e-10) (Dream, ``entropy``)."""
     predicted, shares = context.draw()
     return _keep_scheduled(context, predicted, (shares * torch.log(shares + 1e-10)).sum(-1))
 
 
-def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all but the predictions of highest entropy, as many as a line says (RND1, sampling.py).
+def entropy_linear(
+    context: StepContext,
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Return all but the predictions of highest entropy, whose number falls linearly (RND1, sampling.py).
 
-    After step k of K, int(M (K - k) / K) of the M masks stay: those of highest entropy H = -sum p ln p. The confidence
-    is -H.
+    After step k of K, int(M (K - k) / K) of the M masks are left: those of highest entropy H = -sum p ln p. The
+    confidence is -H.
     """
     predicted, shares = context.draw()
     score = entropies(shares).neg()
@@ -61,11 +65,13 @@ def entropy_linear(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, context.allowed & ~stays
 
 
-def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """As many predictions as are sure together (EB-Sampler, arXiv 2505.24857; RND1's ``eb_gamma``).
+def entropy_bounded(
+    context: StepContext,
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Return as many predictions as the entropy bound allows (EB-Sampler, arXiv 2505.24857; RND1's ``eb_gamma``).
 
-    Sorted by p[x0], highest first, the longest beginning U with sum of H over U - max of H over U <= gamma; at least
-    one. The difference bounds what the tokens of U can tell of each other. The last step writes what is left.
+    Sorted by p[x0], highest first, the longest prefix U with sum of H over U - max of H over U <= gamma; at least one.
+    The difference bounds the mutual information of the tokens of U. The last step writes what is left.
     """
     predicted, shares = context.draw()
     score = shares.gather(-1, predicted[:, None])[:, 0]
@@ -79,12 +85,12 @@ def entropy_bounded(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return predicted, score, torch.zeros_like(fits).scatter_(1, order, fits) & context.allowed
 
 
-def mdlm(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Ancestral sampling (MDLM, arXiv 2406.07524): a draw from q = p(x0) (t - s), q[mask] = s.
+def mdlm(context: StepContext) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, "batch sequence"]]:
+    """Sample ancestrally (MDLM, arXiv 2406.07524): a draw from q = p(x0) (t - s), q[mask] = s.
 
-    t runs along linspace(1, 1e-5, K) for K steps, of which the last takes the likeliest token of every mask that is
-    left. A draw is argmax(q / (1e-10 - ln(u + 1e-10))), u uniform, for every row of the canvas. Written tokens stay as
-    they are. At temperature 0, p is the argmax, and only which masks open is random.
+    t runs along linspace(1, 1e-5, K) for K steps, of which the last takes the most probable token of every mask that is
+    left. A draw is argmax(q / (1e-10 - ln(u + 1e-10))), u uniform, for every row of the canvas. Written tokens are not
+    changed. At temperature 0, p is the argmax, and only which masks are written is random.
     """
     shares = torch.softmax(
         context.logits / context.sampling.temperature if context.sampling.temperature else context.logits, -1
@@ -102,34 +108,37 @@ def mdlm(context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
     return drawn, shares.gather(-1, drawn[:, None])[:, 0], accepted
 
 
-def categorical(q: Tensor, context: StepContext) -> Tensor:
-    """argmax(q / (1e-10 - ln(u + 1e-10))) of each row (n, V), as MDLM and ReMDM draw; (n,)."""
+def categorical(q: Float[Tensor, "n vocabulary"], context: StepContext) -> Int[Tensor, " n"]:
+    """Return argmax(q / (1e-10 - ln(u + 1e-10))) of each row (n, V), as MDLM and ReMDM draw; (n,)."""
     noise = torch.rand((context.rows.total, q.shape[-1]), generator=context.generator, dtype=q.dtype)
     return (q / (1e-10 - (context.rows.of(noise).to(q.device) + 1e-10).log())).argmax(-1)
 
 
 def mdlm_times(context: StepContext) -> tuple[float, float]:
-    """t and s = t - (1 - eps) / (K - 1) of this step, of K with the last one, which has none."""
+    """Return t and s = t - (1 - eps) / (K - 1) of this step, of K with the last one, which has none."""
     line = torch.linspace(1, MDLM_EPSILON, context.steps)
     before = line[context.step]
     return float(before), float(before - (1 - MDLM_EPSILON) / (context.steps - 1))
 
 
-def entropies(shares: Tensor) -> Tensor:
-    """-sum p ln p of each row, 0 ln 0 being 0; (n,)."""
+def entropies(shares: Float[Tensor, "n vocabulary"]) -> Float[Tensor, " n"]:
+    """Return -sum p ln p of each row, 0 ln 0 being 0; (n,)."""
     return torch.special.entr(shares).sum(-1)
 
 
 def opening(context: StepContext) -> float:
-    """1 - s / t, the probability that a mask opens at this step; 1 at the last."""
+    """Return 1 - s / t, the probability that a mask is written at this step; 1 at the last."""
     line = torch.linspace(1, EPSILON, context.steps + 1)
     # In float32, as Dream's code has it: how many masks open is a whole number that the last bit can decide.
     return 1.0 if context.step == context.steps - 1 else float(1 - line[context.step + 1] / line[context.step])
 
 
 def _keep_scheduled(context: StepContext, predicted: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the M (1 - s / t) best by score, or with a confidence temperature (Dream's alg_temp) as many drawn without
-    replacement from softmax(score / alg_temp) over the canvas."""
+    """Return the M (1 - s / t) best predictions by score.
+
+    With a confidence temperature (Dream's alg_temp), as many drawn without replacement from softmax(score / alg_temp)
+    over the canvas.
+    """
     counts = (context.allowed.sum(1) * opening(context)).long()
     heat = context.sampling.confidence_temperature
     if not heat:

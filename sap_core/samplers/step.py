@@ -1,9 +1,11 @@
-"""What a sampler yields after every step."""
+"""The result of a sampler after every step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -20,12 +22,24 @@ class Step:
             nothing was predicted.
         accepted: Positions written at this step.
         next_tokens: The canvas after the step.
+        memory: What the sampler needs besides the canvas and its random numbers to go on after this step: numbers,
+            lists of them, and tensors.
     """
 
     index: int
     total: int
-    tokens: Tensor
-    masked: Tensor
-    confidence: Tensor
-    accepted: Tensor
-    next_tokens: Tensor
+    tokens: Int[Tensor, "batch sequence"]
+    masked: Bool[Tensor, "batch sequence"]
+    confidence: Float[Tensor, "batch sequence"]
+    accepted: Bool[Tensor, "batch sequence"]
+    next_tokens: Int[Tensor, "batch sequence"]
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """Where a sampler continues: the number of the next step, the canvas, and the last step's ``memory``."""
+
+    index: int
+    tokens: Int[Tensor, "batch sequence"]
+    memory: dict[str, Any]

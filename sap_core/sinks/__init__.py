@@ -1,1 +1,1 @@
-"""What a sink is, how it moves, how unstable a head is. Pure arrays, no torch."""
+"""Attention sinks: where they are, how they move, how unstable each head is. Pure arrays, no torch."""

@@ -1,7 +1,8 @@
-"""Two or more runs on one normalised time axis, with the numbers that tell them apart."""
+"""Compare two or more runs on one normalised time axis."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from string import ascii_lowercase as LETTERS
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float, Shaped
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
@@ -30,12 +32,22 @@ LABELS: dict[str, tuple[str, str]] = {
     **{name: CURVES[name] for name in HEAD_CURVES},
     **{f"{name}_change": (f"{CURVES[name][0]}, last step - first", CURVES[name][1]) for name in CHANGES},
 }
+# What each can't leave: its interval and, between the widest differences, that of a difference end there.
+BOUNDS: dict[str, tuple[float, float]] = {
+    **{name: row.bounds for name, row in METRICS.items()},
+    "entropy": (0.0, math.inf),
+    "distance": (0.0, 1.0),
+    "masked_share": (0.0, 1.0),
+    "sinks": (0.0, math.inf),
+    "entropy_change": (-math.inf, math.inf),
+    "distance_change": (-1.0, 1.0),
+}
 MOST = 7  # as many as there are line colours that are told apart
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare_runs`. The first run is the reference of every difference.
+    """The result of `compare_runs`; the first run is the reference of every difference.
 
     Attributes:
         names: what to call the runs.
@@ -53,6 +65,10 @@ class Comparison:
             prompt only, the difference's interval is over heads, and ``interval_over`` says so.
         means_of, differences_of: per metric an `Interval` per run, and one per run after the first; ``over`` says over
             what (heads where there is one prompt).
+        autoregressive: per run, whether it is one; every other run is a diffusion model's.
+        reference: the first autoregressive run; None without one.
+        from_autoregressive: per metric an `Interval` per run, run minus ``reference``; None for the reference itself,
+            and for all without one.
     """
 
     names: tuple[str, ...]
@@ -65,14 +81,17 @@ class Comparison:
     table: pd.DataFrame
     means_of: dict[str, tuple[Interval, ...]]
     differences_of: dict[str, tuple[Interval, ...]]
+    autoregressive: tuple[bool, ...]
+    reference: int | None
+    from_autoregressive: dict[str, tuple[Interval | None, ...]]
 
     @property
     def difference(self) -> np.ndarray:
-        """(points, P), second run minus first."""
+        """Second run minus first, (points, P)."""
         return self.differences[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as lists and numbers, for JSON."""
+        """Return the comparison as lists and numbers, for JSON."""
         metrics = self.table.to_dict(orient="records")
         return {
             "names": list(self.names),
@@ -109,6 +128,11 @@ def compare_runs(
         differences.append(rebin(side.received, size) - rebin(first.received, size))
     means = {name: tuple(side.mean(name) for side in sides) for name in LABELS}
     against = {name: tuple(_difference(first, side, name) for side in others) for name in LABELS}
+    causal = next((side for side in sides if side.autoregressive), None)
+    from_causal = {
+        name: tuple(None if causal is None or side is causal else _difference(causal, side, name) for side in sides)
+        for name in LABELS
+    }
     return Comparison(
         names=tuple(side.name for side in sides),
         time=time,
@@ -116,15 +140,20 @@ def compare_runs(
         differences=tuple(differences),
         paths=tuple(side.path for side in sides),
         curves={name: tuple(side.curves[name].mean(axis=0) for side in sides) for name in CURVES},
-        bands={name: tuple(_band(side.curves[name]) for side in sides) for name in CURVES},
+        bands={name: tuple(_band(side.curves[name], BOUNDS[name]) for side in sides) for name in CURVES},
         table=_table(sides, means, against),
         means_of=means,
         differences_of=against,
+        autoregressive=tuple(side.autoregressive for side in sides),
+        reference=None if causal is None else sides.index(causal),
+        from_autoregressive=from_causal,
     )
 
 
-def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """``values`` (step, ...) at normalised times in 0..1, by linear interpolation."""
+def resample(
+    values: Shaped[np.ndarray, " step *head"], time: Shaped[np.ndarray, " time"]
+) -> Float[np.ndarray, " time *head"]:
+    """Return ``values`` (step, ...) at normalised times in 0..1, by linear interpolation: (time, ...)."""
     place = time * (len(values) - 1)
     left = np.floor(place).astype(int)
     right = np.minimum(left + 1, len(values) - 1)
@@ -132,8 +161,8 @@ def resample(values: np.ndarray, time: np.ndarray) -> np.ndarray:
     return values[left] * (1 - share) + values[right] * share
 
 
-def rebin(received: np.ndarray, size: int) -> np.ndarray:
-    """(..., S) shares on ``size`` equal bins of relative position; sums are kept."""
+def rebin(received: Float[np.ndarray, "*time position"], size: int) -> Float[np.ndarray, "*time bin"]:
+    """Return attention (..., S) on ``size`` equal bins of relative position, (..., size); sums are preserved."""
     if received.shape[-1] == size:
         return received
     cumulative = np.concatenate([np.zeros((*received.shape[:-1], 1)), np.cumsum(received, axis=-1)], axis=-1)
@@ -142,13 +171,14 @@ def rebin(received: np.ndarray, size: int) -> np.ndarray:
 
 
 class _Side:
-    """One of the runs. ``metrics`` per name: (prompt, head of any layer)."""
+    """One of the runs. ``metrics`` by name: (prompt, head of any layer)."""
 
     def __init__(self, source: Any, time: np.ndarray, rule: SinkRule) -> None:
         datasets = trajectories_of(source)
         scans = [scan(dataset, rule) for dataset in datasets]
         size = datasets[0].sizes["position"]
         self.name = str(getattr(source, "name", "") or datasets[0].attrs.get("model", ""))
+        self.autoregressive = datasets[0].attrs.get("objective") == "autoregressive"
         self.prompts = tuple((getattr(source, "spec", None) or {}).get("prompts") or ())
         self.received = np.mean([rebin(resample(part.received, time), size) for part in scans], axis=0)
         self.path = dominant_positions(scans[0].received)[np.rint(time * (len(scans[0].received) - 1)).astype(int)]
@@ -161,9 +191,11 @@ class _Side:
             self.metrics[f"{name}_change"] = np.stack([each[name][-1] - each[name][0] for each in curves])
 
     def mean(self, name: str) -> Interval:
-        """Over prompts; over heads where there is one prompt."""
+        """Return the mean over prompts, or over heads if there is one prompt, with its interval."""
         values = self.metrics[name]
-        return mean_interval(values.mean(axis=1)) if len(values) > 1 else mean_interval(values[0], "heads")
+        if len(values) > 1:
+            return mean_interval(values.mean(axis=1), "prompts", BOUNDS[name])
+        return mean_interval(values[0], "heads", BOUNDS[name])
 
 
 def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
@@ -183,17 +215,19 @@ def _curves(dataset: xr.Dataset, found: Scan) -> dict[str, np.ndarray]:
 
 def _difference(first: _Side, second: _Side, name: str) -> Interval:
     a, b = first.metrics[name], second.metrics[name]
+    low, high = BOUNDS[name]
+    bounds = (low - high, high - low)
     if min(len(a), len(b)) > 1:
         paired = first.prompts == second.prompts and len(a) == len(b) == len(first.prompts)
-        return difference_interval(a.mean(axis=1), b.mean(axis=1), paired=paired)
-    return difference_interval(a.mean(axis=0), b.mean(axis=0), paired=False, over="heads")
+        return difference_interval(a.mean(axis=1), b.mean(axis=1), paired=paired, bounds=bounds)
+    return difference_interval(a.mean(axis=0), b.mean(axis=0), paired=False, over="heads", bounds=bounds)
 
 
-def _band(curves: np.ndarray) -> np.ndarray | None:
+def _band(curves: np.ndarray, bounds: tuple[float, float]) -> np.ndarray | None:
     """Return the interval over prompts of curves (prompt, points), as (2, points)."""
     if len(curves) < 2:
         return None
-    edges = [mean_interval(column) for column in curves.T]
+    edges = [mean_interval(column, bounds=bounds) for column in curves.T]
     return np.array([[edge.low for edge in edges], [edge.high for edge in edges]])
 
 

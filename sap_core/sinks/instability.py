@@ -1,4 +1,4 @@
-"""How unstable each head is: one score in [0, 1] from five visible components, and the ranking by it."""
+"""Instability of each head: one score in [0, 1] from five visible components, and the ranking by it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .rules import find_sinks
 
 @dataclass(frozen=True)
 class Component:
-    """One part of the score, itself in [0, 1]; ``column`` is the table's column that it is made from."""
+    """One component of the score, in [0, 1], made from the table's ``column``."""
 
     name: str
     title: str
@@ -84,12 +84,12 @@ def rank_heads(
 
 
 def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Score and sort a table of components again, without reading the run: what a moved weight needs."""
-    share = _shares(weights)
+    """Score and sort a table of components again with other weights, without reading the run."""
+    fraction = _shares(weights)
     score = np.zeros(len(table))
     for name, part in COMPONENTS.items():
         value = table[part.column].to_numpy()
-        score += share[name] * np.clip(value if part.rises else 1 - value, 0, 1)
+        score += fraction[name] * np.clip(value if part.rises else 1 - value, 0, 1)
     columns = ["layer", "head", "instability", *COMPONENTS]
     scored = table.assign(instability=score).sort_values(["layer", "head"])[columns]
     scored = scored.sort_values("instability", ascending=False, kind="stable", ignore_index=True)
@@ -97,19 +97,19 @@ def score_heads(table: pd.DataFrame, weights: Mapping[str, float] | None = None)
 
 
 def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.DataFrame:
-    """Return the components' columns for every (layer, head) of one trajectory; reads one layer at a time."""
+    """Return the components of every (layer, head) of one trajectory, read one layer at a time."""
     queries, visible = visibility(dataset)
     heads, positions = (dataset.sizes[dim] for dim in ("head", "position"))
     numbers = layer_numbers(dataset)
     rows = []
-    for place, received in by_layer(dataset):
+    for index, received in by_layer(dataset):
         sinks = find_sinks(received, rule, visible=visible[:, None], queries=queries[:, None])
         path = dominant_positions(received)
         deviation = 2 * np.sqrt(temporal_variance(received, sinks)) / max(positions - 1, 1)
         rows.append(
             pd.DataFrame(
                 {
-                    "layer": numbers[place],
+                    "layer": numbers[index],
                     "head": np.arange(heads),
                     "switch_rate": switch_rate(path),
                     "persistence": persistence(path),

@@ -1,4 +1,4 @@
-"""Which heads attend alike: groups of heads whose received attention moves the same way through a run."""
+"""Groups of heads that attend alike: heads whose received attention changes the same way through a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float
 
 from ..errors import InvalidInput
 from ..trajectory.access import layer_numbers, trajectories_of
@@ -15,17 +16,14 @@ STEPS_AT_ONCE = 32  # as many as a chunk of the store holds
 
 
 def duplicate_heads(source: Any, *, threshold: float = 0.95) -> pd.DataFrame:
-    """Heads in groups; within a group every head is linked to another by a similarity of at least ``threshold``.
+    """Group heads such that every head of a group is linked to another by a similarity of at least ``threshold``.
 
     Similarity of two heads = Pearson correlation of their received attention over all (step, position); over several
     trajectories, over those of all of them together.
 
     Returns:
-        One row per head that has a double: group (from 0, the largest first), layer, head, similarity (to the head most
-        like it).
-
-    Raises:
-        InvalidInput: a threshold outside (0, 1]; no captured step.
+        One row per head in a group: group (from 0, the largest first), layer, head, similarity (to the most similar
+            head).
     """
     if not 0 < threshold <= 1:
         raise InvalidInput(f"threshold is {threshold:g}; expected a correlation in (0, 1], such as 0.95.")
@@ -43,9 +41,11 @@ def duplicate_heads(source: Any, *, threshold: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "layer", "head", "similarity"])
 
 
-def similarity(datasets: list[xr.Dataset]) -> np.ndarray:
-    """(layers * heads, layers * heads) correlations. A head that never changes from 1 / S everywhere correlates with
-    nothing (0), and with itself by 1."""
+def similarity(datasets: list[xr.Dataset]) -> Float[np.ndarray, "heads heads"]:
+    """Return the correlations of all heads, (layers * heads, layers * heads).
+
+    A head that is always 1 / S everywhere has correlation 0 with all others and 1 with itself.
+    """
     total: np.ndarray | float = 0.0
     for dataset in datasets:
         for first in range(0, dataset.sizes["step"], STEPS_AT_ONCE):

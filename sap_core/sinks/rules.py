@@ -1,11 +1,12 @@
-"""What counts as a sink: the rules by name, and the one function that applies them.
+"""Sink rules by name, and the function that applies them.
 
-Symbols as everywhere: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
+Symbols: r_j = received attention of key j, mean over the Q valid queries (sums to 1 over j); S positions.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Shaped
 
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 
@@ -13,29 +14,26 @@ MIN_VISIBLE = 8  # `rate` does not judge a causal key that fewer queries see: th
 
 
 def find_sinks(
-    received: np.ndarray,
+    received: Float[np.ndarray, "*head position"],
     rule: SinkRule | str = DEFAULT_RULE,
     *,
     threshold: float | None = None,
-    visible: np.ndarray | None = None,
-    queries: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return which positions are sinks.
+    visible: Shaped[np.ndarray, " ..."] | None = None,
+    queries: Shaped[np.ndarray, " ..."] | int | None = None,
+) -> Bool[np.ndarray, "*head position"]:
+    """Return which positions are sinks, bool (..., S).
 
-    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j:
-    ``column_sum``: c_j > mean of the other c + threshold; ``rate``: c_j / v_j > threshold;
-    ``zscore``: r_j > mean + threshold * population std of r. Positions that no query can see (padding, not written
-    yet) are never sinks and count in no mean. Sources: the rows of `SINK_RULES`.
+    With c_j = Q r_j (column sum) and v_j = the number of queries that can see key j: ``column_sum``: c_j > mean of the
+    other c + threshold; ``rate``: c_j / v_j > threshold; ``zscore``: r_j > mean + threshold * population std of r.
+    Positions that no query can see (padding, not written yet) are never sinks and are in no mean. Sources: the rows of
+    `SINK_RULES`.
 
     Args:
-        received: (..., S) shares.
-        rule: a rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
-        threshold: default: the rule's own.
+        received: (..., S), fractions.
+        rule: A rule of `SINK_RULES` by name, or a `SinkRule`, which has its threshold.
+        threshold: Default: the rule's own.
         visible: int (..., S), broadcast; how many queries can see each key. Default: all Q.
         queries: int (...), broadcast; Q. Default: S.
-
-    Returns:
-        bool (..., S).
 
     Raises:
         UnknownOption: no such rule.
@@ -60,20 +58,6 @@ def find_sinks(
     mean, deviation = _mean_std(held, present, total, number)
     # Rounding leaves a deviation of 1e-9 on a flat row: without the margin noise would be a sink.
     return present & (held > mean + limit * deviation + 1e-6 * mean)
-
-
-def soft_sinks(attention: np.ndarray, *, alpha: float = 5.0, k: float = 2.0) -> np.ndarray:
-    """Return how much of a sink each position is, in (0, 1): sigmoid(alpha * (m_j - (mean + k * std))), population std.
-
-    Source: arXiv 2602.17664, public code. There m is attention SUMMED over layers, heads and queries (see
-    `summed_attention`); with about 1000 heads nearly every value is 0 or 1, so look at their histogram.
-
-    Args:
-        attention: m, (..., S).
-    """
-    attention = np.asarray(attention, dtype=np.float64)
-    limit = attention.mean(axis=-1, keepdims=True) + k * attention.std(axis=-1, keepdims=True)
-    return 0.5 * (1 + np.tanh(0.5 * alpha * (attention - limit)))  # = sigmoid, without overflow
 
 
 def _mean_std(

@@ -1,4 +1,4 @@
-"""One pass over a trajectory, a layer at a time: what the summary and the comparison are both made from."""
+"""One pass over a trajectory, a layer at a time, that summary and comparison are made from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .rules import find_sinks
 
 @dataclass(frozen=True)
 class Scan:
-    """T steps, N layers, H heads, S positions.
+    """Results of `scan` for T steps, N layers, H heads, S positions.
 
     Attributes:
         received: (T, S), mean over layers and heads.
@@ -38,7 +38,7 @@ class Scan:
 
 
 def scan(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> Scan:
-    """Everything that needs the full array, with one layer of it in memory at a time."""
+    """Compute everything that needs the full array, with one layer of it in memory at a time."""
     queries, visible = visibility(dataset)
     steps, layers, positions = (dataset.sizes[dim] for dim in ("step", "layer", "position"))
     means = np.empty((layers, steps, positions), np.float32)
@@ -65,12 +65,3 @@ def scan(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> Scan:
         queries=queries,
         visible=visible,
     )
-
-
-def summed_attention(dataset: xr.Dataset) -> np.ndarray:
-    """m (step, position): attention summed over layers, heads and queries, the input of `soft_sinks`."""
-    queries, _ = visibility(dataset)
-    total = np.zeros((dataset.sizes["step"], dataset.sizes["position"]))
-    for _, received in by_layer(dataset):
-        total += received.sum(axis=1, dtype=np.float64)
-    return total * queries[:, None]

@@ -1,4 +1,4 @@
-"""What `sap sinks` prints: where the sinks of a run are, which tokens they are, and how they move."""
+"""The result of `sap sinks`: where the sinks of a run are, which tokens they are, and how they move."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ TOP = 20
 def sink_summary(
     source: Any, rule: SinkRule | str = DEFAULT_RULE, *, threshold: float | None = None, sample: int = 0
 ) -> dict:
-    """Return a JSON-able account of the sinks of a run.
+    """Return a JSON-able summary of the sinks of a run.
 
     ``metrics`` is over all samples: mean over heads and samples, with the standard deviation over heads and, where
     there are several, over samples. ``path``, ``sinks_per_step``, ``by_layer`` and ``sink_positions`` describe one
-    sample. ``tokens`` counts, over all samples, which tokens the sinks are: share of all (step, layer, head, sink);
-    ``types`` the same by kind of token, beside the kind's share of all existing (step, position).
+    sample. ``tokens`` counts, over all samples, which tokens the sinks are: fraction of all (step, layer, head, sink);
+    ``types`` the same by kind of token, beside the kind's fraction of all existing (step, position).
+
+    Args:
+        source: A run, a trajectory, or a list of them.
+        rule: What a sink is, see `find_sinks`.
+        threshold: Threshold of a rule given by name; None takes its default.
+        sample: Prompt of the run, from 0.
 
     Raises:
         UnknownOption, InvalidInput: an unknown rule; no captured step; a sample that does not exist.
@@ -85,7 +91,7 @@ def _layer(found: Scan, layer: int, number: int) -> dict[str, Any]:
 
 
 def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
-    """Return the positions that are most often a sink, with their final token."""
+    """Return the positions that are sinks most often, with their final token."""
     share = found.sink_counts.sum(axis=0) / (dataset.sizes["step"] * dataset.sizes["layer"] * dataset.sizes["head"])
     received = found.received.mean(axis=0)
     final = dataset["next_token"].values[-1]
@@ -104,7 +110,7 @@ def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
 
 
 def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any]]:
-    """Return which tokens sinks are, counted at the step at which they are one (so a mask can be one)."""
+    """Return which tokens the sinks are, counted at the step at which they are sinks (so a mask can be one)."""
     counts: Counter[tuple[int, str]] = Counter()
     for dataset, found in zip(datasets, scans, strict=True):
         tokens = dataset["token"].values
@@ -114,7 +120,7 @@ def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any
     total = max(sum(counts.values()), 1)
     mask = datasets[0].attrs.get("mask_token_id")
     return [
-        {"token": token, "piece": piece, "type": token_type(piece, token == mask), "share": n / total}
+        {"token": token, "piece": piece, "type": token_type(piece, bool(token == mask)), "share": n / total}
         for (token, piece), n in counts.most_common(TOP)
     ]
 

@@ -1,4 +1,4 @@
-"""What kind of token stands where: content, punctuation, white space, special, or still masked."""
+"""Kinds of tokens: content, punctuation, white space, special, or still masked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 TYPES = ("content", "punctuation", "whitespace", "special", "mask")
 # How tokenizers write their special tokens: <eos>, <|endoftext|>, [CLS]. <0x0A> is a byte, not one of them.
@@ -16,7 +17,7 @@ NEWLINES = "ĊĉčĠ▁"
 
 
 def token_type(piece: str, masked: bool = False) -> str:
-    """Return the kind of one token by its text: one of `TYPES`. A token without any letter or digit is punctuation."""
+    """Return the kind of one token by its text, one of `TYPES`; a token without a letter or digit is punctuation."""
     if masked:
         return "mask"
     if SPECIAL.fullmatch(piece.strip()) and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece.strip()):
@@ -27,12 +28,12 @@ def token_type(piece: str, masked: bool = False) -> str:
     return "content" if any(letter.isalnum() for letter in bare) else "punctuation"
 
 
-def token_types(trajectory: xr.Dataset) -> np.ndarray:
-    """Index into `TYPES` (step, position), of the tokens that the step's attention was computed over."""
+def token_types(trajectory: xr.Dataset) -> Int[np.ndarray, "step position"]:
+    """Return indices into `TYPES` (step, position) of the tokens that the step's attention was computed over."""
     pieces = json.loads(trajectory.attrs.get("pieces", "{}"))
     tokens = trajectory["token"].values
     mask = trajectory.attrs.get("mask_token_id")
     ids, where = np.unique(tokens, return_inverse=True)
-    kinds = np.array([TYPES.index(token_type(pieces.get(str(int(token)), ""), token == mask)) for token in ids])
+    kinds = np.array([TYPES.index(token_type(pieces.get(str(int(token)), ""), bool(token == mask))) for token in ids])
     found = kinds[where].reshape(tokens.shape)
     return np.where(trajectory["masked"].values, TYPES.index("mask"), found)

@@ -1,7 +1,7 @@
 """One typed spec per action. The page, the command line, a notebook and a job file all build the same object.
 
 A spec checks what can be checked without a model: names against their tables, ranges, combinations. What needs the
-model (a length beyond its positions, a prompt longer than the canvas) is checked by the verb before any work.
+model (a length beyond its positions, a prompt longer than the canvas) is checked by the action before any work.
 Importing this module does not import torch.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -21,7 +22,7 @@ S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
-    """Common base: unknown fields are errors, and an error is one line that names the field."""
+    """Common base of all specs; see the module."""
 
     if TYPE_CHECKING:
         kind: Any  # every action names its own
@@ -30,12 +31,14 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        """Text that can be a path and stand in a JSON document; whole numbers that every library here can take."""
+        """Check that text can be a path and be in JSON, that numbers are finite, and integers fit into 64 bits."""
         for name in type(self).model_fields:
             value = getattr(self, name)
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, str):
                     _check_text(name, part)
+                elif isinstance(part, float) and not math.isfinite(part):
+                    raise InvalidInput(f"{name} is {part}; expected a finite number.")
                 elif type(part) is int and abs(part) > LARGEST:
                     raise InvalidInput(f"{name} is {str(part)[:40]}; expected at most {LARGEST}.")
                 elif type(part) is int and part < 0 and "seed" in name:
@@ -43,8 +46,8 @@ class Spec(BaseModel):
         return self
 
     @classmethod
-    def build(cls, **fields: Any):
-        """The spec from keyword arguments.
+    def build(cls, **fields: Any) -> Self:
+        """Return the spec of keyword arguments.
 
         Raises:
             InvalidInput: a field is missing, unknown, of the wrong type, or out of its range.
@@ -55,42 +58,56 @@ class Spec(BaseModel):
             raise InvalidInput(_one_line(error)) from None
 
     @classmethod
-    def given(cls, **fields: Any):
-        """The spec from those keyword arguments that are not None. Raises as `build`."""
+    def given(cls, **fields: Any) -> Self:
+        """Return the spec of those keyword arguments that are not None.
+
+        Raises:
+            InvalidInput: as `build`.
+        """
         return cls.build(**{name: value for name, value in fields.items() if value is not None})
 
 
 def asked_spec(build: Callable[..., S], model: Any, spec: S | None, fields: Mapping[str, Any]) -> S:
     """Return the spec that an action was given, or the one that ``build`` makes of its fields.
 
-    The one check of every action: a spec comes alone, and for the model that it names.
+    Every action checks its arguments here: a spec comes alone, and for the model that it names.
 
     Args:
-        build: the spec's `Spec.build`, or a function like it.
-        model: the model that was given, loaded or by name; None where the action has none, or it is in the spec.
-        fields: the fields that were given; beside a spec, all must be None.
+        build: The spec's `Spec.build`, or a function like it.
+        model: The model that was given, loaded or by name; None if the action has none, or it is in the spec.
+        spec: The spec that was given, if any.
+        fields: The fields that were given; beside a spec, all must be None.
 
     Raises:
         InvalidInput: a spec together with fields, or of another model; a field that does not fit.
     """
     reference = model_reference(model)
     if spec is None:
-        return build(**({} if reference is None else {"model": reference}) | dict(fields))
+        return build(**({} if reference is None else {"model": reference}) | _adapter_of(model) | dict(fields))
     given = [name for name, value in fields.items() if value is not None]
     if given:
         raise InvalidInput(f"give a spec or its fields, not both ({', '.join(given)}).")
     if reference is not None:
         check_same_model(reference, getattr(spec, "model", reference))
+        loaded, named = _adapter_of(model).get("adapter"), getattr(spec, "adapter", None)
+        if not isinstance(model, str) and loaded != (named and os.path.abspath(named)):
+            raise InvalidInput(f"the model has adapter {loaded or 'none'} but the spec names {named or 'none'}.")
     return spec
 
 
+def _adapter_of(model: Any) -> dict[str, str]:
+    """Return the adapter that a loaded model holds, as a field of a spec; empty where it holds none."""
+    adapter = getattr(getattr(model, "info", None), "adapter", "")
+    return {"adapter": adapter} if adapter else {}
+
+
 def model_reference(model: Any) -> str | None:
-    """Return the name or path that a model, loaded or not, goes by."""
+    """Return the name or path of a model, loaded or not."""
     return None if model is None else str(getattr(getattr(model, "info", None), "ref", model))
 
 
 def check_same_model(given: str, named: str | None, what: str = "model") -> None:
-    """InvalidInput unless the reference of a given model and the one that a spec names are the same."""
+    """Raise InvalidInput unless a given model and the one that a spec names have the same reference."""
     if named is not None and (given == named or os.path.abspath(given) == os.path.abspath(named)):
         return
     raise InvalidInput(

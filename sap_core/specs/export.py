@@ -27,7 +27,7 @@ class ExportSpec(Spec):
 
 
 class PushSpec(Spec):
-    """Upload an exported checkpoint to the Hub. The token is no field: it comes from the environment."""
+    """Upload an exported checkpoint to the Hub. The token is not a field: it is read from the environment."""
 
     kind: Literal["push"] = "push"
     folder: str = option(help="A folder written by `sap prune` or `sap export`.")

@@ -36,13 +36,20 @@ class ModelOptions(Spec):
         None, "Tokens a block-causal model denoises at a time; 0: all.", shown="as declared", ge=0
     )
 
+    adapter: str | None = option(
+        None,
+        "LoRA folder that is merged into the model when it is loaded, not into a baseline; needs peft.",
+        shown="none",
+        reads="file",
+    )
+
     @property
     def inspecting(self) -> dict[str, Any]:
-        """The keyword arguments of `inspect_model` that this spec holds."""
+        """Return the keyword arguments of `inspect_model` in this spec."""
         return {name: getattr(self, name) for name in CONVENTIONS}
 
     @property
     def loading(self) -> dict[str, Any]:
-        """The keyword arguments of `load_model` that this spec holds; ``keep`` where it has one."""
+        """Return the keyword arguments of `load_model` in this spec, with ``keep`` if it has one."""
         names = [name for name in ModelOptions.model_fields if name != "model"]
         return {name: getattr(self, name) for name in (*names, "keep") if hasattr(self, name)}

@@ -1,4 +1,4 @@
-"""A spec's fields as options of a command: what each is called and shown as, and its values as text and back.
+"""A spec's fields as options of a command: their names and help, and their values as text and back.
 
 The command line, the commands that the pages show, and the help texts of the forms are made from this.
 """
@@ -30,10 +30,10 @@ def option(
     """Return a field that is an option of a command.
 
     Args:
-        default: none where the field is required.
-        help: one or more sentences.
-        shown: what the help says the default is, where the value does not say it.
-        name: of the option, where it is not the field's; of a yes or no also "yes/no".
+        default: Left out if the field is required.
+        help: One or more sentences.
+        shown: The default as help shows it, if the value does not say it.
+        name: Of the option, if it is not the field's; of a boolean also "yes/no".
         reads: "file" (made absolute), "texts" (a calibration source, its files made absolute) or "run" (a run's folder
             or id).
         bounds: ge, le, gt, lt, min_length, as `pydantic.Field` takes them.
@@ -42,15 +42,17 @@ def option(
 
 
 def fields_of(*specs: type) -> dict[str, FieldInfo]:
-    """Return the fields of the specs by name, a field of several once."""
-    found: dict[str, FieldInfo] = {}
+    """Return the fields of the specs by name; a field of several specs once."""
+    result: dict[str, FieldInfo] = {}
     for spec in specs:
-        found |= {name: field for name, field in spec.model_fields.items() if name not in HIDDEN and name not in found}
-    return found
+        result |= {
+            name: field for name, field in spec.model_fields.items() if name not in HIDDEN and name not in result
+        }
+    return result
 
 
 def help_of(spec: type, name: str) -> str:
-    """Return what a field is for."""
+    """Return the help text of a field."""
     return spec.model_fields[name].description or ""
 
 
@@ -60,18 +62,18 @@ def option_name(name: str, field: FieldInfo) -> str:
 
 
 def option_flags(name: str, field: FieldInfo) -> tuple[str, str]:
-    """Return the option, and what says no where it is a yes or no: ``--the-field`` and ``--no-the-field``."""
+    """Return the option and, for a boolean, its negation: ``--the-field`` and ``--no-the-field``."""
     yes, _, no = (_extra(field, "name") or name).replace("_", "-").partition("/")
     return f"--{yes}", f"--{no or 'no-' + yes}"
 
 
 def reads(field: FieldInfo) -> str:
-    """Return what a field's text names: "file", "texts", "run", or "" for a plain value."""
+    """Return what the text of a field names: "file", "texts", "run", or "" for a plain value."""
     return _extra(field, "reads") or ""
 
 
 def shown_default(field: FieldInfo) -> str | Literal[False]:
-    """Return the default as help shows it; False where there is none to show."""
+    """Return the default as help shows it; False if there is none to show."""
     shown = _extra(field, "shown")
     if shown is not None or field.is_required() or field.default in (None, "", ()) or isinstance(field.default, bool):
         return shown or False
@@ -92,7 +94,7 @@ def is_list(field: FieldInfo) -> bool:
 
 
 def to_text(value: Any) -> str:
-    """Return a value as an option takes it: lists with commas, heads as LAYER.HEAD, numbers exactly."""
+    """Return a value as an option accepts it: lists with commas, heads as LAYER.HEAD, numbers exactly."""
     if isinstance(value, tuple | list):
         if value and all(isinstance(pair, tuple | list) for pair in value):
             return ",".join(f"{layer}.{head}" for layer, head in value)
@@ -106,7 +108,7 @@ def list_from_text(name: str, field: FieldInfo, parts: list[str]) -> tuple[Any, 
     """Return the values of a list field from the texts of its option, each with commas.
 
     Raises:
-        InvalidInput: nothing between two commas, or what is no number, or no head, where one is needed.
+        InvalidInput: nothing between two commas, or no number or head where one is needed.
     """
     said, (kind, *_) = ",".join(parts), get_args(plain_type(field))
     texts = [part.strip() for part in said.split(",")]

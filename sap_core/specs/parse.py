@@ -1,4 +1,4 @@
-"""From a JSON document back to the spec that it stands for."""
+"""Read a spec from its JSON document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sweep import SweepSpec
 
 
 def parse_spec(document: dict[str, Any]) -> Spec:
-    """Return the spec a JSON document (a run's spec.json, a job file) stands for, by its ``kind``.
+    """Return the spec of a JSON document (a run's spec.json, a job file), by its ``kind``.
 
     Raises:
         UnknownOption: no such kind.

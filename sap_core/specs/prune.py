@@ -21,7 +21,7 @@ DUPLICATES = "Heads that attend alike: keep_one never removes the last of a grou
 
 
 class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
-    """What every pruning says: of which model, by which method, on which texts."""
+    """Options of every pruning: the model, the method, the calibration texts."""
 
     kind: Literal["prune"] = "prune"
     method: str = option(help=f"One of {', '.join(METHODS)}.", shown="what measured best")
@@ -46,9 +46,17 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
             raise UnknownOption("method", value, METHODS)
         return value
 
+    @model_validator(mode="after")
+    def _sinks_are_looked_at(self) -> PruneOptions:
+        if self.sink_rule != "code" and METHODS[self.method].sinks == "none":
+            raise InvalidInput(
+                f"sink_rule is '{self.sink_rule}', but method '{self.method}' looks at no sinks; leave it out."
+            )
+        return self
+
 
 class SparsityOptions(PruneOptions):
-    """How much goes, in which pattern: of prunings that do not search for it."""
+    """Options of prunings with a given sparsity and pattern."""
 
     sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.")
     pattern: str = option(
@@ -66,7 +74,7 @@ class SparsityOptions(PruneOptions):
 
     @property
     def sequential(self) -> bool:
-        """Whether each block is measured behind the pruned ones before it."""
+        """Whether each block is measured after the blocks before it were pruned."""
         return METHODS[self.method].sequential if self.order == AUTO else self.order == "sequential"
 
     @field_validator("sparsity")
@@ -142,7 +150,7 @@ class PruneSpec(SparsityOptions):
 class PruneCheckpointSpec(PruneSpec):
     """Prune from files to files, one block in memory at a time, for models that do not fit the memory.
 
-    Goes on where it was interrupted; see `sap_core.prune_checkpoint` for what can be pruned this way.
+    It continues where it was interrupted; see `sap_core.prune_checkpoint` for what can be pruned this way.
     """
 
     kind: Literal["prune_checkpoint"] = "prune_checkpoint"  # type: ignore[assignment]
@@ -158,5 +166,5 @@ class PruneCheckpointSpec(PruneSpec):
 
     @property
     def pruning(self) -> PruneSpec:
-        """What goes, apart from where it is written: the spec that the checkpoint's manifest keeps."""
+        """The pruning without the output folder: the spec that the checkpoint's manifest keeps."""
         return PruneSpec.build(**{name: getattr(self, name) for name in PruneSpec.model_fields if name != "kind"})

@@ -1,4 +1,4 @@
-"""Prune layer by layer, each as hard as a budget of loss allows."""
+"""Prune layer by layer, each as strongly as a loss budget allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .prune import SparsityOptions
 
 
 class ProgressivePruneSpec(SparsityOptions):
-    """Prune layer by layer, at most to the sparsity, each as hard as a budget of loss allows."""
+    """Prune layer by layer, at most to the sparsity, each as strongly as a loss budget allows."""
 
     strategy: Literal["progressive"] = "progressive"
     budget: float = option(

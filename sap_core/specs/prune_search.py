@@ -14,7 +14,7 @@ from .prune import DUPLICATES, HEADS_RUN, PruneOptions
 
 
 class SearchPruneSpec(PruneOptions):
-    """Take out the heads, channels and layers that reach a preset or a target, found by measuring."""
+    """Remove the heads, channels and layers that reach a preset or a target, found by measurement."""
 
     strategy: Literal["search"] = "search"
     preset: str | None = option(None, f"Search: a point of the measured curve, one of {', '.join(PRESETS)}.")

@@ -1,4 +1,4 @@
-"""Which of the three prune specs a set of fields stands for: a budget, a goal, or neither."""
+"""Choose one of the three prune specs by the fields that are given: a budget, a target, or neither."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FIELDS = {name: field for spec in reversed(STRATEGIES.values()) for name, field
 
 
 def build_prune_spec(**fields: Any) -> PruneOptions:
-    """Return the prune spec of the strategy that ``fields`` stand for; None counts as not given.
+    """Return the prune spec of the strategy that the fields belong to; None counts as not given.
 
-    Fields of another strategy are accepted at their defaults, so that one form, one command and the documents of
-    runs from before there were three specs can name all of them.
+    Fields of another strategy are accepted at their defaults, so that one form, one command and the documents of runs
+    from before there were three specs can name all of them.
 
     Raises:
         InvalidInput: a field that the strategy does not have; or as the spec itself.
@@ -40,7 +40,7 @@ def build_prune_spec(**fields: Any) -> PruneOptions:
 
 
 def prune_default(name: str) -> Any:
-    """Return the default of a field of any prune spec; None where it has none."""
+    """Return the default of a field of any prune spec; None if it has none."""
     field = _FIELDS[name]
     return None if field.is_required() else field.default
 

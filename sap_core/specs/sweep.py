@@ -18,7 +18,7 @@ from .texts import TextOptions
 class SweepSpec(ModelOptions, CalibrationOptions, TextOptions):
     """Prune one model in every combination of the lists below and measure each on the same texts and masks.
 
-    `sap_core.sweeps.grid` says which cells this makes; nothing here is checked against the other lists.
+    `sap_core.sweeps.grid` makes the cells; the lists are not checked against each other here.
     """
 
     kind: Literal["sweep"] = "sweep"

@@ -23,7 +23,7 @@ class TextOptions(Spec):
 
     @property
     def text_source(self) -> TextSource | None:
-        """Where the texts come from; None where the default is taken."""
+        """The source of the texts; None for the default."""
         if self.text is None:
             return None
         options = {"columns": (self.column,), "subset": self.subset, "split": self.split, "join": self.join}
@@ -36,7 +36,7 @@ class TextOptions(Spec):
 
 
 def check_reading(spec: Spec, source: str | None, use: str) -> None:
-    """Refuse options that do not go with the source of texts.
+    """Raise InvalidInput for options that would have no effect on this source of texts.
 
     Raises:
         InvalidInput: an option would do nothing.

@@ -1,9 +1,9 @@
-"""Where runs are kept: a folder on this machine, or an address of any file system that fsspec knows.
+"""Storage of runs: a folder on this machine, or an address of any file system that fsspec supports.
 
 A `StoragePath` is a `pathlib.Path` for a folder and a `upath.UPath` for an address such as s3://bucket/runs or
-gs://bucket/runs; both answer to the same calls. What differs between the two is one `Storage` each, which `storage_of`
+gs://bucket/runs; both have the same methods. Operations that differ are methods of a `Storage`, which `storage_of`
 finds for a path. Packages for addresses come with the extra ``remote`` and are imported when one is used. Credentials
-and endpoints are each file system's own business: for S3 the usual AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+and endpoints are configured as each file system does: for S3 the usual AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_ENDPOINT_URL and ~/.aws; for others fsspec's configuration (FSSPEC_GCS_TOKEN, ...).
 
 An object store has no folders and no rename: a run there is complete when its manifest is there, which is written last;
@@ -16,17 +16,18 @@ import os
 from typing import TYPE_CHECKING
 
 from .base import Storage
-from .local import LocalStorage, disk_problem, is_full
+from .local import LocalStorage, disk_problem
 from .paths import is_remote, local_folder, storage_path
 from .remote import RemoteStorage, remote_errors
+from .space import check_space
 
 if TYPE_CHECKING:
     from upath import UPath
 
 __all__ = [
     "Storage",
+    "check_space",
     "disk_problem",
-    "is_full",
     "is_remote",
     "local_folder",
     "remote_errors",

@@ -27,7 +27,7 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, path: StoragePath, limit: int) -> bytes | None:
-        """Return the content of a file, or None where there is none.
+        """Return the content of a file, or None if there is none.
 
         Raises:
             InvalidInput: no regular file, unreadable, or larger than ``limit`` bytes.
@@ -36,7 +36,7 @@ class Storage(ABC):
 
     @abstractmethod
     def write(self, path: StoragePath, content: bytes) -> None:
-        """Write a file in one step: a reader sees the old content or the new one, never a half.
+        """Write a file in one step: a reader sees the old content or the new one, never a part.
 
         Raises:
             OperationFailed: the disk is full, or the storage refuses; nothing half-written stays behind.
@@ -44,11 +44,11 @@ class Storage(ABC):
 
     @abstractmethod
     def check_new(self, path: StoragePath) -> None:
-        """Raise InvalidInput unless a new folder can be made at ``path``; leave nothing behind."""
+        """Raise InvalidInput unless a new folder can be created at ``path``; leave nothing behind."""
 
     @abstractmethod
     def create_folder(self, path: StoragePath, name: str, content: bytes) -> None:
-        """Make the folder ``path``, which nobody else can make at the same time, with one file in it.
+        """Create the folder ``path``, which no other process can create at the same time, with one file in it.
 
         Raises:
             InvalidInput: something is there.
@@ -57,28 +57,29 @@ class Storage(ABC):
 
     @abstractmethod
     def make_folder(self, path: StoragePath) -> None:
-        """Make a folder and its parents where storages have folders."""
+        """Create a folder and its parents if the storage has folders."""
 
     @abstractmethod
     def remove(self, folder: StoragePath, *, first: Collection[str] = (), last: Collection[str] = ()) -> None:
         """Remove a folder with everything in it.
 
         Args:
-            folder: what to remove.
-            first, last: names of files to remove before and after the others, where this is not one step.
+            folder: What to remove.
+            first: Names of files to remove before the others, if this is not one step.
+            last: Names of files to remove after the others, if this is not one step.
 
         Raises:
-            InvalidInput: it is gone already.
+            InvalidInput: it was removed already.
             OperationFailed: the storage refuses.
         """
 
     @abstractmethod
     def stamp(self, path: StoragePath) -> tuple[int | str, int]:
-        """Return what changes whenever a file does: its time or ETag, and its bytes; (0, 0) where there is none."""
+        """Return a value that changes whenever a file does: its time or ETag, and its bytes; (0, 0) without a file."""
 
     @abstractmethod
     def modified(self, path: StoragePath) -> float:
-        """Return when a file was last written in seconds since 1970, or 0 where there is none."""
+        """Return when a file was last written in seconds since 1970, or 0 if there is none."""
 
     @abstractmethod
     def clock(self, path: StoragePath) -> float:
@@ -86,7 +87,7 @@ class Storage(ABC):
 
     @abstractmethod
     def sizes(self, folder: StoragePath) -> dict[str, int]:
-        """Return name relative to ``folder`` -> bytes of every file below it, sorted by name."""
+        """Return the bytes of every file below ``folder`` by its relative name, sorted by name."""
 
     @abstractmethod
     def digests(self, folder: StoragePath, sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -94,12 +95,12 @@ class Storage(ABC):
 
     @abstractmethod
     def local_copy(self, folder: StoragePath, near: Path) -> AbstractContextManager[Path]:
-        """Give ``folder`` as one of this machine: itself, or a copy below ``near`` that is removed afterwards."""
+        """Provide ``folder`` on this machine: itself, or a copy below ``near`` that is removed afterwards."""
 
     @abstractmethod
     def zarr(self, path: StoragePath) -> Any:
-        """Return what zarr opens for a path."""
+        """Return the store of a path, as zarr opens it."""
 
     @abstractmethod
     def problem(self, error: BaseException, path: StoragePath) -> SapError | None:
-        """Return the one-line error for what the storage itself raised; None where it is not the storage's fault."""
+        """Return the one-line error for an exception of the storage itself; None for any other exception."""

@@ -1,4 +1,4 @@
-"""What killed processes left: hidden, never part of a result, and told from work in progress by its lock."""
+"""Leftovers of killed processes: hidden, never part of a result, and told from work in progress by their locks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Leftover:
-    """A hidden file or folder that nobody writes any more. ``resumable``: removing it loses finished work."""
+    """A hidden file or folder without a writer. ``resumable``: removing it loses finished work."""
 
     path: Path
     target: str
@@ -40,10 +40,11 @@ class Leftover:
 
     @property
     def resumable(self) -> bool:
+        """Whether a command would continue from it."""
         return self.what == STREAMED
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-able."""
+        """Return the leftover, JSON-able."""
         return {"path": str(self.path), "target": self.target, "what": self.what, "bytes": self.bytes}
 
 
@@ -52,18 +53,18 @@ def find_leftovers(folders: Iterable[Path] = ()) -> list[Leftover]:
 
     Replacements that were interrupted are completed first.
     """
-    found = []
+    result = []
     for folder in dict.fromkeys([*(Path(folder).absolute() for folder in folders), *recorded()]):
         with contextlib.suppress(OSError):
             for path in sorted(folder.iterdir()):
                 what = _of_ours(path)
                 if what is not None:
-                    found.append(what)
-    return found
+                    result.append(what)
+    return result
 
 
 def remove_leftover(leftover: Leftover) -> bool:
-    """Remove one; False where somebody took it up meanwhile, or the system refuses."""
+    """Remove a leftover; return False if a process continues it, or the system refuses."""
     if is_locked(leftover.path):
         return False
     remove_quietly(leftover.path)
@@ -86,7 +87,7 @@ def _of_ours(path: Path) -> Leftover | None:
 
 
 def _bytes(path: Path) -> int:
-    """Bytes on the disk."""
+    """Return the size on the disk in bytes."""
     files = [path] if path.is_file() else [Path(parent, name) for parent, _, names in os.walk(path) for name in names]
     total = 0
     for file in files:

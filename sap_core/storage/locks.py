@@ -1,10 +1,13 @@
-"""Who is at work on a file or folder: a lock that the system drops with the process, however that ends."""
+"""Locks on files and folders that the system releases with the process, however that ends."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import required
@@ -17,12 +20,12 @@ class Lock:
     It stays with the file or folder when that is renamed.
 
     Args:
-        path: what to lock.
-        patience: seconds to wait for others that only look, see `is_locked`.
+        path: What to lock.
+        patience: Seconds to wait for others that only test the lock, see `is_locked`.
 
     Raises:
         BlockingIOError: another process holds it.
-        OSError: it is gone, or the file system has no locks.
+        OSError: it was removed, or the file system has no locks.
     """
 
     def __init__(self, path: Path, *, patience: float = 1.0) -> None:
@@ -46,15 +49,41 @@ class Lock:
     def __del__(self) -> None:
         self.release()
 
+    def holds(self, path: Path) -> bool:
+        """Return whether what is locked is what lies at ``path`` now; True where that is an address, or unknown."""
+        if self._handle is None or not isinstance(path, Path):
+            return True
+        return _same(self._handle, path)
+
     def release(self) -> None:
-        """Let go; may be called again."""
+        """Release the lock; may be called again."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
+@contextlib.contextmanager
+def one_at_a_time(target: Path, patience: float = 10.0) -> Iterator[None]:
+    """Keep other processes of this user from doing the same with ``target``, by a lock in the user's cache.
+
+    Where there is no cache, or another holds it for longer than ``patience`` seconds, it goes on without.
+    """
+    lock = None
+    with contextlib.suppress(OSError):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sap-studio" / "publishing"
+        cache.mkdir(parents=True, exist_ok=True)
+        file = cache / hashlib.sha256(os.fsencode(target)).hexdigest()[:2]  # few files serve all targets
+        file.touch()
+        lock = Lock(file, patience=patience)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 def is_locked(path: Path) -> bool:
-    """Return whether a living process holds the `Lock` on a file or folder; False where there is none."""
+    """Return whether a running process holds the `Lock` on a file or folder; False if it does not exist."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,9 +1,9 @@
-"""Results that appear whole at their place, or not at all, and never replace what nobody agreed to replace.
+"""Outputs that appear whole or not at all, and never replace anything without consent.
 
 A result is written beside its target under a hidden name that ends in ``.sap-part`` and is locked while its writer
-lives; what a killed process leaves is told by that (see `leftovers`). At the end it is renamed to its target without
-replacing. With ``replace`` the two are exchanged in one step; what was there is deleted only if it is what was there
-when the work began. What appears at the target meanwhile stays, and the result goes to a free name beside it.
+runs; this lock tells it from what a killed process left (see `leftovers`). At the end it is renamed to its target
+without replacing. With ``replace`` the two are exchanged in one step; the old content is deleted only if it has not
+changed since the work began. What appears at the target meanwhile is kept, and the result gets a free name beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import InvalidInput, OperationFailed
 from .local import disk_problem
-from .locks import Lock, is_locked
+from .locks import Lock, is_locked, one_at_a_time
 from .paths import local_folder
 from .records import record
 from .renames import rename_new, swap
@@ -27,19 +27,19 @@ PART, NEW, OLD, STREAMED = "sap-part", "sap-new", "sap-old", "streamed"
 
 
 class Output:
-    """A file or folder that this process is going to make; use it as a context manager.
+    """A file or folder that this process is going to write; use it as a context manager.
 
     Write to ``part`` and call `publish`. Leaving the context without that removes what was written.
 
     Args:
-        path: where the result is to appear.
-        folder: make a folder, which one process at a time can do, or a file.
-        replace: a file or folder may be there; it is replaced at the end.
-        resumable: ``part`` is work that goes on where it was interrupted: it is neither emptied nor removed.
+        path: Target of the result.
+        folder: Make a folder, which one process at a time can do, or a file.
+        replace: A file or folder may be there; it is replaced at the end.
+        resumable: ``part`` is work that continues where it was interrupted: it is neither emptied nor removed.
 
     Raises:
         InvalidInput: something is there (unless ``replace``), it is of the other kind or an address, it can't be
-            written, or another process is making it; nothing is left behind.
+            written, or another process is writing it; nothing is left behind.
     """
 
     def __init__(
@@ -92,19 +92,16 @@ class Output:
         self.close()
 
     def publish(self, source: Path | None = None) -> Path:
-        """Put what was written, ``part`` or ``source`` in the same folder system, at the target; return the target.
+        """Move what was written, ``part`` or ``source`` on the same file system, to the target; return the target.
 
         Raises:
             OperationFailed: something appeared at the target, or what is to be replaced has changed, since the work
-                began; that stays as it is, and the result is kept at the name that the message tells. Or the system
-                refuses.
+                began; it is kept, and the result has the name that the message gives. Or the system refuses.
         """
         source = source or self.part
         try:
-            if self._seen is None:
-                published = self._as_new(source)
-            else:
-                published = self._replacing(source)
+            with one_at_a_time(self.target):
+                published = self._as_new(source) if self._seen is None else self._replacing(source)
         except OSError as error:
             raise disk_problem(error, self.target) from error
         if not published:
@@ -186,7 +183,8 @@ class Output:
         try:
             swapped = swap(old, self.target)
         except OSError:
-            old.rename(source)
+            with contextlib.suppress(OSError):
+                old.rename(source)
             raise
         if not swapped:
             new = old.rename(hidden(self.target, NEW, token))  # a kill from here on is completed by `recover`
@@ -194,7 +192,10 @@ class Output:
             rename_new(new, self.target)
         if content(old) != self._seen:  # it changed in the last moment
             self.target.rename(source)
-            rename_new(old, self.target)
+            try:
+                rename_new(old, self.target)
+            except FileExistsError:  # and once more: nobody's result is lost
+                old.rename(self._free_name())
             return False
         remove_quietly(old)
         return True
@@ -221,7 +222,7 @@ def _not_writable(what: str, target: Path, error: OSError) -> InvalidInput:
 
 
 def recover(target: Path) -> None:
-    """Complete a replacement of ``target`` that was interrupted while nothing, or an empty folder, was at its place."""
+    """Complete a replacement of ``target`` that was interrupted while nothing, or an empty folder, was there."""
     with contextlib.suppress(OSError):
         reserved = target.is_dir() and not any(target.iterdir())
         if (os.path.lexists(target) and not reserved) or not target.parent.is_dir():
@@ -243,7 +244,7 @@ def _complete(target: Path, reserved: bool) -> None:
 
 
 def hidden(target: Path, kind: str, token: str = "") -> Path:
-    """Return the hidden name beside ``target`` for something in the making; long names are cut."""
+    """Return the hidden name beside ``target`` for an unfinished output; long names are cut."""
     name = target.name
     if len(os.fsencode(name)) > 180:
         name = f"{name[:40]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
@@ -251,7 +252,7 @@ def hidden(target: Path, kind: str, token: str = "") -> Path:
 
 
 def content(path: Path) -> Any:
-    """Return what tells whether a file or folder has changed: every file's size, time and number below it."""
+    """Return a value that changes with a file or folder: size, time and inode of every file below it."""
     if path.is_dir() and not path.is_symlink():
         found = {}
         for parent, _, names in os.walk(path):
@@ -263,7 +264,7 @@ def content(path: Path) -> Any:
 
 
 def remove_quietly(path: Path) -> None:
-    """Remove a file or folder as far as the system lets us."""
+    """Remove a file or folder, ignoring errors of the system."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

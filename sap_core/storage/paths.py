@@ -1,4 +1,4 @@
-"""From what a user gives, a text or a path, to a `StoragePath`."""
+"""Convert what a user gives, a text or a path, to a `StoragePath`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": 
 
 
 def is_remote(path: str | os.PathLike | UPath) -> bool:
-    """Return whether this is an address, not a path on this machine. A text counts by its ``://``."""
+    """Return whether this is an address, not a path on this machine; a text is one if it contains ``://``."""
     text = str(path)
     return "://" in text and not text.startswith(("file://", "local://"))
 
@@ -47,8 +47,8 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
         ) from None
     try:
         # Listings are not cached: another machine may be writing there.
-        found = UPath(path.rstrip("/"), use_listings_cache=False)
-        found.fs  # noqa: B018  made here, so that a missing package is reported before any work
+        result = UPath(path.rstrip("/"), use_listings_cache=False)
+        result.fs  # noqa: B018  made here, so that a missing package is reported before any work
     except ImportError as error:
         package = PACKAGES.get(protocol)
         hint = f"pip install {package}" if package else f"install the package it needs ({error})"
@@ -57,11 +57,15 @@ def storage_path(path: str | os.PathLike | UPath) -> StoragePath:
         raise InvalidInput(
             f"{path}: '{protocol}' is no file system that fsspec knows; use a folder, s3://, gs://, az:// or another."
         ) from None
-    return cast(Path, found)
+    return cast(Path, result)
 
 
 def local_folder(path: str | os.PathLike, what: str) -> Path:
-    """Return ``path`` where only a path on this machine will do. Raises InvalidInput for an address."""
+    """Return ``path`` if it is a path on this machine.
+
+    Raises:
+        InvalidInput: it is an address.
+    """
     if is_remote(path):
         raise InvalidInput(f"{what} needs a folder on this machine; {path} is an address.")
     return storage_path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def record(folder: Path) -> None:
-    """Remember that outputs are written to a folder, so that what a kill leaves there is found."""
+    """Remember that outputs are written to a folder, so that leftovers there are found."""
     with contextlib.suppress(OSError):
         target = _records() / hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -17,17 +17,17 @@ def record(folder: Path) -> None:
 
 
 def recorded() -> list[Path]:
-    """Return the folders of `record` that are still there."""
-    found = []
+    """Return the folders of `record` that still exist."""
+    result = []
     with contextlib.suppress(OSError):
         for file in sorted(_records().iterdir()):
             with contextlib.suppress(OSError, ValueError):
                 folder = Path(os.fsdecode(file.read_bytes()[:4096]))
                 if folder.is_absolute() and folder.is_dir():
-                    found.append(folder)
+                    result.append(folder)
                 else:
                     file.unlink()
-    return found
+    return result
 
 
 def _records() -> Path:

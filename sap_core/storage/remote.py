@@ -1,4 +1,4 @@
-"""Addresses: object stores and whatever else fsspec knows."""
+"""Storage at addresses: object stores and every other file system of fsspec."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class RemoteStorage(Storage):
     requests_at_once = 16
 
     def read(self, path: UPath, limit: int) -> bytes | None:
+        """Read an object; see `Storage.read`."""
         with remote_errors(path):
             try:
                 size = int(path.fs.info(path.path)["size"] or 0)
@@ -40,10 +41,12 @@ class RemoteStorage(Storage):
             return path.fs.cat_file(path.path) if path.fs.isfile(path.path) else None
 
     def write(self, path: UPath, content: bytes) -> None:
+        """Write an object; see `Storage.write`."""
         with remote_errors(path):
             path.write_bytes(content)
 
     def check_new(self, path: UPath) -> None:
+        """Check that nothing is there and that an object can be written; see `Storage.check_new`."""
         with remote_errors(path):
             if path.exists():
                 raise InvalidInput(f"Output {path} exists already; choose another, or remove it first.")
@@ -52,7 +55,10 @@ class RemoteStorage(Storage):
             probe.unlink()
 
     def create_folder(self, path: UPath, name: str, content: bytes) -> None:
-        """S3 refuses the second of two writers; a store that can't tell gets the file in any case."""
+        """Write the first object of a folder; see `Storage.create_folder`.
+
+        S3 refuses the second of two writers; a store without this check writes the file in any case.
+        """
         target = path / name
         with remote_errors(path):
             try:
@@ -63,9 +69,11 @@ class RemoteStorage(Storage):
                 target.write_bytes(content)
 
     def make_folder(self, path: UPath) -> None:
+        """Do nothing: there are no folders; see `Storage.make_folder`."""
         return
 
     def remove(self, folder: UPath, *, first: Collection[str] = (), last: Collection[str] = ()) -> None:
+        """Remove objects in the given order; see `Storage.remove`."""
         names = set(self.sizes(folder))
         before, after = names & set(first), names & set(last)
         with remote_errors(folder):
@@ -74,6 +82,7 @@ class RemoteStorage(Storage):
                     folder.fs.rm([f"{folder.path}/{name}" for name in sorted(part)])
 
     def stamp(self, path: UPath) -> tuple[int | str, int]:
+        """Return ETag or time, and size; see `Storage.stamp`."""
         with remote_errors(path):
             try:
                 info = path.fs.info(path.path)
@@ -83,10 +92,12 @@ class RemoteStorage(Storage):
         return str(when), int(info["size"] or 0)
 
     def modified(self, path: UPath) -> float:
+        """Return the time of the last write; see `Storage.modified`."""
         with remote_errors(path):
             return path.stat().st_mtime if path.exists() else 0.0
 
     def clock(self, path: UPath) -> float:
+        """Return the storage's own time; see `Storage.clock`."""
         probe = path / f".clock-{uuid.uuid4().hex[:8]}"
         try:
             with remote_errors(path):
@@ -98,12 +109,13 @@ class RemoteStorage(Storage):
             return time.time()
 
     def sizes(self, folder: UPath) -> dict[str, int]:
+        """Return the sizes of objects; see `Storage.sizes`."""
         with remote_errors(folder):
             listed = folder.fs.find(folder.path, detail=True)
         return {name[len(folder.path) :].strip("/"): int(info["size"]) for name, info in sorted(listed.items())}
 
     def digests(self, folder: UPath, sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-        """Many at once, with at most about `READ_BYTES` in memory."""
+        """Yield hashes of many objects at once, with at most about `READ_BYTES` in memory; see `Storage.digests`."""
         waiting = list(sizes)
         while waiting:
             batch, total = [], 0
@@ -111,12 +123,13 @@ class RemoteStorage(Storage):
                 batch.append(waiting.pop(0))
                 total += sizes[batch[-1]]
             with remote_errors(folder):
-                found = folder.fs.cat([f"{folder.path}/{name}" for name in batch])
+                result = folder.fs.cat([f"{folder.path}/{name}" for name in batch])
             for name in batch:
-                yield name, hashlib.sha256(found[f"{folder.path}/{name}"]).hexdigest()
+                yield name, hashlib.sha256(result[f"{folder.path}/{name}"]).hexdigest()
 
     @contextmanager
     def local_copy(self, folder: UPath, near: Path) -> Iterator[Path]:
+        """Download a folder; see `Storage.local_copy`."""
         with tempfile.TemporaryDirectory(prefix=".sap-download-", dir=near) as temporary:
             lock = Lock(Path(temporary))  # while it is held, this is no leftover
             copy = Path(temporary) / "run"
@@ -128,17 +141,19 @@ class RemoteStorage(Storage):
                 lock.release()
 
     def zarr(self, path: UPath) -> Any:
+        """Return a store of the address; see `Storage.zarr`."""
         from zarr.storage import FsspecStore
 
         return FsspecStore.from_url(str(path), storage_options=dict(path.storage_options))
 
     def problem(self, error: BaseException, path: UPath) -> SapError | None:
+        """Return the error of the remote file system; see `Storage.problem`."""
         return remote_problem(error, path)
 
 
 @contextmanager
 def remote_errors(path: str | os.PathLike | UPath) -> Iterator[None]:
-    """Turn whatever a remote file system raises inside into a one-line error; change nothing for a folder.
+    """Turn every exception of a remote file system inside into a one-line error; change nothing for a folder.
 
     Raises:
         OperationFailed: ``path`` is an address that can't be reached, or access is denied.
@@ -154,7 +169,7 @@ def remote_errors(path: str | os.PathLike | UPath) -> Iterator[None]:
 
 
 def remote_problem(error: BaseException, path: str | os.PathLike | UPath) -> SapError:
-    """Return the one-line error for an address that can't be read or written, whatever its file system raised."""
+    """Return the one-line error for an address that can't be read or written, for any exception of its file system."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError):
         return OperationFailed(f"{path}: access denied ({text}); check the credentials and the bucket's policy.")

@@ -1,7 +1,7 @@
-"""Renames that never replace, and renames that leave no moment without a version.
+"""Renames that never replace, and exchanges that always leave a version in place.
 
-Linux and macOS have both as one system call (renameat2, renamex_np), which most local file systems know. Elsewhere they
-are put together from what POSIX has.
+Linux and macOS have both as one system call (renameat2, renamex_np), which most local file systems support. Elsewhere
+they are composed of POSIX calls.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _HERE = -100  # AT_FDCWD: paths are absolute anyway
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename a file or folder to where nothing is.
+    """Rename a file or folder to a path where nothing is.
 
     Raises:
-        FileExistsError: something is at ``target``; both stay as they are.
+        FileExistsError: something is at ``target``; both are unchanged.
         OSError: the system refuses.
     """
     if _system_rename(source, target, "new"):
@@ -49,10 +49,10 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def swap(first: Path, second: Path) -> bool:
-    """Exchange two files or folders in one step; False, and nothing done, where the system can't.
+    """Exchange two files or folders in one step; do nothing and return False if the system can't.
 
     Raises:
-        OSError: the system refuses, for example because one of them is gone.
+        OSError: the system refuses, for example because one of them was removed.
     """
     return _system_rename(first, second, "swap")
 

@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from typing import TypeVar
 
 from sap_core.errors import InvalidInput, UnknownOption
 from sap_core.stories import grammar
+
+T = TypeVar("T")
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _NO_SPACE_BEFORE = set(".,!?:”")
@@ -48,12 +52,12 @@ class Story:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words and punctuation marks, the tokens of the demo models ("“stop!” said" -> “ stop ! ” said)."""
+    """Return lower-case words and punctuation marks, the demo models' tokens ("“stop!” said" -> “ stop ! ” said)."""
     return _TOKEN.findall(text.lower())
 
 
 def readable(tokens: list[str]) -> str:
-    """Return the words as a reader would see them: no space before punctuation or inside quotes. `words` undoes it."""
+    """Return tokens as readable text: no space before punctuation or inside quotes. `words` is the inverse."""
     out: list[str] = []
     for i, token in enumerate(tokens):
         if i and token not in _NO_SPACE_BEFORE and tokens[i - 1] != "“":
@@ -63,12 +67,15 @@ def readable(tokens: list[str]) -> str:
 
 
 def generate(seed: int, task: str | None = None) -> Story:
-    """Return the story of this seed. `task` fixes the kind ("story", "question", "summary"); None draws it."""
+    """Return the story of this seed.
+
+    `task` fixes the kind ("story", "question", "summary"); None draws it.
+    """
     return _generate(random.Random(f"story {seed}"), seed, task)
 
 
 def generate_stories(n: int, seed: int = 0) -> list[Story]:
-    """n texts of the corpus: those of the seeds `seed`, `seed` + 1, ..."""
+    """Return n texts of the corpus: those of the seeds `seed`, `seed` + 1, ..."""
     if n < 0:
         raise InvalidInput(f"the number of stories must not be negative: got {n}")
     return [generate(s) for s in range(seed, seed + n)]
@@ -92,7 +99,7 @@ def questions_of(plot: str) -> tuple[tuple[str, str], ...]:
 
 
 def entropy_rate(n: int = 4000, first_seed: int = 0) -> dict[str, float]:
-    """Entropy of the generator in nats per token (end token counted), over n stories, with its standard error.
+    """Return the entropy of the generator in nats per token (end token counted), with its standard error.
 
     H/token = E[-ln p(text)] / E[tokens]; the error is that of a ratio of means (delta method).
     """
@@ -111,13 +118,13 @@ def entropy_rate(n: int = 4000, first_seed: int = 0) -> dict[str, float]:
 
 
 class _Chooser:
-    """The only source of randomness: each choice is recorded as -ln p, in nats."""
+    """The only source of randomness: the probability of each choice is added up as -ln p, in nats."""
 
-    def __init__(self, rng: random.Random):
+    def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.nats = 0.0
 
-    def one_of(self, options):
+    def one_of(self, options: Sequence[T]) -> T:
         self.nats += math.log(len(options))
         return options[self._rng.randrange(len(options))]
 
@@ -180,7 +187,7 @@ ROLE_WORDS = {
 
 @lru_cache(maxsize=1)
 def vocabulary() -> tuple[str, ...]:
-    """Return every word and punctuation mark a text can hold, sorted: the same list wherever it is built."""
+    """Return every word and punctuation mark a text can contain, sorted."""
     texts = [grammar.QUESTION, grammar.ANSWER, grammar.SUMMARY]
     texts += [template for templates in grammar.BEATS.values() for template in templates]
     texts += [part for pairs in grammar.QUESTIONS.values() for pair in pairs for part in pair]

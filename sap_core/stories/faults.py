@@ -1,4 +1,4 @@
-"""What is wrong with a story: every contradiction in a text, found with the templates that stories are told with.
+"""Faults of a story: every contradiction in a text, found with the templates that stories are told with.
 
 The kinds of fault:
 
@@ -11,7 +11,8 @@ The kinds of fault:
     wording                           (only when strict) a sentence that no template tells
 
 A sentence that matches no template is not a fault in itself: it may tell its event in other words. Its names, things,
-places and pronouns are still held against the rest of the story; it stands for one event that would else be missing.
+places and pronouns are still checked against the rest of the story; it counts as one event that would otherwise be
+missing.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Fault:
 
 @dataclass
 class Reading:
-    """A text taken apart. `sentences`: (beat or None, template number, ((slot, word), ...), tokens)."""
+    """A parsed text. `sentences`: (beat or None, template number, ((slot, word), ...), tokens)."""
 
     sentences: list[tuple[str | None, int, tuple[tuple[str, str], ...], list[str]]] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Reading:
 
     @property
     def beats(self) -> tuple[tuple[str, int], ...]:
+        """Beat and position of every sentence that has one."""
         return tuple((beat, template) for beat, template, _, _ in self.sentences if beat)
 
 
@@ -93,17 +95,17 @@ def story_faults(text: str, strict: bool = False) -> list[Fault]:
 
 
 def summary_faults(story: str, summary: str) -> list[Fault]:
-    """Return what a summary says against the story, or Fault("plot") where it tells nothing that happened."""
+    """Return what contradicts the story in a summary, or Fault("plot") if it tells nothing that happened."""
     return _summary_faults(read_story(story), words(summary))
 
 
 def answer_to(story: str, question: str) -> str | None:
-    """Return the right answer ("blue."), or None where the question is not one that can be asked about this story."""
+    """Return the right answer ("blue."), or None for a question that can't be asked about this story."""
     return _expected_answer(read_story(story), words(question))
 
 
 def read_story(text: str) -> Reading:
-    """Sentences, plot and roles of a text. A role is what its first mention says."""
+    """Return sentences, plot and roles of a text. A role is what its first mention says."""
     for token in ("<bos>", "<pad>"):
         text = text.replace(token, " ")
     tokens = words(text.split("<eos>")[0])

@@ -54,13 +54,13 @@ BEATS = {
         "{hero} sat down and cried.",
     ),
     "lost_found": (
-        "but the {animal} found the {object} under a tree.",
+        "but the {animal} found the {object} at the {place}.",
         "the {animal} looked under the leaves, and there was the {colour} {object}.",
         "at last the {animal} found it behind a stone.",
     ),
     "lost_end": (
         "{hero} thanked the {animal} and took the {object} home.",
-        "{hero} was so happy that {he} danced with the {animal}.",
+        "{hero} danced with the {animal} all over the {place}.",
         "{he} left the {place} and never lost the {object} again.",
     ),
     # gift: the animal is sad, and the hero gives it the thing
@@ -85,7 +85,7 @@ BEATS = {
     ),
     "gift_end": (
         "the {animal} was happy and kept the {object}.",
-        "from that day on, {hero} and the {animal} were friends.",
+        "from that day on, {hero} and the {animal} met at the {place}.",
         "{hero} went home without the {object}, but {he} was happy.",
     ),
     # thief: the animal takes the thing, and the hero gets it back
@@ -99,7 +99,7 @@ BEATS = {
         "“come back!” {he} shouted.",
     ),
     "thief_chase": (
-        "{hero} ran after the {animal} as fast as {he} could.",
+        "{hero} ran after the {animal} all over the {place}.",
         "{he} followed the {animal} around the {place}.",
         "the {animal} was fast, but {hero} was faster.",
     ),
@@ -110,13 +110,13 @@ BEATS = {
     ),
     "thief_end": (
         "{hero} picked up the {object} and went home.",
-        "{he} took the {colour} {object} and laughed at the {animal}.",
+        "{he} left the {place} with the {colour} {object} and laughed.",
         "back home, {hero} hid the {object} under {his} bed.",
     ),
     # rescue: the animal is in a hole, and the thing helps to get it out
     "rescue_hear": (
-        "there a {animal} had fallen into a deep hole.",
-        "at the {place} {he} heard a {animal} call for help.",
+        "at the {place} a {animal} had fallen into a deep hole.",
+        "there {he} heard a {animal} call for help.",
         "{he} saw a {animal} that could not get out of a hole.",
     ),
     "rescue_say": (
@@ -134,7 +134,7 @@ BEATS = {
         "{hero} pulled the {animal} out with the {object}.",
     ),
     "rescue_end": (
-        "the {animal} thanked {hero} and came to see {him} every day.",
+        "the {animal} thanked {hero} and showed {him} the {place}.",
         "{he} took the {animal} home and gave it some bread.",
         "then the {animal} went home, and {hero} kept the {object}.",
     ),
@@ -161,10 +161,10 @@ BEATS = {
     "mend_done": (
         "it worked until the {colour} {object} was like new.",
         "soon the {animal} gave the {object} back to {hero}.",
-        "the {animal} mended the {object} with a rope.",
+        "the {animal} mended it with a rope from the {place}.",
     ),
     "mend_end": (
-        "{hero} was careful with the {object} from then on.",
+        "{hero} never took the {object} to the {place} again.",
         "“you are a good friend,” {he} said to the {animal}.",
         "back home, {hero} put the {object} in a safe place.",
     ),

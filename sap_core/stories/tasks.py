@@ -4,11 +4,11 @@
                sentences of the corpus. A question or a summary that the model goes on with is no part of it: the
                other tasks are about those
     question   answer a question about a story; right if the answer is the expected one, word for word
-    summary    sum a story up in one sentence; right if the sentence has no fault
+    summary    summarise a story in one sentence; right if the sentence has no fault
 
-To be filled in (`infill=True`) means that the text behind the gap is in sight too and the gap's size is known: the
-middle of a story, an answer with the end of the text behind it, a summary likewise. That is a masked diffusion model's
-own strength; an autoregressive model can only be asked to continue.
+Filled in (`infill=True`) means that the text after the gap is visible too and the gap's size is known: the middle of a
+story, an answer with the end of the text after it, a summary likewise. Only a masked diffusion model can do that; an
+autoregressive model can only continue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIRST_SEED = 500_000
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to write: `before` + (what is to be written) + `after`. `target` is one right way to fill it."""
+    """One text to write: `before` + (what is to be written) + `after`. `target` is one right way to fill it."""
 
     task: str
     story: Story
@@ -39,7 +39,7 @@ class Example:
 
     @property
     def gap(self) -> int:
-        """Tokens of the target."""
+        """Number of tokens of the target."""
         return len(words(self.target))
 
     @property
@@ -48,7 +48,7 @@ class Example:
         return canvas_length(len(words(self.before)) + self.gap + len(words(self.after)) + 1)
 
     def masked_text(self, mask: str = "<mask>", end: str = "<eos>") -> str:
-        """Return the text with one mask per missing token and, as the whole text is given, its end."""
+        """Return the text with one mask per missing token and, if the whole text is given, its end."""
         return " ".join(part for part in (self.before, *[mask] * self.gap, self.after, end) if part)
 
     def score(self, written: str) -> bool:
@@ -65,7 +65,7 @@ class Example:
         return not summary_faults(self.story.story, written)
 
     def faults(self, written: str, strict: bool = False) -> list[Fault]:
-        """Return what is wrong with a story (task "story") in which `written` stands in the place of `target`.
+        """Return the faults of a story (task "story") with `written` in place of `target`.
 
         `strict` as in `story_faults`.
         """
@@ -76,7 +76,7 @@ class Example:
 
 
 def examples(task: str, n: int, *, infill: bool = False, first_seed: int = FIRST_SEED) -> list[Example]:
-    """n held-out examples of a task, the same for every model that is asked."""
+    """Return n held-out examples of a task, the same for every model."""
     if task not in TASKS:
         raise UnknownOption("task", task, TASKS)
     return [_example(generate(seed, task), infill) for seed in range(first_seed, first_seed + n)]

@@ -1,8 +1,8 @@
-"""Templates seen from the other side: reading roles out of a sentence instead of filling them in.
+"""Match sentences with templates, to read roles out of them.
 
-A template's skeleton is its words with every slot replaced by its word class, so "the {colour} {object}" becomes
-"the COLOUR OBJECT". A sentence is matched by skeleton alone; whether the words in the slots are the RIGHT ones is
-decided afterwards, which is what lets a wrong word be found and named.
+A template's skeleton is its words with every slot replaced by its word class, so "the {colour} {object}" becomes "the
+COLOUR OBJECT". A sentence is matched by skeleton alone; whether the words in the slots are the RIGHT ones is decided
+afterwards, so that a wrong word can be found and named.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Pattern:
-    """One template: its tokens, each a word or a class, and the slot at each place (None for a plain word)."""
+    """One template: its tokens, each a word or a class, and the slot at each position (None for a plain word)."""
 
     skeleton: tuple[str, ...]
     slots: tuple[str | None, ...]
 
     def match(self, tokens: list[str], at: int = 0) -> tuple[tuple[str, str], ...] | None:
-        """((slot, word), ...) if the tokens from `at` on have this skeleton, else None."""
+        """Return ((slot, word), ...) if the tokens from `at` on have this skeleton, else None."""
         if at + len(self.skeleton) > len(tokens):
             return None
         found = []
@@ -65,6 +65,7 @@ class Pattern:
 
 @cache
 def pattern(template: str) -> Pattern:
+    """Return the pattern of a template."""
     skeleton, slots, end = [], [], 0
     for slot in _SLOT.finditer(template):
         plain = words(template[end : slot.start()])
@@ -76,7 +77,7 @@ def pattern(template: str) -> Pattern:
 
 
 def match_beat(tokens: list[str], at: int) -> tuple[str, int, tuple[tuple[str, str], ...], int] | None:
-    """(beat, template number, slots, end) of the template told from `at` on, or None."""
+    """Return (beat, template number, slots, end) of the template that begins at `at`, or None."""
     by_first = _patterns_by_first_word()
     for key in (tokens[at], WORD_CLASS.get(tokens[at], "")):
         for beat, number, shape in by_first.get(key, ()):
@@ -87,7 +88,7 @@ def match_beat(tokens: list[str], at: int) -> tuple[str, int, tuple[tuple[str, s
 
 @lru_cache(maxsize=1)
 def beat_patterns() -> tuple[tuple[str, int, Pattern], ...]:
-    """(beat, template number, pattern) of every template, longest first so that no match stops short."""
+    """Return (beat, template number, pattern) of every template, longest first so that no match ends early."""
     found = [
         (beat, i, pattern(template))
         for beat, templates in grammar.BEATS.items()

@@ -6,6 +6,8 @@ encode(decode(ids)) == ids for every text of the corpus.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sap_core.stories.corpus import vocabulary
 
 PAD, BOS, EOS, MASK, UNK = "<pad>", "<bos>", "<eos>", "<mask>", "<unk>"
@@ -21,8 +23,11 @@ def canvas_length(needed: int) -> int:
     return max(SHORTEST_CANVAS, -(-needed // CANVAS_MULTIPLE) * CANVAS_MULTIPLE)
 
 
-def build_tokenizer(add_bos: bool):
-    """A `PreTrainedTokenizerFast`; `add_bos`: every encoding begins with <bos>, as the autoregressive model wants."""
+def build_tokenizer(add_bos: bool) -> Any:
+    """Return a `PreTrainedTokenizerFast`.
+
+    `add_bos`: every encoding begins with <bos>, as the autoregressive model needs.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

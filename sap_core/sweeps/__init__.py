@@ -1,4 +1,4 @@
-"""Many prunings or captures of one model, measured alike: a grid of cells, a folder that resumes, a table."""
+"""Many prunings or captures of one model, measured alike: a grid of cells, a resumable folder, a table."""
 
 import lazy_loader
 

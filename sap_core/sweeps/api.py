@@ -1,4 +1,4 @@
-"""`sweep`: prune one model in many ways, measure all alike, resume where it was. No torch in this process."""
+"""`sweep`: prune one model in many ways and measure all of them alike, resuming what is unfinished. No torch here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices.methods import METHODS
+from ..models.fingerprint import model_files
 from ..models.inspection import inspect_model
 from ..progress import ProgressCallback, silent
 from ..specs import SweepSpec, asked_spec
+from ..storage import check_space
 from .executors import ProgressBoard, make_executor
-from .folder import SweepFolder, model_files
+from .folder import SweepFolder
 from .grid import Grid, Skipped, make_grid
 from .table import sweep_table, write_table
 from .tasks import Task
@@ -22,14 +24,20 @@ from .tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+CELL_BYTES = 256 << 10  # of a cell's record and its rows of the table, generously
 RUNNER = "sap_core.sweeps.cell:CellRunner"
 _TABLE_PACE = 5.0  # seconds between two versions of the table while cells finish
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's folder after a call of `sweep`: its table, ids of the cells this call finished (``ran``), those that
-    failed with their error, and the combinations left out with their reason."""
+    """Result of `sweep`.
+
+    Attributes:
+        ran: Ids of the cells that this call finished.
+        failed: Error of each cell that failed.
+        skipped: The combinations that were left out, with the reason.
+    """
 
     path: Path
     table: pd.DataFrame
@@ -39,6 +47,7 @@ class Sweep:
 
     @property
     def complete(self) -> bool:
+        """Whether every cell is finished."""
         return bool((self.table["state"] == "finished").all())
 
 
@@ -56,20 +65,27 @@ def sweep(
 ) -> Sweep:
     """Run every cell of a sweep that is not finished yet.
 
-    Give a ``spec`` or its fields (model, methods, sparsities, patterns, seeds ...). ``out``: a new folder, or that of
-    the same sweep, which is gone on with; None makes one among the runs. ``executor``: "local" (``workers`` processes
-    on this machine; default one per GPU, or one), "ray" (``address`` of a cluster; ``workers`` actors, by default as
-    many as fit, each reserving ``cpus_per_worker`` and ``gpus_per_worker``), or an object like `LocalExecutor`.
+    Args:
+        spec: The settings; or give its fields instead.
+        out: A new folder, or that of the same sweep, which is continued; None creates one among the runs.
+        executor: "local" (processes on this machine), "ray" (a cluster), or an object like `LocalExecutor`.
+        workers: Number of processes or actors. Default: one per GPU, or one; on Ray as many as fit.
+        address: Of the Ray cluster.
+        gpus_per_worker: GPUs, or fractions of one, that each actor reserves.
+        cpus_per_worker: Processors that each actor reserves.
+        progress: Called after every unit of work.
+        **fields: Fields of `SweepSpec`: model, methods, sparsities, patterns, seeds ...
 
     Raises:
-        InvalidInput: anything that can't be, before any work and with nothing written.
+        InvalidInput: the request can't be carried out; raised before any work, with nothing written.
         OperationFailed: the model does not load in the workers; the disk is full.
-        Cancelled: from ``progress``; finished cells are kept, calling again goes on.
+        Cancelled: from ``progress``; finished cells are kept, and the same call continues.
     """
     spec = asked_spec(SweepSpec.build, None, spec, fields)
     grid, files = check_sweep(spec)
     folder = SweepFolder(_place(out))
     folder.check(spec, files)
+    check_space(folder.path, CELL_BYTES * len(grid.cells), "The sweep's records", "give another --out")
     pool = make_executor(
         executor, spec.device, workers=workers, address=address,
         gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
@@ -99,7 +115,7 @@ def check_sweep(spec: SweepSpec) -> tuple[Grid, dict[str, str]]:
 
 
 def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progress: ProgressCallback) -> list[str]:
-    """Run what is not finished; ids of what is now."""
+    """Run the cells that are not finished and return the ids of those that now are."""
     finished = folder.finished()
     tasks = [
         Task(cell.id, cell.group, {"id": cell.id, "spec": cell.spec and cell.spec.model_dump(mode="json")})
@@ -125,7 +141,8 @@ def _run(folder: SweepFolder, grid: Grid, spec: SweepSpec, workers: Any, progres
                     written = time.monotonic()
                 board.show(event)
     except BaseException:
-        write_table(folder.path)
+        with contextlib.suppress(Exception):  # what ended the sweep is what counts
+            write_table(folder.path)
         raise
     return ran
 

@@ -1,4 +1,4 @@
-"""Many prompts, each captured as a run of its own by an executor's workers, which alone load the model."""
+"""Many prompts, each captured as a run of its own by an executor's workers, which load the model themselves."""
 
 from __future__ import annotations
 
@@ -42,25 +42,28 @@ def capture_each(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> list[Run]:
-    """Capture every prompt as a run of its own, several at once; the runs in the order of the prompts.
+    """Capture every prompt as a run of its own, several at once; return the runs in the order of the prompts.
 
     Args:
-        model: what `load_model` takes; each worker loads it once.
-        out: a folder or address for the runs, prompt-0000 and so on. The same call goes on where an earlier one was
-            stopped: finished runs are not made again. Workers write there themselves, so on a cluster it must be a
-            folder that all machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
+        model: What `load_model` takes; each worker loads it once.
+        prompts: The prompts.
+        spec: In place of prompts and fields.
+        out: A folder or address for the runs, prompt-0000 and so on. The same call continues an earlier one: finished
+            runs are not made again. Workers write there themselves, so on a cluster it must be a folder that all
+            machines see, or an address such as s3://bucket/runs. Default: new runs among the runs.
         executor: "local" or "ray", as for `sweep`.
-        workers: how many prompts at a time; default: one worker, or one a GPU.
-        address: of the Ray cluster.
-        gpus_per_worker: GPUs, or parts of one, for each worker on Ray.
-        cpus_per_worker: processors for each worker on Ray.
-        spec: in the place of prompts and fields.
-        fields: the other fields of `CaptureSpec`. Every prompt starts from the same seed.
+        workers: Prompts captured at a time; default: one worker, or one per GPU.
+        address: Of the Ray cluster.
+        gpus_per_worker: GPUs, or fractions of one, for each worker on Ray.
+        cpus_per_worker: Processors for each worker on Ray.
+        progress: Called after every unit of work.
+        **fields: The other fields of `CaptureSpec`. Every prompt starts from the same seed.
 
     Raises:
-        InvalidInput: anything that can't be, before any work: settings, an ``out`` with a run of other settings.
-        OperationFailed: prompts failed, named with their reason; the runs of the others are kept. Or the model does
-            not load.
+        InvalidInput: the request can't be carried out; raised before any work: settings, an ``out`` with a run of other
+            settings.
+        OperationFailed: prompts failed, named with their reason; the runs of the others are kept. Or the model does not
+            load.
         Cancelled: from ``progress``; finished runs are kept.
     """
     if spec is None and (isinstance(prompts, str) or not prompts):
@@ -105,12 +108,16 @@ def _path_of(out: str | os.PathLike | None, number: int) -> StoragePath:
 
 
 def _made(path: StoragePath, spec: CaptureSpec) -> bool:
-    """Return whether the finished run of ``spec`` is there. Raises InvalidInput where something else is."""
+    """Return whether the finished run of ``spec`` exists.
+
+    Raises:
+        InvalidInput: something else is there.
+    """
     with remote_errors(path):
         if not path.exists():
             return False
-        found, manifest = read_json(path / "spec.json"), read_json(path / MANIFEST)
-        if found != spec.model_dump(mode="json"):
+        result, manifest = read_json(path / "spec.json"), read_json(path / MANIFEST)
+        if result != spec.model_dump(mode="json"):
             raise InvalidInput(f"{path} holds something other than this prompt's run; choose another out.")
         if manifest is None and writer_alive(path):
             raise InvalidInput(f"{path} is being written; wait for it, or stop it first.")
@@ -135,7 +142,7 @@ class PromptRunner:
         self._model = load_model(spec.model, **spec.loading)
 
     def run(self, payload: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
-        """Make the run {"out", "spec"}; what a lost worker left of it is removed first."""
+        """Capture the run {"out", "spec"}, after removing what a lost worker left of it."""
         path, spec = storage_path(payload["out"]), CaptureSpec.build(**payload["spec"])
         if _made(path, spec):
             run = open_run(path)

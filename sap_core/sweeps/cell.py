@@ -1,4 +1,4 @@
-"""One cell of a sweep: prune as it says, measure on the sweep's texts and masks. What a worker runs."""
+"""One cell of a sweep: prune as it says, measure on the sweep's texts and masks. Executed by the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CellRunner:
-    """Runs cells one after the other on a model that stays loaded; statistics that cells share are taken once.
+    """Runs cells one after the other on a model that stays loaded; statistics that cells share are measured once.
 
     ``options``: the sweep's spec as a dict.
     """
@@ -33,7 +33,7 @@ class CellRunner:
         self.texts = pruning_texts(self.dense, self.spec, samples=self.spec.texts, seed=self.spec.evaluation_seed)
 
     def run(self, cell: dict[str, Any], progress: ProgressCallback = silent) -> dict[str, Any]:
-        """Return the record of a cell {"id", "spec"}; ``spec`` None measures the dense model. JSON-able."""
+        """Run the cell {"id", "spec"} and return its record, JSON-able; ``spec`` None measures the dense model."""
         from ..pruning.api import prune
 
         started = time.perf_counter()
@@ -57,8 +57,7 @@ class CellRunner:
     def _quality(
         self, model: LoadedModel, seeds: tuple[int, ...], weights: str | None, progress: ProgressCallback
     ) -> dict[str, Any]:
-        """Return what was measured on the same ``weights`` for the same seeds, for methods often agree on what goes;
-        else measured now."""
+        """Return the measures of these ``weights`` for these seeds, cached: methods often agree on what is removed."""
         if weights is None:
             return self._measure(model, seeds, progress)
         if (weights, seeds) not in self._measured:
@@ -66,10 +65,10 @@ class CellRunner:
         return self._measured[weights, seeds]
 
     def _measure(self, model: LoadedModel, seeds: tuple[int, ...], progress: ProgressCallback) -> dict[str, Any]:
-        """Losses text by text (so that any two cells can be compared in pairs), task scores, size, speed.
+        """Return losses text by text (so that any two cells can be compared in pairs), task scores, size, speed.
 
-        Each seed of the sweep has task examples of its own, so that what is pooled over seeds is over other examples; a
-        cell that stands for all ``seeds`` is asked all of theirs.
+        Each seed of the sweep has its own task examples, so that results pooled over seeds are over different examples;
+        a cell that stands for all ``seeds`` is measured on all of theirs.
         """
         from ..evaluation.cost import generation_speed, model_size, speedup
         from ..evaluation.likelihood import text_likelihood
@@ -94,5 +93,5 @@ class CellRunner:
         if spec.speed:
             own, dense = generation_speed([model, self.dense])
             quality["tokens_per_second"] = own["tokens_per_second"]
-            quality["speedup"] = speedup(own, dense)
+            quality |= speedup(own, dense)
         return quality

@@ -1,4 +1,4 @@
-"""The JSON documents of a sweep as schemas."""
+"""Schemas of a sweep's JSON documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cell(Document):
 
 
 class SweepDocument(Document):
-    """sweep.json."""
+    """Content of sweep.json."""
 
     cells: list[Cell]
     skipped: list[dict[str, Any]] = Field(default_factory=list)
@@ -28,7 +28,7 @@ class SweepDocument(Document):
 
 
 class Quality(Document):
-    """What was measured of a cell, text by text."""
+    """The measures of a cell, text by text."""
 
     nats: Annotated[list[Finite], Field(min_length=1)]
     counted: Annotated[list[Annotated[Finite, Field(gt=0)]], Field(min_length=1)]
@@ -36,7 +36,7 @@ class Quality(Document):
 
 
 class CellDocument(Document):
-    """cells/ID.json."""
+    """Content of cells/ID.json."""
 
     quality: Quality
     pruning: dict[str, Any]
@@ -44,7 +44,7 @@ class CellDocument(Document):
 
 
 class FailedDocument(Document):
-    """failed/ID.json."""
+    """Content of failed/ID.json."""
 
     id: CellId
     error: Text

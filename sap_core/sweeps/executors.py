@@ -1,4 +1,4 @@
-"""Which executor does the work, and the board on which a driver shows how it stands."""
+"""Choose the executor of a sweep, and report its progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_executor(
     gpus_per_worker: float | None = None,
     cpus_per_worker: float = 1,
 ) -> Any:
-    """Return the executor of that name, for models on ``device``; an object like `LocalExecutor` is taken as it is.
+    """Return the executor of that name for models on ``device``; an object like `LocalExecutor` is returned as it is.
 
     Raises:
         UnknownOption, InvalidInput: no such executor; no worker; Ray is missing or no cluster is at the address.
@@ -34,15 +34,15 @@ def make_executor(
     if workers is not None and workers < 1:
         raise InvalidInput(f"workers is {workers}; at least 1 is needed.")
     if executor == "local":
-        found = _gpus() if device in ("auto", "cuda") else ()
-        return LocalExecutor(workers or max(1, len(found)), gpus=found)
+        result = _gpus() if device in ("auto", "cuda") else ()
+        return LocalExecutor(workers or max(1, len(result)), gpus=result)
     if executor == "ray":
         return RayExecutor(workers, address=address, gpus=gpus_per_worker, cpus=cpus_per_worker)
     raise UnknownOption("executor", executor, EXECUTORS)
 
 
 def _gpus() -> tuple[str, ...]:
-    """Return the GPUs that workers may be spread over, as CUDA_VISIBLE_DEVICES counts them."""
+    """Return the GPUs that workers may use, as CUDA_VISIBLE_DEVICES counts them."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -52,7 +52,7 @@ def _gpus() -> tuple[str, ...]:
 
 @dataclass
 class ProgressBoard:
-    """What runs and how much is done, as progress reports of a ``stage`` show it."""
+    """Turns events of an executor into progress reports of a ``stage``: what runs and how much is done."""
 
     stage: str
     total: int
@@ -61,7 +61,7 @@ class ProgressBoard:
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def show(self, event: Event) -> None:
-        """Note an event and report; the callback may raise Cancelled."""
+        """Record an event and report; the callback may raise Cancelled."""
         task = event.task
         if task is not None and event.kind in ("begun", "progress"):
             known = {key: event.record[key] for key in ("stage", "done", "total") if key in event.record}

@@ -1,23 +1,21 @@
-"""A sweep on disk: one file per finished cell, written whole or not at all, by one driver at a time. No torch here.
+"""Files of a sweep: one per finished cell, each written whole or not at all, by one driver at a time. No torch here.
 
     <folder>/
         spec.json          what was asked (a `SweepSpec`), as in any run folder
-        sweep.json         all cells, what was skipped and why, what the model's files looked like
-        cells/ID.json      one finished cell; once there it is never written again
-        failed/ID.json     why a cell could not be done; gone when a later try succeeds
-        table.csv, table.parquet   one row per cell, brought up to date while the sweep runs
-        manifest.json      written last, when every cell is finished; until then the sweep can be gone on with
+        sweep.json         all cells, what was skipped and why, fingerprints of the model's files
+        cells/ID.json      one finished cell; never written again
+        failed/ID.json     why a cell failed; removed when a later try succeeds
+        table.csv, table.parquet   one row per cell, updated while the sweep runs
+        manifest.json      written last, when every cell is finished; until then the sweep can be continued
 
-Only the driver writes here; workers hand their results to it, so a folder need not be visible to other machines.
+Only the driver writes here; workers send their results to it, so a folder need not be visible to other machines.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
@@ -33,7 +31,6 @@ from .grid import Grid
 
 SCHEMA = 1
 LOCK = "driver.lock"
-_ENDS = 1 << 20  # bytes read at either end of a weight file for its fingerprint
 
 
 class SweepFolder:
@@ -45,15 +42,16 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def claim(self, spec: SweepSpec, grid: Grid, model_files: dict[str, str]) -> Iterator[RunWriter | None]:
-        """Make the folder, or take up the sweep it holds; nobody else writes meanwhile. Nothing is written before all
-        checks have passed.
+        """Create the folder, or continue the sweep it holds, locked for this process.
+
+        Nothing is written before all checks have passed.
 
         Yields:
-            What closes the run, or None where the sweep is finished already.
+            The writer that finishes the run, or None if the sweep is finished already.
 
         Raises:
-            InvalidInput: the folder holds something else, another sweep, a sweep of other weights, or a sweep that
-                is running.
+            InvalidInput: the folder holds something else, another sweep, a sweep of other weights, or a sweep that is
+                running.
         """
         self.check(spec, model_files)
         from filelock import FileLock, Timeout
@@ -90,7 +88,7 @@ class SweepFolder:
             self.close()
 
     def check(self, spec: SweepSpec, model_files: dict[str, str]) -> None:
-        """InvalidInput unless the folder is new, empty, or this very sweep."""
+        """Raise InvalidInput unless the folder is new, empty, or holds this very sweep."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -118,23 +116,23 @@ class SweepFolder:
             )
 
     def close(self) -> None:
-        """Give the folder free; nothing of the claim stays in it."""
+        """Release the folder; the lock's file is removed."""
         if self._lock is not None:
             (self.path / LOCK).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
     def finished(self) -> set[str]:
-        """Ids of the cells that are done; one whose record is damaged is to be done again."""
+        """Return the ids of the finished cells; a cell with a damaged record is not among them."""
         names = (path.stem for path in (self.path / "cells").glob("[!.]*.json"))
         return {name for name in names if self.record(name) is not None}
 
     def record(self, cell: str) -> dict[str, Any] | None:
-        """Return what was measured in a finished cell; None where it is not finished."""
+        """Return the record of a finished cell; None if it is not finished."""
         return usable_document(self.path / "cells" / f"{cell}.json", CellDocument) or None
 
     def finish(self, cell: str, record: dict[str, Any]) -> None:
-        """Keep the result of a cell for good.
+        """Store the result of a cell permanently.
 
         Raises:
             OperationFailed: the disk is full.
@@ -145,31 +143,11 @@ class SweepFolder:
         (self.path / "failed" / f"{cell}.json").unlink(missing_ok=True)
 
     def fail(self, cell: str, error: str) -> None:
-        """Keep why a cell could not be done; it is tried again when the sweep is gone on with."""
+        """Store why a cell failed; it is tried again when the sweep is continued."""
         write_json(self.path / "failed" / f"{cell}.json", {"id": cell, "error": error})
 
     def failures(self) -> dict[str, str]:
-        """id -> error of the cells that could not be done."""
+        """Return the error of each failed cell, by id."""
         paths = sorted((self.path / "failed").glob("[!.]*.json"))
         documents = (usable_document(path, FailedDocument) for path in paths)
         return {document["id"]: document["error"] for document in documents if document}
-
-
-def model_files(path: str | None) -> dict[str, str]:
-    """Name -> fingerprint of a model's weight files and config, cheap for any size: length, first and last MiB.
-
-    Empty for a model that is not on this machine.
-    """
-    if path is None:
-        return {}
-    found = {}
-    for file in sorted(Path(path).iterdir()):
-        if file.suffix == ".safetensors" or file.name == "config.json":
-            size = file.stat().st_size
-            seen = hashlib.sha256(str(size).encode())
-            with open(file, "rb") as stream:
-                seen.update(stream.read(_ENDS))
-                stream.seek(max(0, size - _ENDS))
-                seen.update(stream.read(_ENDS))
-            found[file.name] = seen.hexdigest()[:16]
-    return found

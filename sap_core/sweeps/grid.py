@@ -1,4 +1,4 @@
-"""From a sweep's lists to its cells, with everything that can't be said before any work. No torch here."""
+"""Make the cells of a sweep from its lists, with every error that can be found before any work. No torch here."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to measure: the model as ``spec`` prunes it, or (``spec`` None) as it is.
+    """One thing to measure: the model as ``spec`` prunes it, or (``spec`` None) the dense model.
 
-    ``id`` is its file's name. Cells of one ``group`` share what a model that stays loaded remembers of its calibration.
+    ``id`` is its file's name. Cells of one ``group`` share the calibration results that a loaded model caches.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A combination that can't be, and why; only where the sweep asks to leave such out."""
+    """An invalid combination and the reason; only where the sweep asks to skip such."""
 
     id: str
     reason: str
@@ -49,22 +49,25 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Grid:
-    """``cells`` in the order in which they are best done, the dense model first."""
+    """The cells of a sweep: ``cells`` in the order in which they are best run, the dense model first."""
 
     cells: tuple[Cell, ...]
     skipped: tuple[Skipped, ...]
 
 
 def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
-    """Return the cells of a sweep: every method or variant with every pattern, sparsity, order, allocation,
-    compensation and seed.
+    """Return the cells of a sweep: every method or variant with every pattern, sparsity, order, allocation and seed.
 
-    Two lists give way where they would only repeat: an N:M pattern fixes the sparsity, so it makes one cell per seed;
-    a method that draws nothing at random runs for the first seed alone. ``info``: with it, each cell is also held
-    against the model (patterns that divide its matrices, methods that fit its objective).
+    Two lists are shortened where they would only repeat: an N:M pattern fixes the sparsity, so it makes one cell per
+    seed; a method that draws nothing at random runs for the first seed alone.
+
+    Args:
+        spec: The sweep.
+        info: Of the model; if given, each cell is also checked against it (patterns that divide its matrices, methods
+            that fit its objective).
 
     Raises:
-        InvalidInput: combinations that can't be, unless ``skip_invalid``; no cell at all; a value given twice.
+        InvalidInput: invalid combinations, unless ``skip_invalid``; no cell at all; a value given twice.
     """
     for axis in ("methods", "patterns", "sparsities", "orders", "allocations", "compensations", "seeds"):
         _check_distinct(axis, getattr(spec, axis))
@@ -88,7 +91,7 @@ def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
 
 
 def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
-    """InvalidInput where the model ``info`` describes can't be pruned as ``spec`` says; milliseconds."""
+    """Raise InvalidInput if the model that ``info`` describes can't be pruned as ``spec`` says; takes milliseconds."""
     method = METHODS[spec.method]
     if method.needs_mask_token and info.objective == "autoregressive" and method.sinks == "none":
         raise InvalidInput(
@@ -98,14 +101,14 @@ def check_cell(info: ModelInfo, spec: PruneSpec) -> None:
 
 
 def seeds_of(spec: SweepSpec, pruning: PruneSpec | None) -> tuple[int, ...]:
-    """Return the seeds of the sweep that a cell stands for: its own, or all where nothing in it is drawn at random."""
+    """Return the seeds of the sweep that a cell stands for: its own, or all if nothing in it is drawn at random."""
     if pruning is None or not _draws_at_random(pruning.method, pruning.allocation, pruning.compensate):
         return spec.seeds
     return (pruning.seed,)
 
 
 def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
-    """What differs between cells, as fields of `PruneSpec`."""
+    """Yield what differs between cells, as fields of `PruneSpec`."""
     for variant in _variants(spec):
         allocation, compensate = variant.get("allocation", "uniform"), variant.get("compensate", "none")
         drawn = _draws_at_random(variant["method"], allocation, compensate)
@@ -117,8 +120,10 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 
 def _variants(spec: SweepSpec) -> list[dict[str, Any]]:
-    """Methods or the preset's variants, each in every order, allocation and compensation; what is at its default is not
-    named."""
+    """Return the methods or the preset's variants, each in every order, allocation and compensation.
+
+    Fields at their default are left out.
+    """
     variants = []
     for variant in _bases(spec):
         for order, allocation, compensate in product(spec.orders, spec.allocations, spec.compensations):
@@ -152,7 +157,7 @@ def _shared(spec: SweepSpec) -> dict[str, Any]:
 
 
 def _readable(fields: dict[str, Any]) -> str:
-    """Return a file name that says what the cell is: sink-unstructured-0.5-s0."""
+    """Return a file name that describes the cell: sink-unstructured-0.5-s0."""
     fields = dict(fields)
     first = [str(fields.pop("method")), fields.pop("pattern").replace(":", "of"), f"{fields.pop('sparsity'):g}"]
     seed = fields.pop("seed")

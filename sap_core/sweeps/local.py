@@ -1,4 +1,4 @@
-"""The local executor: worker processes on this machine, each with its own warm model. No torch here."""
+"""The local executor: worker processes on this machine, each with its own loaded model. No torch here."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LOOK_UP = 0.5  # seconds without news after which the driver is asked whether t
 class LocalExecutor:
     """Runs tasks in ``workers`` processes.
 
-    ``gpus``: GPUs the workers are spread over, by index; each worker sees one of them only. ``threads``: CPU threads
-    per worker; default: the machine's cores shared equally, unless OMP_NUM_THREADS says otherwise.
+    ``gpus``: GPUs to distribute the workers over, by index; each worker sees one of them only. ``threads``: CPU threads
+    per worker; default: the machine's cores shared equally, unless OMP_NUM_THREADS is set.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LocalExecutor:
         self.retries = retries
 
     def run(self, tasks: list[Task], runner: str, options: dict[str, Any]) -> Iterator[Event]:
-        """Events until every task is finished or has failed. Closing the iterator ends the workers at once.
+        """Yield events until every task is finished or has failed; closing the iterator ends the workers at once.
 
         A worker that is lost (killed, out of memory) is replaced, and its task tried again a few times.
 
@@ -68,8 +68,8 @@ class LocalExecutor:
                     if worker not in workers or task is None:
                         continue
                     yield waiting.requeue(task, worker.exit_reason())
-                    place = workers.index(worker)
-                    workers[place] = worker = _Worker(first, self._environment(place), inbox)
+                    index = workers.index(worker)
+                    workers[index] = worker = _Worker(first, self._environment(index), inbox)
                 elif "unusable" in message:
                     raise OperationFailed(message["unusable"])
                 elif "progress" in message:
@@ -86,7 +86,7 @@ class LocalExecutor:
                 worker.end()
 
     def close(self) -> None:
-        """Nothing outlives `run`."""
+        """Do nothing: no process outlives `run`."""
 
     def _employ(self, worker: _Worker, waiting: Waiting, workers: list[_Worker]) -> Iterator[Event]:
         task = waiting.take(worker.group, {other.group for other in workers if other.group})
@@ -106,7 +106,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """One process and the task it has. Its answers go to ``inbox`` as (worker, message), its end as (worker, None)."""
+    """One process and its task. Its answers go to ``inbox`` as (worker, message), its end as (worker, None)."""
 
     def __init__(self, first: dict[str, Any], environment: dict[str, str], inbox: queue.Queue) -> None:
         self.task: Task | None = None
@@ -129,7 +129,7 @@ class _Worker:
         self._send(task.payload)
 
     def exit_reason(self) -> str:
-        """Return how the process ended, and the last thing it said."""
+        """Return how the process ended, and its last output."""
         try:
             code = self._process.wait(timeout=_LOOK_UP)
         except subprocess.TimeoutExpired:  # it fell silent but lives

@@ -1,8 +1,8 @@
-"""The Ray executor: one actor per worker, each with its own warm model, anywhere in a Ray cluster (extra `[ray]`).
+"""The Ray executor: one actor per worker, each with its own loaded model, anywhere in a Ray cluster (extra `[ray]`).
 
-Ray places the actors, moves the data and notices what dies; this driver hands the cells out. A cell is handed only to
-an actor that is up, so that work never waits behind a machine that will not come. Results come back to the driver,
-which alone writes; the cluster's machines need the package and the model, not the sweep's folder.
+Ray places the actors, moves the data and reports failures; this driver distributes the cells. A cell is given only to a
+running actor, so that work never waits for a machine that does not start. Results come back to the driver, which alone
+writes; the cluster's machines need the package and the model, not the sweep's folder.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RayExecutor:
         self.retries = retries
 
     def run(self, tasks: list[Task], runner: str, options: dict[str, Any]) -> Iterator[Event]:
-        """Events until every task is finished or has failed. Closing the iterator ends the actors.
+        """Yield events until every task is finished or has failed; closing the iterator ends the actors.
 
         An actor that is lost with its machine is replaced as soon as the cluster has room, and its task tried again.
 
@@ -110,7 +110,7 @@ class RayExecutor:
                 actor.end()
 
     def close(self) -> None:
-        """Leave the cluster, or end the one that was started, if this executor joined it."""
+        """Leave the cluster; a cluster that this executor started is shut down."""
         if self._joined:
             self.ray.shutdown()
 
@@ -121,7 +121,7 @@ class RayExecutor:
 
 
 class _Actor:
-    """A remote worker, the answer it owes, and the task it has (none while it starts)."""
+    """A remote worker, its pending answer, and its task (none while it starts)."""
 
     def __init__(self, executor: RayExecutor, runner: str, options: dict[str, Any]) -> None:
         ray = executor.ray
@@ -141,7 +141,7 @@ class _Actor:
 
 
 class _Remote:
-    """What runs inside the actor; errors travel as text, so that only a lost actor raises at the driver."""
+    """The object inside the actor; errors are sent as text, so that only a lost actor raises at the driver."""
 
     def __init__(self, runner: str, options: dict[str, Any]) -> None:
         self._made = runner, options

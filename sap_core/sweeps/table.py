@@ -1,4 +1,4 @@
-"""A sweep as a table, while it runs or afterwards. One row per cell; no torch here."""
+"""A sweep as a table, during or after its run. One row per cell; no torch here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..csv_files import csv_bytes
 from ..errors import RunProblem
 from ..runs.documents import read_document
 from ..sinks.intervals import Ratio, mean_interval, ratio_interval, student
@@ -36,9 +37,12 @@ MEASURED = (
     "bytes",
     "tokens_per_second",
     "speedup",
+    "speedup_low",
+    "speedup_high",
     "seconds",
     "error",
 )
+SPEED = ("speedup", "speedup_low", "speedup_high")
 _TASK = "task_"
 _ALWAYS = 10  # of `MEASURED`: columns that every table has
 # Settings that all cells share, and what says nothing about one: left out of the table.
@@ -52,8 +56,8 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
     Columns: id, state (finished, failed, waiting), the fields of the cell's pruning (method, pattern, sparsity, seed
     ...), found_sparsity (in the weights), nats_per_token with standard_error, perplexity, difference (to the dense
     model, nats per token, text by text on the same masks) with difference_error, kl (from the dense model, on the same
-    masks) with kl_error, task_NAME where tasks were asked,
-    parameters, nonzero_parameters, bytes, speedup where asked, seconds, error. Missing values are NaN.
+    masks) with kl_error, task_NAME where tasks were asked, parameters, nonzero_parameters, bytes, speedup with its 95 %
+    interval where asked, seconds, error. Missing values are NaN.
 
     Raises:
         RunProblem: no sweep there.
@@ -75,7 +79,7 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def write_table(folder: str | os.PathLike) -> pd.DataFrame:
-    """`sweep_table`, also written to table.csv and table.parquet, each in one step."""
+    """Return `sweep_table`, and write it to table.csv and table.parquet, each atomically."""
     table, folder = sweep_table(folder), Path(folder)
     for name, write in (("table.csv", _csv), ("table.parquet", _parquet)):
         temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}"
@@ -113,7 +117,7 @@ def summarise(table: pd.DataFrame, value: str = "difference", error: str | None 
 
 
 def joint_half(errors: pd.Series, texts: pd.Series) -> float:
-    """Return half of the 95 % interval over texts that all seeds share; NaN where one text has no error."""
+    """Return half the 95 % interval over the texts that all seeds share; NaN if one text has no error."""
     return float(errors.astype(float).mean() * student(int(texts.iloc[0]) - 1))
 
 
@@ -124,7 +128,8 @@ def seeds_interval(
 
     Args:
         values: [seeds].
-        texts: Half of the interval over texts, or None where it is not to be counted.
+        texts: Half of the interval over texts, or None if it is not to be included.
+        bounds: The interval is cut to these.
     """
     seeds = mean_interval(values, over="seeds")
     between = seeds.high - seeds.value
@@ -137,7 +142,7 @@ def seeds_interval(
 
 
 def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
-    """Nats per token of record ``a`` minus ``b``, text by text, with its error over texts.
+    """Return the nats per token of record ``a`` minus ``b``, text by text, with the error over texts.
 
     Records are those of `SweepFolder.record`, of cells of one sweep.
     """
@@ -169,7 +174,7 @@ def _row(
             moved = ratio_interval(quality["kl"], counted)
             row["kl"], row["kl_error"] = moved.value, _or_nan(moved.error)
         row |= _task_columns(quality.get("tasks"))
-        for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", "speedup"):
+        for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", *SPEED):
             if name in quality:
                 row[name] = quality[name]
         row["seconds"] = record["seconds"]
@@ -188,7 +193,7 @@ def _task_columns(tasks: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _fields(spec: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a reader tells cells apart by: the main settings, and every other one that is not at its default."""
+    """Return the fields that tell cells apart: the main settings, and every other one that is not at its default."""
     defaults = {name: field.default for name, field in PruneSpec.model_fields.items()}
     return {
         name: value
@@ -202,7 +207,7 @@ def _or_nan(error: float | None) -> float:
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False)
+    path.write_bytes(csv_bytes(table))
 
 
 def _parquet(table: pd.DataFrame, path: Path) -> None:

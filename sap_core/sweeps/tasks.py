@@ -1,4 +1,4 @@
-"""What executors share: tasks, what becomes of them, and which is next for a worker. No torch here."""
+"""What executors share: tasks, events, and the choice of a worker's next task. No torch here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """What an executor reports: ``kind`` is "begun", "progress" (``record``: a Progress as a dict), "finished"
-    (``record``: the runner's result), "failed" (``error``: why, for good), "lost" (``error``; the task is tried again)
-    or "idle" (nothing new; lets the driver look up)."""
+    """A report of an executor.
+
+    Attributes:
+        kind: "begun", "progress", "finished", "failed" (for good), "lost" (the task is tried again) or "idle" (nothing
+            new; lets the driver check for other work).
+        record: A `Progress` as a dict for "progress", the runner's result for "finished".
+        error: The reason for "failed" and "lost".
+    """
 
     kind: str
     task: Task | None = None
@@ -31,7 +36,7 @@ class Event:
 
 
 class Waiting:
-    """The tasks that no worker has."""
+    """The tasks that are not assigned to a worker."""
 
     def __init__(self, tasks: Iterable[Task], retries: int = RETRIES) -> None:
         self._tasks = list(tasks)
@@ -42,8 +47,10 @@ class Waiting:
         return len(self._tasks)
 
     def take(self, last: str | None, busy: set[str]) -> Task | None:
-        """Return the next task for a worker: of the group it did ``last``, else of a group that no other worker does
-        (``busy``), else the first."""
+        """Return a worker's next task: of its ``last`` group, else of a group that no other worker has, else the first.
+
+        ``busy``: groups of the other workers.
+        """
         if not self._tasks:
             return None
         mine = (task for task in self._tasks if task.group == last)
@@ -53,7 +60,7 @@ class Waiting:
         return task
 
     def requeue(self, task: Task, reason: str) -> Event:
-        """Return a worker was lost with ``task``: it waits again, or has failed after too many losses."""
+        """Queue the task of a lost worker again, or mark it as failed after too many losses; return the event."""
         count = self._lost[task.id] = self._lost.get(task.id, 0) + 1
         if count > self._retries:
             return Event("failed", task, error=f"{reason}; given up after {count} workers were lost with it")

@@ -1,8 +1,8 @@
-"""One worker process of the local executor: ``python -m sap_core.sweeps.worker``, spoken to in lines of JSON.
+"""Worker process of the local executor: ``python -m sap_core.sweeps.worker``, controlled by lines of JSON.
 
 The first line names the runner ("module:Class") and its options; each further line is a task's payload. Answers are
-lines of one of {"progress": ...}, {"record": ...}, {"error": ...}, {"unusable": ...} (the runner can't be made).
-A worker ends at once when its input ends, so it never outlives its driver, not even one that was killed.
+lines of one of {"progress": ...}, {"record": ...}, {"error": ...}, {"unusable": ...} (the runner can't be made). A
+worker ends at once when its input ends, so it never outlives its driver, even one that was killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACE = 0.2  # seconds between progress lines
 
 
 def main() -> None:
-    """Serves until the input ends."""
+    """Serve tasks until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     # Libraries print; what they print must not end up between the answers.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def serve(next_line: Callable[[], dict[str, Any]], channel: TextIO) -> None:
-    """Make the runner of the first line, then answers every payload."""
+    """Make the runner that the first line names, then answer every payload."""
     first = next_line()
     try:
         runner = make_runner(first["runner"], first["options"])

@@ -1,1 +1,1 @@
-"""Texts from wherever a user has them, as rows of token ids. No torch here."""
+"""Read texts from files and data sets as rows of token ids. No torch here."""

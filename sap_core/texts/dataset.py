@@ -14,7 +14,7 @@ _ROWS_AT_MOST = 100_000
 
 
 def check_dataset(source: str, use: str = "calibration") -> None:
-    """Check what can be checked of "dataset:NAME" without asking the Hub.
+    """Check "dataset:NAME" as far as possible without asking the Hub.
 
     Raises:
         InvalidInput: no name, or `datasets` is not installed.
@@ -28,9 +28,9 @@ def check_dataset(source: str, use: str = "calibration") -> None:
 def dataset_texts(
     source: str, *, seed: int | None, subset: str | None = None, split: str = "train", column: str = "text"
 ) -> Iterator[str]:
-    """Yield the texts of a data set, blank ones too, in an order drawn by ``seed``, or in its own where that is None.
+    """Yield the texts of a data set, including blank ones, in an order drawn by ``seed`` (None: its own).
 
-    Only as many rows are fetched as are taken.
+    Only as many rows are fetched as are used.
 
     Raises:
         InvalidInput: no such data set, configuration, split or column; a column that holds no text.

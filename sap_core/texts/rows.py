@@ -1,6 +1,6 @@
 """From texts to rows of token ids: what a model sees, which of it is text, and what was cut or dropped. No torch here.
 
-Tokens that a tokenizer puts around a text ([CLS], [SEP], <bos>) and padding are seen, but neither masked nor scored.
+Tokens that a tokenizer adds around a text ([CLS], [SEP], <bos>) and padding are seen, but neither masked nor scored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TextRow:
 
 @dataclass(frozen=True)
 class TextSet:
-    """Rows of token ids, and what has to be said of them beside a number.
+    """Rows of token ids, and the facts about them that a result states.
 
     Attributes:
         rows: One a text, or one a window.
@@ -60,10 +60,11 @@ class TextSet:
 
     @property
     def tokens(self) -> int:
+        """Number of tokens of the text."""
         return sum(row.counted for row in self.rows)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a result says of its texts; JSON-able."""
+        """Return the facts that a result states about its texts; JSON-able."""
         return {
             "source": self.source,
             "unit": self.unit,
@@ -76,7 +77,7 @@ class TextSet:
         }
 
     def check_known(self, model: str, advice: str) -> TextSet:
-        """Return the set, unless more than 5 % of its tokens are unknown.
+        """Return the set itself, after checking that at most 5 % of its tokens are unknown.
 
         Args:
             model: Its name, for the message.
@@ -96,7 +97,7 @@ class TextSet:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A tokenizer as rows need it.
+    """A tokenizer with what rows need to know of the model.
 
     Attributes:
         tokenizer: A transformers tokenizer.
@@ -109,11 +110,12 @@ class Encoder:
     mask_id: int | None = None
 
     def encode(self, text: str) -> tuple[list[int], list[bool]]:
-        """Return (ids, which of them the tokenizer put around the text)."""
-        found = self.tokenizer(text, return_special_tokens_mask=True)
-        return list(found["input_ids"]), [bool(flag) for flag in found["special_tokens_mask"]]
+        """Return (ids, which of them the tokenizer added around the text)."""
+        result = self.tokenizer(text, return_special_tokens_mask=True)
+        return list(result["input_ids"]), [bool(flag) for flag in result["special_tokens_mask"]]
 
     def row(self, ids: Sequence[int], special: Sequence[bool]) -> TextRow:
+        """Return token ids as a row; ``special``: which of them are not text."""
         tokens = np.asarray(ids, np.int64)
         scored = ~np.asarray(special, bool)
         if self.mask_id is not None:
@@ -123,7 +125,7 @@ class Encoder:
         return TextRow(tokens, scored, int(scored.sum()))
 
     def unknown(self, rows: Sequence[TextRow]) -> float:
-        """Return the share of scored tokens that are the unknown token; 0 for a tokenizer that knows every byte."""
+        """Return the fraction of scored tokens that are the unknown token; 0 for a tokenizer that knows every byte."""
         unknown, end = self.tokenizer.unk_token_id, self.tokenizer.eos_token_id
         if unknown is None or unknown == end:  # GPT-2's: its end token stands for it, and never occurs for it
             return 0.0
@@ -131,7 +133,7 @@ class Encoder:
         return sum(int((row.tokens[row.scored] == unknown).sum()) for row in rows) / max(scored, 1)
 
     def shown(self, text: str, characters: int = 24) -> tuple[str, str]:
-        """Return (the start of a text, what its tokens say)."""
+        """Return (the start of a text, the text of its tokens)."""
         start = text[:characters]
         ids, special = self.encode(start)
         words = self.tokenizer.convert_ids_to_tokens([i for i, s in zip(ids, special, strict=True) if not s])
@@ -152,10 +154,12 @@ def source_rows(
 
     Args:
         source: Anything but "demo".
-        encoder: None where the model has no tokenizer; then only a .npy can be read.
-        samples: A .npy is used as it is, all of it.
+        encoder: None if the model has no tokenizer; then only a .npy can be read.
+        samples: Number of rows; a .npy is used whole.
+        seed: Seed of the drawing.
         length: The longest row, in tokens; longer texts are cut, windows have exactly this length.
-        skip: The first so many of the drawn order are left out: another use has them.
+        vocab_size: Ids of a .npy must be below this.
+        skip: So many of the drawn order are skipped, because they are used elsewhere.
 
     Raises:
         InvalidInput: as `iterate_texts` and `read_ids`; nothing to predict in any text; no tokenizer for texts.
@@ -183,7 +187,7 @@ def text_rows(
     length: int | None = None,
     available: int | None = None,
 ) -> TextSet:
-    """Return one row a text, at most ``length`` tokens long.
+    """Return one row per text, at most ``length`` tokens long.
 
     Raises:
         InvalidInput: no text has a token to predict.
@@ -191,10 +195,10 @@ def text_rows(
     rows, cut, dropped, foreign = [], 0, 0, None
     for text in texts:
         ids, special = encoder.encode(text)
-        inner = [place for place, flag in enumerate(special) if not flag]
+        inner = [index for index, flag in enumerate(special) if not flag]
         beyond = max(0, len(ids) - length) if length is not None else 0
-        gone = set(inner[len(inner) - beyond :]) if beyond else set()
-        kept = [place for place in range(len(ids)) if place not in gone]
+        removed = set(inner[len(inner) - beyond :]) if beyond else set()
+        kept = [index for index in range(len(ids)) if index not in removed]
         row = encoder.row([ids[i] for i in kept], [special[i] for i in kept])
         if not row.counted:
             dropped += 1
@@ -211,18 +215,18 @@ def text_rows(
 
 
 def _drawn(source: TextSource, *, samples: int, seed: int, skip: int) -> tuple[list[str], int | None]:
-    """Return (the texts, how many there are in all); of a data set nobody counts."""
+    """Return (the texts, how many there are in all); None for a data set, which is not counted."""
     if source.is_dataset:
-        found: list[str] = []
-        for place, text in enumerate(iterate_texts(source, seed=seed)):
-            if place >= skip + samples:
+        result: list[str] = []
+        for index, text in enumerate(iterate_texts(source, seed=seed)):
+            if index >= skip + samples:
                 break
-            found.append(text)
-        if not found:
+            result.append(text)
+        if not result:
             raise InvalidInput(
                 f"column '{source.columns[0]}' of data set '{source.name}', split {source.split}, is empty."
             )
-        return found[skip:], None
+        return result[skip:], None
     texts = read_texts(source)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(texts))[skip : skip + samples])
     return [texts[i] for i in chosen], len(texts)
@@ -233,9 +237,9 @@ def _window_rows(
 ) -> TextSet:
     """Return windows of all texts joined by blank lines (a .txt: as it is), without overlap, each ``length`` long.
 
-    A model that fills in masked tokens sees each window in the frame its tokenizer puts around a text. An
-    autoregressive one sees the stream as it is encoded, start token first, as the published evaluations on WikiText
-    have it. Of a data set, as many texts are read as fill the windows that are asked for.
+    A model that fills in masked tokens sees each window between the special tokens its tokenizer adds around a text. An
+    autoregressive one sees the stream as it is encoded, start token first, as in the published evaluations on WikiText.
+    Of a data set, only as many texts are read as the windows need.
     """
     lines = source.name.endswith(".txt") and not source.is_dataset
     between = "\n" if lines else "\n\n"
@@ -273,4 +277,4 @@ def _window_rows(
 
 def _leading(flags: Sequence[bool]) -> int:
     """Return how many of the first flags are set."""
-    return next((place for place, flag in enumerate(flags) if not flag), len(flags))
+    return next((index for index, flag in enumerate(flags) if not flag), len(flags))

@@ -1,6 +1,6 @@
-"""Texts from wherever a user has them: one rule for prompts, calibration, evaluation, validation and sweeps.
+"""Text sources: one rule for prompts, calibration, evaluation, validation and sweeps.
 
-`demo` (stories of the demo corpus), FILE.txt (one text a line), FILE.jsonl (one object a line), FILE.npy (rows of
+`demo` (stories of the demo corpus), FILE.txt (one text per line), FILE.jsonl (one object per line), FILE.npy (rows of
 token ids) or dataset:NAME (a Hub id, or a folder that `datasets` reads). No torch here.
 """
 
@@ -47,18 +47,21 @@ class TextSource:
 
     @property
     def is_demo(self) -> bool:
+        """Whether the source is the demo corpus."""
         return self.name == DEMO
 
     @property
     def is_dataset(self) -> bool:
+        """Whether the source is a data set."""
         return self.name.startswith(PREFIX)
 
     @property
     def is_ids(self) -> bool:
+        """Whether the source is a file of token ids."""
         return not self.is_dataset and self.name.endswith(".npy")
 
     def check(self) -> None:
-        """Check what can be checked without a model.
+        """Check everything that can be checked without a model.
 
         Raises:
             InvalidInput: neither "demo" nor a data set nor an existing, non-empty file of a known kind; --join where
@@ -79,7 +82,7 @@ class TextSource:
 
     @property
     def path(self) -> Path:
-        """The file, of a source that is one."""
+        """The file of a source that is one."""
         check_path(self.name, f"{self.use} file")
         with foreign(f"{self.use} file '{self.name}' can't be found"):
             return Path(self.name).expanduser()
@@ -89,10 +92,12 @@ def iterate_texts(source: TextSource, *, seed: int | None = None, blank: bool = 
     """Yield the texts of a file in its order, or those of a data set in an order drawn by ``seed`` (None: its own).
 
     Args:
-        blank: Yield texts of white space only, too.
+        source: The source.
+        seed: Seed of the order of a data set.
+        blank: Also yield texts of white space only.
 
     Raises:
-        InvalidInput: as `TextSource.check`; not UTF-8, a line that holds no text, a missing key or column.
+        InvalidInput: as `TextSource.check`; not UTF-8, a line without text, a missing key or column.
     """
     source.check()
     if source.is_demo or source.is_ids:
@@ -133,8 +138,7 @@ def read_ids(source: TextSource, vocab_size: int, max_length: int | None) -> np.
 def check_ids(
     ids: np.ndarray, where: str, vocab_size: int, max_length: int | None, *, use: str = "calibration"
 ) -> None:
-    """Raise InvalidInput unless ``ids`` are int64 (samples, length), in the vocabulary, not longer than the model
-    reads."""
+    """Raise InvalidInput unless ``ids`` are int64 (samples, length) within vocabulary and positions."""
     if ids.dtype != "int64":
         raise InvalidInput(f"{use} {where} holds {ids.dtype}; expected int64 token ids.")
     if ids.ndim != 2:
@@ -166,7 +170,7 @@ def _of_json(line: str, source: TextSource, number: int) -> str:
     where = f"{source.use} file '{source.name}', line {number}"
     record = parse_json(line, where)
     if isinstance(record, str):
-        return record
+        return _whole(record, where)
     known = [name for name in source.columns if isinstance(record, dict) and name in record]
     if not known:
         keys = f"the keys {', '.join(map(str, record))}" if isinstance(record, dict) else type(record).__name__
@@ -174,4 +178,13 @@ def _of_json(line: str, source: TextSource, number: int) -> str:
     if not isinstance(record[known[0]], str):
         kind = type(record[known[0]]).__name__
         raise InvalidInput(f"{where}: '{known[0]}' holds {kind}; expected text.")
-    return record[known[0]]
+    return _whole(record[known[0]], where)
+
+
+def _whole(text: str, where: str) -> str:
+    """Return a text, refusing half a surrogate pair: JSON can spell it, and no tokenizer, page or file can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{where}: holds {text[:40]!a}, which is no Unicode text; write it again.") from None
+    return text

@@ -1,4 +1,4 @@
-"""Reading trajectories: one or many, who can see whom, and slices that read no more than they show."""
+"""Read trajectories: one or many, the visibility of keys, and slices that read no more than they need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
 from ..errors import InvalidInput
 
@@ -20,7 +21,7 @@ def layer_numbers(trajectory: xr.Dataset) -> list[int]:
 
 
 def layer_index(trajectory: xr.Dataset, layer: int) -> int:
-    """Return where the layer with the model's number ``layer`` is stored.
+    """Return the index at which the layer with the model's number ``layer`` is stored.
 
     Raises:
         InvalidInput: the run has no such layer.
@@ -42,7 +43,7 @@ def _listed(numbers: list[int]) -> str:
 
 
 def layers_without_attention(trajectory: xr.Dataset) -> list[int]:
-    """Return the numbers of the model's layers that have no attention, which a run therefore does not hold."""
+    """Return the numbers of the model's layers that have no attention and are therefore not in the run."""
     numbers = layer_numbers(trajectory)
     return [layer for layer in range(int(trajectory.attrs.get("model_layers", 0))) if layer not in numbers]
 
@@ -70,11 +71,11 @@ def trajectories_of(source: Any) -> list[xr.Dataset]:
     return found
 
 
-def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many queries there are at each step, and how many of them can see each key.
+def visibility(trajectory: xr.Dataset) -> tuple[Int[np.ndarray, " step"], Int[np.ndarray, "step position"]]:
+    """Return the number of queries at each step, and of those that can see each key.
 
-    Bidirectional: all Q valid positions see all valid positions. Causal: key j is seen by itself and the queries
-    after it, and only the prefix written so far exists.
+    Bidirectional: all Q valid positions see all valid positions. Causal: key j is seen by itself and the queries after
+    it, and only the prefix written so far exists.
 
     Returns:
         queries: int (step,); visible: int (step, position), 0 where a position is padding or not written yet.
@@ -89,12 +90,13 @@ def visibility(trajectory: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return queries, np.where(exists, queries[:, None] - before, 0)
 
 
-def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | None = None) -> np.ndarray:
-    """Attention received, float32 (step, position), of one layer (by the model's number) and head; None means the mean
-    over all of them.
+def received_by(
+    trajectory: xr.Dataset, layer: int | None = None, head: int | None = None
+) -> Float[np.ndarray, "step position"]:
+    """Return the attention received, float32 (step, position), of one layer (by the model's number) and head.
 
-    Means come from where the writer put them (see `MEANS` in `variables`), so that no mean reads the whole; a
-    trajectory without them is averaged here.
+    None means the mean over all layers or heads. Means are read where the writer stored them (see `MEANS` in
+    `variables`), so that no mean reads the whole array; a trajectory without them is averaged here.
     """
     layer = None if layer is None else layer_index(trajectory, layer)
     if layer is None and head is None and "received_mean" in trajectory:
@@ -116,10 +118,10 @@ def received_by(trajectory: xr.Dataset, layer: int | None = None, head: int | No
 def by_layer(
     trajectory: xr.Dataset, name: str = "received", *, head: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Layer after layer of one variable, (step, head, position), or (step, position) of one head.
+    """Yield (layer, array) of one variable: (step, head, position), or (step, position) of one head.
 
-    Every chunk on disk is read once; as many layers as share a chunk are in memory at a time, or of one head as many as
-    weigh the same: their chunks are read side by side.
+    Every chunk on disk is read once; as many layers as share a chunk are in memory at a time, or for one head as many
+    as have the same size: their chunks are read in parallel.
     """
     variable = trajectory[name] if head is None else trajectory[name].isel(head=head)
     together = int(trajectory.attrs.get("chunk_layers", 1)) * (1 if head is None else trajectory.sizes["head"])
@@ -129,8 +131,13 @@ def by_layer(
             yield first + offset, block[:, offset]
 
 
-def layers_of(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> np.ndarray:
-    """Attention received, float32 (layer, step, position), of some layers at once: one head, or the mean over heads."""
+def layers_of(
+    trajectory: xr.Dataset, layers: Int[np.ndarray, " layer"], head: int | None = None
+) -> Float[np.ndarray, "layer step position"]:
+    """Return the attention received, float32 (layer, step, position), of some layers.
+
+    Of one head, or the mean over heads.
+    """
     if head is None and "received_by_layer" in trajectory:
         return np.moveaxis(trajectory["received_by_layer"].values[:, layers], 1, 0)
     if head is None:

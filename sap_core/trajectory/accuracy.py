@@ -1,4 +1,4 @@
-"""How exact the attention of a stored trajectory is, from what its run says of itself."""
+"""Accuracy of the attention in a stored trajectory, from the attributes of its run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "uint8": quantization.BOUND * 
 
 
 def rounding(trajectory: xr.Dataset) -> float:
-    """Return the largest difference between stored and computed attention, as a share of the largest of its row."""
+    """Return the largest difference between stored and computed attention, as a fraction of the largest of its row."""
     return _ROUNDING[trajectory.attrs.get("storage", {}).get("precision", "float32")]
 
 
@@ -21,8 +21,7 @@ def is_sampled(trajectory: xr.Dataset) -> bool:
 
 
 def sampling_note(trajectory: xr.Dataset) -> str | None:
-    """Return one sentence: that attention is an estimate, and the error that the run measured; None where it is
-    exact."""
+    """Return a sentence that attention is an estimate, with the error that the run measured; None if it is exact."""
     if not is_sampled(trajectory):
         return None
     error = trajectory.attrs["query_sampling"]

@@ -1,4 +1,4 @@
-"""A zarr store that reads nothing but what a run's manifest lists, and checks each piece when it is read."""
+"""A zarr store that reads only what a run's manifest lists, and checks each chunk when it is read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CheckedStore(WrapperStore):
         return type(self)(store, self._files, self._where)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return the bytes under a key, or None where the manifest lists none.
+        """Return the bytes under a key, or None if the manifest does not list it.
 
         Raises:
             RunProblem: they are missing, or are not those that the manifest lists.
@@ -52,9 +52,11 @@ class CheckedStore(WrapperStore):
         return whole if byte_range is None else await self._store.get(key, prototype, byte_range)
 
     async def get_partial_values(self, prototype: BufferPrototype, key_ranges: Any) -> list[Buffer | None]:
+        """Return the bytes under several keys."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
+        """Return whether the manifest lists the key."""
         return key in self._files and await self._store.exists(key)
 
     async def _get_many(self, requests: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Arrays whose values are computed where they are read, through xarray's interface for storage backends."""
+"""Arrays whose values are converted when they are read, through xarray's interface for storage backends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xarray.core import indexing
 
 
 class ConvertedArray(BackendArray):
-    """An array on disk whose values a subclass's ``read`` makes float32: sums in less would be worthless."""
+    """An array on disk whose values a subclass's ``read`` converts to float32, in which they can be summed."""
 
     def __init__(self, stored: xr.Variable) -> None:
         self._stored = stored
@@ -27,5 +27,5 @@ class ConvertedArray(BackendArray):
 
 
 def lazily(array: BackendArray) -> Any:
-    """Return ``array`` as the data of a variable that reads nothing before it is used."""
+    """Return ``array`` as the data of a variable that reads nothing until it is used."""
     return indexing.LazilyIndexedArray(array)

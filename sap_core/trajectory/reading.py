@@ -1,4 +1,4 @@
-"""Opening a stored trajectory: lazily, whatever its precision, while it is still being written too."""
+"""Open a stored trajectory lazily, in any precision, also while it is being written."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .variables import SCALE, SCHEMA
 
 
 def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Dataset:
-    """Return the trajectory at ``path``, lazily: nothing is read before it is used, and only the chunks it lies in.
+    """Open the trajectory at ``path`` lazily: only the chunks that are used are read, when they are used.
 
-    Attention comes as float32 whatever it is stored in. While it is being written this shows the steps written so far
+    Attention is float32 however it is stored. While the run is being written, the dataset has the steps written so far
     (attribute ``steps_written`` of ``steps_total``).
 
     Args:
-        path: the zarr group, in a folder or at an address.
-        files: path in the group -> (bytes, SHA-256): what a closed run's manifest lists. Each piece is compared with
-            it when it is read, which raises RunProblem where it differs.
+        path: The zarr group, in a folder or at an address.
+        files: Path in the group -> (bytes, SHA-256), as the manifest of a finished run lists them. Each chunk is
+            compared when it is read, and RunProblem is raised if it differs.
 
     Raises:
         RunProblem: nothing there, not a trajectory, or one made by a newer version.
@@ -36,27 +36,27 @@ def open_trajectory(path: str | PathLike, files: Files | None = None) -> xr.Data
     if files is not None:
         store = CheckedStore(LocalStore(store, read_only=True) if isinstance(store, str) else store, files, str(path))
     try:
-        found = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
+        result = xr.open_zarr(store, consolidated=False, chunks=None, mask_and_scale=False)
     except SapError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunProblem(
             f"No trajectory at {path}: {type(error).__name__}. Capture again, or check the path."
         ) from None
-    schema = found.attrs.get("schema")
-    if schema is None or "received" not in found:
+    schema = result.attrs.get("schema")
+    if schema is None or "received" not in result:
         raise RunProblem(f"{path} is not a trajectory, or its first step is not written yet.")
     if schema > SCHEMA:
         raise RunProblem(
             f"{path} has trajectory format {schema}; this version reads up to {SCHEMA}. Update sap-studio."
         )
-    found = _as_float32(found)
-    found = found.assign_coords({dim: np.arange(size) for dim, size in found.sizes.items()})
-    return found.isel(step=slice(0, int(found.attrs["steps_written"])))
+    result = _as_float32(result)
+    result = result.assign_coords({dim: np.arange(size) for dim, size in result.sizes.items()})
+    return result.isel(step=slice(0, int(result.attrs["steps_written"])))
 
 
 def _as_float32(found: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with ``received`` and ``received_masked`` in float32, converted where they are read."""
+    """Return the dataset with ``received`` and ``received_masked`` in float32, converted when they are read."""
     received, part = found["received"].variable, found["received_masked"].variable
     if received.dtype == np.float16:
         arrays: dict[str, ConvertedArray] = {"received": _Halves(received), "received_masked": _Halves(part)}
@@ -72,14 +72,14 @@ def _as_float32(found: xr.Dataset) -> xr.Dataset:
 
 
 class _Halves(ConvertedArray):
-    """float16."""
+    """An array stored in float16."""
 
     def read(self, key: tuple) -> np.ndarray:
         return from_half(self._stored[key].values)
 
 
 class _Rows(ConvertedArray):
-    """Codes of `encode_rows` and the maxima of their rows."""
+    """An array stored as codes of `encode_rows` and the maxima of its rows."""
 
     def __init__(self, stored: xr.Variable, scale: xr.Variable) -> None:
         super().__init__(stored)
@@ -93,7 +93,7 @@ class _Rows(ConvertedArray):
 
 
 class _Part(ConvertedArray):
-    """Codes of `encode_part` of another array."""
+    """An array stored as codes of `encode_part`, relative to another array."""
 
     def __init__(self, stored: xr.Variable, whole: Any) -> None:
         super().__init__(stored)

@@ -1,4 +1,4 @@
-"""Writing one trajectory: a zarr group that is appended step by step and can be read while it grows.
+"""Write one trajectory: a zarr group to which steps are appended and which can be read meanwhile.
 
 Variables, chunks and precisions are in `variables`, the reader in `reading`.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 from zarr.errors import ContainsGroupError
 
-from ..errors import OperationFailed, UnknownOption, required
+from ..errors import OperationFailed, RunProblem, UnknownOption, required
 from ..storage import storage_of, storage_path
 from .quantization import encode_part, encode_rows, to_half
 from .quantization_error import CodeError
@@ -49,9 +49,11 @@ class TrajectoryWriter:
             each. The bound of its error, and for 8 bits the error measured in this run, are the attribute ``storage``.
         attrs: what is known about the run (objective, model, prompt_length, mask_token_id, ...); JSON-able.
         valid, prompt: bool (position,).
+        written: go on behind so many steps of a trajectory that is there.
 
     Raises:
         UnknownOption: no such precision.
+        RunProblem: with ``written``, there is no such trajectory, or it is damaged.
         OperationFailed: the path exists or can't be written.
     """
 
@@ -67,6 +69,7 @@ class TrajectoryWriter:
         attrs: dict[str, Any] | None = None,
         valid: np.ndarray | None = None,
         prompt: np.ndarray | None = None,
+        written: int = 0,
     ) -> None:
         if precision not in PRECISIONS:
             raise UnknownOption("precision", precision, PRECISIONS)
@@ -74,7 +77,7 @@ class TrajectoryWriter:
         self.precision = precision
         self.sizes = {"step": steps, "layer": layers, "head": heads, "position": positions}
         self.chunk = chunk_sizes(steps, layers, heads, positions)
-        self.written = 0
+        self.written = written
         self._storage = storage_of(path)
         self._error = CodeError()
         self._buffer: list[dict[str, np.ndarray]] = []  # steps of the chunk that is being filled, as they are stored
@@ -83,6 +86,9 @@ class TrajectoryWriter:
         self._layers: dict[int, dict[str, np.ndarray]] = {}  # what `write_layer` got of the current chunk of layers
         self._over_layers: np.ndarray | None = None  # sum over layers of received, while written layer by layer
         self._by_layer: dict[int, np.ndarray] = {}
+        if written:
+            self._reopen(stored_variables(precision))
+            return
         try:
             self._group = zarr.create_group(self._storage.zarr(storage_path(path)), zarr_format=3)
             self._arrays = {
@@ -105,12 +111,50 @@ class TrajectoryWriter:
         more = {"steps_total": steps, "schema": SCHEMA, "steps_written": 0, "chunk_layers": self.chunk["layer"]}
         self._update(**(attrs or {}), **more, **self._precision())
 
+    def _reopen(self, variables: dict[str, Variable]) -> None:
+        """Take up the trajectory at the path: its arrays, and the steps of the chunk that is not full."""
+        first = self.written - self.written % self.chunk["step"]
+        try:
+            self._group = zarr.open_group(self._storage.zarr(storage_path(self.path)), mode="r+")
+            self._arrays = {name: self._group[name] for name in variables}
+            for name, row in variables.items():
+                array: Any = self._arrays[name]
+                shape = tuple(self.sizes[dim] for dim in row.dims)
+                expected = shape, row.dtype, chunks_of(row, self.sizes, self.chunk)
+                if (array.shape, array.dtype, array.chunks) != expected:
+                    raise ValueError(f"{name} has shape {array.shape}")
+            if int(str(self._group.attrs["steps_written"])) < self.written:
+                raise ValueError("steps are missing")
+            kept = {
+                name: np.asarray(cast("zarr.Array", self._arrays[name])[first : self.written])
+                for name, row in variables.items()
+                if row.dims[0] == "step"
+            }
+        except Exception as error:
+            problem = self._storage.problem(error, storage_path(self.path)) if self._storage.remote else None
+            raise problem or RunProblem(
+                f"The trajectory at {self.path} is damaged and can't be gone on with ({error}); capture it anew."
+            ) from None
+        self._buffer = [{name: block[i] for name, block in kept.items()} for i in range(self.written - first)]
+        self._update(steps_written=self.written)
+
+    @property
+    def code_error(self) -> list[float]:
+        """What the error of 8-bit storage was measured to be so far, to hand to another writer that goes on."""
+        return self._error.numbers
+
+    @code_error.setter
+    def code_error(self, numbers: list[float]) -> None:
+        self._error.numbers = numbers
+
     def append(self, step: int, **arrays: np.ndarray) -> None:
-        """Add step ``step`` (0-based, in order). Arrays have their variable's dims without ``step``; all are optional.
+        """Append step ``step`` (0-based, in order).
+
+        Arrays have their variable's dims without ``step``; all are optional.
 
         Raises:
             ValueError: a step out of order, an unknown variable, or a wrong shape: errors of the caller, not the user.
-            OperationFailed: the disk is full or went away; the steps before it stay readable.
+            OperationFailed: the disk is full or was removed; the steps before it remain readable.
         """
         if step != self.written or step >= self.sizes["step"]:
             raise ValueError(f"step {step} came; expected step {self.written} of {self.sizes['step']}")
@@ -132,12 +176,12 @@ class TrajectoryWriter:
         self._pending.update(attrs)
 
     def write_all(self, steps: int, **arrays: np.ndarray) -> None:
-        """Put the first ``steps`` steps of some variables at once: arrays have all dims, ``step`` first."""
+        """Write the first ``steps`` steps of some variables at once: arrays have all dims, ``step`` first."""
         for name, value in arrays.items():
             self._put(name, slice(0, steps), np.asarray(value))
 
     def write_layer(self, layer: int, steps: int, **arrays: np.ndarray) -> None:
-        """Put one layer of the first ``steps`` steps: arrays are (step, head[, position]). Layers come in order."""
+        """Write one layer of the first ``steps`` steps: arrays are (step, head[, position]). Layers come in order."""
         if "received" in arrays:
             received = np.asarray(arrays["received"], np.float32)
             self._by_layer[layer] = received.mean(axis=1)
@@ -170,7 +214,7 @@ class TrajectoryWriter:
         self._due = ended + max(FLUSH_SECONDS, (ended - begun) / FLUSH_SHARE)
 
     def close(self, **attrs: Any) -> None:
-        """Flush, and set attributes that are known only now (such as ``pieces``)."""
+        """Flush, and set attributes that are known only at the end (such as ``pieces``)."""
         self.flush()
         if attrs:
             self._update(**attrs)
@@ -181,7 +225,11 @@ class TrajectoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else what ended the work is what counts
+                raise
 
     def _put_layers(self, steps: int) -> None:
         if not self._layers:
@@ -203,7 +251,7 @@ class TrajectoryWriter:
         return value
 
     def _coded(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the arrays as they are stored; attention loses its precision here, so that the buffer is small too."""
+        """Return the arrays as they are stored; attention is encoded here, so that the buffer is small too."""
         if self.precision == "float32":
             return arrays
         if self.precision == "float16":
@@ -233,7 +281,7 @@ class TrajectoryWriter:
             raise self._problem(error, "Free some space and run again") from None
 
     def _problem(self, error: Exception, hint: str) -> Exception:
-        """Return the one line for what a disk or a store refused; anything else is an error of the caller and stays."""
+        """Return the one-line error for what a disk or a store refused; any other exception is returned unchanged."""
         if self._storage.remote:
             return self._storage.problem(error, storage_path(self.path)) or error
         if isinstance(error, (OSError, ContainsGroupError)):
@@ -242,7 +290,10 @@ class TrajectoryWriter:
 
 
 def _compressor(row: Variable) -> Any:
-    """Attention hardly compresses, so what counts is that it costs nothing: LZ4 on shuffled bytes; zstd elsewhere."""
+    """Return the codec of a variable: LZ4 on shuffled bytes for attention, zstd for the rest.
+
+    Attention hardly compresses, so its codec must be fast.
+    """
     if row.dtype in ("float32", "float16") and row.dims[-1] == "position":
         return BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=np.dtype(row.dtype).itemsize)
     return "auto"

@@ -1,4 +1,4 @@
-"""Trajectories that a person can work out by hand: goldens for the metrics, something to draw without a model."""
+"""Trajectories whose metrics can be worked out by hand: test data, and examples to draw without a model."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def synthetic_trajectory(
     edges = np.linspace(prompt_length, positions, steps + 1).round().astype(int)
     if causal:
         edges = prompt_length + np.arange(steps + 1)
-    place = np.arange(positions)
-    masked = place >= edges[:-1, None]
-    accepted = masked & (place < edges[1:, None])
+    position = np.arange(positions)
+    masked = position >= edges[:-1, None]
+    accepted = masked & (position < edges[1:, None])
     exists = ~masked if causal else np.ones_like(masked)
 
     received = np.zeros((steps, layers, heads, positions))
@@ -57,8 +57,8 @@ def synthetic_trajectory(
         head_kind = KINDS[head % 4] if kind == "mixed" else kind
         received[:, :, head] = _received(head_kind, exists)[:, None]
     from_masked = np.zeros_like(received) if causal else received * masked.mean(axis=1)[:, None, None, None]
-    final = place + 1
-    between = np.abs(place[:, None] - place).astype(float)
+    final = position + 1
+    between = np.abs(position[:, None] - position).astype(float)
     spread = exists.astype(float) @ between / exists.sum(axis=1, keepdims=True)  # mean over queries
     arrays = {
         "received": received,
@@ -71,7 +71,7 @@ def synthetic_trajectory(
         "accepted": accepted,
         "confidence": np.where(masked, 0.9, np.nan),
         "valid": np.ones(positions, bool),
-        "prompt": place < prompt_length,
+        "prompt": position < prompt_length,
     }
     variables = {
         name: (row.dims, arrays[name].astype(row.dtype), {"units": row.units, "long_name": row.help})
@@ -92,7 +92,7 @@ def synthetic_trajectory(
 
 
 def _received(kind: str, exists: np.ndarray) -> np.ndarray:
-    """(step, position) attention of one head; ``exists`` says which positions there are at each step."""
+    """Return the (step, position) attention of one head; ``exists`` says which positions there are at each step."""
     steps, positions = exists.shape
     prefix = exists.sum(axis=1, keepdims=True)
     if kind == "flat":

@@ -1,9 +1,9 @@
-"""What a trajectory holds: its variables, how they are cut into chunks, and how attention is stored in each precision.
+"""Variables of a trajectory, their chunks, and how attention is stored in each precision.
 
 Chunks hold all positions of a block of steps, layers and heads, about CHUNK_BYTES of float32: then one head over all
-steps, one step over all heads, one layer, and one head over all layers each read a small multiple of themselves, and a
-long run is not a million files. Means over heads and over layers are stored beside the array, so that drawing a mean
-never reads what it is the mean of.
+steps, one step over all heads, one layer, and one head over all layers each read a small multiple of their own size,
+and a long run is not a million files. Means over heads and over layers are stored beside the array, so that drawing a
+mean never reads the whole array.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK_STEPS = 16
 
 @dataclass(frozen=True)
 class Variable:
-    """One row of the table of variables."""
+    """Name, dims and dtype of one variable."""
 
     dims: tuple[str, ...]
     dtype: str
@@ -90,7 +90,7 @@ PRECISIONS: dict[str, Precision] = {
 
 
 def stored_variables(precision: str) -> dict[str, Variable]:
-    """Return every array of a store in this precision, with the dtype it has there."""
+    """Return every array of a store in this precision, with its stored dtype."""
     dtype = PRECISIONS[precision].dtype
     stored = {
         name: Variable(row.dims, dtype, 0 if dtype == "uint8" else row.fill, row.units, row.help)
@@ -104,7 +104,7 @@ def stored_variables(precision: str) -> dict[str, Variable]:
 
 
 def chunk_sizes(steps: int, layers: int, heads: int, positions: int) -> dict[str, int]:
-    """Cells of one chunk of ``received`` along each dim: about CHUNK_BYTES in float32, whatever the precision."""
+    """Return the size of one chunk of ``received`` along each dim: about CHUNK_BYTES in float32, in any precision."""
     rows = max(1, CHUNK_BYTES // (4 * positions))
     step = int(np.clip(rows, 1, min(CHUNK_STEPS, max(steps, 1))))
     rows //= step
@@ -115,8 +115,10 @@ def chunk_sizes(steps: int, layers: int, heads: int, positions: int) -> dict[str
 
 
 def chunks_of(row: Variable, sizes: dict[str, int], chunk: dict[str, int]) -> tuple[int, ...]:
-    """Return the chunk shape of one variable: that of ``received``, with more layers or heads where a dim is
-    missing."""
+    """Return the chunk shape of one variable.
+
+    It is that of ``received``, larger along layers or heads where a dim is missing.
+    """
     if len(row.dims) == 4 or row.dims[0] != "step":
         return tuple(chunk[dim] for dim in row.dims)
     if len(row.dims) == 3 and row.dims[2] == "position":

@@ -22,7 +22,7 @@ def test_the_start_page_tells_the_idea_live(tab, desk):
     tab.get_by_role("heading", name="Autoregressive: one word after the other").wait_for()
     moves = tab.get_by_text(re.compile(r"dominant position changes in \d+% of the steps")).all_inner_texts()
     assert len(moves) == 2
-    tab.get_by_role("link", name="Watch it unfold").first.click()
+    tab.get_by_role("link", name="Watch the sinks move").first.click()
     tab.locator("[data-part=play]").click()
     tab.locator("[data-part=play]", has_text="Play").wait_for()
     visit(tab, desk.address)

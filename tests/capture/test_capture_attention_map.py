@@ -6,6 +6,7 @@ import pytest
 import sap_core as sap
 from sap_core.errors import InvalidInput
 from sap_core.models.loading import load_model
+from sap_core.specs.attention_map import AttentionMapSpec
 
 
 @pytest.fixture(scope="module", params=["diffusion", "causal"])
@@ -36,6 +37,18 @@ def test_the_mean_over_heads(captured):
     model, run = captured
     heads = [sap.attention_map(model, run.trajectory, 1, 0, head) for head in range(4)]
     np.testing.assert_allclose(sap.attention_map(model, run, 1, 0), np.mean(heads, axis=0), atol=1e-6)
+
+
+def test_a_spec_is_the_same_request(captured):
+    model, run = captured
+    spec = AttentionMapSpec(run=str(run.path), step=1, layer=1, head=3, sample=1)
+    np.testing.assert_array_equal(
+        sap.attention_map(model, spec=spec), sap.attention_map(model, run, 1, 1, head=3, sample=1)
+    )
+    with pytest.raises(InvalidInput, match="not both"):
+        sap.attention_map(model, step=0, spec=spec)
+    with pytest.raises(InvalidInput, match="needs run, step and layer"):
+        sap.attention_map(model, run, 0)
 
 
 def test_what_the_run_does_not_have(captured):

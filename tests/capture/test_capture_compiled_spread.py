@@ -10,6 +10,8 @@ from sap_core.attention.recorder import record_attention
 from sap_core.errors import OperationFailed
 from sap_core.models.loading import load_model
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("received", "received_masked", "entropy", "distance")
 
 

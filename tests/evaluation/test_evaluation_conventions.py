@@ -8,6 +8,7 @@ from sap_core.errors import InvalidInput
 from sap_core.evaluation.conventions import check_conventions
 
 
+@pytest.mark.slow
 def test_the_shift_of_the_demo_is_found_when_it_is_denied():
     report = check_conventions("demo:stories-diffusion", shift_logits=False)
     used = next(reading for reading in report.readings if reading.in_use)
@@ -17,6 +18,7 @@ def test_the_shift_of_the_demo_is_found_when_it_is_denied():
     assert "far better than what is in use" in report.verdict
 
 
+@pytest.mark.slow
 def test_the_demo_as_it_is_is_left_alone():
     report = check_conventions("demo:stories-ar")
     assert report.better is None

@@ -11,6 +11,7 @@ from sap_core.evaluation.memory import peak_memory
 from sap_core.evaluation.texts import TextRow
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
+from sap_core.texts.wording import speed_cell, speed_words
 
 
 def test_variety_and_agreement_by_hand():
@@ -86,7 +87,7 @@ def test_the_speed_is_that_of_the_best_turn_however_busy_the_machine_is_in_the_o
     a, b = cost.generation_speed(["a", "b"], repeats=2)
     assert (a["turns"], b["turns"]) == ([6, 5], [1, 2])
     assert (a["seconds"], a["tokens_per_second"], b["seconds"]) == (5, 2, 1)
-    assert cost.speedup(b, a) == 5
+    assert cost.speedup(b, a) == {"speedup": 4.25, "speedup_low": None, "speedup_high": None}  # 6 / 1 and 5 / 2
 
 
 def test_models_are_timed_in_turns_that_go_both_ways(monkeypatch):
@@ -100,3 +101,28 @@ def test_models_are_timed_in_turns_that_go_both_ways(monkeypatch):
     assert [len(row["turns"]) for row in rows] == [3, 3]
     # what was written belongs to its model: the last turn is b's seventh text and a's eighth
     assert [round(row["tokens_per_second"] * row["seconds"]) for row in rows] == [8, 7]
+
+
+def test_a_model_against_itself_is_timed_once_and_equals_itself(monkeypatch):
+    from sap_core.evaluation import cost
+
+    asked = []
+    monkeypatch.setattr(cost, "_generate", lambda model: asked.append(model) or 1)
+    model = object()
+    a, b = cost.generation_speed([model, model])
+    assert len(asked) == 7 and cost.speedup(a, b) == {"speedup": 1, "speedup_low": 1, "speedup_high": 1}
+    assert speed_words(cost.speedup(a, b)) == "no change"
+
+
+def test_a_speed_within_the_noise_of_its_turns_is_no_measurable_change():
+    from sap_core.evaluation import cost
+
+    def row(*turns):
+        return {"tokens_per_second": 100 / min(turns), "seconds": min(turns), "turns": list(turns)}
+
+    dense = row(1.0, 1.1, 1.0, 1.3, 1.0, 1.05)
+    noisy = cost.speedup(row(0.99, 1.12, 1.01, 1.2, 0.98, 1.06), dense)
+    assert noisy["speedup_low"] < 1 < noisy["speedup_high"] and speed_words(noisy).startswith("no measurable change (")
+    faster = cost.speedup(row(0.8, 0.9, 0.8, 0.7, 0.81, 0.8), dense)
+    assert faster["speedup_low"] > 1 and speed_words(faster).startswith("× 1.25 (95 %: × 1.2")
+    assert speed_words({"speedup": 1.2}) == "× 1.20, noise unknown" and speed_cell({"speedup": float("nan")}) == "–"

@@ -17,6 +17,8 @@ from sap_core.export.verify import EXPECTED, verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.models.per_layer import CODE, brings_own_code, code_of, config_entries
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -36,7 +36,7 @@ def input_cases(base: Path, run: Path) -> Iterator[Case]:
     for name, place in _places().items():
         for words in (CAPTURE, PRUNE):
             yield Case(f"place: {words[0]}: {name}", "place to write to", partial(_place, base, words, place), (1, 2))
-    for file, name, text in _documents():
+    for file, name, text in documents():
         for command in (["runs", "list"], ["runs", "show", "bad"], ["heads", "bad"], ["sinks", "bad"]):
             allowed = (0,) if command == ["runs", "list"] else (0, 1, 2)
             case = f"{' '.join(command)}: {file}: {name}"
@@ -169,7 +169,8 @@ def _place(base: Path, words: list[Any], place: str, folder: Path) -> list[Any]:
     return [*(place if word == "out" else word for word in words), "model"]
 
 
-def _documents() -> Iterator[tuple[str, str, bytes]]:
+def documents() -> Iterator[tuple[str, str, bytes]]:
+    """(file of a run, what is wrong, content)."""
     texts = {
         "empty": b"", "a list": b"[]", "a number": b"7", "null": b"null", "half": b'{"a": ', "bytes": bytes(range(256)),
         "nested": b"[" * 99999, "wrong types": b'{"kind": 7, "schema": "x", "state": [], "created": {}, "files": 7, "tags": 7}',

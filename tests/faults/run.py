@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -48,12 +49,13 @@ def main() -> int:
 def results(home: Path, part: int, kill_count: int, only: str = "") -> Iterator[tuple[str, str, list[str]]]:
     """(kind, name, what is wrong) of every ``part``-th case, then of the kills."""
     base, run = warm(home)
+    from archive_cases import archive_cases
     from fork_runner import judge
     from input_cases import input_cases
     from kills import kills
     from model_cases import model_cases
 
-    for number, case in enumerate([*model_cases(base), *input_cases(base, run)]):
+    for number, case in enumerate([*model_cases(base), *input_cases(base, run), *archive_cases(run)]):
         if number % part == 0 and only in case.name:
             yield case.kind, f"{number} {case.name}", judge(case, home)
     if not only:
@@ -80,6 +82,11 @@ def warm(home: Path) -> tuple[Path, Path]:
     for name in sap_core.__all__:
         getattr(sap_core, name)
     _ = transformers.LlamaForCausalLM, transformers.PreTrainedTokenizerFast, transformers.AutoConfig
+    import streamlit.testing.v1  # noqa: F401
+
+    for page in (ROOT / "sap_core" / "ui").glob("*/__init__.py"):
+        for module in page.parent.glob("*.py"):
+            importlib.import_module(f"sap_core.ui.{page.parent.name}.{module.stem}")
     base = save_tiny_llama(home / "base", causal=False)
     from fork_runner import _command, in_child
 

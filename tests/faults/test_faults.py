@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the faults are tried in forked processes")
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the faults are tried in forked processes")
 def test_a_tenth_of_the_faults() -> None:
     command = [sys.executable, str(ROOT / "tests" / "faults" / "run.py"), "--part", "10", "--kills", "20", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3000)
@@ -41,4 +42,14 @@ def test_the_judge_can_find_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "foreign exception" in case(lambda: say("sap: Unexpected: x", 2))[0]
     assert "code of the file ran" in case(lambda: Path(RAN).touch() or say("sap: bad", 2))[0]
     assert "left behind" in case(lambda: Path("rest").touch() or say("sap: bad", 2))[0]
+    assert any("of computing" in what for what in case(lambda: _compute(2.2) or say("sap: bad", 2)))
+    monkeypatch.setattr("fork_runner.AGAIN", 1)
+    assert any("seconds" in what for what in case(lambda: time.sleep(2.2) or say("sap: bad", 2)))
+    assert any(" MB" in what for what in case(lambda: len(bytearray(1 << 30)) > 0 and say("sap: bad", 2)))
     assert any("exit" in what for what in case(lambda: 1 / 0))
+
+
+def _compute(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass

@@ -14,6 +14,8 @@ from sap_core.runs.store import create_run
 
 
 def pretend(spec, out, progress):
+    if spec.kind == "sweep":
+        return pretend_sweep(spec, out, progress)
     task = spec.prompts[0]
     if task == "refuse":
         raise InvalidInput("steps is 900; expected at most 64.")
@@ -34,6 +36,18 @@ def pretend(spec, out, progress):
     return run.path
 
 
+def pretend_sweep(spec, out, progress):
+    """As many cells as there are seeds; each notes when it began and ended."""
+    with create_run("sweep", spec, out=out) as run:
+        for cell in range(len(spec.seeds)):
+            begun = time.time()
+            time.sleep(0.2)
+            run.write_json(f"cell-{cell}.json", [begun, time.time()])
+            progress(Progress("sweep", cell + 1, len(spec.seeds), "a cell"))
+        run.finish({})
+    return run.path
+
+
 def start():
     if os.environ.get("FAKE_BROKEN"):
         raise ImportError("no engine here")
@@ -41,4 +55,4 @@ def start():
 
 
 if __name__ == "__main__":
-    sys.exit(serve(sys.argv[1], start))
+    sys.exit(serve(sys.argv[1], start, *sys.argv[2:]))

@@ -17,10 +17,13 @@ import pytest
 from sap_core.errors import InvalidInput, RunProblem
 from sap_core.jobs import client
 from sap_core.jobs.client import JobClient
+from sap_core.jobs.layout import INTERACTIVE
 from sap_core.runs.files import read_json
 from sap_core.runs.listing import list_runs
 from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec
+
+pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 LONG = 10_000  # steps; nobody waits for their end
@@ -139,7 +142,7 @@ def test_a_worker_started_before_anybody_asked_does_not_hide_how_the_last_one_en
     job = jobs.submit(task(steps=LONG))
     running(jobs, job)
     os.kill(worker_pid(jobs), signal.SIGKILL)
-    client._started[jobs.root].wait()
+    client._started[jobs.root, INTERACTIVE].wait()
     after = jobs.submit(task("after"))  # starts the next worker, which tidies up
     assert jobs.wait(after, 30).state == "finished"
     assert "killed (SIGKILL)" in jobs.status(job).error
@@ -149,7 +152,7 @@ def test_a_new_client_finds_what_a_dead_worker_left(jobs, monkeypatch):
     job = jobs.submit(task(steps=LONG))
     running(jobs, job)
     os.kill(worker_pid(jobs), signal.SIGKILL)
-    client._started[jobs.root].wait()
+    client._started[jobs.root, INTERACTIVE].wait()
     monkeypatch.setattr(client, "_started", {})  # as in another process, which can't know the exit code
     other = JobClient(jobs.root, command=COMMAND)
     assert "ended unexpectedly" in other.status(job).error
@@ -169,7 +172,7 @@ def test_a_worker_that_can_not_start_fails_its_jobs(jobs, monkeypatch):
 def test_sigterm_ends_the_worker_after_the_step_and_the_queue_waits(jobs):
     first, second = jobs.submit(task(steps=LONG)), jobs.submit(task())
     running(jobs, first)
-    process = client._started[jobs.root]
+    process = client._started[jobs.root, INTERACTIVE]
     process.terminate()
     assert process.wait(30) == 0
     assert read_json(jobs.root / ".jobs" / first / "state.json")["state"] == "cancelled"
@@ -235,11 +238,3 @@ def test_bad_submissions_leave_nothing(jobs):
     with pytest.raises(RunProblem, match="not known"):
         jobs.cancel("nonsense")
     assert jobs.jobs() == [] and jobs.worker_state() == "off"
-
-
-def test_the_client_needs_no_torch():
-    code = "from sap_core.jobs.client import JobClient, JobStatus; import sys; print('torch' in sys.modules)"
-    assert (
-        subprocess.check_output([sys.executable, "-c", code], text=True, cwd=Path(__file__).parents[2]).strip()
-        == "False"
-    )

@@ -10,6 +10,8 @@ from sap_core.jobs.client import JobClient
 from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec, PruneSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):

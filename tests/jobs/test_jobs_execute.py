@@ -28,6 +28,8 @@ from sap_core.specs import (
     parse_spec,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models():
@@ -60,6 +62,14 @@ def test_evaluate_leaves_its_document(models, model, tmp_path):
     spec = EvaluateSpec.build(model=model, baseline=model, samples=2, draws=2)
     run = open_run(execute(spec, tmp_path / "run", models, silent))
     assert run.result["difference"]["nats_per_token"] == 0 and run.result["parameters"] > 0
+
+
+def test_what_is_shown_as_written_is_the_generation_that_was_recorded(pruned):
+    for side, trajectory in zip(("dense", "pruned"), pruned.trajectories, strict=True):
+        words = pruned.result[side]["text"].split()
+        pieces = json.loads(trajectory.attrs["pieces"])
+        last = [pieces[str(int(token))].strip() for token in trajectory["next_token"].values[-1]]
+        assert [piece for piece in last if piece][: len(words)] == words
 
 
 def test_export_uses_the_warm_weights_and_the_measured_quality(models, pruned, tmp_path):

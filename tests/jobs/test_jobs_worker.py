@@ -25,7 +25,7 @@ SPEC = CaptureSpec.build(model="m", prompts=("x",), steps=2)
 def jobs(tmp_path, monkeypatch):
     """A client whose worker is never started as a process: the test is the worker."""
     found = JobClient(tmp_path)
-    monkeypatch.setattr(found, "ensure_worker", lambda: None)
+    monkeypatch.setattr(found, "ensure_worker", lambda *_: None)
     monkeypatch.setattr(found._files, "worker_alive", lambda: True)
     return found
 

@@ -161,7 +161,7 @@ def test_a_private_file_that_a_link_leads_to_is_not_carried_away(folder: Path, t
 
 def test_an_adapter_beside_the_weights(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelProblem, match="merge it into its base first"):
+    with pytest.raises(ModelProblem, match="give its base model, and this folder as adapter"):
         load_model(str(folder))
 
 
@@ -185,6 +185,7 @@ TYPES = ("llama", "llada", "Dream", "a2d-llama", "sdar", "bert", "gpt2", "qwen3_
     fields=st.dictionaries(st.sampled_from(FIELDS), JUNK, min_size=1, max_size=3),
     model_type=st.none() | st.sampled_from(TYPES),
 )
+@pytest.mark.slow
 def test_any_config_is_described_or_refused(folder: Path, fields: dict[str, Any], model_type: str | None) -> None:
     original = (folder / "config.json").read_text()
     try:
@@ -208,6 +209,7 @@ def test_any_config_is_described_or_refused(folder: Path, fields: dict[str, Any]
         JUNK, min_size=1, max_size=3,
     ),
 )  # fmt: skip
+@pytest.mark.slow
 def test_any_tokenizer_config_is_read_or_refused(folder: Path, name: str, fields: dict[str, Any]) -> None:
     path = folder / name
     original = path.read_text() if path.exists() else None
@@ -228,6 +230,7 @@ def test_any_tokenizer_config_is_read_or_refused(folder: Path, name: str, fields
         JUNK, min_size=1, max_size=2,
     )
 )  # fmt: skip
+@pytest.mark.slow
 def test_any_tokenizer_is_read_or_refused(folder: Path, fields: dict[str, Any]) -> None:
     path = folder / "tokenizer.json"
     original = path.read_text()

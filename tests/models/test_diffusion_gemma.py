@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
-from sap_core.errors import InvalidInput, ModelProblem
+from sap_core.errors import InvalidInput
 from sap_core.models.inspection import inspect_model
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
@@ -81,8 +81,7 @@ def test_described_by_its_decoder(folder: Path) -> None:
         "diffusion-gemma", 2, 4, 8, None
     )  # fmt: skip
     assert all(matrix.name.startswith("model.decoder.layers.") for matrix in info.matrices)
-    with pytest.raises(ModelProblem, match=r"can't be pruned: its experts are stored in 3-D tensors"):
-        info.check_prunable()
+    assert "experts" in info.patterns and sum(".experts." in matrix.name for matrix in info.matrices) == 2 * 4 * 3
 
 
 @pytest.mark.parametrize(("canvases", "steps", "seed"), [(1, 8, 1), (1, 2, 1), (2, 6, 5), (3, 3, 2)])
@@ -120,12 +119,12 @@ def test_steps_are_those_of_its_own_generate(model) -> None:
 
 
 def test_stopping_early_ends_the_thread(model) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of other tests may end meanwhile
     steps = run(model)
     next(steps)
     assert model.window is not None
     steps.close()
-    assert threading.active_count() == before and model.window is None
+    assert set(threading.enumerate()) <= before and model.window is None
     assert "_denoising_step" not in vars(model.module)
 
 

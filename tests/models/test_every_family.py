@@ -15,7 +15,7 @@ from tiny_families import BLOCKS, CAUSAL, EVERY, MASK, made
 from sap_core.attention.recorder import record_attention
 from sap_core.choices.samplers import SAMPLERS
 from sap_core.errors import InvalidInput, ModelProblem
-from sap_core.models.family import RESIZABLE
+from sap_core.models.family import HEAD_SIZED, LAYERED, RESIZABLE
 from sap_core.models.family_registry import FAMILIES
 from sap_core.models.loading import load_model
 from sap_core.models.resizing.units import supported_units
@@ -88,7 +88,9 @@ def test_a_pruned_folder_has_the_keys_shapes_and_config_of_its_source(name: str,
 def test_units_go_where_the_table_says_so(name: str, unit: str, model, tmp_path: Path) -> None:
     info = model(name).info
     native = info.native_config["model_type"]
-    promised = unit in info.row.units and native in RESIZABLE
+    promised = unit in info.row.units and native in (LAYERED if unit == "layers" else RESIZABLE)
+    if unit == "heads" and native != info.config["model_type"]:
+        promised = promised and native in HEAD_SIZED and "head_dim" in info.config
     assert (unit in supported_units(info)) == (unit in info.patterns) == promised
     if not promised:
         with pytest.raises(InvalidInput, match=f"pattern {unit} is not supported"):

@@ -16,6 +16,8 @@ from sap_core.samplers.canvas import canvas_of_ids
 from sap_core.samplers.dispatch import sample
 from sap_core.specs import SamplingOptions
 
+pytestmark = pytest.mark.slow
+
 # Golden case and its tensor -> settings. Published texts are cut where the canvas goes on in whole blocks.
 GENERATIONS = {
     ("a2d", "s32"): {"steps": 32},

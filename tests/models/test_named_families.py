@@ -58,7 +58,7 @@ def test_an_adapter_is_refused_as_one(whole: bool, tmp_path: Path) -> None:
     if whole:
         save_tiny_llama(tmp_path, causal=False)
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "some/base"}')
-    with pytest.raises(ModelProblem, match=r"holds an adapter .* merge it into its base first"):
+    with pytest.raises(ModelProblem, match=r"holds an adapter .* give its base model, and this folder as adapter"):
         inspect_model(str(tmp_path))
 
 

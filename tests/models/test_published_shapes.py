@@ -35,6 +35,33 @@ MDLM = {**SIZES, "model_type": "mdlm", "vocab_size": 50258, "model_length": 1024
         "n_blocks": 12, "n_heads": 12}  # fmt: skip
 
 
+# arXiv 2606.25331, table of architectures: grouped queries, tied embeddings, 7.62B parameters; Llama's names.
+ILLADA = {
+    "architectures": ["ILLaDAForCausalLM"], "attention_bias": False, "hidden_act": "silu", "hidden_size": 4096,
+    "intermediate_size": 14336, "max_position_embeddings": 8192, "mlp_bias": False, "model_type": "illada",
+    "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-05,
+    "rope_theta": 500000.0, "tie_word_embeddings": True, "vocab_size": 155136,
+}  # fmt: skip
+
+
+def illada(config: dict) -> dict[str, tuple[int, ...]]:
+    width, size = config["hidden_size"], config["intermediate_size"]
+    keys = width // config["num_attention_heads"] * config["num_key_value_heads"]
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], width), "model.norm.weight": (width,)}
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}"
+        shapes |= {
+            f"{at}.input_layernorm.weight": (width,),
+            f"{at}.post_attention_layernorm.weight": (width,),
+            f"{at}.self_attn.q_proj.weight": (width, width),
+            f"{at}.self_attn.k_proj.weight": (keys, width),
+            f"{at}.self_attn.v_proj.weight": (keys, width),
+            f"{at}.self_attn.o_proj.weight": (width, width),
+        }
+        shapes |= expert(f"{at}.mlp", width, size)
+    return shapes
+
+
 def expert(name: str, width: int, size: int) -> dict[str, tuple[int, ...]]:
     return {
         f"{name}.gate_proj.weight": (size, width),
@@ -99,6 +126,7 @@ def rnd1(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 PUBLISHED = {
+    "illada": (ILLADA, illada(ILLADA), 7.62e9),
     "llada2": (LLADA2_MINI, llada2(LLADA2_MINI), 16.26e9),
     "rnd1": (RND1, rnd1(RND1), 30.53e9),
     "mdlm": (MDLM, published_shapes(768, 12, 50258, 128, 12), 0.1696e9),
@@ -115,10 +143,13 @@ def test_every_published_key_and_shape_is_accounted_for(name: str) -> None:
     tensors = tuple(StoredTensor(key, shape, "bfloat16", "model.safetensors") for key, shape in shapes.items())
     source = Source(f"published/{name}", None, config, tensors, {"vocabulary": {}})
     info = describe(source)
+    assert info.mask_token_id == {"illada": 5}.get(name, info.mask_token_id)
     assert info.parameters == pytest.approx(size, rel=0.01)
     check_shapes(source, info, native_config_object(info))
     built = empty_module(info, native_config_object(info)).state_dict()
     stored = {info.keys[key]: shape for key, shape in shapes.items() if not key.startswith("sampling_eps")}
+    if config.get("tie_word_embeddings"):
+        assert tuple(built.pop("lm_head.weight").shape) == shapes["model.embed_tokens.weight"]
     packed = {key: value for key, value in built.items() if ".experts." not in key or value.ndim == 2}
     assert {key: tuple(value.shape) for key, value in packed.items()} == {
         key: shape for key, shape in stored.items() if key in packed

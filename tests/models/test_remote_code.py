@@ -177,3 +177,16 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelProblem, match=r"lacks 1 tensors its code calls for, first head.weight"):
         load_model(str(folder), trust_remote_code=True)
+
+
+def test_code_for_transformers_4_finds_what_every_config_had(folder: Path) -> None:
+    """Fields of old configs, and plain rotary positions by their name."""
+    asked = """        assert config.use_cache and not config.output_attentions and not config.output_hidden_states
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+        config.rope_theta = 100.0
+        inverse, scale = ROPE_INIT_FUNCTIONS["default"](config, None)
+        assert scale == 1 and torch.allclose(inverse, torch.tensor([1, 100 ** -0.25, 0.1, 100 ** -0.75]))
+"""
+    start = "        super().__init__(config)\n        self.embed"
+    (folder / "modeling_toy.py").write_text(MODELING.replace(start, f"{asked}{start}"))
+    load_model(str(folder), device="cpu", trust_remote_code=True)

@@ -19,6 +19,8 @@ from sap_core.specs import PruneSpec, SweepSpec
 from sap_core.sweeps.cell import CellRunner
 from sap_core.sweeps.grid import make_grid
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {"bert": BERT, "qwen3": QWEN3}
 TEXTS, CALIBRATION = str(HERE / "evaluation.txt"), str(HERE / "calibration.txt")
 DRAWS, SEED = 8, 0

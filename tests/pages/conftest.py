@@ -21,11 +21,13 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.submitted: list = []
+        self.resumed: list[str] = []
         self.statuses: dict[str, JobStatus] = {}
         self.cancelled: list[str] = []
 
-    def submit(self, spec, *, run_dir=None) -> str:
+    def submit(self, spec, *, run_dir=None, resume=False) -> str:
         self.submitted.append(spec)
+        self.resumed += [run_dir] if resume else []
         return self.put(spec)
 
     def put(
@@ -43,6 +45,9 @@ class FakeClient:
 
     def cancel(self, job: str) -> None:
         self.cancelled.append(job)
+
+    def open_jobs(self) -> list[JobStatus]:
+        return [status for status in self.statuses.values() if status.open]
 
     def jobs(self, limit: int = 50) -> list[JobStatus]:
         return list(self.statuses.values())

@@ -6,7 +6,8 @@ from page_text import words
 from sample_runs import capture_run
 
 from sap_core.progress import Progress
-from sap_core.specs import CaptureSpec
+from sap_core.runs.store import create_run
+from sap_core.specs import CaptureSpec, ConventionsSpec
 
 
 def test_the_form_makes_the_spec_that_is_submitted(page, jobs, tiny_diffusion):
@@ -24,6 +25,21 @@ def test_several_prompts(page, jobs, tiny_diffusion):
     at = page("capture", state={"prompt_source": "several", "prompt": "w1\n\nw2 w3"}, model=tiny_diffusion)
     next(button for button in at.button if button.label == "Run").click().run()
     assert jobs.submitted[0].prompts == ("w1", "w2 w3")
+
+
+def test_the_settings_that_a_sampler_reads_are_offered(page, jobs, tiny_diffusion):
+    at = page("capture", state={"sampler": "entropy_bounded"}, model=tiny_diffusion)
+    shown = {box.key for box in at.number_input if str(box.key).startswith("sampling_")}
+    assert shown == {"sampling_top_k", "sampling_top_p", "sampling_entropy_limit"}
+    at.number_input(key="sampling_entropy_limit").set_value(0.3).run()
+    at.selectbox(key="sampling_ends").set_value("logits_eos_inf").run()
+    at.selectbox(key="sampling_cache").set_value("dual").run()
+    next(button for button in at.button if button.label == "Run").click().run()
+    spec = jobs.submitted[0]
+    assert (spec.entropy_limit, spec.ends, spec.cache, spec.top_k) == (0.3, "logits_eos_inf", "dual", None)
+    remasking = page("capture", state={"sampler": "remdm_cap"}, model=tiny_diffusion)
+    assert {box.key for box in remasking.number_input if str(box.key).startswith("sampling_")} == {"sampling_remasking"}
+    assert not [box for box in remasking.selectbox if box.key == "sampling_cache"]
 
 
 def test_an_autoregressive_model_has_no_diffusion_options(page, tiny_causal):
@@ -92,3 +108,47 @@ def test_the_time_is_told_before_and_follows_earlier_runs(page, root, tiny_diffu
     at = page("capture", state={"length": 64, "steps_masked_diffusion": 30}, model=tiny_diffusion)
     assert at.dataframe[0].value.set_index("what").loc["time, about", "needs"] == "1 min 00 s"
     assert "pace of 1 earlier run" in words(at)
+
+
+def test_the_prompt_of_the_demo_is_not_put_before_other_models(page, jobs, tiny_diffusion):
+    at = page("capture", model=tiny_diffusion, state={"prompt": "once there was a"})
+    assert at.text_area(key="prompt").value == ""
+    at = page("capture", model=tiny_diffusion)
+    assert at.text_area(key="prompt").value == ""
+
+
+def button(at, label):
+    return next(one for one in at.button if one.label == label)
+
+
+def test_conventions_are_checked_in_one_click_and_the_best_are_used_in_another(page, jobs, root, tiny_diffusion):
+    at = page("capture", model=tiny_diffusion)
+    button(at, "Check conventions").click().run()
+    assert not at.exception and isinstance(jobs.submitted[0], ConventionsSpec)
+    assert jobs.submitted[0].model == str(tiny_diffusion)
+    assert button(at, "Check conventions").disabled  # while it runs
+
+    in_use = {"causal": False, "shift_logits": False, "block_size": None, "note": "", "options": "--bidirectional"}
+    better = in_use | {
+        "causal": True,
+        "shift_logits": True,
+        "options": "--causal",
+        "in_use": False,
+        "nats_per_token": 2.0,
+    }
+    report = {
+        "model": str(tiny_diffusion), "measured_on": "plain English", "windows": 8, "alike": [],
+        "readings": [better, in_use | {"in_use": True, "nats_per_token": 7.5}], "better": better,
+        "verdict": "--causal explains the texts far better",
+    }  # fmt: skip
+    with create_run("conventions", jobs.submitted[0], root=root) as run:
+        run.finish(report)
+    job = jobs.put(jobs.submitted[0], "finished", run_path=run.path)
+    at = page("capture", state={"job_conventions": job}, model=tiny_diffusion)
+    assert "far better" in at.warning[0].value
+    table = next(frame.value for frame in at.dataframe if "nats per token" in frame.value)
+    assert table["nats per token"].tolist() == [2.0, 7.5] and table[""].tolist()[1] == "in use"
+    button(at, "Use the best").click().run()
+    assert not at.exception and at.session_state["causal"] is True and at.session_state["shift_logits"] is None
+    button(at, "Run").click().run()
+    assert jobs.submitted[-1].causal is True  # the options of the form hold it

@@ -6,8 +6,11 @@ from page_text import words
 from sample_runs import capture_run
 
 
-def test_without_a_run_it_says_what_to_do(page):
-    assert "No run has been captured yet" in words(page("heads"))
+def test_before_the_first_run_a_recorded_one_is_shown(page):
+    at = page("heads")
+    assert not at.exception
+    chosen = next(box for box in at.sidebar.selectbox if box.label == "Run in view")
+    assert chosen.options[0].startswith("Demo: stories-diffusion")
 
 
 def test_the_most_unstable_head_is_opened_first(page, root):

@@ -8,6 +8,8 @@ import pytest
 from sample_runs import capture_run
 from streamlit.testing.v1 import AppTest
 
+pytestmark = pytest.mark.slow
+
 PAGES = {
     "start": {}, "sinks": {"tab": "All layers"}, "heads": {}, "compare": {}, "runs": {}, "tradeoff": {}, "capture": {},
     "prune": {}, "export": {},

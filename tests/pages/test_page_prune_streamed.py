@@ -21,7 +21,7 @@ def test_a_model_that_fits_is_not_asked_about_it(page, tiny_diffusion):
 
 def test_from_file_to_file(page, jobs, tiny_diffusion, root, tmp_path, no_room):
     at = page("prune", model=tiny_diffusion, method="sink")
-    assert "GiB are free" in words(at) and apply(at).disabled and at.metric[1].value == "50.0%"
+    assert " are free" in words(at) and apply(at).disabled and at.metric[1].value == "50.0%"
     at.toggle(key="streamed").set_value(True).run()
     at.text_input(key="streamed_out").set_value(str(tmp_path / "small")).run()
     assert "sap prune --streamed" in words(at) and "sap.prune_checkpoint(" in words(at)

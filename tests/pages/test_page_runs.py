@@ -5,6 +5,7 @@ from __future__ import annotations
 from page_text import words
 from sample_runs import capture_run, prune_run
 
+from sap_core.runs.clean import list_leftovers
 from sap_core.runs.listing import describe_run
 from sap_core.runs.meta import update_run
 
@@ -21,6 +22,16 @@ def test_every_state_is_listed(page, root):
     (damaged / "manifest.json").write_text("{")
     table = page("runs").dataframe[0].value
     assert set(table["state"]) == {"finished", "cancelled", "running", "damaged"}
+
+
+def test_an_unfinished_capture_says_how_far_it_came_and_goes_on(page, root, jobs):
+    run = capture_run(root, written=3, state="cancelled", name="two")
+    at = page("runs", run=run.name)
+    assert "This capture was not finished: 3 of" in words(at) and "Open on Sinks" in words(at)
+    next(button for button in at.button if button.label == "Go on with it").click().run()
+    assert jobs.resumed == [str(run)] and jobs.submitted[0].kind == "capture"
+    whole = page("runs", run=capture_run(root, name="whole").name)
+    assert "Go on with it" not in [button.label for button in whole.button]
 
 
 def test_search_finds_by_name_and_model(page, root):
@@ -77,3 +88,28 @@ def test_a_finished_run_opens_without_its_model(page, root):
     run = capture_run(root, model="nobody/has-this")
     for name in ("sinks", "heads"):
         assert not page(name, run=run.name).error
+
+
+def test_what_killed_work_left_is_listed_and_removed(page, root, monkeypatch):
+    monkeypatch.setattr("sap_core.storage.leftovers.recorded", list)  # only this root's, not the user's own
+    kept = capture_run(root, name="kept")
+    half = root / ".pruned.sap-part"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(bytes(2048))
+    (root / ".upload-1.zip.0123abcd.sap-part").write_bytes(bytes(1024))
+    streamed = root / ".pruned.streamed"
+    streamed.mkdir()
+    (streamed / "job.json").write_text("{}")
+    assert len(list_leftovers()) == 3
+    at = page("runs")
+    (panel,) = [one for one in at.expander if one.label.startswith("Left behind by interrupted work")]
+    table = panel.dataframe[0].value
+    assert set(table["path"]) == {str(half), str(root / ".upload-1.zip.0123abcd.sap-part"), str(streamed)}
+    assert table["what"].str.contains("streamed").sum() == 1 and all(size[0] != "0" for size in table["size"])
+    at.button(key="clean_leftovers").click().run()
+    assert not at.exception and not half.exists() and kept.exists() and streamed.exists()  # it could be continued
+    (panel,) = [one for one in at.expander if one.label.startswith("Left behind")]
+    panel.checkbox[0].check().run()
+    at.button(key="clean_leftovers").click().run()
+    assert not streamed.exists() and kept.exists()
+    assert not [one for one in at.expander if one.label.startswith("Left behind")]

@@ -12,8 +12,11 @@ from sap_core.runs.store import create_run
 from sap_core.specs import AttentionMapSpec
 
 
-def test_without_a_run_it_says_what_to_do(page):
-    assert "No run has been captured yet" in words(page("sinks"))
+def test_before_the_first_run_a_recorded_one_is_shown(page):
+    at = page("sinks")
+    assert not at.exception
+    chosen = next(box for box in at.sidebar.selectbox if box.label == "Run in view")
+    assert chosen.options[0].startswith("Demo: stories-diffusion")
 
 
 def test_a_finished_run_shows_the_step_and_its_dominant_position(page, root):

@@ -213,7 +213,7 @@ def test_the_tradeoff_draws_the_frontier_and_rings_the_current_plan():
 
 def test_the_prediction_shows_points_interval_and_the_plan():
     figure = prediction_curve([(0, 0, 0), (0.5, 0.2, 0.01)], [(0, 0, 0), (0.5, 0.18, 0.22)], (0.3, 0.1))
-    assert trace(figure, "measured").error_y.array == pytest.approx(np.array([0, 0.0196]))
+    assert trace(figure, "measured").error_y.array == pytest.approx(np.array([0, 0.01]))
     assert trace(figure, "this plan").y == (0.1,)
     assert list(trace(figure, "interval between measurements").x) == [0, 0.5, 0.5, 0]
 

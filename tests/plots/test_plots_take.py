@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sap_core.csv_files import csv_bytes, read_csv
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.plots.figure_files import (
-    csv_text,
     figure_html,
     figure_table,
     parquet_bytes,
@@ -44,10 +44,11 @@ class Source:
     """What a report reads of a run."""
 
     id, name, text = "20260101-capture-abc", "a <b> run", "once <i>upon</i> a time"
+    partial = ""
 
-    def __init__(self, *kinds: str) -> None:
+    def __init__(self, *kinds: str, objective: str = "masked_diffusion") -> None:
         self.spec, self.manifest = {"kind": "capture", "seed": 3}, {"versions": {"torch": "2.13"}}
-        self.trajectories = [synthetic_trajectory(kind, 6, 2, 4, 12) for kind in kinds]
+        self.trajectories = [synthetic_trajectory(kind, 6, 2, 4, 12, objective=objective) for kind in kinds]
         self.trajectory = self.trajectories[0]
 
 
@@ -73,9 +74,8 @@ def test_html_csv_parquet_svg_and_png_carry_the_origin(view):
     page = figure_html(trajectory_heatmap(view), ABOUT)
     written = page.split('id="provenance">')[1].split("</script>")[0]
     assert json.loads(written) == ABOUT and "<received>" not in page
-    text = csv_text(view_table(view), ABOUT)
-    assert json.loads(text.splitlines()[0].removeprefix("# ")) == ABOUT
-    assert len(pd.read_csv(io.StringIO(text), comment="#")) == 6 * 12
+    table = read_csv(csv_bytes(view_table(view), ABOUT))
+    assert table.attrs == ABOUT and len(table) == 6 * 12
     assert pd.read_parquet(io.BytesIO(parquet_bytes(view_table(view), ABOUT))).attrs == ABOUT
     root = ET.fromstring(
         svg_with_origin('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><g/></svg>', ABOUT)
@@ -141,7 +141,7 @@ def test_the_report_of_a_run_holds_text_figures_numbers_and_origin():
 
 
 def test_the_report_of_a_comparison_holds_claims_and_every_run():
-    page = report(Source("fixed"), Source("mixed", "drifting"), Source("alternating"))
+    page = report(Source("fixed", objective="autoregressive"), Source("mixed", "drifting"), Source("alternating"))
     assert page.count("Plotly.newPlot") == 3 + 2 + 4
     assert "B against A" in page and "C against A" in page and "3 runs compared" in page
     assert page.count("plotly.js v") == 1

@@ -19,7 +19,7 @@ def model(tiny_diffusion, monkeypatch):
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"]).sort_values("instability", ascending=False)
     table["rank"] = range(1, 13)
     groups = [[(0, 0), (1, 0)], [(2, 0), (2, 1)]]
-    monkeypatch.setattr(module, "_on_demo_prompt", lambda *_: (table, groups))
+    monkeypatch.setattr(module, "_on_own_text", lambda *_: (table, groups))
     return load_model(str(tiny_diffusion))
 
 
@@ -67,7 +67,7 @@ def test_what_is_taken_out_follows_the_rule_too(model, method):
 def test_the_groups_come_from_a_real_generation(tiny_diffusion):
     model = load_model(str(tiny_diffusion))
     pruned = prune(model, method="heads", pattern="heads", sparsity=0.5)
-    groups = module._on_demo_prompt(model, 0, None)[1]
+    groups = module._on_own_text(model, 0, None)[1]
     for group in groups:
         assert any(head // 2 not in pruned.report["removed"]["per_layer"][layer] for layer, head in group)
 

@@ -25,7 +25,8 @@ def pruner(tiny_diffusion, monkeypatch):
 
     def counted(models):
         weights = [sum(m.rows * m.cols for m in one.info.matrices) for one in models]
-        return [{"tokens_per_second": 1000 / count, "seconds": count / 1000} for count in weights]
+        seconds = [count / 1000 for count in weights]
+        return [{"tokens_per_second": 1 / each, "seconds": each, "turns": [each]} for each in seconds]
 
     rows = [(layer, head, head / 10) for layer in range(3) for head in range(4)]
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"])
@@ -56,6 +57,7 @@ def test_the_result_keeps_both_promises_and_lists_what_was_tried(pruner):
     assert dense.layers == 3 and pruner.model.info is dense
 
 
+@pytest.mark.slow
 def test_what_can_not_be_met_names_the_nearest_on_either_side(pruner):
     with pytest.raises(NoSuchPlan, match="Ask for less speed or allow more loss") as caught:
         pruner.prune(target_speedup=1.3, quality_drop_threshold=0.2)
@@ -109,6 +111,7 @@ def test_a_preset_is_the_best_point_of_the_measured_curve_at_its_exchange_rate(p
     assert abs(pruned.plan.totals()["zeros"] - (weights[0] - weights[1])) < 10  # whole layers: the mean, rounded
 
 
+@pytest.mark.slow
 def test_what_was_found_is_made_again_from_its_plan_without_searching(pruner, monkeypatch):
     from sap_core.pruning.api import prune
     from sap_core.pruning.planning.plan import PruningPlan

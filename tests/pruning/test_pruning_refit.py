@@ -8,8 +8,9 @@ import torch
 from sap_core.errors import InvalidInput
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
+from sap_core.pruning.scoring.module_inputs import inputs_of
 from sap_core.pruning.scoring.sparsegpt import DAMPING
-from sap_core.pruning.scoring.statistics import TokenRows, inputs_of
+from sap_core.pruning.scoring.statistics import TokenRows
 from sap_core.pruning.structured.compensation import least_squares_update
 
 

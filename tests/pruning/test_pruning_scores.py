@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from sap_core.errors import ModelProblem
 from sap_core.models.loading import load_model
 from sap_core.pruning.scoring.gradients import taylor_scores
 from sap_core.pruning.scoring.scores import score
@@ -19,6 +22,7 @@ from sap_core.pruning.scoring.statistics import (
     RootMeanSquare,
     SumOfNorms,
     TokenRows,
+    add_batch,
 )
 
 WEIGHT = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
@@ -74,6 +78,17 @@ def test_one_position_that_takes_all_attention_is_the_sink():
     assert (sink_weights(torch.full((1, 2, 2, 16), 1 / 16)) <= 0.5).all()
 
 
+def test_the_weight_is_a_sigmoid_of_the_mass_around_the_limit():
+    # Mass 10 at one of five positions: mean 2, population std 4, limit 10. Twice as much: mass 20, limit 4 + 2 * 8.
+    received = torch.zeros(2, 1, 1, 5)
+    received[0, ..., 0], received[1, ..., 1] = 10 / 5, 2 * 10 / 5
+    phi = sink_weights(received)
+    assert phi[0, 0] == 0.5 and phi[1, 1] == 0.5 and phi[0, 1] < 1e-20
+    # Two layers of two heads count together, each with its 4 queries: masses 8, 0, 0, 0; 5 (8 - (2 + 2 * 3.4641)).
+    four = torch.tensor([0.5, 0.0, 0.0, 0.0]).expand(1, 2, 2, 4)
+    assert sink_weights(four)[0, 0].item() == pytest.approx(1 / (1 + math.exp(-5 * (8 - 2 - 2 * 12**0.5))), rel=1e-4)
+
+
 def test_persistence_of_sinks_that_stay_come_once_and_alternate():
     phi = torch.zeros(1, 10, 4)
     phi[0, :, 0] = 1.0
@@ -103,3 +118,8 @@ def test_taylor_is_what_the_loss_loses(tiny_causal):
         weight[row, column] = 0
         assert abs(loss() - base) == pytest.approx(float(scores[name][row, column]), rel=0.1, abs=1e-6)
         weight[row, column] = kept
+
+
+def test_inputs_that_are_not_one_row_per_token_are_refused_by_name():
+    with pytest.raises(ModelProblem, match="positions is applied to 3 rows where texts have 8 tokens"):
+        add_batch({"positions": Gram()}, {"positions": torch.zeros(3, 5)}, torch.ones(2, 4))

@@ -16,6 +16,8 @@ from sap_core.errors import Cancelled, InvalidInput, ModelProblem
 from sap_core.models.loading import load_model
 from sap_core.specs import PruneCheckpointSpec, parse_spec
 
+pytestmark = pytest.mark.slow
+
 ASKED = [
     {"method": "magnitude", "pattern": "2:4"},
     {"method": "random", "sparsity": 0.3},
@@ -107,7 +109,6 @@ def test_every_format_keeps_its_names_shards_and_config(folders, calibration, tm
     assert loaded.logits(tokens).equal(whole.model.logits(tokens))
 
 
-@pytest.mark.slow
 def test_the_folder_is_an_export_with_card_and_manifest_that_verifies(folders, tmp_path):
     done = sap.prune_checkpoint(str(folders("llama")), tmp_path / "out", method="magnitude")
     assert done.export.verification["equal"] and done.export.verification["max_difference"] < 1e-5

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import sap_core as sap
 from sap_core.cli import main
-from sap_core.errors import InvalidInput
+from sap_core.errors import InvalidInput, ModelProblem
 from sap_core.jobs.cache import ModelCache
 from sap_core.jobs.execute import execute
 from sap_core.models.inspection import inspect_model
@@ -32,7 +35,12 @@ def test_a_model_that_does_not_fit_names_the_streamed_way_which_works(tiny_diffu
     words = ["--model", tiny_diffusion, "--method", "magnitude", "--out", tmp_path / "out", "--no-verify"]
     status, out, err = sap_command(capsys, *words)
     assert status == 2 and not out and len(err.splitlines()) == 1
-    assert "need 0.0 GiB" in err and "--streamed --out DIR" in err and not (tmp_path / "out").exists()
+    assert (
+        "and its pruned copy need" in err
+        and "KiB" in err
+        and "--streamed --out DIR" in err
+        and not (tmp_path / "out").exists()
+    )
     with pytest.raises(InvalidInput, match="--streamed"):
         sap.prune(str(tiny_diffusion), method="magnitude")
     status, out, _ = sap_command(capsys, *words, "--streamed", "--json")
@@ -69,3 +77,30 @@ def test_as_a_job_the_run_keeps_the_report_and_the_folder_the_weights(tiny_diffu
     assert run.result["export"]["folder"] == str(tmp_path / "out")
     blocks = [(report.done, report.total) for report in seen if report.stage == "prune" and not report.message]
     assert blocks == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("part", ["layers.2.mlp.down_proj", "embed_tokens"])
+def test_a_weight_that_is_no_number_is_found_before_any_block_is_pruned(tiny_diffusion, tmp_path, part):
+    folder = Path(shutil.copytree(tiny_diffusion, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key in weights if part in key)
+    weights[name][-1, -1] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    seen = []
+    with pytest.raises(ModelProblem, match=f"{part}.*NaN"):
+        sap.prune_checkpoint(str(folder), tmp_path / "out", method="magnitude", progress=lambda p: seen.append(p.stage))
+    assert set(seen) <= {"load"} and not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_what_its_config_says_is_refused_as_in_memory(tiny_diffusion, tmp_path, monkeypatch):
+    """Streamed opening reads headers only; the check is the one of loading, in a pass of its own."""
+    asked = []
+
+    def refuses(model):
+        asked.append(model)
+        raise ModelProblem("its first row sees no later token")
+
+    monkeypatch.setattr("sap_core.pruning.streamed.streamed_model.check_outputs", refuses)
+    with pytest.raises(ModelProblem, match="sees no later token"):
+        sap.prune_checkpoint(str(tiny_diffusion), tmp_path / "out", method="magnitude")
+    assert len(asked) == 1 and not (tmp_path / "out").exists()

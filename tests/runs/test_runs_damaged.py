@@ -56,6 +56,7 @@ def test_any_bytes_in_a_document(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["spec.json", "manifest.json", "meta.json", "result.json"])
+@pytest.mark.slow
 def test_any_type_in_any_field(tmp_path, name):
     made(tmp_path, "good")
     run = made(tmp_path, "bad")

@@ -23,6 +23,8 @@ from sap_core.specs import CaptureSpec, SweepSpec
 from sap_core.storage import is_remote, storage_path
 from sap_core.trajectory.store import TrajectoryWriter
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "s3://sap-runs"
 SPEC = CaptureSpec.build(model="m", prompts=("once",))
 

@@ -68,7 +68,7 @@ def test_spec_is_first_and_manifest_last(tmp_path):
 def test_an_interrupted_run_is_unfinished_and_says_so(tmp_path):
     path = create_run("capture", SPEC, out=tmp_path / "dead").path  # and nothing holds its writer any more
     assert (path / "writer.json").exists()
-    with pytest.raises(RunProblem, match="interrupted; run it again"):
+    with pytest.raises(RunProblem, match=r"interrupted; go on with it \(sap capture --resume"):
         open_run(path)
     assert open_run(path, unfinished=True).state == "unfinished"
 

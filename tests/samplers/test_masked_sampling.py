@@ -11,9 +11,9 @@ import torch
 from sap_core.errors import InvalidInput
 from sap_core.models.loading import load_model
 from sap_core.samplers.canvas import build_canvas
-from sap_core.samplers.denoise import even_share, top_positions
 from sap_core.samplers.dispatch import sample
 from sap_core.samplers.draws import predict
+from sap_core.samplers.step_counts import even_share, top_positions
 from sap_core.specs import SamplingOptions
 
 PROMPTS = ["w1 w2 w3 w4 w5", "w6 w7"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.samplers.prompts import PRESETS, preset, read_prompts
+from sap_core.models.loading import load_model
+from sap_core.samplers.prompts import PRESETS, preset, read_prompts, unknown_prompts
 from sap_core.stories.corpus import vocabulary, words
 
 
@@ -42,3 +43,22 @@ def test_ready_sets() -> None:
     assert all(word in known for text in preset("stories") for word in words(text))
     with pytest.raises(UnknownOption, match=r"Unknown preset of prompts 'storys'; .*stories"):
         preset("storys")
+
+
+def test_the_key_of_a_file_of_prompts_is_an_option(tmp_path, capsys):
+    from sap_core.cli import main
+
+    (tmp_path / "asked.jsonl").write_text('{"question": "why"}\n')
+    assert read_prompts(tmp_path / "asked.jsonl", "question") == ("why",)
+    words = ["capture", "--model", "nowhere", "--prompts", str(tmp_path / "asked.jsonl")]
+    assert main(words) == 2 and "name the key with --column" in capsys.readouterr().err
+    assert main([*words, "--column", "question"]) == 2 and "--column" not in capsys.readouterr().err
+    assert main(["capture", "--model", "nowhere", "--column", "question"]) == 2
+    assert "FILE.jsonl of --prompts" in capsys.readouterr().err
+
+
+def test_a_prompt_of_unknown_tokens_shows_what_the_model_reads():
+    model = load_model(str(Path(__file__).parents[1] / "own_model" / "bert"))
+    assert unknown_prompts(model, ["import sys"]) is None and unknown_prompts(model, [""]) is None
+    found = unknown_prompts(model, ["import", "Ένα"])
+    assert "1 of 2 prompts" in found and "'Ένα' as [UNK]" in found

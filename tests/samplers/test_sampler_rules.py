@@ -10,8 +10,9 @@ import torch
 from sap_core.choices.samplers import DREAM
 from sap_core.samplers import llada, schedule
 from sap_core.samplers.check import Sampling
-from sap_core.samplers.denoise import StepContext, rounded_shares
+from sap_core.samplers.denoise import StepContext
 from sap_core.samplers.draws import Rows, restrict
+from sap_core.samplers.step_counts import rounded_shares
 
 # Four masked positions of one canvas; softmax of log p is p. The last of five words is the mask token.
 SHARES = torch.tensor(

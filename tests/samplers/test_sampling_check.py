@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sap_core.choices.samplers import SAMPLERS
 from sap_core.errors import InvalidInput
 from sap_core.models.inspection import inspect_model
-from sap_core.samplers.check import check_sampling, share_steps
+from sap_core.samplers.check import check_sampling, default_steps, share_steps
 from sap_core.specs import SamplingOptions
 
 
@@ -81,3 +83,13 @@ def test_a_threshold_belongs_to_its_rules(tiny_diffusion: Path) -> None:
     assert check(tiny_diffusion, sampler="confidence_threshold", threshold=0.5).threshold == 0.5
     with pytest.raises(InvalidInput, match=r"threshold is 0.5, but sampler 'random' has none"):
         check(tiny_diffusion, sampler="random", threshold=0.5)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_estimates_use_the_steps_that_the_sampler_takes(tiny_diffusion, tiny_causal, name):
+    rule = SAMPLERS[name]
+    info = inspect_model(str(tiny_causal if rule.objective == "autoregressive" else tiny_diffusion))
+    info = replace(info, samplers=(name,), max_length=None, block_size=None)
+    options = SamplingOptions.build(length=200)
+    assert default_steps(info, options, 200) == check_sampling(info, options, 200).steps
+    assert default_steps(info, SamplingOptions.build(length=200, steps=7), 200) == 7

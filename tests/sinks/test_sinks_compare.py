@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from sap_core.errors import InvalidInput
-from sap_core.sinks.claims import answer_claims, answers_table
+from sap_core.sinks.claims import _answer, answer_claims, answers_table
 from sap_core.sinks.compare import (
     CURVES,
     compare_runs,
     rebin,
     resample,
 )
-from sap_core.sinks.intervals import difference_interval, mean_interval
+from sap_core.sinks.intervals import Interval, difference_interval, mean_interval
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
 
@@ -93,7 +93,11 @@ def test_several_runs_have_intervals_over_prompts_and_pair_the_same_prompts():
     found = compare_runs(still, mixed, third, points=5)
     row = found.table.set_index("metric").loc["switch_rate"]
     assert (row["a"], row["b"], row["c"]) == (0, 0.5, 1) and row["difference"] == 0.5 and row["difference_c"] == 1
-    assert row["b_low"] < 0 < 1 < row["b_high"] and row["a_low"] == row["a_high"] == 0 and math.isnan(row["c_low"])
+    assert (
+        (row["b_low"], row["b_high"]) == pytest.approx((0, 1), abs=1e-6)
+        and row["a_low"] == row["a_high"] == 0
+        and math.isnan(row["c_low"])
+    )
     assert (row["interval_over"], row["interval_over_c"]) == ("prompts", "heads")
     assert found.bands["entropy"][1].shape == (2, 5) and found.bands["entropy"][2] is None
     assert found.names == ("still", "mixed", "third") and len(found.differences) == 2
@@ -102,23 +106,50 @@ def test_several_runs_have_intervals_over_prompts_and_pair_the_same_prompts():
 
 
 def test_the_claims_are_answered_by_the_numbers():
+    causal = synthetic_trajectory("fixed", 12, objective="autoregressive")
+    found = compare_runs(causal, synthetic_trajectory("mixed", 12, heads=8))
+    answers = {item.claim.metric: item for item in answer_claims(found)}
+    assert set(answers) == {"temporal_deviation", "persistence", "distance_change"}
+    assert {item.run for item in answers.values()} == {1}  # the autoregressive run is not asked
+    assert answers["persistence"].answer == "holds" and answers["persistence"].found.high < 0
+    assert answers["distance_change"].reference is None
+    assert [row["run"] for row in answers_table(list(answers.values()))] == ["B against A", "B against A", "B"]
+
+
+def test_the_reference_of_the_claims_is_the_autoregressive_run_wherever_it_stands():
+    runs = [synthetic_trajectory(kind, 12, heads=8) for kind in ("mixed", "alternating")]
+    causal = synthetic_trajectory("fixed", 12, heads=8, objective="autoregressive")
+    found = compare_runs(runs[0], causal, runs[1])
+    answers = answer_claims(found)
+    assert [(item.run, item.reference) for item in answers] == [(0, 1), (0, 1), (0, None), (2, 1), (2, 1), (2, None)]
+    same = compare_runs(causal, runs[0])
+    assert [item.answer for item in answers[:3]] == [item.answer for item in answer_claims(same)]
+    assert answers[0].found == answer_claims(same)[0].found
+
+
+def test_without_an_autoregressive_run_two_claims_are_not_answered_and_without_a_diffusion_run_none():
     found = compare_runs(synthetic_trajectory("fixed", 12), synthetic_trajectory("mixed", 12, heads=8))
-    answers = {(item.claim.metric, item.run): item for item in answer_claims(found)}
-    assert set(answers) == {
-        ("temporal_deviation", 1), ("persistence", 1),
-        ("distance_change", 0), ("distance_change", 1), ("entropy_change", 0), ("entropy_change", 1),
-    }  # fmt: skip
-    assert answers["persistence", 1].answer == "holds" and answers["persistence", 1].found.high < 0
-    assert answers["distance_change", 0].answer == "doesn't hold"  # a fixed sink: nothing changes
-    backwards = compare_runs(synthetic_trajectory("mixed", 12, heads=8), synthetic_trajectory("fixed", 12))
-    assert answer_claims(backwards)[1].answer == "doesn't hold"
-    assert answers_table(found, list(answers.values()))[0]["run"] == "B against A"
+    answers = [item.answer for item in answer_claims(found)]
+    assert answers[:2] == answers[3:5] == ["needs an autoregressive run"] * 2
+    assert answers_table(answer_claims(found))[0]["by how much"] == "–"
+    assert not answer_claims(compare_runs(*[synthetic_trajectory("fixed", 4, objective="autoregressive")] * 2))
 
 
-def test_a_value_that_fits_with_an_interval_over_zero_is_undecided():
-    two = Source("two", ["a", "b"], synthetic_trajectory("alternating", 12), synthetic_trajectory("fixed", 12))
-    found = compare_runs(Source("still", ["a", "b"], *[synthetic_trajectory("fixed", 12)] * 2), two)
-    assert answer_claims(found)[0].answer == "undecided"
+@pytest.mark.parametrize("value, low, high, rises, answer", [
+    (1, 0.1, 2, True, "holds"), (1, -0.1, 2, True, "undecided"), (-1, -2, 0.1, True, "undecided"),
+    (-1, -2, -0.1, True, "doesn't hold"), (-1, -2, -0.1, False, "holds"), (1, 0.1, 2, False, "doesn't hold"),
+    (0, 0, 0, True, "undecided"), (1, float("nan"), float("nan"), True, "undecided"),
+])  # fmt: skip
+def test_a_claim_is_undecided_on_either_side_of_zero(value, low, high, rises, answer):
+    assert _answer(Interval(value, low, high, "prompts"), rises) == answer
+
+
+def test_intervals_of_bounded_metrics_stay_within_them():
+    still = Source("still", ["a", "b"], *[synthetic_trajectory("fixed", 12)] * 2)
+    mixed = Source("mixed", ["a", "b"], synthetic_trajectory("alternating", 12), synthetic_trajectory("fixed", 12))
+    row = compare_runs(still, mixed).table.set_index("metric").loc["switch_rate"]
+    assert 0 <= row["b_low"] < 1e-6 and 1 - 1e-6 < row["b_high"] <= 1
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((-1, 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 8])

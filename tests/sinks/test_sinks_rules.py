@@ -5,7 +5,7 @@ import pytest
 
 from sap_core.choices.sink_rules import SINK_RULES, SinkRule, sink_rule
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.sinks.rules import find_sinks, soft_sinks
+from sap_core.sinks.rules import find_sinks
 
 
 def test_table_has_what_a_page_shows():
@@ -66,13 +66,6 @@ def test_leading_dims_are_independent():
         whole = find_sinks(received, rule)
         assert whole.shape == received.shape and whole.any()
         np.testing.assert_array_equal(whole[4, 2, 1], find_sinks(received[4, 2, 1], rule))
-
-
-def test_soft_sinks_are_a_sigmoid_around_the_limit():
-    attention = np.array([10.0, 0, 0, 0, 0])  # mean 2, population std 4: limit 10 at k = 2
-    phi = soft_sinks(attention)
-    assert phi[0] == pytest.approx(0.5) and phi[1] < 1e-20
-    assert soft_sinks(attention, alpha=1, k=1.75)[0] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
 def test_unknown_rule_and_bad_threshold():

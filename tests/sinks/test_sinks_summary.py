@@ -5,7 +5,6 @@ import json
 import pytest
 
 from sap_core.errors import InvalidInput, UnknownOption
-from sap_core.sinks.scan import scan, summed_attention
 from sap_core.sinks.summary import sink_summary
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
@@ -36,12 +35,6 @@ def test_samples_are_averaged_with_their_spread():
     assert found["samples"] == 2 and found["path"][:2] == [0, 16]
     assert found["metrics"]["switch_rate"]["mean"] == 0.5
     assert found["metrics"]["switch_rate"]["sd_samples"] == pytest.approx(0.5**0.5)
-
-
-def test_summed_attention_adds_layers_heads_and_queries():
-    dataset = synthetic_trajectory("flat", 3, 2, 4, 8)
-    assert (summed_attention(dataset) == 2 * 4).all()  # each of 8 heads gives each position a column sum of 1
-    assert scan(dataset).received.shape == (3, 8)
 
 
 def test_unknown_rule_and_sample():

@@ -10,6 +10,8 @@ from sap_core.sweeps import sweep
 from sap_core.sweeps.cell import CellRunner
 from sap_core.sweeps.grid import make_grid
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory, tiny_diffusion):
@@ -46,7 +48,6 @@ def test_a_cell_measures_what_the_verbs_measure(fields):
     assert cell["quality"]["nonzero_parameters"] == expected["nonzero_parameters"]
 
 
-@pytest.mark.slow
 def test_worker_processes_do_real_cells(fields, tmp_path):
     done = sweep(**fields, out=tmp_path / "out", speed=True)
     assert done.complete and done.failed == {}

@@ -10,21 +10,22 @@ import pytest
 from sample_runs import prune_run, sweep_run
 
 from sap_core.specs import PruneSpec
-from sap_core.sweeps.predict import predict_loss
+from sap_core.sweeps.predict import curve_of, predict_loss
 from sap_core.sweeps.results_table import measured_plans, stamp
 from sap_core.sweeps.tradeoff import best_plans
 
 MODEL = "demo:stories-diffusion"
 
 
-def plans(*points, **fields):
+def plans(*points, protocol="a", texts=10**6, **fields):
     """Measured at (sparsity, loss, standard error)."""
     spec = {"model": "m", "method": "wanda", **fields}
     rows = [
-        {"sparsity": share, "loss": loss, "error": error, "spec": PruneSpec.build(**spec, sparsity=share).model_dump()}
+        {"sparsity": share, "loss": loss, "error": error, "texts": texts, "protocol": protocol}
+        | {"spec": PruneSpec.build(**spec, sparsity=share).model_dump(mode="json")}
         for share, loss, error in points
     ]
-    return pd.DataFrame(rows, columns=["sparsity", "loss", "error", "spec"])
+    return pd.DataFrame(rows, columns=["sparsity", "loss", "error", "texts", "protocol", "spec"])
 
 
 def asked(sparsity, **fields):
@@ -82,10 +83,37 @@ def test_nothing_of_the_kind_is_no_prediction():
     assert predict_loss(plans((0.5, 0.2, 0.01)), asked(0.5, order="one_shot")) is None
 
 
-def test_a_measured_sparsity_is_its_mean_over_seeds():
+def test_a_measured_sparsity_is_its_mean_over_seeds_weighted_by_their_variance():
     found = predict_loss(plans((0.5, 0.2, 0.01), (0.5, 0.4, 0.03)), asked(0.5))
-    assert found.measured and found.points == 1 and found.loss == pytest.approx(0.3)
-    assert found.high == pytest.approx(0.3 + 1.96 * 0.02)
+    assert found.measured and found.points == 1 and found.loss == pytest.approx((0.2 * 9 + 0.4) / 10)
+    spread = 12.706 * math.sqrt((0.9 * 0.02**2 + 0.1 * 0.18**2) / 1)  # t(1), between the two
+    assert found.high - found.loss == pytest.approx(math.hypot(1.96 * 0.012, spread), rel=1e-3)
+    one = predict_loss(plans((0.5, 0.2, 0.01), texts=8), asked(0.5))
+    assert one.high == pytest.approx(0.2 + 2.3646 * 0.01, rel=1e-4)  # t(7)
+
+
+def test_a_quick_look_never_widens_what_a_sweep_knew_nor_moves_it():
+    sweep = plans((0.3, 0.1, 0.01), (0.5, 0.2, 0.01), (0.7, 0.6, 0.01), protocol="sweep")
+    quick = plans((0.5, 0.5, 0.1), protocol="quick", texts=8)
+    both = pd.concat([quick, sweep], ignore_index=True)
+    for share in (0.3, 0.4, 0.5, 0.6):
+        assert predict_loss(both, asked(share)) == predict_loss(sweep, asked(share))
+    better = pd.concat([plans((0.6, 0.37, 0.001), protocol="careful"), sweep], ignore_index=True)
+    assert predict_loss(better, asked(0.6)).loss == pytest.approx(0.37)
+    assert curve_of(better, asked(0.6)).protocol == "careful" and curve_of(better, asked(0.5)).protocol == "sweep"
+
+
+def test_what_one_text_measured_has_no_interval_and_takes_no_part():
+    alone = plans((0.5, 0.2, float("nan")), texts=1)
+    assert predict_loss(alone, asked(0.5)) is None
+
+
+def test_plans_calibrated_on_other_texts_are_of_another_kind():
+    measured = plans((0.5, 0.2, 0.01), calibration="own.txt")
+    assert predict_loss(measured, asked(0.5)) is None
+    assert predict_loss(measured, asked(0.5, calibration="own.txt", samples=16)) is not None
+    magnitude = plans((0.5, 0.2, 0.01), calibration="own.txt", method="magnitude")  # looks at no texts
+    assert predict_loss(magnitude, asked(0.5, method="magnitude")) is not None
 
 
 def test_between_points_it_lies_below_the_chord_and_above_the_neighbours():
@@ -95,7 +123,7 @@ def test_between_points_it_lies_below_the_chord_and_above_the_neighbours():
     assert (found.low, found.high, found.measured) == (pytest.approx(0.125), pytest.approx(0.2), False)
     assert found.loss == pytest.approx(0.1625)
     wider = predict_loss(plans((0.4, 0.1, 0), (0.6, 0.3, 0.1), (0.7, 0.6, 0)), asked(0.5))
-    assert wider.high == pytest.approx(0.2 + 0.196)
+    assert wider.high == pytest.approx(0.2 + 0.196, rel=1e-4)
 
 
 def test_a_truly_convex_curve_lies_within_the_interval():

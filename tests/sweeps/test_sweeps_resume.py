@@ -16,6 +16,8 @@ from sap_core.errors import Cancelled, InvalidInput, OperationFailed
 from sap_core.sweeps import local, sweep, sweep_table
 from sap_core.sweeps.local import LocalExecutor
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 FIELDS = {"methods": ("magnitude", "sink"), "sparsities": (0.1, 0.2, 0.3), "seeds": (0, 1)}  # 9 cells and the dense one
 
@@ -60,7 +62,6 @@ def test_all_cells_are_done_once_and_a_finished_sweep_does_nothing(run, tmp_path
     assert again.complete and again.ran == () and len(begun(tmp_path)) == 10
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_every_cell_done_and_none_done_again(tmp_path, tiny_diffusion):
     cells = tmp_path / "out" / "cells"
     script = (

@@ -10,6 +10,7 @@ import pytest
 from fake_sweep_runner import record
 
 from sap_core.errors import InvalidInput, RunProblem
+from sap_core.models.fingerprint import model_files
 from sap_core.specs import SweepSpec
 from sap_core.sweeps import (
     frontier,
@@ -17,7 +18,7 @@ from sap_core.sweeps import (
     summarise,
     sweep_table,
 )
-from sap_core.sweeps.folder import SweepFolder, model_files
+from sap_core.sweeps.folder import SweepFolder
 from sap_core.sweeps.grid import make_grid
 from sap_core.sweeps.table import write_table
 

@@ -139,6 +139,7 @@ def run(tiny_diffusion, home):
     return str(made.path)
 
 
+@pytest.mark.slow
 def test_a_capture_is_the_same_either_way(place, tiny_diffusion, capsys):
     spec = CaptureSpec(model=str(tiny_diffusion), prompts=("w1 w2",), length=12, steps=5, seed=4)
     told, code = snippets.snippets_of(spec, "from-command")
@@ -146,6 +147,7 @@ def test_a_capture_is_the_same_either_way(place, tiny_diffusion, capsys):
     assert sap.open_run("from-command").spec == spec.model_dump(mode="json")
 
 
+@pytest.mark.slow
 def test_a_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     fields = {"method": "heads", "heads": ((0, 1), (2, 3))}
     told, code = snippets.snippets_of(PruneSpec(model=str(tiny_diffusion), **fields), "out-command", "out-python")
@@ -155,6 +157,7 @@ def test_a_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     assert (place / "out-python" / "README.md").is_file()
 
 
+@pytest.mark.slow
 def test_a_streamed_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     found = []
     for name in ("streamed-command", "streamed-python"):
@@ -164,12 +167,14 @@ def test_a_streamed_pruning_is_the_same_either_way(place, tiny_diffusion, capsys
     assert found[0]["weights_sha256"] == found[1]["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_the_same_either_way(place, tiny_diffusion, capsys):
     spec = EvaluateSpec(model=str(tiny_diffusion), samples=2, draws=1, generate=0, tasks=False)
     told, code = snippets.snippets_of(spec)
     assert command(told, capsys)["likelihood"] == python(code)["measured"]["likelihood"]
 
 
+@pytest.mark.slow
 def test_an_export_and_an_elastic_checkpoint_are_written_either_way(place, tiny_diffusion, capsys):
     from sap_core.jobs.cache import ModelCache
     from sap_core.jobs.execute import execute
@@ -187,6 +192,7 @@ def test_an_export_and_an_elastic_checkpoint_are_written_either_way(place, tiny_
         assert made and (place / name / "sap_elastic.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_push_gets_as_far_as_the_token(place, monkeypatch, capsys):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     told, code = snippets.snippets_of(PushSpec(folder=str(place / "none"), repo="a/b"))
@@ -195,6 +201,7 @@ def test_a_push_gets_as_far_as_the_token(place, monkeypatch, capsys):
     assert cli.main(shlex.split(told)[1:]) == 2 and "none" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_looking_at_a_run_gives_the_same_either_way(place, run, capsys):
     rule = SinkRule("rate", 1 / 3)
     asked = f"found = sap.sink_summary(run, rule={rule.name!r}, threshold={rule.threshold!r}, sample=0)"
@@ -205,6 +212,7 @@ def test_looking_at_a_run_gives_the_same_either_way(place, run, capsys):
     assert [row["instability"] for row in command(told, capsys)] == heads["instability"].tolist()
 
 
+@pytest.mark.slow
 def test_comparing_gives_the_same_either_way(place, run, capsys):
     told, code = snippets.comparing([run, run], SinkRule("zscore"))
     document = command(told, capsys)
@@ -213,6 +221,7 @@ def test_comparing_gives_the_same_either_way(place, run, capsys):
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "kinds"])
+@pytest.mark.slow
 def test_the_figure_is_the_same_either_way_with_its_sinks(place, run, capsys, kind):
     rule = SinkRule("column_sum", 0.01)
     told, code = snippets.figure(run, rule, kind=kind, layer=1, head=2, step=3)

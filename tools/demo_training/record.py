@@ -23,12 +23,13 @@ def main() -> None:
     home.mkdir(parents=True, exist_ok=True)
     for spec in demo_specs():
         target = home / spec.model.removeprefix("demo:")
-        aside = home / f".{target.name}.new"
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = home / ".new" / target.name  # a run keeps the name of the folder that it was made in
+        shutil.rmtree(aside.parent, ignore_errors=True)
         run = sap.capture(spec.model, spec=spec.model_copy(update={"precision": "float16"}), out=aside)
         print(f"{spec.model}: {run.text}")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
+        aside.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""One file per family: how its config.json is read and its tensors are named. No torch here."""
+"""One file per model family: how its config.json is read and its tensors are named. No torch here."""

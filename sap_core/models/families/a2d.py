@@ -14,6 +14,7 @@ NATIVE = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qw
 
 
 def native_type(config: Config) -> str | None:
+    """Return the native model type of an A2D config; None for any other."""
     name = str(config.get("model_type", "")).lower()
     return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
 
@@ -37,7 +38,7 @@ def _family(name: str, title: str, examples: str, blocks: bool, samplers: tuple[
         samplers=samplers,
         rounded_shares=True,
         answer_starts_block=True,
-        units=("channels", "layers"),
+        units=("heads", "channels", "layers"),
         export="original names and config",
         adapter=adapter,
     )

@@ -6,6 +6,7 @@ from ..family import AUTOREGRESSIVE, Config, Family
 
 
 def matches(config: Config) -> bool:
+    """Return whether transformers has a causal class for this config."""
     architectures = config.get("architectures") or []
     return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
 

@@ -1,7 +1,7 @@
 """DiffusionGemma: a causal encoder whose cache a bidirectional decoder reads; it denoises canvases of random tokens.
 
-It has no mask token: at every step it accepts what it is sure of and draws the rest anew. Encoder and decoder share
-their weights, which are stored once, under the decoder's names.
+It has no mask token: at every step it accepts the predictions with low entropy and draws the others again. Encoder and
+decoder share their weights, which are stored once, under the decoder's names.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ FAMILY = Family(
     blocks="model.decoder.layers.",
     block_size=lambda config: config.get("canvas_length") or 256,
     samplers=("entropy_bound",),
-    patterns=(),
-    no_pruning="its experts are stored in 3-D tensors, which no pruning pattern here reads",
+    mixture=True,
     export="native; encoder and decoder share what is stored once",
     adapter="diffusion_gemma",
 )

@@ -55,6 +55,7 @@ def _family(
         forbid_mask_prediction=True,
         block_size=block_size,
         samplers=samplers,
+        units=("layers",),
         export="original names and config",
         adapter=adapter,
     )

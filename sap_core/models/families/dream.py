@@ -15,7 +15,7 @@ from ..family import (
 
 
 def native_config(config: Config) -> Config:
-    """Dream's config.json as that of a bidirectional Qwen2."""
+    """Return Dream's config.json as that of a bidirectional Qwen2."""
     return {**config, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "is_causal": False}
 
 

@@ -8,7 +8,7 @@ BLOCK_SIZE = 32
 
 
 def native_config(config: Config) -> Config:
-    """Fast-dLLM v2's config.json as that of a Qwen2 that masks nothing by itself."""
+    """Return Fast-dLLM v2's config.json as that of a Qwen2 without a mask of its own."""
     return {**config, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "is_causal": False}
 
 

@@ -44,7 +44,7 @@ FIXED = {
 
 
 def native_config(config: Config) -> Config:
-    """LLaDA's config.json as that of a bidirectional Llama.
+    """Return LLaDA's config.json as that of a bidirectional Llama.
 
     Raises:
         ModelProblem: a field is missing, or the model is a variant that Llama does not compute.

@@ -24,7 +24,7 @@ FIXED = {"rope_scaling": None, "use_sliding_window": False, "score_function": "s
 
 
 def native_config(config: Config) -> Config:
-    """LLaDA2's config.json without what the native class has no use for.
+    """Return LLaDA2's config.json without the fields that the native class does not use.
 
     Raises:
         ModelProblem: a field is missing, or the model is a variant that the native class does not compute.
@@ -52,6 +52,7 @@ FAMILY = Family(
     draws="categorical",
     threshold=0.95,
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold", "token_editing"),
+    units=("layers",),
     mixture=True,
     export="original names and config",
     adapter="block_causal",

@@ -32,11 +32,12 @@ SAME = (
 
 
 def matches(config: Config) -> bool:
+    """Return whether this is LLaDA with experts."""
     return _is_llada(config) and config.get("num_experts") is not None
 
 
 def native_config(config: Config) -> Config:
-    """LLaDA-MoE's config.json as that of a bidirectional Qwen3Moe.
+    """Return LLaDA-MoE's config.json as that of a bidirectional Qwen3Moe.
 
     Raises:
         ModelProblem: a field is missing, or the model is a variant that Qwen3Moe does not compute.
@@ -81,6 +82,7 @@ FAMILY = Family(
     architecture="Qwen3MoeForCausalLM",
     mask_token_id=156895,
     samplers=("low_confidence", "random", "confidence_threshold", "entropy_bounded"),
+    units=("layers",),
     mixture=True,
     export="original names and config",
 )

@@ -16,7 +16,7 @@ CAUSAL_ONLY = ("falcon_mamba", "mamba", "mamba2", "nemotron", "openai-gpt", "pro
 
 
 def native_config(config: Config) -> Config:
-    """Return config.json, bidirectional.
+    """Return config.json with bidirectional attention.
 
     Raises:
         ModelProblem: a native class that computes causal attention only.
@@ -30,6 +30,7 @@ def native_config(config: Config) -> Config:
 
 
 def matches(config: Config) -> bool:
+    """Return whether config.json says that a native decoder is bidirectional."""
     if config.get("sap_objective") == AUTOREGRESSIVE or not is_causal_class(config) or brings_code(config):
         return False
     return config.get("sap_objective") == MASKED_DIFFUSION or config.get("is_causal") is False

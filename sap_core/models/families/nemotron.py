@@ -1,4 +1,4 @@
-"""Nemotron-Labs-Diffusion: named here only to be refused by name.
+"""Nemotron-Labs-Diffusion: recognised in order to be refused by name.
 
 Finished blocks attend causally and the open block in both directions, over Ministral's layers with scaled queries; no
 class in transformers or here computes that, and its attention is not the block-causal one of other families.

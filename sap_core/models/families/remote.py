@@ -1,4 +1,4 @@
-"""Anything else: models that bring their own Python code, run only with the user's consent.
+"""All other models: those with their own Python code, run only with the user's consent.
 
 Nothing is known of such a model: whether its attention is causal, its rows shifted, its canvas whole must be declared
 in its config.json (``sap_objective`` or ``is_causal``, ``sap_shift_logits``, ``sap_block_size``) or given by the user.
@@ -27,12 +27,14 @@ def brings_code(config: Config) -> bool:
 
 
 def is_native(model_type: str) -> bool:
-    """Return whether transformers has a folder for this model type; told without importing it, which would import
-    torch."""
-    found = find_spec("transformers")
-    if found is None or found.origin is None or not model_type.isidentifier():
+    """Return whether transformers has a folder for this model type.
+
+    This is found without importing transformers, which would import torch.
+    """
+    result = find_spec("transformers")
+    if result is None or result.origin is None or not model_type.isidentifier():
         return False
-    models = Path(found.origin).parent / "models"
+    models = Path(result.origin).parent / "models"
     name = model_type.lower()
     return (models / name).is_dir() or (models / name.removesuffix("_text")).is_dir()
 

@@ -6,7 +6,7 @@ from ..family import MASKED_DIFFUSION, Config, Family, model_type_is
 
 
 def native_config(config: Config) -> Config:
-    """RND1's config.json as that of a bidirectional Qwen3Moe; every layer is a mixture of experts."""
+    """Return RND1's config.json as that of a bidirectional Qwen3Moe; every layer is a mixture of experts."""
     sparse = {"mlp_only_layers": [], "decoder_sparse_step": 1}
     sizes = {**config, **sparse, "sliding_window": None, "rope_scaling": config.get("rope_scaling") or None}
     return {**sizes, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "is_causal": False}
@@ -26,6 +26,7 @@ FAMILY = Family(
     reserves_end=True,
     draws="before_shift",
     samplers=("entropy_linear", "entropy_bounded", "entropy", "maskgit_plus", "confidence_threshold", "p2"),
+    units=("layers",),
     mixture=True,
     export="original names and config",
 )

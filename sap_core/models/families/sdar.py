@@ -14,7 +14,7 @@ BLOCK_SIZE = 4
 
 
 def native_config(config: Config) -> Config:
-    """SDAR's config.json as that of a Qwen3 (or Qwen3Moe) that masks nothing by itself."""
+    """Return SDAR's config.json as that of a Qwen3 (or Qwen3Moe) without a mask of its own."""
     model_type, architecture = NATIVE[config["model_type"].lower()]
     return {**config, "model_type": model_type, "architectures": [architecture], "is_causal": False}
 
@@ -32,7 +32,7 @@ FAMILY = Family(
     block_size=lambda config: config.get("block_size") or BLOCK_SIZE,
     draws="categorical",
     samplers=("low_confidence_dynamic", "low_confidence_static", "confidence_threshold"),
-    units=("channels", "layers"),
+    units=("heads", "channels", "layers"),
     mixture=True,
     export="original names and config",
     adapter="block_causal",

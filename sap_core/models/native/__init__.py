@@ -1,1 +1,1 @@
-"""Model classes of our own, for published models that transformers has no class for. Same tensor names as published."""
+"""Model classes for published models that transformers has no class for. Same tensor names as published."""

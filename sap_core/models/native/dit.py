@@ -1,9 +1,9 @@
 """The diffusion transformer of MDLM (arXiv 2406.07524) and BD3-LM (arXiv 2503.09573), under the published tensor names.
 
-A block is x + g1 * attention(norm(x) * (1 + a1) + b1), then the same with a feed-forward; a, b and g are linear in
-c = silu(MLP(sinusoids of the noise level)) (adaptive layer norm, arXiv 2212.09748). The published models do not look at
-the noise level: it is 0 for every input, so c is one constant. Rotary positions; no bias in attention; the norms have a
-weight and no bias and are computed in float32.
+A block is x + g1 * attention(norm(x) * (1 + a1) + b1), then the same with a feed-forward; a, b and g are linear in c =
+silu(MLP(sinusoids of the noise level)) (adaptive layer norm, arXiv 2212.09748). The published models ignore the noise
+level: it is 0 for every input, so c is one constant. Rotary positions; no bias in attention; the norms have a weight
+and no bias and are computed in float32.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ class DiTForMaskedDiffusion(PreTrainedModel):
             values.data.copy_(frequencies(values.shape[0] * 2))
 
     def get_input_embeddings(self) -> nn.Module:
+        """Return the token embedding, as transformers asks for it."""
         return self.backbone.vocab_embed
 
     def get_output_embeddings(self) -> nn.Module:
+        """Return the output head, as transformers asks for it."""
         return self.backbone.output_layer.linear
 
     def forward(
@@ -87,12 +89,15 @@ class DiTForMaskedDiffusion(PreTrainedModel):
         use_cache: bool = False,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """Compute logits.
+        """Return the logits (batch, sequence, vocabulary).
 
         Args:
             input_ids: (batch, sequence).
             attention_mask: additive (batch, 1, queries, keys), or (batch, keys) of 0 at padding; None sees everything.
             position_ids: (batch, sequence).
+            past_key_values: Cache of keys and values.
+            use_cache: Ignored; a given cache is always used.
+            **kwargs: Ignored.
         """
         cache = past_key_values if use_cache else None
         return MaskedLMOutput(logits=self.backbone(input_ids, attention_mask, position_ids, cache))
@@ -114,6 +119,7 @@ class DiTBackbone(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, cache: Any | None
     ) -> Tensor:
+        """Return the logits (batch, sequence, vocabulary)."""
         hidden = self.vocab_embed(input_ids)
         if position_ids is None:
             position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
@@ -165,6 +171,7 @@ class DiTBlock(nn.Module):
         past_key_values: Any | None = None,
         **kwargs: Any,
     ) -> Tensor:
+        """Return the hidden states (batch, sequence, width) after this block."""
         seen = (attention_mask, position_embeddings, past_key_values)
         if condition is None:
             hidden_states = hidden_states + self.attend(self.norm1(hidden_states), *seen)
@@ -175,6 +182,7 @@ class DiTBlock(nn.Module):
         return hidden_states + g2 * self.mlp(self.norm2(hidden_states) * (1 + a2) + b2)
 
     def attend(self, x: Tensor, mask: Tensor | None, positions: tuple[Tensor, Tensor], cache: Any | None) -> Tensor:
+        """Return the attention's output (batch, sequence, width)."""
         shape = x.shape[:-1]
         query, key, value = self.attn_qkv(x).view(*shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         cos, sin = positions
@@ -198,6 +206,7 @@ class OutputLayer(nn.Module):
             self.adaLN_modulation = nn.Linear(config.cond_dim, 2 * config.hidden_dim)
 
     def forward(self, hidden: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the logits of hidden states."""
         hidden = self.norm_final(hidden)
         if condition is not None:
             shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, -1)
@@ -214,9 +223,11 @@ class Embedding(nn.Module):
 
     @property
     def weight(self) -> Tensor:
+        """The embedding matrix, (vocabulary, width)."""
         return self.embedding
 
     def forward(self, input_ids: Tensor) -> Tensor:
+        """Return (batch, sequence, width)."""
         return self.embedding[input_ids]
 
 
@@ -228,6 +239,7 @@ class NoiseLevel(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(NOISE_DIMENSIONS, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, like: Tensor) -> Tensor:
+        """Return the embedding of noise level 0, (1, width), in the dtype of ``like``."""
         half = NOISE_DIMENSIONS // 2
         return self.mlp(torch.cat([like.new_ones(1, half), like.new_zeros(1, half)], -1))
 
@@ -240,6 +252,7 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", frequencies(width))
 
     def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of the angles of ``position_ids`` (batch, sequence)."""
         stored: Any = self.inv_freq
         angles = position_ids[..., None].float() * stored.float()
         angles = torch.cat([angles, angles], -1)[:, None]
@@ -254,9 +267,10 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` normalised over its last dim."""
         return nn.functional.layer_norm(x.float(), self.weight.shape).to(x.dtype) * self.weight
 
 
 def frequencies(width: int) -> Tensor:
-    """(width / 2,): base^(-2i / width)."""
+    """Return base^(-2i / width), (width / 2,)."""
     return 1.0 / ROTARY_BASE ** (torch.arange(0, width, 2).float() / width)

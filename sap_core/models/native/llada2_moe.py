@@ -4,11 +4,11 @@ Written from the published configuration and the description in arXiv 2512.15745
 
 - Attention: one fused projection (queries, then keys, then values), RMS norm of each head's queries and keys, rotary
   positions on the first ``head_dim * partial_rotary_factor`` dimensions of a head, grouped queries.
-- Routing: s = sigmoid(router(x)) in float32; experts compete by s + bias. They stand in ``n_group`` groups; a group's
-  score is the sum of its two best, the best ``topk_group`` groups stay, and the best ``num_experts_per_tok`` experts in
-  them are chosen. Their weights are s without the bias, over their sum (if more than one), times
+- Routing: s = sigmoid(router(x)) in float32; experts are ranked by s + bias. They are in ``n_group`` groups; a group's
+  score is the sum of its two best, the best ``topk_group`` groups are kept, and the best ``num_experts_per_tok``
+  experts in them are chosen. Their weights are s without the bias, over their sum (if more than one), times
   ``routed_scaling_factor``.
-- One shared expert that every token passes; the first ``first_k_dense_replace`` layers have a plain feed-forward.
+- One shared expert for every token; the first ``first_k_dense_replace`` layers have a plain feed-forward.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -25,67 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward, rotate_half
 
 from ..experts import Expert, Experts
-
-
-class LLaDA2MoeConfig(PreTrainedConfig):
-    """The fields of a LLaDA2.x config.json that the computation needs; see the module's description."""
-
-    model_type = "sap_llada2_moe"  # not the published name: transformers has no class to load it by
-
-    def __init__(
-        self,
-        vocab_size: int = 157184,
-        hidden_size: int = 2048,
-        intermediate_size: int = 5120,
-        num_hidden_layers: int = 20,
-        num_attention_heads: int = 16,
-        num_key_value_heads: int = 4,
-        head_dim: int | None = None,
-        hidden_act: str = "silu",
-        rms_norm_eps: float = 1e-6,
-        max_position_embeddings: int = 32768,
-        rope_theta: float = 600000.0,
-        partial_rotary_factor: float = 0.5,
-        use_qkv_bias: bool = False,
-        use_bias: bool = False,
-        use_qk_norm: bool = True,
-        num_experts: int = 256,
-        num_experts_per_tok: int = 8,
-        n_group: int = 8,
-        topk_group: int = 4,
-        routed_scaling_factor: float = 2.5,
-        num_shared_experts: int | None = 1,
-        moe_intermediate_size: int = 512,
-        first_k_dense_replace: int = 1,
-        initializer_range: float = 0.02,
-        tie_word_embeddings: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.num_key_value_heads = num_key_value_heads or num_attention_heads
-        self.head_dim = head_dim or hidden_size // num_attention_heads
-        self.hidden_act = hidden_act
-        self.rms_norm_eps = rms_norm_eps
-        self.max_position_embeddings = max_position_embeddings
-        self.rotary_theta = rope_theta
-        self.rotary_dim = int(self.head_dim * partial_rotary_factor)
-        self.use_qkv_bias = use_qkv_bias
-        self.use_bias = use_bias
-        self.use_qk_norm = use_qk_norm
-        self.num_experts = num_experts
-        self.num_experts_per_tok = num_experts_per_tok
-        self.n_group = n_group
-        self.topk_group = topk_group
-        self.routed_scaling_factor = routed_scaling_factor
-        self.num_shared_experts = num_shared_experts
-        self.moe_intermediate_size = moe_intermediate_size
-        self.first_k_dense_replace = first_k_dense_replace
-        self.initializer_range = initializer_range
-        super().__init__(**{"tie_word_embeddings": tie_word_embeddings, **kwargs})
+from .llada2_config import LLaDA2MoeConfig
 
 
 class LLaDA2MoeModelLM(PreTrainedModel):
@@ -105,16 +45,20 @@ class LLaDA2MoeModelLM(PreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """Return the token embedding, as transformers asks for it."""
         return self.model.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embedding."""
         body: Any = self.model
         body.word_embeddings = value
 
     def get_output_embeddings(self) -> nn.Module:
+        """Return the output head, as transformers asks for it."""
         return self.lm_head
 
     def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the output head."""
         self.lm_head = value
 
     def forward(
@@ -127,12 +71,16 @@ class LLaDA2MoeModelLM(PreTrainedModel):
         use_cache: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Compute logits.
+        """Return the logits (batch, sequence, vocabulary).
 
         Args:
             input_ids: (batch, sequence).
             attention_mask: additive (batch, 1, queries, keys), or (batch, keys) of 0 at padding; None sees everything.
             position_ids: (batch, sequence).
+            past_key_values: Cache of keys and values.
+            inputs_embeds: (batch, sequence, width), in place of ``input_ids``.
+            use_cache: Whether to return a cache.
+            **kwargs: Passed to the attention function.
         """
         body = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache)
         logits = self.lm_head(body.last_hidden_state)
@@ -158,6 +106,7 @@ class LLaDA2Body(nn.Module):
         inputs_embeds: Tensor | None,
         use_cache: bool,
     ) -> BaseModelOutputWithPast:
+        """Return the last hidden states (batch, sequence, width), and the cache."""
         hidden = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -189,6 +138,7 @@ class LLaDA2Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        """Return the hidden states (batch, sequence, width) after this block."""
         hidden_states = hidden_states + self.attention(self.input_layernorm(hidden_states), **kwargs)
         return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
@@ -220,6 +170,7 @@ class LLaDA2Attention(nn.Module):
         past_key_values: Any | None = None,
         **kwargs: Any,
     ) -> Tensor:
+        """Return the attention's output (batch, sequence, width)."""
         shape = hidden_states.shape[:-1]
         mixed = self.query_key_value(hidden_states).view(*shape, sum(self.sizes), self.head_dim)
         query, key, value = (part.transpose(1, 2) for part in mixed.split(self.sizes, dim=-2))
@@ -246,6 +197,7 @@ class LLaDA2Mixture(nn.Module):
             self.shared_experts = feed_forward(config, size * config.num_shared_experts)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
+        """Return the mixture's output (batch, sequence, width)."""
         flat = hidden_states.reshape(-1, hidden_states.shape[-1])
         chosen, weights = self.gate(flat)
         mixed = self.experts(flat, chosen, weights).view(hidden_states.shape)
@@ -263,6 +215,7 @@ class LLaDA2Router(nn.Module):
         self.register_buffer("expert_bias", torch.zeros(config.num_experts))
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return indices and weights of the chosen experts of (tokens, width)."""
         scores = torch.sigmoid(nn.functional.linear(hidden_states.float(), self.weight.float()))
         bias: Any = self.expert_bias
         ranked = scores + bias
@@ -285,18 +238,19 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` normalised over its last dim."""
         exact = x.float()
         return self.weight * (exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
 def feed_forward(config: LLaDA2MoeConfig, size: int) -> Expert:
-    """Return a gated feed-forward of ``size`` channels, as an expert is."""
+    """Return a gated feed-forward of ``size`` channels, as an `Expert`."""
     gate, up, down = (torch.empty(shape) for shape in 2 * [(size, config.hidden_size)] + [(config.hidden_size, size)])
     return Expert(gate, up, down, ACT2FN[config.hidden_act])
 
 
 def rotary(config: LLaDA2MoeConfig, position_ids: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of the rotary angles, each (batch, 1, sequence, rotary dimensions)."""
+    """Return cos and sin of the rotary angles, each (batch, 1, sequence, rotary dimensions)."""
     steps = torch.arange(0, config.rotary_dim, 2, dtype=torch.int64, device=like.device).float()
     frequencies = 1.0 / config.rotary_theta ** (steps / config.rotary_dim)
     angles = position_ids[..., None].float() * frequencies
@@ -305,6 +259,6 @@ def rotary(config: LLaDA2MoeConfig, position_ids: Tensor, like: Tensor) -> tuple
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the first dimensions of (batch, head, sequence, width); the others stay."""
+    """Rotate the first dimensions of (batch, head, sequence, width); the others are unchanged."""
     turned, kept = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     return torch.cat([turned * cos + rotate_half(turned) * sin, kept], -1)

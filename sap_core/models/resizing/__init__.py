@@ -1,1 +1,1 @@
-"""A model made smaller: units removed, shapes left, elastic checkpoints cut to size."""
+"""Make a model smaller: remove units, describe the remaining shape, load elastic checkpoints at a fraction."""

@@ -22,10 +22,10 @@ UNITS = ("heads", "channels")
 
 
 def cut(model: LoadedModel, keep: float) -> LoadedModel:
-    """``model``, loaded from an elastic checkpoint, with the share ``keep`` of its heads and channels.
+    """Return ``model``, loaded from an elastic checkpoint, with the fraction ``keep`` of its heads and channels.
 
     Raises:
-        InvalidInput: a share outside (0, 1]; a folder without an order, or with that of another model.
+        InvalidInput: a fraction outside (0, 1]; a folder without an order, or with that of another model.
     """
     if not 0 < keep <= 1:
         raise InvalidInput(f"keep is {keep:g}; expected a share in (0, 1], such as 0.7.")
@@ -47,13 +47,13 @@ def _cut(model: LoadedModel, units: dict[str, Any], keep: float) -> LoadedModel:
         ):
             raise InvalidInput(f"{FILE} of {model.info.ref} lists other {unit} than the weights have; write it again.")
         left = [max(1, round(count * keep)) for count in counts]
-        gone = [sorted(layer[stay:]) for layer, stay in zip(order, left, strict=True)]
-        if any(gone):
-            shape = remaining_shape(model.info, unit, [len(layer) for layer in gone])
-            model = remove_units(model, unit, gone, shape)
+        removed = [sorted(layer[stay:]) for layer, stay in zip(order, left, strict=True)]
+        if any(removed):
+            shape = remaining_shape(model.info, unit, [len(layer) for layer in removed])
+            model = remove_units(model, unit, removed, shape)
     return model
 
 
 def _order(path: Path) -> Any:
-    """Return the document in ``path``, or None where there is none."""
+    """Return the document in ``path``, or None if there is none."""
     return read_json(path, path.name, limit=64 * MIB, problem=ModelProblem) if is_file(path) else None

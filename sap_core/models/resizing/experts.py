@@ -1,4 +1,4 @@
-"""Take whole experts out of mixtures: the expert's matrices, its row of the router, and the number in config.json."""
+"""Remove whole experts from mixtures: the expert's matrices, its row of the router, and the number in config.json."""
 
 from __future__ import annotations
 
@@ -19,22 +19,30 @@ if TYPE_CHECKING:
 
 
 def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> ResizedModel:
-    """Return ``model`` without the experts ``gone`` (per layer); it is changed and must not be used any more.
+    """Remove experts from ``model`` and return the result; ``model`` is changed and must not be used any more.
 
-    The experts that stay keep their order and are numbered anew, and the router loses the rows of those that go: a
-    token's softmax, or sigmoid, is then over the ones that stay.
+    The remaining experts keep their order and are renumbered, and the router loses the rows of the removed ones: a
+    token's softmax, or sigmoid, is then over the remaining ones.
 
     Args:
+        model: The model.
+        gone: Experts to remove, per layer.
         left: Experts of each mixture afterwards.
     """
     info = model.info
     for layer, out in enumerate(gone):
         if out:
             owner = next(m["owner"] for n in info.matrices if n.layer == layer and (m := EXPERT.match(n.name)))
-            mixture = model.module.get_submodule(owner.rpartition(".")[0])
+            mixture: Any = model.module.get_submodule(owner.rpartition(".")[0])
             kept = [number for number in range(len(mixture.experts)) if number not in set(out)]
-            mixture.experts = Experts(mixture.experts[number] for number in kept)
-            _cut_router(mixture.gate, kept)
+            tied = [other for other in _sharing(model.module, mixture) if other is not mixture]
+            router = getattr(mixture, "gate", None)
+            if router is None:
+                _cut_scaled_router(mixture.router, kept, [other.router for other in tied])
+            else:
+                _cut_router(router, kept)
+            for each in (mixture, *tied):
+                each.experts = Experts(each.experts[number] for number in kept)
     matrices = tuple(m for m in info.matrices if not (e := EXPERT.match(m.name)) or int(e["number"]) < left)
     out = max(map(len, gone))
     changed = _groups(info, out)
@@ -42,9 +50,10 @@ def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> Resi
         gate = getattr(model.blocks[layer].mlp, "gate", None)
         if gate is not None:
             gate.groups, gate.top_groups = changed["n_group"], changed["topk_group"]
-    fields = {name: left for name in EXPERT_FIELDS if hasattr(model.module.config, name)}
+    config = model.module.config.get_text_config() if "text_config" in info.native_config else model.module.config
+    fields = {name: left for name in EXPERT_FIELDS if hasattr(config, name)}
     for field, value in (changed | fields).items():
-        setattr(model.module.config, field, value)
+        setattr(config, field, value)
     parameters = list(model.module.parameters())
     small = dataclasses.replace(
         info,
@@ -57,18 +66,38 @@ def remove_experts(model: LoadedModel, gone: list[list[int]], left: int) -> Resi
     return resized_class(type(model))(model.module, model.tokenizer, small)
 
 
-def _named(config: dict, left: int) -> dict[str, int]:
-    """Return the number of experts under the name, or names, that a config has for it."""
+def _named(config: dict, left: int) -> dict[str, Any]:
+    """Return the number of experts under the names that a config has for it, inside its part on text if any."""
+    if isinstance(config.get("text_config"), dict):
+        return {"text_config": {**config["text_config"], **_named(config["text_config"], left)}}
     return {name: left for name in EXPERT_FIELDS if name in config}
 
 
 def _groups(info: ModelInfo, out: int) -> dict[str, int]:
-    """Return what config.json says of the router's groups where some of them left whole."""
+    """Return the config entries of the router's groups after some of them were removed."""
     if not whole_groups(info, out):
         return {}
     groups = info.native_config["n_group"]
     left = groups - out // (max(layer_units(info, EXPERTS)) // groups)
     return {"n_group": left, "topk_group": min(info.native_config["topk_group"], left)}
+
+
+def _sharing(module: nn.Module, mixture: Any) -> list[Any]:
+    """Return the parts of a model whose experts have the parameters of ``mixture``, itself among them."""
+    first = mixture.experts[0].gate_proj.weight
+    result: list[Any] = [part for part in module.modules() if isinstance(getattr(part, "experts", None), Experts)]
+    return [part for part in result if part.experts[0].gate_proj.weight is first]
+
+
+def _cut_scaled_router(router: Any, kept: list[int], tied: list[Any]) -> None:
+    """Leave the rows ``kept`` in a router with a factor for each expert (Gemma), and in those that share them."""
+    rows = torch.tensor(kept, device=router.proj.weight.device)
+    weight, scale = (
+        nn.Parameter(value.data[rows].clone(), requires_grad=False)
+        for value in (router.proj.weight, router.per_expert_scale)
+    )
+    for each in (router, *tied):
+        each.proj.weight, each.per_expert_scale, each.proj.out_features = weight, scale, len(kept)
 
 
 def _cut_router(gate: Any, kept: list[int]) -> None:

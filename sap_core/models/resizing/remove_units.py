@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .experts import remove_experts
+from .layers import remove_layers
 from .resized import ResizedModel, resize
 from .units import Shape, layer_units
 
@@ -21,14 +22,13 @@ CARRIES = {"heads": ("o",), "channels": ("down",), "layers": ("o", "down")}
 def remove_units(
     model: LoadedModel, unit: str, gone: list[list[int]], shape: Shape, means: dict[str, Tensor] | None = None
 ) -> ResizedModel:
-    """``model`` without the units ``gone`` (per layer; for layers: the layers in gone[0]), cut to ``shape``.
+    """Return ``model`` without the units ``gone`` (per layer; for layers: the layers in gone[0]), cut to ``shape``.
 
-    ``model`` itself is changed and must not be used any more. ``means``: mean of the input columns of the carrying
-    matrices, by name; given, W * mean of what is removed becomes their bias (FLAP, arXiv 2312.11983).
+    ``model`` itself is changed and must not be used any more. ``means``: mean of the input columns of the matrices that
+    read the units, by name; if given, W * mean of what is removed becomes their bias (FLAP, arXiv 2312.11983).
     """
     if unit == "layers":
-        _drop_layers(model, gone[0])
-        return resize(model, shape.layers)
+        return remove_layers(model, gone[0])
     if unit == "experts":
         return remove_experts(model, gone, shape.experts)
     info = model.info
@@ -51,7 +51,7 @@ def remove_units(
 
 
 def zero_units(model: LoadedModel, layer: int, unit: str, units: list[int]) -> None:
-    """Set to zero what these units of a layer send on; the model keeps its shape and computes as if they were gone."""
+    """Zero the output of these units of a layer; the model keeps its shape and computes as if they were removed."""
     info = model.info
     for matrix in (m for m in info.matrices if m.layer == layer and m.kind in CARRIES[unit]):
         weight = model.module.get_submodule(matrix.name).weight.data
@@ -59,7 +59,7 @@ def zero_units(model: LoadedModel, layer: int, unit: str, units: list[int]) -> N
 
 
 def unit_columns(info: ModelInfo, unit: str, units: list[int]) -> Tensor:
-    """Return the columns of these heads (key-value groups of them) or channels in the matrix that carries them on."""
+    """Return the columns of these heads (key-value groups) or channels in the matrix that reads them."""
     return _columns(units, info.head_dim * (info.heads // info.kv_heads) if unit == "heads" else 1)
 
 
@@ -88,22 +88,9 @@ def _keep_inputs(linear: nn.Linear, left: Tensor, gone: Tensor, mean: Tensor | N
 
 
 def _fill_biases(model: LoadedModel, unit: str) -> None:
-    """Native classes have a bias on all matrices of a part or on none: the others get one of zeros."""
+    """Add biases of zeros: native classes have a bias on all matrices of a part or on none."""
     kinds = ("q", "k", "v") if unit == "heads" else ("gate", "up")
     for matrix in model.info.matrices:
         linear = model.module.get_submodule(matrix.name)
         if matrix.kind in kinds and linear.bias is None:
             linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features), requires_grad=False)
-
-
-def _drop_layers(model: LoadedModel, gone: list[int]) -> None:
-    name = model.info.matrices[0].name.partition(".0.")[0]
-    holder, _, attribute = name.rpartition(".")
-    blocks = model.module.get_submodule(name)
-    left = nn.ModuleList([block for index, block in enumerate(blocks) if index not in set(gone)])
-    for index, block in enumerate(left):
-        parts: list[Any] = list(block.modules())
-        for part in parts:
-            if hasattr(part, "layer_idx"):
-                part.layer_idx = index
-    setattr(model.module.get_submodule(holder), attribute, left)

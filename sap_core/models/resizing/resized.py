@@ -1,10 +1,9 @@
-"""A model from which whole units were taken out: a smaller module that saves and loads in its new shape."""
+"""A model from which whole units were removed: a smaller module that saves and loads in its new shape."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,37 +11,38 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config_check import without_kernels
-from ..headers import INDEX, SINGLE
+from ..headers import SINGLE
 from ..info import ModelInfo
 from ..layout import Matrix
 from ..loaded import LoadedModel
 from ..per_layer import CODE, SIZES, code_of, config_entries, kind_of
-from ..saving import COPIED, belongs
+from ..saving import copy_beside_weights, write_safetensors
 from .units import ELASTIC, Shape, needs_mistral
 
 BIASES = {"attention_bias": ".self_attn.o_proj.bias", "mlp_bias": ".mlp.down_proj.bias"}
 
 
 class ResizedModel(LoadedModel):
-    """What every family's adapter becomes here: ``save`` writes the current shapes instead of the source's."""
+    """The base of every family's adapter after resizing: ``save`` writes the current shapes instead of the source's."""
 
     def save(self, folder: str | Path) -> None:
         """Write one weights file under the stored names, config.json with the new sizes, and the tokenizer."""
-        from safetensors.torch import save_file
-
         folder, source = Path(folder), self.info.folder
         folder.mkdir(parents=True, exist_ok=True)
         state = self.native_state()
         names = {stored: native for stored, native in self.info.keys.items() if native in state}
         known = set(names.values())
-        names |= {native: native for native in state if native not in known and native.endswith(".bias")}
+        written = {state[native].data_ptr() for native in known}
+        # Biases that make up for what was removed are new; those that are another one's by a tie are not.
+        names |= {
+            native: native
+            for native, value in state.items()
+            if native not in known and native.endswith(".bias") and value.data_ptr() not in written
+        }
         content: dict[str, Tensor] = {name: state[native].cpu().contiguous().clone() for name, native in names.items()}
-        save_file(content, folder / SINGLE, metadata={"format": "pt"})
-        for pattern in COPIED:
-            for path in source.glob(pattern):
-                # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
-                if path.name not in (INDEX, ELASTIC, CODE) and belongs(path):
-                    shutil.copyfile(path, folder / path.name)
+        write_safetensors(content, folder / SINGLE, {"format": "pt"})
+        # The order in ELASTIC is that of the whole model; CODE is written anew where layers still differ.
+        copy_beside_weights(source, folder, self.info.config, without=(ELASTIC, CODE))
         config = without_kernels(self.info.config)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if self.info.config.get("per_layer_config"):
@@ -50,7 +50,7 @@ class ResizedModel(LoadedModel):
 
 
 def resize(model: LoadedModel, layers: int) -> ResizedModel:
-    """``model``, whose module has been cut and has ``layers`` layers left, with its description brought up to date."""
+    """Return ``model``, whose module has been cut to ``layers`` layers, with an updated description."""
     info = model.info
     linears = {m.name: model.module.get_submodule(m.name) for m in info.matrices if m.layer < layers}
     matrices = tuple(
@@ -80,14 +80,14 @@ def resize(model: LoadedModel, layers: int) -> ResizedModel:
 
 @cache
 def resized_class(adapter: type[LoadedModel]) -> type[ResizedModel]:
-    """Return the family's own adapter, saved in its current shapes: what it computes must not change with its size."""
+    """Return the family's own adapter, with ``save`` for the current shapes; what it computes is unchanged."""
     if issubclass(adapter, ResizedModel):
         return adapter
     return type(f"Resized{adapter.__name__}", (ResizedModel, adapter), {})
 
 
 def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, dict]:
-    """(config.json as the family stores it, the same as the native class reads it) for the new shape."""
+    """Return (config.json as the family stores it, the same as the native class reads it) for the new shape."""
     sizes: dict[str, Any] = {"num_hidden_layers": shape.layers, "head_dim": info.head_dim}
     state = module.state_dict()
     sizes |= {flag: True for flag, ending in BIASES.items() if any(name.endswith(ending) for name in state)}
@@ -123,6 +123,6 @@ def _configs(info: ModelInfo, shape: Shape, module: nn.Module) -> tuple[dict, di
         return {name: value for name, value in {**info.config, **sizes}.items() if name not in dropped}, native
     renamed = dict(info.row.config_aliases)
     changed = {key: value for key, value in sizes.items() if info.native_config.get(key) != value and key in native}
-    told = ("intermediate_size", "num_hidden_layers", "layer_types")
+    told = ("intermediate_size", "num_hidden_layers", "layer_types", "num_attention_heads", "num_key_value_heads")
     own = {renamed.get(key, key): value for key, value in changed.items() if key in told}
     return {**info.config, **own}, native

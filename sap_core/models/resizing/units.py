@@ -1,8 +1,8 @@
-"""Whole units taken out of a model: how many of each layer, and what shape is left. No torch here.
+"""Whole units to remove from a model: how many of each layer, and the remaining shape. No torch here.
 
-Where every layer loses the same number, stock classes load the result; where an allocation gives layers different
-numbers, the export brings a generated modelling file. Heads go by key-value group: the heads that share their keys and
-values leave together.
+If every layer loses the same number, stock classes load the result; if an allocation gives layers different numbers,
+the export contains a generated modelling file. Heads are removed by key-value group: all heads that share keys and
+values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 
 from ...choices.methods import UNITS
 from ...errors import InvalidInput
-from ..family import RESIZABLE
 from ..layout import EXPERT, expert_counts
 
 if TYPE_CHECKING:
@@ -27,13 +26,15 @@ PARTS = {"heads": ("q", "k", "v", "o"), "channels": ("gate", "up", "down"), "lay
 EXPERTS = "experts"
 EXPERT_FIELDS = ("num_experts", "num_local_experts")  # what config.json calls the number of experts
 
+FIRST_DIFFERS = ("modernbert",)  # classes that build their first layer without a norm: no other can take its place
+
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model is made of, as far as removal changes it.
+    """The sizes of a model that removal changes.
 
-    ``per_layer``: (kv_heads, ffn) of every layer where layers differ, else empty; heads, kv_heads and ffn are then
-    those of the widest layer. ``experts``: of each mixture; 0 where there are none.
+    ``per_layer``: (kv_heads, ffn) of every layer if layers differ, else empty; heads, kv_heads and ffn are then those
+    of the widest layer. ``experts``: of each mixture; 0 if there are none.
     """
 
     layers: int
@@ -45,7 +46,7 @@ class Shape:
 
     @classmethod
     def of(cls, info: ModelInfo) -> Shape:
-        """Return the shape of a model as it is."""
+        """Return the current shape of a model."""
         experts = max(layer_units(info, EXPERTS), default=0)
         if not set(supported_units(info)) & {"heads", "channels"}:
             return cls(info.layers, info.heads, info.kv_heads, info.ffn, experts)
@@ -54,14 +55,14 @@ class Shape:
 
     @classmethod
     def from_layers(cls, sizes: Iterable[tuple[int, int]], heads_per_group: int) -> Shape:
-        """Return the shape of layers of these (kv_heads, ffn)."""
+        """Return the shape of layers with these (kv_heads, ffn)."""
         sizes = tuple(sizes)
         groups, ffn = max(kv for kv, _ in sizes), max(width for _, width in sizes)
         per_layer = sizes if len(set(sizes)) > 1 else ()
         return cls(len(sizes), heads_per_group * groups, groups, ffn, 0, per_layer)
 
     def words(self) -> str:
-        """Its sizes for a reader: of all layers, or from the narrowest to the widest."""
+        """Return its sizes as text: of all layers, or from the narrowest to the widest."""
         parts = [f"{self.layers} layers"]
         ratio = self.heads // self.kv_heads
         for name, widest, place, times in (
@@ -87,34 +88,33 @@ def layer_units(info: ModelInfo, unit: str) -> list[int]:
 
 
 def has_even_heads(info: ModelInfo) -> bool:
-    """Return whether all layers have as many heads, so that attention can be recorded layer by head."""
+    """Return whether all layers have the same number of heads, so that attention can be recorded per head."""
     return "heads" not in supported_units(info) or len(set(layer_units(info, "heads"))) == 1
 
 
 def supported_units(info: ModelInfo) -> tuple[str, ...]:
-    """Return the units that can be taken out of this model and saved in a format that loads.
+    """Return the units that can be removed from this model and saved in a format that loads.
 
-    The table of families says which; a family's own code may know a smaller feed-forward, but no head size of its own.
+    The table of families says which; a family's own code may support a smaller feed-forward, but no other head size.
     """
     experts = (EXPERTS,) if any(layer_units(info, EXPERTS)) and not info.row.remote_code else ()
-    if info.native_config.get("model_type") not in RESIZABLE:
-        return experts
     kinds = [{m.kind for m in info.matrices if m.layer == layer} for layer in range(info.layers)]
-    parts = tuple(unit for unit in info.row.units if all(set(PARTS[unit]) <= kind for kind in kinds))
+    parts = tuple(unit for unit in info.units if all(set(PARTS[unit]) <= kind for kind in kinds))
     return (*(unit for unit in UNITS if unit in parts), *experts)
 
 
 def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
-    """int(share * units) of every layer; for layers, which go whole, one number.
+    """Return int(share * units) of every layer; for layers themselves, one number.
 
     Raises:
-        InvalidInput: a model this unit can't be taken out of, a share of less than one unit.
+        InvalidInput: a model this unit can't be removed from, a fraction of less than one unit.
     """
     known = supported_units(info)
     if unit not in known:
+        reason = _why_no_heads(info) if unit == "heads" else ""
         raise InvalidInput(
             f"pattern {unit} is not supported for {info.title} ({info.native_config.get('model_type')}); "
-            f"it supports: {', '.join(('unstructured', 'N:M', *known))}."
+            f"it supports: {', '.join(('unstructured', 'N:M', *known))}.{reason}"
         )
     counts = [info.layers] if unit == "layers" else layer_units(info, unit)
     if unit == EXPERTS:
@@ -127,8 +127,18 @@ def units_gone(info: ModelInfo, unit: str, share: float) -> list[int]:
     return gone
 
 
+def _why_no_heads(info: ModelInfo) -> str:
+    """Return why a model's format can't say fewer heads; "" where it is another reason."""
+    if info.config.get("model_type") == info.native_config.get("model_type") or "head_dim" in info.config:
+        return ""
+    return (
+        f" {info.title}'s config.json has no head_dim: its own code takes the width over the number of heads for the "
+        "size of a head, so with fewer heads every head would have another size than its weights."
+    )
+
+
 def whole_groups(info: ModelInfo, out: int) -> bool:
-    """Return whether ``out`` experts of a mixture leave as whole groups of its router, not as so many of each group.
+    """Return whether ``out`` experts of a mixture are removed as whole groups of its router, not as many of each group.
 
     A router with groups ranks a group by its two best experts, so no group can be left with one.
     """
@@ -137,10 +147,13 @@ def whole_groups(info: ModelInfo, out: int) -> bool:
 
 
 def _experts_gone(info: ModelInfo, counts: list[int], share: float) -> list[int]:
-    """Return the same number out of every mixture: of a router with groups as many of each group, or else whole
-    groups."""
+    """Return the number of experts removed, the same for every mixture.
+
+    If the router has groups, it is as many of each group, or else whole groups.
+    """
     config, most = info.native_config, max(counts)
-    groups, active = config.get("n_group") or 1, config.get("num_experts_per_tok") or 1
+    text = config.get("text_config") or config
+    groups, active = config.get("n_group") or 1, text.get("num_experts_per_tok") or text.get("top_k_experts") or 1
     wanted, size = int(most * share + 1e-9), most // groups
     out = wanted // groups * groups
     if (out and whole_groups(info, out)) or not out:
@@ -165,7 +178,7 @@ def _experts_gone(info: ModelInfo, counts: list[int], share: float) -> list[int]
 
 
 def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> list[int]:
-    """Whole units per layer, near count * share, that add up to ``total``; every layer keeps at least one.
+    """Return whole units per layer, near count * share, that sum to ``total``; every layer keeps at least one.
 
     ``shares`` are those of an allocation with the mean total / sum(counts); largest remainders come first.
     """
@@ -179,11 +192,11 @@ def shared_out(counts: Sequence[int], shares: Sequence[float], total: int) -> li
 
 
 def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: bool = False) -> Shape:
-    """Return the shape after ``gone`` units of each layer have left (for layers: gone[0] of them).
+    """Return the shape after ``gone`` units of each layer are removed (for layers: gone[0] of them).
 
     Raises:
-        InvalidInput: biases that the resulting class does not have; layers that would differ in a format
-            that can't say so.
+        InvalidInput: biases that the resulting class does not have; layers that would differ in a format that can't say
+            so.
     """
     shape, ratio = Shape.of(info), info.heads // info.kv_heads
     if unit == "layers":
@@ -212,9 +225,10 @@ def remaining_shape(info: ModelInfo, unit: str, gone: Sequence[int], biases: boo
 
 
 def removed_weights(name: str, kind: str, rows: int, cols: int, unit: str, share: float) -> int:
-    """Weights that leave a matrix of this kind when ``share`` of the units does; whole units, so the product is whole.
+    """Return the weights removed from a matrix of this kind with the fraction ``share`` of the units.
 
-    For layers and experts, which go whole: the mean over those that could go, rounded.
+    Units are whole, so the product is whole. For layers and experts: the mean over those that could be removed,
+    rounded.
     """
     if unit == "layers":
         return round(rows * cols * share)
@@ -224,7 +238,7 @@ def removed_weights(name: str, kind: str, rows: int, cols: int, unit: str, share
 
 
 def how_it_loads(info: ModelInfo, shape: Shape) -> str:
-    """Return what an export of this shape needs to be loaded, in words, told before anything is done."""
+    """Return what an export of this shape needs to be loaded, in words, known before anything is done."""
     if info.config.get("model_type") != info.native_config.get("model_type"):
         return "the family's own code, and sap_core.load_model"
     if shape.per_layer:
@@ -238,7 +252,7 @@ def how_it_loads(info: ModelInfo, shape: Shape) -> str:
 
 
 def needs_mistral(info: ModelInfo, shape: Shape) -> bool:
-    """Llama refuses a width that the number of heads does not divide; Mistral computes the same and does not ask."""
+    """Return whether Llama refuses this shape: a width that the number of heads does not divide. Mistral accepts it."""
     if shape.per_layer:  # config.json keeps the head count of the source, which the width divides
         return False
     return info.native_config.get("model_type") == "llama" and info.hidden % shape.heads != 0

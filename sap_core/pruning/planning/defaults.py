@@ -1,6 +1,6 @@
-"""What is done where no method is named: the combination that measured best (`benchmarks/curves.py --best`; README).
+"""Defaults where no method is named: the combination that measured best (`benchmarks/curves.py --best`; README).
 
-The doors fill it in before there is a spec, because a spec says what was done and the choice depends on the model.
+They are filled in before there is a spec, because a spec records what was done and the choice depends on the model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def best_recipe(info: ModelInfo, pattern: str, strategy: str = "direct") -> dict[str, Any]:
-    """Fields of `PruneSpec`: method, and where they measured best allocation and compensate.
+    """Return the fields of `PruneSpec` that measured best: the method, and for some patterns allocation and compensate.
 
-    ``strategy``: as `sap_core.choices.strategies.strategy_of`; a budget or a search decides itself how much goes where.
+    ``strategy``: as `sap_core.choices.strategies.strategy_of`; a budget or a search allocates by itself.
     """
     masked = info.objective == MASKED_DIFFUSION
     parsed = parse_pattern(pattern)
@@ -34,11 +34,10 @@ def best_recipe(info: ModelInfo, pattern: str, strategy: str = "direct") -> dict
 
 
 def prune_spec_of(model: LoadedModel | str | None = None) -> Callable[..., PruneOptions]:
-    """Return the function that makes a prune spec of fields for ``model``: `build_prune_spec`, with the best recipe in
-    the place of what the fields leave out; as they are where they name a method.
+    """Return a function that builds a prune spec for ``model`` from fields.
 
-    Raises (the function):
-        InvalidInput: no model of that name; no such pattern; fields that do not fit.
+    It is `build_prune_spec` with the best recipe for fields that are not given; if a method is named, the fields are
+    used as they are. The function raises InvalidInput: no model of that name, no such pattern, fields that do not fit.
     """
     info = None if model is None or isinstance(model, str) else model.info
 
@@ -49,9 +48,9 @@ def prune_spec_of(model: LoadedModel | str | None = None) -> Callable[..., Prune
 
 
 def with_method(fields: dict[str, Any], info: ModelInfo | None = None) -> dict[str, Any]:
-    """Return the fields that were given, with the best recipe in the place of what they leave out.
+    """Return the given fields, completed by the best recipe where they name no method.
 
-    ``info``: of the model, read from its headers where it is not given and no method is named.
+    ``info``: of the model; read from its headers if it is None and no method is named.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     if "method" in given:

@@ -1,4 +1,4 @@
-"""From a spec and a model's shapes to the plan of a pruning. No torch here."""
+"""Make the plan of a pruning from a spec and the shapes of a model. No torch here."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ def make_plan(
     measured: Sequence[float] | None = None,
     groups: Sequence[Group] = (),
 ) -> PruningPlan:
-    """Return what ``spec`` will remove from the model ``info`` describes.
+    """Return the plan of what ``spec`` removes from the model that ``info`` describes.
 
-    ``ranking``: method `heads` only, the table of `sap_core.rank_heads`. Without it (and without chosen heads) the
-    plan says how many heads go and that which ones is ``pending``.
-    ``measured``: one value per layer for the allocations that follow a measurement; without it the plan is uniform
-    and ``pending`` says what will be measured.
-    ``groups``: method `heads` only, near-duplicate heads of which the last stays unless the spec ignores them.
+    Args:
+        info: Shapes and names of the model.
+        spec: The settings.
+        ranking: Method `heads` only: the table of `sap_core.rank_heads`. Without it (and without chosen heads) the plan
+            has the number of heads, and ``pending`` says that the choice is open.
+        measured: One value per layer for allocations that follow a measurement; without it the plan is uniform and
+            ``pending`` says what will be measured.
+        groups: Method `heads` only: near-duplicate heads, the last of which is kept unless the spec ignores them.
 
     Raises:
         ModelProblem: a model of a kind that can't be pruned; says why.
@@ -93,7 +96,7 @@ def make_plan(
 
 
 def _open_plan(info: ModelInfo, spec: SearchPruneSpec) -> PruningPlan:
-    """Return a search decides everything; what can be said is on what it will decide."""
+    """Return the plan of a search before it has run: nothing but what the search will decide."""
     rows = tuple(PlannedMatrix(m.name, m.layer, m.rows, m.cols, 0.0, 0) for m in info.matrices)
     wish = PRESETS[spec.preset].title.lower() if spec.preset else f"{spec.target_speedup:g} x as fast"
     units = supported_units(info)
@@ -115,7 +118,7 @@ def _open_plan(info: ModelInfo, spec: SearchPruneSpec) -> PruningPlan:
 
 
 def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> PruningPlan:
-    """Return which units go is decided by their scores, like the weights of other patterns; how many is known."""
+    """Return the plan of whole units: how many are removed is known, which ones depends on their scores."""
     unit, row = spec.pattern, ALLOCATIONS[spec.allocation]
     gone = units_gone(info, unit, spec.sparsity)
     pending = ""
@@ -158,7 +161,7 @@ def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
 def _units_allocated(
     info: ModelInfo, spec: PruneSpec, uniform: list[int], measured: Sequence[float] | None
 ) -> list[int]:
-    """Units that leave each layer: as many in all as with the uniform allocation, at least one stays everywhere."""
+    """Return the units removed from each layer: the uniform allocation's total, at least one kept in every layer."""
     if spec.allocation == "global":
         return [int(count) for count in required(measured, "the counts of units")]
     counts = layer_units(info, spec.pattern)
@@ -174,7 +177,7 @@ def _units_allocated(
 
 
 def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | None) -> list[float]:
-    """Return the sparsity of every matrix: that of its layer."""
+    """Return the sparsity of every matrix, which is that of its layer."""
     layers = sorted({m.layer for m in info.matrices})
     sizes = [sum(m.rows * m.cols for m in info.matrices if m.layer == layer) for layer in layers]
     shares = layer_sparsities(
@@ -190,10 +193,10 @@ def _allocated(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
 
 
 def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compare: str) -> int:
-    """Return how many weights of a matrix go.
+    """Return how many weights of a matrix are removed.
 
-    Per row int(cols * s); per matrix, and per block of 128 inputs, the published rule "everything not above the
-    weight at rank int(size * s)", which is one weight more; N of every M in a pattern.
+    Per row int(cols * s); per matrix, and per block of 128 inputs, the published rule "everything not above the weight
+    at rank int(size * s)", which is one weight more; N of every M in a pattern.
     """
     if pattern.structured:
         return rows * (cols // pattern.m) * pattern.n
@@ -206,7 +209,7 @@ def planned_zeros(rows: int, cols: int, sparsity: float, pattern: Pattern, compa
 
 
 def check_pattern(name: str, cols: int, pattern: Pattern) -> None:
-    """InvalidInput if the inputs of a matrix can't be cut into whole groups of M."""
+    """Raise InvalidInput if the inputs of a matrix can't be divided into whole groups of M."""
     if pattern.structured and cols % pattern.m:
         raise InvalidInput(
             f"pattern {pattern.n}:{pattern.m} needs inputs in whole groups of {pattern.m} but {name} has {cols}; "
@@ -225,7 +228,7 @@ def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, g
     elif ranking is not None:
         heads = _most_unstable(ranking, info, count, groups)
     else:
-        heads, pending = (), f"{count} heads, chosen by their instability in a capture run on the demo prompt"
+        heads, pending = (), f"{count} heads, chosen by their instability in a short text that the model writes"
     rows = []
     for layer, m in outputs.items():
         gone = sum(1 for where, _ in heads if where == layer) * info.head_dim
@@ -252,8 +255,11 @@ def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[in
 def _most_unstable(
     ranking: pd.DataFrame, info: ModelInfo, count: int, groups: Sequence[Group]
 ) -> list[tuple[int, int]]:
-    """Return the first ``count`` of the ranking, but never the last head of a layer: a layer without attention is a
-    different intervention, which has to be chosen head by head; and never the last of a group of duplicates."""
+    """Return the first ``count`` heads of the ranking that may be removed.
+
+    The last head of a layer is never removed: a layer without attention is a different intervention, which has to be
+    chosen head by head. Neither is the last head of a group of duplicates.
+    """
     ranked = [(int(row.layer), int(row.head)) for row in ranking.sort_values("rank").itertuples()]
     layers = info.attention_layers
     if set(ranked) != {(layer, head) for layer in layers for head in range(info.heads)}:

@@ -1,9 +1,10 @@
-"""Whether a model can be pruned in memory, or without all of it there, told before it is loaded. No torch here."""
+"""Estimate, before a model is loaded, whether it can be pruned in memory or only streamed. No torch here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...byte_size import format_bytes
 from ...choices.allocations import ALLOCATIONS
 from ...choices.methods import METHODS, WEIGHTS
 from ...choices.patterns import parse_pattern
@@ -15,13 +16,11 @@ if TYPE_CHECKING:
     from ...models.info import ModelInfo
     from ...specs import PruneOptions
 
-_GIB = 2**30
-
 
 def pruning_memory(info: ModelInfo, dtype: str = "auto", device: str = "auto") -> int:
-    """Bytes that pruning in memory takes at least: the model's weights, and those of the copy that is pruned.
+    """Return the bytes that pruning in memory needs at least: the model's weights and those of the pruned copy.
 
-    float16 counts as float32 on a CPU, which computes in it. What the calibration texts need comes on top.
+    float16 counts as float32 on a CPU, which computes in it. Memory for the calibration texts is not included.
     """
     if dtype == "auto" and info.dtype == "float16" and device == "cpu":
         dtype = "float32"
@@ -29,22 +28,22 @@ def pruning_memory(info: ModelInfo, dtype: str = "auto", device: str = "auto") -
 
 
 def has_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held: int = 0) -> bool:
-    """Return whether that much is free on ``device``; ``held``: bytes that will be let go before."""
+    """Return whether `pruning_memory` is free on ``device``; ``held``: bytes that will be freed before."""
     return pruning_memory(info, dtype, device) < available_memory(device) + held
 
 
 def check_room(info: ModelInfo, dtype: str = "auto", device: str = "auto", held: int = 0) -> None:
-    """InvalidInput that names the streamed way if there is not."""
+    """Raise InvalidInput, which names streamed pruning as the way out, if there is too little memory."""
     if not has_room(info, dtype, device, held):
         raise InvalidInput(
-            f"{info.ref} and its pruned copy need {pruning_memory(info, dtype, device) / _GIB:.1f} GiB but "
-            f"{(available_memory(device) + held) / _GIB:.1f} GiB are free; prune it from file to file, one block "
+            f"{info.ref} and its pruned copy need {format_bytes(pruning_memory(info, dtype, device))} but "
+            f"{format_bytes(available_memory(device) + held)} are free; prune it from file to file, one block "
             "in memory at a time: sap prune --streamed --out DIR, or sap_core.prune_checkpoint."
         )
 
 
 def check_streamed(spec: PruneOptions) -> None:
-    """InvalidInput with what is supported, for a pruning that needs the whole model at once."""
+    """Raise InvalidInput, which lists what is supported, for a pruning that needs the whole model at once."""
     if not isinstance(spec, PruneSpec):
         raise InvalidInput(
             f"a {spec.strategy} pruning measures the whole model again and again; streamed pruning takes a sparsity "

@@ -1,4 +1,4 @@
-"""What a pruning will remove, matrix by matrix, known in milliseconds and before anything is touched. No torch here."""
+"""The plan of a pruning, matrix by matrix, made in milliseconds before any weight is read. No torch here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedMatrix:
-    """One weight matrix: ``rows`` outputs, ``cols`` inputs; ``zeros`` of its weights go."""
+    """One weight matrix of ``rows`` outputs and ``cols`` inputs, of which ``zeros`` weights are removed."""
 
     name: str
     layer: int
@@ -28,12 +28,15 @@ class PlannedMatrix:
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """What will go. ``pending`` says what is only decided when the pruning starts; empty when nothing is open.
+    """What a pruning removes.
 
-    ``measured``: the value of each layer that the allocation followed (higher: keep more), where it is a measured one.
-    ``shape``: layers, heads, kv_heads and ffn that are left where whole units are taken out, else None (of the widest
-    layer where ``layer_shapes``, the (kv_heads, ffn) of every layer, says that they differ); ``loads``: what then loads
-    an export. ``taken``: what a search took out, (unit, share) in this order.
+    Attributes:
+        pending: What is decided only when the pruning starts; empty when nothing is open.
+        measured: The value of each layer that the allocation followed (higher: keep more), if it is a measured one.
+        shape: Layers, heads, kv_heads and ffn that are left where whole units are removed, else None; of the widest
+            layer where ``layer_shapes``, the (kv_heads, ffn) of every layer, says that they differ.
+        loads: What an export of it needs to be loaded.
+        taken: What a search removed: (unit, fraction), in this order.
     """
 
     method: str
@@ -52,11 +55,11 @@ class PruningPlan:
     taken: tuple[tuple[str, float], ...] = ()
 
     def left(self) -> Shape | None:
-        """Return what is left where whole units are taken out, else None."""
+        """Return the shape that is left where whole units are removed, else None."""
         return None if self.shape is None else Shape(**self.shape, per_layer=self.layer_shapes)
 
     def totals(self) -> dict[str, float]:
-        """Weights considered, weights that go, their share, and the share of all the model's parameters."""
+        """Return weights considered, weights removed, their fraction, and the fraction of all the parameters."""
         weights = sum(m.rows * m.cols for m in self.matrices)
         zeros = sum(m.zeros for m in self.matrices)
         return {
@@ -68,7 +71,7 @@ class PruningPlan:
         }
 
     def per_layer(self) -> pd.DataFrame:
-        """Columns layer, weights, zeros, sparsity, heads (heads removed), one row per layer."""
+        """Return one row per layer: layer, weights, zeros, sparsity, heads (heads removed)."""
         import pandas as pd
 
         rows: dict[int, dict[str, float]] = {}
@@ -82,12 +85,12 @@ class PruningPlan:
         return pd.DataFrame(list(rows.values()), columns=["layer", "weights", "zeros", "sparsity", "heads"])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict` takes it back."""
+        """Return a JSON-able document that `from_dict` reads."""
         return asdict(self) | {"heads": [list(head) for head in self.heads], "totals": self.totals()}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> PruningPlan:
-        """Return the plan `to_dict` wrote.
+        """Return the plan of a document that `to_dict` wrote.
 
         Raises:
             InvalidInput: something is missing or unknown.
@@ -98,7 +101,7 @@ class PruningPlan:
             fields["heads"] = tuple((int(layer), int(head)) for layer, head in fields.get("heads", ()))
             fields["measured"] = tuple(fields.get("measured", ()))
             fields["layer_shapes"] = tuple((int(kv), int(ffn)) for kv, ffn in fields.get("layer_shapes", ()))
-            fields["taken"] = tuple((str(unit), float(share)) for unit, share in fields.get("taken", ()))
+            fields["taken"] = tuple((str(unit), float(fraction)) for unit, fraction in fields.get("taken", ()))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a pruning plan ({error}); expected what PruningPlan.to_dict() writes.") from None

@@ -1,6 +1,6 @@
-"""Of heads that attend alike at least one stays. No torch here.
+"""Keep at least one of the heads that attend alike. No torch here.
 
-Heads in a group (`sap_core.sinks.redundant_heads`) do the same work: all but one of them are spare, the last is not.
+Heads in a group (`sap_core.sinks.redundant_heads`) do the same work: all but one of them can be removed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ KEEP_ONE, IGNORE = "keep_one", "ignore"
 def first_allowed(
     order: Iterable[tuple[int, int]], count: int, per_layer: dict[int, int], groups: Sequence[Group]
 ) -> list[tuple[int, int]]:
-    """Return the first ``count`` heads of ``order`` that may go: never the last of a group, never the last of a layer.
+    """Return the first ``count`` heads of ``order`` that may be removed: never the last of a group or of a layer.
 
-    ``per_layer``: heads of each layer. Fewer come back where no more may go.
+    ``per_layer``: heads of each layer. Fewer are returned if no more may be removed.
     """
     left = dict(per_layer)
     members = [set(map(tuple, group)) for group in groups]
@@ -38,19 +38,19 @@ def first_allowed(
 def keep_one(
     gone: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], groups: Sequence[Group], heads_per_unit: int
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """Units that go, layer by layer, changed so that one of every group stays; and the (layer, unit) that were saved.
+    """Return the removed units, changed so that one unit of every group is kept, and the (layer, unit) kept by this.
 
-    A group that would be lost gets back its most valued unit; in its place goes the least valued unit of the same layer
-    that no other group needs, so that every layer loses as many as before.
+    A group that would be lost gets back its highest-scored unit; in its place the lowest-scored unit of the same layer
+    that no other group needs is removed, so that every layer loses as many as before.
 
     Args:
-        gone: units (key-value groups of heads) that go, per layer.
-        scores: the score of every unit, per layer; higher is worth more.
-        groups: near-duplicate heads.
-        heads_per_unit: heads that leave together.
+        gone: Units (key-value groups of heads) to remove, per layer.
+        scores: Score of every unit, per layer; higher is kept first.
+        groups: Near-duplicate heads.
+        heads_per_unit: Heads that are removed together.
 
     Raises:
-        InvalidInput: so much goes that some group must be lost.
+        InvalidInput: so many units are removed that some group must be lost.
     """
     out = [set(units) for units in gone]
     units = [{(layer, head // heads_per_unit) for layer, head in group} for group in groups]

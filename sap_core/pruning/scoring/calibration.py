@@ -1,7 +1,7 @@
-"""The token sequences on which activation-aware methods look at a model.
+"""The token sequences on which activation-aware methods measure a model.
 
 The demo corpus (one story per row), or whatever `sap_core.texts` reads: one text per row, or windows of all texts
-joined. Everything that can be wrong with them is said before any model runs. No torch here.
+joined. All errors in them are reported before any model runs. No torch here.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ADVICE = "Give texts the model was made for: --calibration FILE.txt (one text a 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rows for calibration, as a rectangle.
+    """Calibration rows as a rectangle of token ids.
 
     Attributes:
         tokens: int64 (samples, length).
         valid: bool, the same shape; False where a row is only filled up.
         source: Where they come from.
         maskable: bool, the same shape: what methods that look at partly masked texts may mask; default: all.
-        lengths: int64 (samples,): how much of each row the model sees; the same lengths stand together. Default: all
-            of it, for the fill of a demo canvas is part of what the model was trained on.
+        lengths: int64 (samples,): how much of each row the model sees; the same lengths stand together. Default: all of
+            it, for the fill of a demo canvas is part of what the model was trained on.
         facts: `TextSet.describe` of texts that were read.
     """
 
@@ -51,7 +51,7 @@ class Calibration:
             object.__setattr__(self, "lengths", np.full(len(self.tokens), self.tokens.shape[1]))
 
     def describe(self) -> dict[str, Any]:
-        """Return source, samples, length, sha256 of the ids, and what was cut, dropped and unknown; JSON-able."""
+        """Return source, samples, length, sha256 of the ids, and how many were cut, dropped or unknown; JSON-able."""
         digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes()).hexdigest()
         samples, length = self.tokens.shape
         return self.facts | {"source": self.source, "samples": samples, "length": length, "sha256": digest}
@@ -69,19 +69,24 @@ def read_calibration(
     end_id: int | None = None,
     name: str = "the model",
 ) -> Calibration:
-    """Return the sequences that ``source`` stands for.
+    """Return the calibration sequences of ``source``.
 
     Args:
-        samples: A .npy ignores samples, length and seed: it is used as it is.
-        length: Tokens per row at most; windows have exactly this length. None: as many as the model takes, at most 256.
+        source: "demo", a file of texts or token ids, or a data set.
+        samples: Number of rows. A .npy ignores samples, length and seed: it is used as it is.
+        length: Largest number of tokens per row; windows have exactly this length. None: as many as the model accepts,
+            at most 256.
+        seed: Seed of the choice of rows.
+        vocab_size: Ids must be below this.
+        max_length: Positions of the model; None: unlimited.
         encoder: The model's tokenizer; None: it has none, then only .npy works.
         end_id: Demo models: the end-of-text id that ends a story and fills its row up; None for any other model.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
 
     Raises:
-        InvalidInput: missing or empty file, wrong suffix, dtype or shape, ids outside the vocabulary, rows longer
-            than the model's positions, a text source for a model without tokenizer, more than 5 % of the tokens unknown
-            to the model.
+        InvalidInput: missing or empty file, wrong suffix, dtype or shape, ids outside the vocabulary, rows longer than
+            the model's positions, a text source for a model without tokenizer, more than 5 % of the tokens unknown to
+            the model.
     """
     source.check()
     if length is not None and max_length is not None and length > max_length:
@@ -106,7 +111,7 @@ def read_calibration(
 
 
 def demo_stories(samples: int, seed: int) -> list[str]:
-    """Return stories that no other use draws."""
+    """Return stories of the demo corpus from a range of seeds that nothing else uses."""
     from ...stories.corpus import generate
 
     first = _DEMO_SEED + seed * _SEEDS_APART
@@ -130,7 +135,7 @@ def _canvases(rows: list[list[int]], limit: int, exact: bool, end_id: int) -> Ca
 
 
 def _rectangle(found: TextSet) -> Calibration:
-    """Return the rows in order of their lengths, filled up with zeros that the model never sees."""
+    """Return the rows in order of their lengths, padded with zeros that the model never sees."""
     rows = sorted(found.rows, key=lambda row: len(row.tokens))
     lengths = np.array([len(row.tokens) for row in rows])
     shape = len(rows), int(lengths.max())

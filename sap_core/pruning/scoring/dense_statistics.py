@@ -1,4 +1,4 @@
-"""What a score's formula needs of every matrix, measured on the model as it is and remembered."""
+"""The statistics that a score's formula needs of every matrix, measured on the dense model and cached."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SMALL = 50_000_000  # parameters of a model whose gradients and Gram matrices m
 def dense_statistics(
     model: LoadedModel, score: str, inputs: Inputs, calibration: Calibration, progress: ProgressCallback = silent
 ) -> dict[str, Tensor]:
-    """Return what the formula ``score`` needs of every matrix, by matrix name.
+    """Return the statistic that the formula ``score`` needs, by matrix name.
 
-    It does not depend on how much is pruned, so it is remembered: a slider that moves must not pay for it again. What
-    is as large as the weights themselves is remembered for small models only.
+    It does not depend on the sparsity, so it is cached: moving a slider must not measure again. Statistics as large as
+    the weights themselves are cached for small models only.
     """
     statistic = statistic_of(score, inputs)
 
@@ -35,7 +35,7 @@ def dense_statistics(
             return taylor_scores(model, rows, clean, progress)
         if inputs.sinks == "each":
             rows, _ = calibration_rows(model, inputs, calibration)
-            return one_shot(model, rows, statistic, sinks=True, progress=progress)
+            return one_shot(model, rows, statistic, sinks=inputs.phi, progress=progress)
         return one_shot(model, weighted_rows(model, inputs, calibration, progress), statistic, progress=progress)
 
     if score in ("taylor", "sparsegpt") and model.info.parameters > _SMALL:
@@ -45,7 +45,7 @@ def dense_statistics(
 
 
 def statistic_of(score: str, inputs: Inputs) -> Statistic:
-    """Return the statistic of a matrix' inputs that the formula ``score`` needs."""
+    """Return the statistic of a matrix's inputs that the formula ``score`` needs."""
     if score == "flap":
         return Moments
     if score == "sparsegpt":

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, named where they arise: one look at each statistic and score, before it decides."""
+"""Check statistics and scores for NaN and infinity before they decide anything."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from ...errors import OperationFailed
 
 
 def check_finite(values: Tensor, what: str, name: str) -> Tensor:
-    """Return ``values`` where all of them are finite.
+    """Return ``values`` after checking that all of them are finite.
 
     Args:
         values: A statistic or score.
         what: What they are, for the error: "the calibration statistic".
-        name: Of the matrix.
-
-    Raises:
-        OperationFailed: NaN or infinity among them.
+        name: Name of the matrix.
     """
     if not bool(torch.isfinite(values).all()):
         raise OperationFailed(

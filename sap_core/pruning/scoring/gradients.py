@@ -1,4 +1,4 @@
-"""First-order saliency: how much of the loss hangs on each weight, from gradients on calibration texts."""
+"""First-order saliency: how much the loss depends on each weight, from gradients on calibration texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...models.loaded import shift_back
+from ...models.row_positions import shift_back
 from ...progress import Progress, ProgressCallback, silent
 from .statistics import TokenRows, rows_at_once
 
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 def taylor_scores(
     model: LoadedModel, data: TokenRows, clean: Tensor, progress: ProgressCallback = silent
 ) -> dict[str, Tensor]:
-    """abs(W * dL/dW) summed over batches, float32 [out, in], by name.
+    """Return abs(W * dL/dW) summed over batches, float32 [out, in], by matrix name.
 
     Molchanov et al., arXiv 1906.10771, in the absolute form; one step of movement pruning (Sanh et al., arXiv
-    2005.07683) without the training. L: mean cross-entropy of the masked tokens given the rest (diffusion), or of
-    every next token (autoregressive). ``data``: rows as the model sees them; ``clean`` [N, S]: the same, unmasked.
+    2005.07683) without the training. L is the mean cross-entropy of the masked tokens given the rest (diffusion), or of
+    every next token (autoregressive).
+
+    Args:
+        model: The dense model.
+        data: Rows as the model sees them.
+        clean: [N, S], the same rows without masks.
+        progress: Called after every batch.
     """
     modules = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     weights = {name: module.weight for name, module in modules.items()}
@@ -35,7 +41,7 @@ def taylor_scores(
             weight.requires_grad_(True)
         for done, (part, length) in enumerate(parts):
             tokens, counts, targets = (each[part, :length] for each in (data.tokens, data.weights, clean))
-            where = _predicted(model, tokens, counts > 0)
+            where = _predicted(model, tokens, targets, counts > 0)
             if not where.any():
                 continue  # at a low level of masking a short text can have nothing masked
             with torch.enable_grad():
@@ -50,8 +56,10 @@ def taylor_scores(
     return scores
 
 
-def _predicted(model: LoadedModel, tokens: Tensor, valid: Tensor) -> Tensor:
+def _predicted(model: LoadedModel, tokens: Tensor, clean: Tensor, valid: Tensor) -> Tensor:
     """Return bool [B, S], the tokens whose loss counts."""
+    if model.is_diffusion and not model.info.row.has_mask:
+        return valid & (tokens != clean)
     if model.is_diffusion:
         return valid & (tokens == model.info.mask_token_id)
     where = valid.clone()

@@ -1,4 +1,4 @@
-"""Whole attention heads: which ones, and how they are taken out of the computation."""
+"""The ranking of whole attention heads by instability, and removing heads by zeroing their outputs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ DEMO_PROMPT = "once there was a"
 
 
 def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
-    """Zero what each (layer, head) sends on: the head's input columns of the layer's output projection."""
+    """Zero the output of each (layer, head): the head's input columns of the layer's output projection."""
     width = model.info.head_dim
     for layer, head in heads:
         model.output_projection(layer).weight.data[:, head * width : (head + 1) * width] = 0
 
 
 def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """Return the instability of every head: from a capture ``run``, or (None) from a short generation made here."""
+    """Return the instability of every head, from a capture ``run`` or, if it is None, from a short generation."""
     if run is not None:
         return rank_from_run(run)
-    return rank_on_demo_prompt(model, seed, progress)
+    return rank_on_own_text(model, seed, progress)
 
 
 def duplicates(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> list[Group]:
-    """Groups of heads that attend alike, from the same run as the ranking.
+    """Return groups of heads that attend alike, from the same run as `ranking`.
 
     Raises:
         InvalidInput: no run is named and the model has no tokenizer to make one with.
@@ -54,7 +54,7 @@ def duplicates(model: LoadedModel, run: str | None, seed: int, progress: Progres
             f"{model.info.ref} has no tokenizer, so which of its heads attend alike can't be looked at; name a capture "
             "run, or remove heads whether or not they are the last of their kind with duplicates 'ignore'."
         )
-    return _on_demo_prompt(model, seed, progress)[1]
+    return _on_own_text(model, seed, progress)[1]
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
@@ -69,7 +69,11 @@ def rank_from_run(run: str) -> pd.DataFrame:
 
 
 def duplicates_from_run(run: str) -> list[Group]:
-    """Groups of heads that attend alike in a finished capture run. Raises RunProblem as `rank_from_run`."""
+    """Return groups of heads that attend alike in a finished capture run.
+
+    Raises:
+        RunProblem: as `rank_from_run`.
+    """
     from ...sinks.redundant_heads import duplicate_heads
 
     table = duplicate_heads(_capture_run(run))
@@ -78,23 +82,37 @@ def duplicates_from_run(run: str) -> list[Group]:
     ]
 
 
-def rank_on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """Return the ranking from a short generation made here, kept nowhere."""
-    return _on_demo_prompt(model, seed, progress)[0]
+def rank_on_own_text(model: LoadedModel, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
+    """Return the ranking from a short generation made for this and not kept."""
+    return _on_own_text(model, seed, progress)[0]
 
 
-def _on_demo_prompt(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
-    """(ranking, groups of duplicates) from one short generation, remembered for as long as the model is loaded."""
+def _on_own_text(model: LoadedModel, seed: int, progress: ProgressCallback) -> tuple[pd.DataFrame, list[Group]]:
+    """Return (ranking, groups of duplicates) of one short generation, cached while the model is loaded.
+
+    A demo model continues the opening of a story. Any other model writes without a prompt at temperature 1, because a
+    prompt of another language or domain would rank its heads on inputs that it was not trained on.
+    """
     from ...capturing.api import capture
 
     def look() -> tuple[pd.DataFrame, list[Group]]:
         length = min(128, model.info.max_length or 128)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run"
-            capture(model, prompt=DEMO_PROMPT, length=length, seed=seed, out=path, progress=progress)
+            prompt, temperature = (DEMO_PROMPT, 0.0) if _knows_demo(model) else ("", 1.0)
+            options = {"length": length, "seed": seed, "temperature": temperature}
+            capture(model, prompt=prompt, out=path, progress=progress, **options)
             return rank_from_run(str(path)), duplicates_from_run(str(path))
 
-    return memoize(model.module, ("heads on the demo prompt", seed), look)
+    return memoize(model.module, ("heads on its own text", seed), look)
+
+
+def _knows_demo(model: LoadedModel) -> bool:
+    """Return whether the demo prompt is of words that the model's tokenizer knows and the demo's grammar has."""
+    from ...stories.corpus import vocabulary
+
+    words = {} if model.tokenizer is None else model.tokenizer.get_vocab()
+    return all(word in words for word in vocabulary())
 
 
 def _capture_run(run: str) -> Run:

@@ -1,18 +1,22 @@
-"""From scores to the weights that go: per row, per matrix, or N of every M consecutive inputs."""
+"""Choose the weights to remove by their scores: per row, per matrix, or N of every M consecutive inputs."""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...choices.patterns import Pattern
 
 
-def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
-    """bool [out, in], True where a weight goes.
+def lowest(score: Float[Tensor, "out in"], zeros: int, pattern: Pattern, compare: str) -> Bool[Tensor, "out in"]:
+    """Return the mask of the removed weights, bool [out, in].
 
-    ``zeros``: weights to remove in all (N:M removes what the pattern says). ``compare``: weights compete within their
-    "row" or within the "matrix".
+    Args:
+        score: [out, in]; the lowest are removed.
+        zeros: Number of weights to remove; N:M removes what the pattern says.
+        pattern: The pattern of the mask.
+        compare: Whether weights compete within their "row" or within the "matrix".
     """
     if pattern.structured:
         return lowest_of_groups(score, pattern.n, pattern.m)
@@ -23,10 +27,10 @@ def lowest(score: Tensor, zeros: int, pattern: Pattern, compare: str) -> Tensor:
     return lowest_of_rows(score, *divmod(zeros, len(score)))
 
 
-def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
-    """Return the ``count`` lowest of each row, one more in the ``more`` rows in which the next costs least.
+def lowest_of_rows(score: Float[Tensor, "out in"], count: int, more: int = 0) -> Bool[Tensor, "out in"]:
+    """Return the mask of the ``count`` lowest of each row, plus one in the ``more`` rows where the next one is lowest.
 
-    Among equals the first go (stable), as in Wanda's code.
+    Among equals the first are removed (stable), as in Wanda's code.
     """
     if count and not more:
         return _up_to_rank(score, count)
@@ -40,8 +44,10 @@ def lowest_of_rows(score: Tensor, count: int, more: int = 0) -> Tensor:
 
 
 def _up_to_rank(score: Tensor, count: int) -> Tensor:
-    """Return the ``count`` lowest of each row without sorting it, which takes a third of the time; equal scores at
-    the edge are told apart by their place."""
+    """Return the mask of the ``count`` lowest of each row without sorting it, which takes a third of the time.
+
+    Equal scores at the threshold are told apart by their position.
+    """
     edge = torch.kthvalue(score, count, dim=1, keepdim=True).values
     mask = score <= edge
     tied = (mask.sum(1) > count).nonzero()[:, 0]
@@ -51,15 +57,20 @@ def _up_to_rank(score: Tensor, count: int) -> Tensor:
     return mask
 
 
-def lowest_of_matrix(score: Tensor, count: int) -> Tensor:
-    """Everything up to and including the score at rank ``count``: equal scores go together, as in the published
-    code, so a few more than ``count`` can go."""
+def lowest_of_matrix(score: Float[Tensor, "out in"], count: int) -> Bool[Tensor, "out in"]:
+    """Return the mask of everything up to and including the score at rank ``count``.
+
+    Equal scores are removed together, as in the published code, so a few more than ``count`` can be removed.
+    """
     return score <= torch.kthvalue(score.flatten(), count).values
 
 
-def lowest_of_groups(score: Tensor, n: int, m: int) -> Tensor:
-    """Return the ``n`` lowest of every ``m`` consecutive inputs; among equals the first go. All groups at once: a
-    score's rank is the number of its group's scores before it, counted by m * (m - 1) comparisons of whole matrices."""
+def lowest_of_groups(score: Float[Tensor, "out in"], n: int, m: int) -> Bool[Tensor, "out in"]:
+    """Return the mask of the ``n`` lowest of every ``m`` consecutive inputs; among equals the first are removed.
+
+    All groups are handled at once: a score's rank is the number of its group's scores before it, counted by m * (m - 1)
+    comparisons of whole matrices.
+    """
     places = [score[:, i::m].contiguous() for i in range(m)]
     mask = torch.empty_like(score, dtype=torch.bool)
     for i, own in enumerate(places):

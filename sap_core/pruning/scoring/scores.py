@@ -1,4 +1,4 @@
-"""How much a weight matters: the formulas of METRICS section 4. W is [out, in], norms [in]; higher means keep."""
+"""Scores of single weights: the formulas of METRICS section 4. W is [out, in], norms [in]; higher means keep."""
 
 from __future__ import annotations
 
@@ -6,32 +6,45 @@ import zlib
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def score(name: str, weight: Tensor, statistic: Tensor | None, *, seed: int = 0, matrix: str = "") -> Tensor:
+def score(
+    name: str,
+    weight: Float[Tensor, "out in"],
+    statistic: Float[Tensor, " ..."] | None,
+    *,
+    seed: int = 0,
+    matrix: str = "",
+) -> Float[Tensor, "out in"]:
     """Return the score of every weight, float32 [out, in].
 
-    ``statistic``: what the formula needs beside the weight: column norms [in] for wanda and ria, the finished score
-    for taylor. ``seed`` and ``matrix`` (its name) make random scores repeatable.
+    Args:
+        name: Name of the formula.
+        weight: W.
+        statistic: What the formula needs beside the weight: column norms [in] for wanda and ria, the finished score for
+            taylor.
+        seed: Seed of random scores.
+        matrix: Name of the matrix, which makes random scores differ between matrices.
     """
     if name == "random":
         return random(weight, seed, matrix)
     return SCORES[name](weight.float(), statistic)
 
 
-def magnitude(weight: Tensor, statistic: Tensor | None = None) -> Tensor:
-    """abs(W)."""
+def magnitude(weight: Float[Tensor, "out in"], statistic: Tensor | None = None) -> Float[Tensor, "out in"]:
+    """Return abs(W)."""
     return weight.abs()
 
 
-def wanda(weight: Tensor, norms: Tensor) -> Tensor:
-    """abs(W_ij) * norm2(X_j); Sun et al., arXiv 2306.11695."""
+def wanda(weight: Float[Tensor, "out in"], norms: Float[Tensor, " in"]) -> Float[Tensor, "out in"]:
+    """Return abs(W_ij) * norm2(X_j); Sun et al., arXiv 2306.11695."""
     return weight.abs() * norms
 
 
-def ria(weight: Tensor, norms: Tensor) -> Tensor:
-    """(abs(W) / sum of its column + abs(W) / sum of its row) * norm2(X_j)^0.5; Zhang et al., ICLR 2024.
+def ria(weight: Float[Tensor, "out in"], norms: Float[Tensor, " in"]) -> Float[Tensor, "out in"]:
+    """Return (abs(W) / column sum + abs(W) / row sum) * norm2(X_j)^0.5; Zhang et al., ICLR 2024.
 
     A row or column of zeros has score 0.
     """
@@ -41,13 +54,13 @@ def ria(weight: Tensor, norms: Tensor) -> Tensor:
     return (size / column.clamp(min=smallest) + size / row.clamp(min=smallest)) * norms.sqrt()
 
 
-def taylor(weight: Tensor, gradients: Tensor) -> Tensor:
-    """abs(W * dL/dW), summed over batches where it was measured (`gradients.taylor_scores`)."""
+def taylor(weight: Float[Tensor, "out in"], gradients: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+    """Return abs(W * dL/dW), which `gradients.taylor_scores` has summed over batches."""
     return gradients
 
 
-def random(weight: Tensor, seed: int, matrix: str) -> Tensor:
-    """Uniform numbers that depend on the seed and the matrix' name alone, on any device."""
+def random(weight: Float[Tensor, "out in"], seed: int, matrix: str) -> Float[Tensor, "out in"]:
+    """Return uniform numbers that depend only on the seed and the matrix name, on any device."""
     generator = torch.Generator().manual_seed((seed << 32) + zlib.crc32(matrix.encode()))
     return torch.rand(weight.shape, generator=generator).to(weight.device)
 

@@ -1,4 +1,4 @@
-"""SparseGPT (Frantar & Alistarh, arXiv 2301.00774): remove weights and move the rest to make up for them."""
+"""SparseGPT (Frantar & Alistarh, arXiv 2301.00774): remove weights and update the others to compensate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...choices.methods import BLOCK
@@ -16,13 +17,15 @@ from .masks import lowest_of_groups, lowest_of_matrix
 DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to it
 
 
-def solve(weight: Tensor, hessian: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
-    """Return the pruned and adjusted weight, [out, in], in float32.
+def solve(
+    weight: Float[Tensor, "out in"], hessian: Float[Tensor, "in in"], sparsity: float, pattern: Pattern
+) -> Float[Tensor, "out in"]:
+    """Return the pruned and updated weight, float32 [out, in].
 
     ``hessian`` float32 [in, in] = (2 / N) sum X^T X. Inputs that are never active (zero diagonal) lose all their
     weights. With U the upper Cholesky factor of the inverse of the damped H, the score of a weight is w^2 / U_jj^2; per
-    block of 128 columns the int(size * sparsity) + 1 lowest go (N of every M, with the weights as moved so far, in a
-    pattern), and the error (w - q) / U_jj of each column is carried to the columns right of it.
+    block of 128 columns the int(size * sparsity) + 1 lowest are removed (N of every M, with the weights as moved so
+    far, in a pattern), and the error (w - q) / U_jj of each column is carried to the columns right of it.
 
     Raises:
         OperationFailed: the Hessian is not positive definite even when damped.
@@ -62,27 +65,30 @@ def _lowest(saliency: Tensor, sparsity: float) -> Tensor:
     return lowest_of_matrix(saliency, int(saliency.numel() * sparsity) + 1)
 
 
-def _inverse_factor(hessian: Tensor) -> Tensor:
-    """U with U^T U = (H + damping)^-1, upper triangular.
+def _inverse_factor(hessian: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
+    """Return U with U^T U = (H + damping)^-1, upper triangular.
 
-    H and all of these are as large as the widest matrix' inputs squared, so each is computed in the place of the one
-    before, and ``hessian`` itself is damped for as long as its factor takes rather than copied.
+    Each of these matrices is as large as the square of the widest input, so each is computed in place of the one
+    before, and ``hessian`` itself is damped while its factor is computed rather than copied.
     """
     try:
         with damped(hessian):
             factor = torch.linalg.cholesky(hessian)
         torch.cholesky_inverse(factor, out=factor)
         return torch.linalg.cholesky(factor, upper=True, out=factor)
-    except RuntimeError:  # torch.linalg.LinAlgError
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         raise OperationFailed(
             "SparseGPT's Hessian is not positive definite; use more calibration samples, or method wanda."
         ) from None
 
 
 @contextmanager
-def damped(hessian: Tensor) -> Iterator[Tensor]:
-    """``hessian`` itself, float32, with 1 where an input is never active and `DAMPING` of its mean added to the
-    diagonal; as it was when the block ends."""
+def damped(hessian: Float[Tensor, "in in"]) -> Iterator[Tensor]:
+    """Yield ``hessian`` itself, damped in place and restored when the context ends.
+
+    Inputs that are never active get 1 on the diagonal; `DAMPING` of the diagonal's mean is added to all. float32 [in,
+    in].
+    """
     diagonal = hessian.diagonal()
     as_it_was = diagonal.clone()
     diagonal[diagonal == 0] = 1

@@ -1,1 +1,1 @@
-"""Ways to carry a pruning out: direct, progressive within a loss budget, search for a speed."""
+"""Strategies of pruning: direct, progressive within a loss budget, search for a speed-up."""

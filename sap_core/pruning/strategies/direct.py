@@ -1,4 +1,4 @@
-"""Prune as the spec says, in one go: prepare, remove, report."""
+"""Direct pruning: prepare, remove what the plan says, report."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ def prune_directly(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> Pruned:
-    """Return a pruned copy of ``model`` by one method in one pattern; the model itself stays as it is.
+    """Return a pruned copy of ``model`` by one method in one pattern; the model itself is unchanged.
 
     Args:
-        plan: a plan to follow instead of the one that the spec makes.
-        texts: calibration data in place of the spec's source.
+        model: A `LoadedModel`, or what `load_model` takes.
+        spec: The settings.
+        plan: A plan to follow instead of the one that the spec makes.
+        texts: Calibration data in place of the spec's source.
+        progress: Called after every unit of work.
 
     Raises:
-        InvalidInput: anything that can't be done as asked, before any long work.
+        InvalidInput: the request can't be carried out; raised before any long work.
     """
     started = time.perf_counter()
     dense, plan, calibration = prepare(model, spec, plan, texts, progress)

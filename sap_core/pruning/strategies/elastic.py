@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def importance_order(model: LoadedModel, spec: ElasticSpec, progress: ProgressCallback = silent) -> dict[str, Any]:
-    """Return what `FILE` holds: {"method", "units": {unit: per layer its units, the most important first}}.
+    """Return the content of `FILE`: {"method", "units": {unit: its units by layer, the most important first}}.
 
-    The first of every group of near-duplicate heads comes before the second of any, so that none of them is lost early.
+    The first unit of every group of near-duplicate heads comes before the second of any, so that no group is lost
+    early.
 
     Raises:
         InvalidInput: a model that neither heads nor channels can be taken out of.
@@ -46,10 +47,10 @@ def importance_order(model: LoadedModel, spec: ElasticSpec, progress: ProgressCa
 
 
 def _last_of_groups_first(order: list[list[int]], groups: list, heads_per_unit: int) -> list[list[int]]:
-    """Within every layer, units that stand for a group (its most important one) before all others."""
-    place = {(layer, unit): rank for layer, units in enumerate(order) for rank, unit in enumerate(units)}
+    """Return the order with the most important unit of every group before all other units, within each layer."""
+    index = {(layer, unit): rank for layer, units in enumerate(order) for rank, unit in enumerate(units)}
     stand = set()
     for group in groups:
         members = {(layer, head // heads_per_unit) for layer, head in group}
-        stand.add(min(members, key=lambda unit: (place[unit], unit)))
+        stand.add(min(members, key=lambda unit: (index[unit], unit)))
     return [sorted(units, key=lambda unit: (layer, unit) not in stand) for layer, units in enumerate(order)]

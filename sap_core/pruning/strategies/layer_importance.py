@@ -34,13 +34,16 @@ _DRAWS = 4
 
 
 def outlier_shares(model: LoadedModel, calibration: Calibration, progress: ProgressCallback = silent) -> list[float]:
-    """OWL (arXiv 2310.05175): the share of a layer's Wanda scores, on clean inputs, above 5 times their mean."""
+    """Return OWL's value per layer: the fraction of its Wanda scores, on clean inputs, above 5 times their mean.
+
+    arXiv 2310.05175.
+    """
     norms = dense_statistics(model, "wanda", Inputs(), calibration, progress)
     return [outlier_share(model.linears(layer), norms) for layer in range(len(model.blocks))]
 
 
 def outlier_share(linears: dict[str, nn.Linear], norms: dict[str, Tensor]) -> float:
-    """`outlier_shares` of one layer, from its matrices and the norms of their inputs by name."""
+    """Return `outlier_shares` of one layer, from its matrices and the norms of their inputs by name."""
     scores = torch.cat([score("wanda", module.weight.data, norms[name]).flatten() for name, module in linears.items()])
     return float((scores > OUTSTANDING * scores.mean()).float().mean())
 
@@ -53,25 +56,25 @@ def loss_increases(
     ranking: pd.DataFrame | None = None,
     progress: ProgressCallback = silent,
 ) -> list[float]:
-    """Nats per token by which the loss on calibration texts rises when one layer alone is pruned as ``plan`` says.
+    """Return the increase of the loss in nats per token when each layer alone is pruned as ``plan`` says.
 
-    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. Units (heads, channels) are silenced
-    where they are. The model is left as it was.
+    One-shot, on the same masks for every layer; at most 8 texts, 4 masks each. Units (heads, channels) are zeroed in
+    place. The model is restored afterwards.
     """
     rows = _text_rows(model, calibration)
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed)
     trial = model.clone()
     if plan.shape is None:
-        found = dense_statistics(model, METHODS[plan.method].score, inputs, calibration, progress)
+        result = dense_statistics(model, METHODS[plan.method].score, inputs, calibration, progress)
     else:
         scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
-        gone = lowest_units(scores, planned_counts(model.info, plan), plan.pattern)
+        removed = lowest_units(scores, planned_counts(model.info, plan), plan.pattern)
     increases = []
     for layer in range(len(model.blocks)):
         if plan.shape is None:
-            prune_block(trial, layer, found, plan, inputs.seed)
+            prune_block(trial, layer, result, plan, inputs.seed)
         else:
-            zero_units(trial, layer, plan.pattern, gone[layer])
+            zero_units(trial, layer, plan.pattern, removed[layer])
         change = text_likelihood(trial, rows, draws=_DRAWS, seed=inputs.seed).minus(dense)
         increases.append(change["nats_per_token"])
         for original, copy in zip(model.linears(layer).values(), trial.linears(layer).values(), strict=True):
@@ -88,14 +91,14 @@ def counts_across_layers(
     ranking: pd.DataFrame | None = None,
     progress: ProgressCallback = silent,
 ) -> list[int]:
-    """Return how many units each layer loses when those of all layers compete by the scores of the plan's method."""
+    """Return how many units each layer loses when the units of all layers compete by the plan's method."""
     scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     total = sum(units_gone(model.info, plan.pattern, plan.sparsity))
     return unit_choice.counts_across_layers(scores, total, relative=plan.method != "heads")
 
 
 def head_stability(ranking: pd.DataFrame) -> list[float]:
-    """Minus the mean instability of a layer's heads (METRICS section 3), layers in order."""
+    """Return minus the mean instability of each layer's heads (METRICS section 3), in layer order."""
     return (-ranking.groupby("layer")["instability"].mean().sort_index()).tolist()
 
 

@@ -1,10 +1,10 @@
-"""Scores of whole layers by what they do, not by their weights.
+"""Scores of whole layers by their effect, not by their weights.
 
 - similarity: 1 - cos(x, y), x and y a layer's input and output at a token, mean over the tokens of partly masked texts
   of all noise levels: block influence (ShortGPT, arXiv 2403.03853), over denoising instead of clean text.
-- loss: nats per token by which the loss on calibration texts rises when the layer alone is left out.
+- loss: increase of the loss in nats per token on calibration texts when the layer alone is skipped.
 
-Low scores go first.
+The layers with the lowest scores are removed first.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ def _missed(model: LoadedModel, inputs: Inputs, calibration: Calibration, progre
             scored[0] = False
         rows.append(TextRow(tokens, scored, int(scored.sum())))
     dense = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed)
-    found = []
+    result = []
     for layer, block in enumerate(model.blocks):
         hook = block.register_forward_hook(_pass_through, with_kwargs=True)
         try:
             change = text_likelihood(model, rows, draws=_DRAWS, seed=inputs.seed).minus(dense)
         finally:
             hook.remove()
-        found.append(torch.tensor([change["nats_per_token"]]))
+        result.append(torch.tensor([change["nats_per_token"]]))
         progress(Progress("sensitivity", layer + 1, len(model.blocks), "Leaving out one layer at a time"))
-    return found
+    return result
 
 
 def _pass_through(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What every strategy needs before weights are touched: spec, model, calibration, plan."""
+"""What every strategy prepares before weights are changed: spec, model, calibration, plan."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prepare(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> tuple[LoadedModel, PruningPlan, Calibration | None]:
-    """Check the request, cheapest checks first; return the loaded model, the plan, and the calibration texts.
+    """Check the request, cheapest checks first, and return the loaded model, the plan, and the calibration texts.
 
     Raises:
         InvalidInput: as `prune`.
@@ -59,7 +59,7 @@ def prepare(
 
 
 def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
-    """Return the model itself, or the one a name stands for, loaded as the options say."""
+    """Return the model itself, or load the one that a name stands for as the options say."""
     if not isinstance(model, str):
         return model
     check_room(inspect_model(model, **options.inspecting), options.dtype, options.device)
@@ -67,6 +67,7 @@ def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
 
 
 def check_method(model: LoadedModel, method: Method) -> None:
+    """Raise InvalidInput if ``method`` does not fit the model's objective or tokenizer."""
     model.info.check_prunable()
     if (method.sinks != "none" or method.score == "heads") and not has_even_heads(model.info):
         raise InvalidInput(
@@ -76,7 +77,8 @@ def check_method(model: LoadedModel, method: Method) -> None:
     if not method.needs_mask_token:
         return
     if model.is_diffusion:
-        model.check_masked()
+        if model.info.row.has_mask:
+            model.check_masked()
     elif method.name in _NEEDS_NOISE:
         raise InvalidInput(
             f"method '{method.name}' compares levels of masking, which an autoregressive model never sees; "
@@ -89,7 +91,7 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_
 
 
 def needs_texts(spec: SparsityOptions) -> bool:
-    """Return whether calibration texts are looked at."""
+    """Return whether the pruning reads calibration texts."""
     if isinstance(spec, PruneSpec):
         return looks_at_texts(spec.method, spec.allocation, spec.compensate)
     return looks_at_texts(spec.method)
@@ -101,13 +103,14 @@ def measures(spec: PruneSpec) -> bool:
 
 
 def chooses_heads(spec: PruneSpec) -> bool:
+    """Return whether the plan follows the ranking of heads, and not heads chosen by hand."""
     return spec.method == "heads" and spec.pattern == "unstructured" and spec.heads is None
 
 
 def head_facts(
     dense: LoadedModel, spec: PruneSpec, progress: ProgressCallback = silent
 ) -> tuple[pd.DataFrame | None, list[Group]]:
-    """(the ranking of heads where the method follows it, groups of near-duplicates of which the last one stays)."""
+    """Return (the ranking of heads, if the method follows it, groups of near-duplicates of which one is kept)."""
     run, seed = spec.run, spec.seed
     ranking = head_ranking.ranking(dense, run, seed, progress) if spec.method == "heads" else None
     groups = [] if spec.duplicates == IGNORE else head_ranking.duplicates(dense, run, seed, progress)
@@ -117,14 +120,15 @@ def head_facts(
 def measured_plan(
     dense: LoadedModel, spec: PruneSpec, calibration: Calibration | None, progress: ProgressCallback
 ) -> PruningPlan:
-    """Return the plan after whatever it follows has been measured on the dense model."""
+    """Return the plan after measuring, on the dense model, everything that it depends on."""
     needs, inputs = ALLOCATIONS[spec.allocation].needs, Inputs.of(spec.method, spec)
     ranking, groups = head_facts(dense, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
     if needs == "capture":
         measured = layer_importance.head_stability(head_ranking.ranking(dense, spec.run, spec.seed, progress))
     elif needs == "inputs":
-        measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
+        with dense.calibrating():
+            measured = layer_importance.outlier_shares(dense, required(calibration, "calibration"), progress)
     elif needs:
         by_loss = needs == "loss"
         measure: Any = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
@@ -134,6 +138,7 @@ def measured_plan(
 
 
 def check_plan(plan: PruningPlan, info: ModelInfo, method: str, pattern: str) -> None:
+    """Raise InvalidInput if a given plan does not belong to this model, method and pattern."""
     if (plan.method, plan.pattern) != (method, pattern):
         raise InvalidInput(
             f"the plan is for {plan.method} {plan.pattern} but {method} {pattern} was asked; make a new plan."

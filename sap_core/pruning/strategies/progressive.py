@@ -1,4 +1,4 @@
-"""Layer by layer with a quality gate: each layer is pruned as hard as the budget of loss allows, or left alone."""
+"""Prune layer by layer with a quality gate: each layer as strongly as the loss budget allows, or not at all."""
 
 from __future__ import annotations
 
@@ -34,8 +34,13 @@ _DRAWS = 4
 
 @dataclass(frozen=True)
 class Decision:
-    """What was tried on one layer: (sparsity, loss so far as a share of the dense loss) in order, and what was kept;
-    ``sparsity`` 0 means the layer was left alone. ``allowed``: the share of loss the gate let pass at this layer."""
+    """What was tried on one layer and what was kept.
+
+    Attributes:
+        tried: (sparsity, loss so far as a fraction of the dense loss), in order.
+        sparsity: What was kept; 0 means the layer was left unpruned.
+        allowed: Fraction of the loss that the gate allowed at this layer.
+    """
 
     layer: int
     tried: tuple[tuple[float, float], ...]
@@ -53,17 +58,19 @@ def prune_progressively(
     progress: ProgressCallback = silent,
     **fields: Any,
 ) -> Pruned:
-    """Prune low layers first; after each, the loss on validation texts decides how hard the layer is pruned.
+    """Prune layer by layer; after each, the loss on validation texts decides how strongly it is pruned.
 
-    The budget grows with the layers, layer i of L may bring the loss to budget * (i + 1) / L, so that the first ones
-    can't spend it all. A layer over it is tried again at 3/4, 1/2 and 1/4 of the sparsity (a pattern N:M has one
-    strength only), then left alone. Every decision is in the report under "decisions".
+    The budget grows with the layers: layer i of L may raise the loss by budget * (i + 1) / L, so that the first ones
+    can't spend it all. A layer above it is tried again at 3/4, 1/2 and 1/4 of the sparsity (a pattern N:M has one
+    strength only), then left unpruned. Every decision is in the report under "decisions".
 
     Args:
-        budget: largest rise of the nats per token, as a share of the dense model's; default 0.05.
-        validation: texts that decide, as `sap_core.evaluation.texts.validation_texts` reads them.
-        spec: as `prune`; weights only, uniform allocation.
-        fields: the fields of a spec, as `prune`.
+        model: A `LoadedModel`, or what `load_model` takes; unchanged.
+        budget: Largest rise of the nats per token, as a fraction of the dense model's; default 0.05.
+        validation: Texts that decide, as `sap_core.evaluation.texts.validation_texts` reads them.
+        spec: As `prune`; weights only, uniform allocation.
+        progress: Called after every unit of work.
+        **fields: The fields of a spec, as `prune`.
 
     Raises:
         InvalidInput: as `prune`; a negative budget; whole units, heads, or an allocation of its own.
@@ -85,7 +92,7 @@ def prune_within_budget(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> Pruned:
-    """`prune_progressively` as a spec with a budget says; ``texts``: calibration data at hand."""
+    """Run `prune_progressively` with a spec that has a budget; ``texts``: calibration data in memory."""
     started = time.perf_counter()
     if spec.validation is not None:
         TextSource(spec.validation, "validation").check()
@@ -96,18 +103,18 @@ def prune_within_budget(
     gate.dense_loss = _losses(dense, rows, spec.seed)
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential)
     pruned, _ = remove(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer)
-    found = replace(plan, matrices=tuple(gate.kept), pending="")
-    report = report_of(pruned, found, calibration, time.perf_counter() - started)
+    result = replace(plan, matrices=tuple(gate.kept), pending="")
+    report = report_of(pruned, result, calibration, time.perf_counter() - started)
     decisions = {
         "budget": spec.budget,
         "validation": validation.describe(),
         "decisions": [asdict(decision) for decision in gate.decisions],
     }
-    return Pruned(pruned, found, spec, report | decisions)
+    return Pruned(pruned, result, spec, report | decisions)
 
 
 class _Gate:
-    """Prunes one layer after the other, as hard as the budget lets it."""
+    """Prunes one layer after the other, as strongly as the budget allows."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Carries a plan out: looks at the calibration inputs as the method asks, scores, and removes."""
+"""Carry out a plan: measure the calibration inputs as the method asks, score, and remove."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a plan is carried out: what is looked at, whether block by block, and how what stays makes up for units."""
+    """How a plan is carried out: the inputs, whether block by block, and the compensation for removed units."""
 
     inputs: Inputs
     sequential: bool = False
@@ -59,11 +59,35 @@ def remove(
 ) -> tuple[LoadedModel, dict[str, Any]]:
     """Remove from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
 
-    ``ranking``: for method heads with pattern heads; ``groups``: near-duplicate heads, the last of which stays.
-    ``each``: prunes one block of ``pruned`` given the statistics of its matrices, in the place of `prune_block`.
-    Returns the result, which is another object than ``pruned`` where whole units were taken out, and what was decided
-    on the way, for the report.
+    Args:
+        dense: The dense model.
+        pruned: A copy of it, which is changed.
+        plan: What is removed.
+        recipe: How.
+        calibration: The calibration texts; None if the method needs none.
+        progress: Called after every unit of work.
+        ranking: For method heads with pattern heads.
+        groups: Near-duplicate heads, one of each group of which is kept.
+        each: Prunes one block of ``pruned`` given the statistics of its matrices, in place of `prune_block`.
+
+    Returns:
+        The result, which is another object than ``pruned`` where whole units were removed, and details for the report.
     """
+    with dense.calibrating(), pruned.calibrating():
+        return _remove(dense, pruned, plan, recipe, calibration, progress, ranking, groups, each)
+
+
+def _remove(
+    dense: LoadedModel,
+    pruned: LoadedModel,
+    plan: PruningPlan,
+    recipe: Recipe,
+    calibration: Calibration | None,
+    progress: ProgressCallback,
+    ranking: pd.DataFrame | None,
+    groups: Sequence[Group],
+    each: Callable[[int, dict[str, Tensor]], None] | None,
+) -> tuple[LoadedModel, dict[str, Any]]:
     method, inputs = METHODS[plan.method], recipe.inputs
     if plan.shape is not None:
         return _remove_units(dense, pruned, plan, recipe, calibration, progress, ranking, groups)
@@ -134,23 +158,22 @@ def measured_unit_scores(
     ranking: pd.DataFrame | None,
     progress: ProgressCallback = silent,
 ) -> list[Tensor]:
-    """Return per layer the score of every ``unit`` (heads, channels, layers), after looking at what the method looks
-    at."""
+    """Measure what the method needs and return, per layer, the score of every ``unit`` (heads, channels, layers)."""
     row = METHODS[method]
     if row.score in LAYER_SCORES:
         return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     if row.needs_calibration:
-        found = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
-    return unit_scores(dense, method, unit, found, seed=inputs.seed, ranking=ranking)
+        result = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
+    return unit_scores(dense, method, unit, result, seed=inputs.seed, ranking=ranking)
 
 
 def prune_block(
     model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int, *, spend: bool = False
 ) -> None:
-    """Remove what ``plan`` says from one block; ``found``: the statistic of each of its matrices by name.
+    """Remove what ``plan`` says from one block, given the statistic of each of its matrices by name.
 
-    ``spend``: takes each statistic out of ``found`` when its turn comes, so that it does not outlive its use.
+    ``spend``: remove each statistic from the dict once it has been used, to free its memory.
     """
     take = found.pop if spend else found.get
     method, pattern = METHODS[plan.method], parse_pattern(plan.pattern)
@@ -170,15 +193,15 @@ def prune_block(
 
 
 def check_carried_out(planned: PlannedMatrix, weight: Tensor) -> None:
-    """Hold a pruned matrix to its plan: as many zeros as planned at least, and numbers in all other places.
+    """Check a pruned matrix against its plan: at least as many zeros as planned, and no NaN or infinity.
 
     Raises:
         OperationFailed: fewer zeros, or a weight that is not finite.
     """
     check_finite(weight, "the weight after pruning", planned.name)
-    found = weight.numel() - int(weight.count_nonzero())
-    if found < planned.zeros:
+    result = weight.numel() - int(weight.count_nonzero())
+    if result < planned.zeros:
         raise OperationFailed(
-            f"{planned.name} has {found} zeros where the plan says {planned.zeros}: its scores do not order its "
+            f"{planned.name} has {result} zeros where the plan says {planned.zeros}: its scores do not order its "
             "weights. Nothing was pruned."
         )

@@ -1,4 +1,4 @@
-"""`Pruned`, the result of every strategy, and its report: what is really in the weights, counted, beside the plan."""
+"""`Pruned`, the result of every strategy, and its report: zeros counted in the weights, beside the plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned copy of a model, the plan it followed, the spec it came from, and what was found in its weights."""
+    """A pruned copy of a model, with its plan, its spec, and the report counted in its weights."""
 
     model: LoadedModel
     plan: PruningPlan
@@ -27,7 +27,7 @@ class Pruned:
 
 
 def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | None, seconds: float) -> dict[str, Any]:
-    """Return what is really in the weights, counted, beside what was planned."""
+    """Return the report of a pruning, counted in the weights of ``model``."""
     rows = _matrix_rows(model, plan)
     if plan.pattern == "layers":  # those that stay are whole
         left = sum(m.rows * m.cols for m in model.info.matrices)
@@ -35,15 +35,17 @@ def report_of(model: LoadedModel, plan: PruningPlan, calibration: Calibration | 
         zeros = weights - left
     else:
         weights, zeros = sum(row["rows"] * row["cols"] for row in rows), sum(row["zeros"] for row in rows)
-    found = {"sparsity": zeros / max(weights, 1), "matrices": rows, "parameters": model.info.parameters}
-    return report_from(plan, found, calibration, weights_sha256(model), seconds)
+    result = {"sparsity": zeros / max(weights, 1), "matrices": rows, "parameters": model.info.parameters}
+    return report_from(plan, result, calibration, weights_sha256(model), seconds)
 
 
 def report_from(
     plan: PruningPlan, found: dict[str, Any], calibration: Calibration | None, sha256: str, seconds: float
 ) -> dict[str, Any]:
-    """Return the report of a pruning. ``found`` in the weights: sparsity, matrices, parameters; ``sha256``: as of
-    `weights_sha256`."""
+    """Return the report of a pruning from counts that were made elsewhere.
+
+    ``found``: sparsity, matrices, parameters as counted in the weights; ``sha256``: as `weights_sha256`.
+    """
     return {
         "method": plan.method,
         "pattern": plan.pattern,
@@ -59,13 +61,13 @@ def report_from(
 
 
 def _matrix_rows(model: LoadedModel, plan: PruningPlan) -> list[dict[str, Any]]:
-    """Return per planned matrix that is still there: its size before, and how many of its weights are zero or gone."""
+    """Return one entry per planned matrix that still exists: its size before, and how many weights are removed."""
     linears = {name: module for layer in range(len(model.blocks)) for name, module in model.linears(layer).items()}
     return [matrix_row(m, linears[m.name].weight) for m in plan.matrices if m.name in linears]
 
 
 def matrix_row(planned: PlannedMatrix, weight: torch.Tensor) -> dict[str, Any]:
-    """Return one planned matrix as it is now: its size before, and how many of its weights are zero or gone."""
+    """Return one planned matrix as it is now: its size before, and how many of its weights are zero or removed."""
     left = int(torch.count_nonzero(weight))
     size = planned.rows * planned.cols
     return {
@@ -80,7 +82,7 @@ def matrix_row(planned: PlannedMatrix, weight: torch.Tensor) -> dict[str, Any]:
 
 
 def weights_sha256(model: LoadedModel) -> str:
-    """Return one hash over names, shapes, dtypes and bytes of all parameters, sorted by name."""
+    """Return one SHA-256 over names, shapes, dtypes and bytes of all parameters, sorted by name."""
     digest = hashlib.sha256()
     for name, value in sorted(model.module.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())

@@ -1,4 +1,4 @@
-"""What a search found, as one pruning: the steps joined into one plan and one report, and made again from the plan."""
+"""The result of a search as one pruning: its steps joined into one plan and one report, and repeated from the plan."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def prune_by_search(
     texts: Calibration | None = None,
     progress: ProgressCallback = silent,
 ) -> Pruned:
-    """Return the shape that the spec's preset or target finds; ``plan``: of an earlier search, made again without
-    searching.
+    """Search for the shape that the spec's preset or target asks for, and return the pruned model.
+
+    ``plan``: of an earlier search; its result is made again without searching.
 
     Raises:
         InvalidInput: a model that can't be timed, or that no units can be taken out of.
@@ -51,9 +52,9 @@ def prune_by_search(
     else:
         allowed = ALLOWED_DROP if spec.quality_drop is None else spec.quality_drop
         chosen, steps, tried = search.meet(required(spec.target_speedup, "target_speedup"), allowed)
-    found = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
-    found.report["search"]["validation"] = validation.describe()
-    return found
+    result = joined(dense, spec, chosen, steps, tried, time.perf_counter() - started)
+    result.report["search"]["validation"] = validation.describe()
+    return result
 
 
 def joined(
@@ -64,7 +65,7 @@ def joined(
     tried: list[Candidate],
     seconds: float,
 ) -> Pruned:
-    """Return the steps as one pruning of the dense model, with what was tried in the report under "search"."""
+    """Return the steps as one pruning of the dense model, with all shapes tried in the report under "search"."""
     last = steps[-1]
     plan = _joined_plan(dense, spec, chosen, steps)
     report = report_of(last.model, plan, None, seconds) | {"calibration": last.report["calibration"]}
@@ -78,20 +79,23 @@ def joined(
 
 
 def _joined_plan(dense: LoadedModel, spec: SearchPruneSpec, chosen: Candidate, steps: list[Pruned]) -> PruningPlan:
-    """Heads and channels leave different matrices, so each matrix has the zeros of the step that took from it."""
+    """Return the plans of all steps as one.
+
+    Heads and channels are removed from different matrices, so each matrix has the zeros of the step that changed it.
+    """
     taken = [{m.name: m for m in step.plan.matrices if m.zeros} for step in steps]
     rows = []
     for m in dense.info.matrices:
-        found = next((step[m.name] for step in taken if m.name in step), None)
-        zeros = found.zeros if found else 0
+        result = next((step[m.name] for step in taken if m.name in step), None)
+        zeros = result.zeros if result else 0
         rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
     pattern = "+".join(chosen.units())
-    share = sum(m.zeros for m in rows) / sum(m.rows * m.cols for m in rows)
+    fraction = sum(m.zeros for m in rows) / sum(m.rows * m.cols for m in rows)
     return replace(
         steps[-1].plan,
         method=spec.method,
         pattern=pattern,
-        sparsity=share,
+        sparsity=fraction,
         compare=pattern,
         matrices=tuple(rows),
         parameters=dense.info.parameters,

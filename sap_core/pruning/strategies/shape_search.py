@@ -1,4 +1,4 @@
-"""The search for a shape: what each would gain, measured on this machine, and cost, on validation texts."""
+"""The search for a shape: the speed-up of each, measured on this machine, and its loss on validation texts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ _WORST = 1.0  # a family of shapes is followed until the loss has doubled
 
 @dataclass(frozen=True)
 class Candidate:
-    """One shape that was tried: the share of each unit taken out, what it gained and what it cost.
+    """One shape that was tried: the fraction of each unit removed, its gain and its loss.
 
-    ``speedup``: measured time of the dense model over its own, a whole generation; ``bytes``: its weights as a share of
-    the dense model's; ``drop``: rise of the nats per token on validation texts, as a share of the dense model's. None
-    where it was not measured.
+    Attributes:
+        speedup: Time of a whole generation of the dense model over its own; None if not measured.
+        bytes: Bytes of its weights as a fraction of the dense model's; None if not measured.
+        drop: Rise of the nats per token on validation texts, as a fraction of the dense model's; None if not measured.
     """
 
     heads: float = 0.0
@@ -45,26 +46,34 @@ class Candidate:
     bytes: float | None = None
 
     def units(self) -> dict[str, float]:
-        """Return the units it takes out, whole layers first, and the share of each."""
+        """Return the units it removes, whole layers first, and the fraction of each."""
         return {unit: share for unit in ("layers", "heads", "channels") if (share := getattr(self, unit)) > 0}
 
     @property
     def gain(self) -> float:
-        """The measured speedup. Raises OperationFailed where it was not measured."""
+        """Return the measured speed-up.
+
+        Raises:
+            OperationFailed: it was not measured.
+        """
         return required(self.speedup, "the speed of a shape")
 
     @property
     def loss(self) -> float:
-        """The measured drop. Raises OperationFailed where it was not measured."""
+        """Return the measured drop.
+
+        Raises:
+            OperationFailed: it was not measured.
+        """
         return required(self.drop, "the loss of a shape")
 
     def cost(self, preset: Preset) -> float:
-        """(1 + drop)^quality * cost, what a preset wants least of; see `modes.Preset`."""
+        """Return (1 + drop)^quality * cost, which a preset minimises; see `sap_core.choices.strategies.Preset`."""
         cost = required(self.bytes, "the size of a shape") if preset.cost == "bytes" else 1 / self.gain
         return (1 + self.loss) ** preset.quality * cost
 
     def describe(self) -> str:
-        """Its shares, gain and cost in words."""
+        """Return its fractions, gain and loss in words."""
         parts = [f"{share:.0%} of the {unit}" for unit, share in self.units().items()] or ["nothing"]
         gain = f", {self.speedup:.2f} x as fast" if self.speedup is not None else ""
         size = f", {self.bytes:.0%} of the bytes" if self.bytes is not None else ""
@@ -73,10 +82,10 @@ class Candidate:
 
 
 class NoSuchPlan(OperationFailed):
-    """No shape is fast enough and good enough at once.
+    """No shape is both fast enough and good enough.
 
-    ``fast``: the best of those that are fast enough; ``good``: the fastest of those that are good enough; either may
-    be None. ``tried``: all of them.
+    ``fast``: the best of those that are fast enough; ``good``: the fastest of those that are good enough; either may be
+    None. ``tried``: all of them.
     """
 
     def __init__(self, wish: str, fast: Candidate | None, good: Candidate | None, tried: tuple[Candidate, ...]) -> None:
@@ -89,13 +98,17 @@ class NoSuchPlan(OperationFailed):
 
 
 class ShapeSearch:
-    """Tries shapes of one model; which units go is told by ``method``.
+    """Tries shapes of one model; the units are ranked by ``method``.
 
-    ``fields``: those of `PruneSpec` that say on which texts, how many, and the seed; ``validation``: what each shape's
-    loss is measured on; ``texts``: calibration data at hand.
+    Args:
+        model: The dense model.
+        method: Score of the units; None: the model's default.
+        fields: Fields of `PruneSpec` for the calibration texts, their number, and the seed.
+        validation: Texts on which the loss of each shape is measured.
+        texts: Calibration data in memory.
 
     Raises:
-        InvalidInput: a model without tokenizer, or one that no units can be taken out of.
+        InvalidInput: a model without tokenizer, or one that no units can be removed from.
     """
 
     def __init__(
@@ -115,10 +128,10 @@ class ShapeSearch:
         self.families = families(model)
 
     def meet(self, target: float, threshold: float) -> tuple[Candidate, list[Pruned], list[Candidate]]:
-        """(the best shape that is ``target`` times as fast and loses at most ``threshold``, its steps, all tried).
+        """Find the best shape that is ``target`` times as fast and loses at most ``threshold``.
 
-        Raises:
-            NoSuchPlan: both can't be met; says what comes nearest on either side.
+        Returns:
+            The shape, its pruning steps, and all shapes tried.
         """
         tried: list[Candidate] = []
         weaker: list[Candidate] = []
@@ -143,14 +156,17 @@ class ShapeSearch:
         return *best, tried
 
     def choose(self, preset: str) -> tuple[Candidate, list[Pruned], list[Candidate]]:
-        """(the shape that a preset of `modes.PRESETS` picks on the measured curve, its steps, the curve)."""
+        """Find the shape that a preset of `sap_core.choices.strategies.PRESETS` picks on the measured curve.
+
+        Returns:
+            The shape, its pruning steps, and the curve.
+        """
         curve = self.curve()
         chosen = min(curve, key=lambda candidate: candidate.cost(PRESETS[preset]))
         return chosen, self.built(chosen), curve
 
     def curve(self) -> list[Candidate]:
-        """Return every family of shapes, weak to strong, with loss, bytes and measured speed, until the loss
-        doubles."""
+        """Measure loss, bytes and speed-up of every family of shapes, weak to strong, until the loss doubles."""
         measured: list[Candidate] = []
         total = sum(map(len, self.families))
         for family in self.families:
@@ -165,8 +181,7 @@ class ShapeSearch:
         return measured
 
     def built(self, candidate: Candidate, *, method: str | None = None) -> list[Pruned]:
-        """Return the model without the candidate's units, one kind after the other; every step, the last is the
-        result."""
+        """Remove the candidate's units, one kind after the other; return every step, the last being the result."""
         steps: list[Pruned] = []
         wanted = method or self.method
         for unit, share in candidate.units().items():
@@ -184,17 +199,17 @@ class ShapeSearch:
         return steps
 
     def speedup(self, model: LoadedModel) -> float:
-        """Tokens per second of ``model`` over the dense model's, timed in turns."""
+        """Return the tokens per second of ``model`` over those of the dense model, timed in turns."""
         dense, small = generation_speed([self.model, model])
-        return speedup(small, dense)
+        return required(speedup(small, dense)["speedup"], "the speed of a shape")
 
     def drop(self, model: LoadedModel) -> float:
-        """Rise of the nats per token as a share of the dense model's."""
+        """Return the rise of the nats per token as a fraction of the dense model's."""
         dense = self._losses(self.model)
         return self._losses(model).minus(dense)["nats_per_token"] / dense.summary()["nats_per_token"]
 
     def _until_fast_enough(self, family: list[Candidate], target: float) -> list[Candidate]:
-        """Return the shapes of a family, weakest first, up to the first that reaches the target, with their speed."""
+        """Return the shapes of a family with their speed-up, weakest first, up to the first that reaches the target."""
         measured: list[Candidate] = []
         for candidate in family:
             # Speed does not depend on which units are gone, so the shape alone is built for it.
@@ -206,8 +221,10 @@ class ShapeSearch:
         return measured
 
     def _good_enough(self, tried: list[Candidate], weaker: list[Candidate], threshold: float) -> list[Candidate]:
-        """Shapes weaker than those tried, fastest first, up to the first that loses no more than the threshold: what
-        comes nearest on the side of quality."""
+        """Return shapes weaker than those tried, fastest first, up to the first that loses no more than the threshold.
+
+        It is the nearest shape on the side of quality.
+        """
         if any(candidate.loss <= threshold for candidate in tried):
             return []
         looked_at: list[Candidate] = []
@@ -223,7 +240,7 @@ class ShapeSearch:
 
 
 def families(model: LoadedModel) -> list[list[Candidate]]:
-    """Shapes to try, each family from weak to strong.
+    """Return the shapes to try, each family from weak to strong.
 
     Raises:
         InvalidInput: no unit can be taken out of this model.
@@ -250,7 +267,7 @@ def families(model: LoadedModel) -> list[list[Candidate]]:
 
 
 def nearest(tried: list[Candidate], target: float, threshold: float) -> tuple[Candidate | None, Candidate | None]:
-    """(the best of the fast enough, the fastest of the good enough)."""
+    """Return (the best of the fast enough shapes, the fastest of the good enough ones); None where there is none."""
     fast = [candidate for candidate in tried if candidate.gain >= target]
     good = [candidate for candidate in tried if candidate.loss <= threshold]
     return (

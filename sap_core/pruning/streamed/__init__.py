@@ -1,1 +1,1 @@
-"""Pruning of checkpoints larger than memory: block by block from files to files; see `sap_core.prune_checkpoint`."""
+"""Pruning of checkpoints larger than memory, block by block from files to files; see `sap_core.prune_checkpoint`."""

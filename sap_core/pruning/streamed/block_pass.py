@@ -1,4 +1,4 @@
-"""One walk through all blocks, each loaded once, with the calibration rows' hidden states on disk between them."""
+"""One pass through all blocks, each loaded once, with the calibration rows' hidden states on disk between them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch.nn.functional import pad
 
 from ...errors import required
 from ...progress import Progress, ProgressCallback
-from ..scoring.statistics import TokenRows, run_block
+from ..scoring.module_inputs import run_block
+from ..scoring.statistics import TokenRows
 from .streamed_model import StreamedModel
 from .workspace import DiskArray, Workspace
 
 
 class BlockPass:
-    """One walk; iterate `layers`, and inside run `batches`.
+    """One pass through the blocks; iterate `layers`, and inside run `batches`.
 
     Args:
-        name: Of its files in the workspace.
-        data: The rows the model sees; None for a walk that looks at weights alone.
+        name: Name of its files in the workspace.
+        data: The rows the model sees; None for a pass that reads weights alone.
         rows: Rows per batch.
 
     Attributes:
-        found: What each finished block left (JSON-able); append one entry per block.
+        found: Result of each finished block (JSON-able); append one entry per block.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class BlockPass:
         self._block: nn.Module | None = None
 
     def layers(self) -> Iterator[int]:
-        """Every block that is not finished, in order, with its weights in place; the next one is read meanwhile.
+        """Yield every block that is not finished, in order, with its weights loaded; the next one is read meanwhile.
 
-        What the body of the loop leaves is kept when it ends normally: a block that it was interrupted in is done
-        again by the next walk of the same name. Whether gradients are kept is up to the caller.
+        The result of the loop's body is kept when it ends normally: a block that was interrupted is processed again by
+        the next pass of the same name. Whether gradients are kept is up to the caller.
         """
         first = len(self.found)
         if first < self.total and self.data is not None:
@@ -76,7 +77,7 @@ class BlockPass:
         return required(self.data, "the texts of the pass")
 
     def batches(self) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
-        """(its rows, the block's input [B, S, width], the block's other arguments) of every batch."""
+        """Yield (row slice, the block's input [B, S, width], the block's other arguments) of every batch."""
         hidden = self._hidden(self._layer)
         count = len(self._texts.tokens)
         for part, length in self._texts.parts(self.rows):
@@ -90,16 +91,16 @@ class BlockPass:
         return run_block(required(self._block, "the block"), x, call)
 
     def put(self, part: slice, output: Tensor) -> None:
-        """A batch's output is what the next block sees."""
+        """Write a batch's output as the next block's input."""
         if self._layer + 1 < self.total:
             self._write(self._layer + 1, part, output)
 
     def _write(self, layer: int, part: slice, x: Tensor) -> None:
-        """A block's input [B, length, width], filled up to the rows' width on disk."""
+        """Write a block's input [B, length, width], padded to the row width on disk."""
         self._hidden(layer).write(part.start, pad(x, (0, 0, 0, self._texts.tokens.shape[1] - x.shape[1])))
 
     def _begin(self, layer: int) -> None:
-        """The blocks' other arguments for each shape of a batch; for the first block also what it sees."""
+        """Compute the blocks' other arguments for each shape of a batch and, for the first block, its input."""
         for part, length in self._texts.parts(self.rows):
             shape = part.stop - part.start, length
             if layer == 0 or shape not in self._calls:
@@ -109,6 +110,6 @@ class BlockPass:
                     self._write(0, part, x)
 
     def _hidden(self, layer: int) -> DiskArray:
-        """Return the inputs of a block, [N, S, width]; two files take turns."""
+        """Return the inputs of a block, [N, S, width]; two files are used in turn."""
         shape = (*self._texts.tokens.shape, self.streamed.model.info.hidden)
         return self.work.array(f"{self.name}.{layer % 2}", shape, self.streamed.dtype)

@@ -1,4 +1,4 @@
-"""Prunes block by block, from a checkpoint's files to those of another: one block in memory, the next on its way.
+"""Prune block by block, from a checkpoint's files to those of another: one block in memory, the next being read.
 
 The result is what `sap_core.pruning.strategies.removal` computes on a model in memory, in the same batches: the weights
 are the same bit for bit on the same machine.
@@ -21,13 +21,14 @@ from ..planning.plan import PruningPlan
 from ..scoring.dense_statistics import statistic_of
 from ..scoring.head_ranking import rank_from_run, zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
+from ..scoring.module_inputs import inputs_of
 from ..scoring.statistics import (
     ROWS_AT_ONCE,
+    Phi,
     RootMeanSquare,
     Statistic,
     TokenRows,
     add_batch,
-    inputs_of,
     rows_at_once,
 )
 from ..strategies.layer_importance import head_stability, outlier_share
@@ -52,7 +53,11 @@ def streamed_plan(
     work: Workspace,
     progress: ProgressCallback,
 ) -> PruningPlan:
-    """Return the plan; for allocation owl after a walk that measures the dense model. Raises InvalidInput."""
+    """Return the plan; allocation owl first measures the dense model in a pass of its own.
+
+    Raises:
+        InvalidInput: as `make_plan`.
+    """
     info = streamed.model.info
     ranking, groups = head_facts(streamed.model, spec, progress) if chooses_heads(spec) else (None, [])
     measured = None
@@ -74,9 +79,9 @@ def prune_blocks(
     writer: WeightsWriter,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
-    """Write the pruned checkpoint's weights; the planned matrices as they are now, as in a report.
+    """Write the pruned checkpoint's weights; return the planned matrices as they are now, as in a report.
 
-    Goes on where an earlier call with the same ``work`` was interrupted.
+    Continues where an earlier call with the same ``work`` was interrupted.
     """
     _copy_around(streamed, work, writer)
     method, model, inputs = METHODS[plan.method], streamed.model, Inputs.of(spec.method, spec)
@@ -90,11 +95,11 @@ def prune_blocks(
     stage = BlockPass(streamed, work, "prune", data, rows, progress)
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
-        found = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
+        result = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
         if method.score == "heads":
             zero_heads(model, [head for head in plan.heads if head[0] == layer])
         else:
-            prune_block(model, layer, found, plan, spec.seed, spend=True)
+            prune_block(model, layer, result, plan, spec.seed, spend=True)
         if sequential and layer + 1 < stage.total:
             for part, x, call in stage.batches():
                 stage.put(part, stage.run(x, call))
@@ -108,24 +113,26 @@ def prune_blocks(
 
 
 def measure(stage: BlockPass, layer: int, data: TokenRows, statistic: Statistic, *, put: bool) -> dict[str, Tensor]:
-    """Return the statistic of each matrix of the block that is loaded, by name; ``put``: its outputs are the next's
-    inputs."""
+    """Return the statistic of each matrix of the loaded block, by name.
+
+    ``put``: write the block's outputs as the next block's inputs.
+    """
     modules = stage.streamed.model.linears(layer)
-    found = {name: statistic() for name in modules}
+    result = {name: statistic() for name in modules}
     for part, x, call in stage.batches():
         with inputs_of(modules) as inputs:
             output = stage.run(x, call)
             if put:
                 stage.put(part, output)
             del output
-            add_batch(found, inputs, data.weights[part, : x.shape[1]])
-    return {name: one.result() for name, one in found.items()}
+            add_batch(result, inputs, data.weights[part, : x.shape[1]])
+    return {name: one.result() for name, one in result.items()}
 
 
 def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str, dict[str, int]]:
-    """(`sap_core.pruning.api.weights_sha256` of the written model, its size as `model_size` has it).
+    """Return (`weights_sha256` of the written model, its size as `model_size` has it).
 
-    ``names``: native name -> stored name; what is stored once counts once.
+    ``names``: native name -> stored name; a tensor that is stored once counts once.
     """
     digest, counted = hashlib.sha256(), set()
     size = {"parameters": 0, "nonzero_parameters": 0, "bytes": 0}
@@ -151,14 +158,14 @@ def _data(
     sequential: bool,
     progress: ProgressCallback,
 ) -> TokenRows:
-    """Return the calibration rows with each token's weight, in the batches in which the in-memory engine finds phi."""
+    """Return the calibration rows with token weights, in the batches in which the in-memory engine computes phi."""
     model = streamed.model
     if inputs.sinks == "each" and not sequential:
         data, _ = calibration_rows(model, inputs, calibration)
-        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, progress))
+        return data.weighted(1 - streamed_sink_shares(streamed, work, data, rows, inputs.phi, progress))
 
-    def shares_of(_: Any, seen: TokenRows, progress: ProgressCallback) -> Tensor:
-        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, progress)
+    def shares_of(_: Any, seen: TokenRows, phi: Phi, progress: ProgressCallback) -> Tensor:
+        return streamed_sink_shares(streamed, work, seen, ROWS_AT_ONCE, phi, progress)
 
     return weighted_rows(model, inputs, calibration, progress, sink_shares=shares_of)
 
@@ -167,7 +174,7 @@ def _data(
 def _outlier_shares(
     streamed: StreamedModel, calibration: Calibration, work: Workspace, progress: ProgressCallback
 ) -> list[float]:
-    """`sap_core.pruning.strategies.layer_importance.outlier_shares` in a walk of its own."""
+    """Return `sap_core.pruning.strategies.layer_importance.outlier_shares`, measured in a pass of its own."""
     model = streamed.model
     data, _ = calibration_rows(model, Inputs(), calibration)
     rows = rows_at_once(data.tokens.shape[1], _all_linears(streamed).values())
@@ -179,7 +186,7 @@ def _outlier_shares(
 
 
 def _copy_around(streamed: StreamedModel, work: Workspace, writer: WeightsWriter) -> None:
-    """Lays the files out and fills in everything that is in no block."""
+    """Create the files and copy everything that is in no block."""
     if work.done("around"):
         return
     writer.create()
@@ -197,7 +204,7 @@ def _all_linears(streamed: StreamedModel) -> dict[str, torch.nn.Linear]:
 
 
 def disk_needed(streamed: StreamedModel, inputs: Inputs, calibration: Calibration | None, weights: int) -> int:
-    """Bytes the result and everything between will take at most."""
+    """Return the bytes that the result and everything in between need at most."""
     info = streamed.model.info
     if calibration is None:
         return weights

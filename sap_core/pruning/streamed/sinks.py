@@ -1,7 +1,7 @@
-"""How much of a sink each token is, on a model that is never whole in memory: a walk of its own before the pruning.
+"""The sink weight of each token on a model that is never whole in memory: a separate pass before the pruning.
 
 phi needs the attention a position gets in all layers and heads of one forward pass. So every layer's part is kept on
-disk, [N, H, S] each, and added up when the last one is there: in the order in which the whole model's would be.
+disk, [N, H, S] each, and added up at the end, in the order in which the whole model's would be.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from ...attention.attention_rows import Attention, Buffers
 from ...attention.hooks import interface_route
 from ...attention.kernel_dispatch import attention_statistics
 from ...progress import ProgressCallback
-from ..scoring.sink_weighting import sink_weights
-from ..scoring.statistics import TokenRows
+from ..scoring.statistics import Phi, TokenRows
 from .block_pass import BlockPass
 from .streamed_model import StreamedModel
 from .workspace import Workspace
@@ -27,9 +26,12 @@ STAGE = "sinks"
 
 @torch.no_grad()
 def streamed_sink_shares(
-    streamed: StreamedModel, work: Workspace, data: TokenRows, rows: int, progress: ProgressCallback
+    streamed: StreamedModel, work: Workspace, data: TokenRows, rows: int, phi: Phi, progress: ProgressCallback
 ) -> Tensor:
-    """phi [N, S] of the rows of ``data`` on the dense model, ``rows`` texts at a time; 0 beyond a row's length."""
+    """Return phi [N, S] of the rows of ``data`` on the dense model; 0 beyond a row's length.
+
+    ``rows``: texts per batch.
+    """
     model = streamed.model
     stage = BlockPass(streamed, work, STAGE, data, rows, progress)
     count, width = data.tokens.shape
@@ -47,12 +49,12 @@ def streamed_sink_shares(
     shares = torch.zeros_like(data.weights)
     for part, length in data.parts(rows):
         layers = [received.read(layer * count + part.start, layer * count + part.stop) for layer in range(stage.total)]
-        shares[part, :length] = sink_weights(torch.stack(layers, 1)[..., :length]).to(shares.device)
+        shares[part, :length] = phi(torch.stack(layers, 1)[..., :length]).to(shares.device)
     return shares
 
 
 class _Watch:
-    """What a route of `sap_core.attention.hooks` reports to: the attention of the block that runs now."""
+    """The recorder that the hooks of `sap_core.attention.hooks` report the running block's attention to."""
 
     listening = True
 

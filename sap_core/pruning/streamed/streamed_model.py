@@ -1,7 +1,7 @@
-"""A model whose blocks are empty: everything around them works, and a block's weights come from disk when they are due.
+"""A model without the weights of its blocks, which are read from disk one block at a time.
 
 The module is the family's native class, so what a block computes, and with which masks and positions it is called, is
-what the whole model computes. The embedding reads the rows it needs, the output head works in pieces of its rows.
+what the whole model computes. The embedding reads the rows it needs, the output head works on parts of its rows.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ...models.placement import (
     pick_device,
     placement,
 )
-from ...models.probe import check_numbers, trial
+from ...models.probe import check_numbers, check_outputs, trial
 from ...models.reading import check_finite, check_shapes, empty_module, native_config_object
 from ...models.source import download, find_source, read_folder
 from ...models.tokens import load_tokenizer
+from .stored_modules import StoredHead, StoredRows
 from .tensors import StoredWeights
 
 # Native classes whose blocks take and give one hidden state and hold no state of their own; tested one by one.
 CLASSES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
-_HEAD_ROWS = 8192  # of the output head in memory at once
 
 
 class StreamedModel:
-    """Made by `open_streamed`.
+    """A model whose blocks are empty until their weights are read; made by `open_streamed`.
 
     Attributes:
         model: A `LoadedModel` that can do all but what needs a block's weights, unless inside `block` or `on_demand`.
@@ -56,8 +56,10 @@ class StreamedModel:
         self.stored = [{k[len(p) :]: v for k, v in names.items() if k.startswith(p)} for p in prefixes]
 
     def load(self, layer: int) -> dict[str, Tensor]:
-        """Return the weights of a block by name inside it, in the model's precision, in main memory (pinned for a
-        GPU)."""
+        """Return the weights of a block by name inside it, in the model's precision, in main memory.
+
+        For a GPU, the memory is pinned.
+        """
         found = {}
         for name, key in self.stored[layer].items():
             value = _as(self.weights.read(key), self.dtype)
@@ -67,7 +69,10 @@ class StreamedModel:
 
     @contextmanager
     def block(self, layer: int, state: dict[str, Tensor]) -> Iterator[nn.Module]:
-        """The block with its weights (``state``, as `load` gives them; emptied) while the context lasts."""
+        """Yield the block with its weights while the context lasts.
+
+        ``state``: the weights as `load` returns them; the dict is emptied.
+        """
         block = self.blocks[layer]
         self._fill(block, state)
         try:
@@ -77,7 +82,7 @@ class StreamedModel:
 
     @contextmanager
     def on_demand(self) -> Iterator[LoadedModel]:
-        """The whole model: every block reads its weights when it runs and drops them after. Slow, and small."""
+        """Yield the whole model: every block reads its weights when it runs and drops them after. Slow, and small."""
         hooks = []
         for layer, block in enumerate(self.blocks):
 
@@ -92,8 +97,21 @@ class StreamedModel:
             for hook in hooks:
                 hook.remove()
 
+    def check(self) -> None:
+        """Check every weight and the model's conventions, as loading in memory does, in one pass over the files.
+
+        Raises:
+            ModelProblem: a weight or the output is not finite, or attention does not follow the conventions.
+        """
+        inside = {key for block in self.stored for key in block.values()}
+        for key in dict.fromkeys(self.names.values()):
+            for piece in self.weights.pieces(key) if key not in inside else ():
+                check_finite(self.model.info, key, piece)
+        with self.on_demand() as model:
+            check_outputs(model)
+
     def calls(self, tokens: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
-        """(the first block's input [B, S, width], the other arguments of every block) for ``tokens`` [B, S].
+        """Return (the first block's input [B, S, width], the other arguments of every block) for ``tokens`` [B, S].
 
         As in `sap_core.pruning.scoring.statistics`: no row is padded, so the arguments depend on the shape alone.
         """
@@ -128,36 +146,6 @@ class _Enough(Exception):
     """Ends a forward pass whose rest is not needed."""
 
 
-class StoredRows(nn.Module):
-    """An embedding that reads the rows it is asked for."""
-
-    def __init__(self, weights: StoredWeights, key: str, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self._weights, self._key = weights, key
-        self.weight = torch.empty(0, dtype=dtype, device=device)  # says where and in which precision, as others ask
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        numbers, places = torch.unique(tokens.cpu(), return_inverse=True)
-        rows = self._weights.rows(self._key, numbers.tolist()).to(self.weight)
-        return rows[places.to(rows.device)]
-
-
-class StoredHead(nn.Module):
-    """An output head that reads its rows piece by piece."""
-
-    def __init__(self, weights: StoredWeights, key: str) -> None:
-        super().__init__()
-        self._weights, self._key = weights, key
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        total = self._weights.places[self._key].tensor.shape[0]
-        parts = []
-        for first in range(0, total, _HEAD_ROWS):
-            rows = self._weights.rows(self._key, range(first, min(first + _HEAD_ROWS, total)))
-            parts.append(nn.functional.linear(hidden, rows.to(hidden)))
-        return torch.cat(parts, -1)
-
-
 def open_streamed(
     ref: str,
     *,
@@ -168,14 +156,20 @@ def open_streamed(
     causal: bool | None = None,
     shift_logits: bool | None = None,
     block_size: int | None = None,
+    adapter: str | None = None,
 ) -> StreamedModel:
-    """Return the model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
+    """Open the model ``ref`` names, as `sap_core.models.load_model` but without its blocks.
 
     Raises:
         ModelProblem: as `load_model`; a class that can't be read block by block.
     """
     if device == SPREAD:
         raise ModelProblem("A streamed model has one block on one device; give device auto, cpu, cuda or mps.")
+    if adapter is not None:
+        raise ModelProblem(
+            f"adapter {adapter} can't be merged block by block; export the merged model first (`sap prune` without "
+            "--streamed, or load_model and export_checkpoint), and prune that folder."
+        )
     target = pick_device(device)
     source = find_source(ref)
     info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
@@ -206,7 +200,7 @@ def open_streamed(
 
 
 def check_streamable(info: ModelInfo) -> None:
-    """ModelProblem with the reason for a model that can't be pruned, or not block by block from disk."""
+    """Raise ModelProblem, with the reason, for a model that can't be pruned, or not block by block from disk."""
     info.check_prunable()
     kind = info.native_config.get("model_type")
     if kind not in CLASSES or info.row.remote_code:
@@ -221,7 +215,7 @@ def check_streamable(info: ModelInfo) -> None:
 
 
 def _stored_names(module: Any, info: ModelInfo, config: Any) -> dict[str, str]:
-    """Native name -> stored name, of every tensor of the module; a tied head is stored as the embedding."""
+    """Return native name -> stored name of every tensor of the module; a tied head is stored as the embedding."""
     names = {native: stored for stored, native in info.keys.items()}
     if getattr(config, "tie_word_embeddings", False):
         paths = {id(part): path for path, part in module.named_modules()}
@@ -244,7 +238,7 @@ def _materialize(
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
-    """Fill, in place, everything outside the blocks, and gives the empty blocks their precision."""
+    """Fill everything outside the blocks in place, and set the precision of the empty blocks."""
     paths = {id(part): path for path, part in module.named_modules()}
     rows, head = module.get_input_embeddings(), module.get_output_embeddings()
     if type(rows) is not nn.Embedding or type(head) is not nn.Linear or head.bias is not None:
@@ -266,7 +260,7 @@ def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _fill_buffers(module: Any, info: ModelInfo, device: torch.device) -> None:
-    """Buffers that are not stored (rotary frequencies), as the class itself initialises them."""
+    """Fill buffers that are not stored (rotary frequencies) as the class itself initialises them."""
     for path, part in module.named_modules():
         empty = [name for name, value in part.named_buffers(recurse=False) if value.is_meta]
         for name in empty:

@@ -1,7 +1,7 @@
-"""Tensors of a checkpoint one at a time: read into memory of their own, written in place into files laid out before.
+"""Read the tensors of a checkpoint one at a time, and write them in place into files created before.
 
-Plain reads and writes instead of memory maps: mapped pages count as the process' memory until they are let go, and
-what this is for is a bound on it. The system's cache makes a second read as fast as a map would be.
+Plain reads and writes are used instead of memory maps: mapped pages count as the process's memory until they are
+released, and the purpose is a bound on it. The system's cache makes a second read as fast as a map would be.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIECE = 32 << 20  # bytes held while tensors are copied, hashed or counted
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor's bytes are: its file, and the first byte in it."""
+    """Location of a tensor's bytes: its file, and the offset of the first byte."""
 
     tensor: StoredTensor
     path: Path
@@ -34,6 +34,7 @@ class Place:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The tensor's torch dtype."""
         return getattr(torch, self.tensor.dtype)
 
 
@@ -53,26 +54,26 @@ class StoredWeights:
     def read(self, key: str) -> Tensor:
         """Return one whole tensor, in its stored precision, on the CPU."""
         place = self.places[key]
-        found = torch.empty(place.tensor.shape, dtype=place.dtype)
+        result = torch.empty(place.tensor.shape, dtype=place.dtype)
         with place.path.open("rb", buffering=0) as file:
-            read_into(file, place.start, found)
-        return found
+            read_into(file, place.start, result)
+        return result
 
     def rows(self, key: str, numbers: Sequence[int]) -> Tensor:
-        """Some rows of a matrix, [len(numbers), columns]; neighbours in one read."""
+        """Return some rows of a matrix, [len(numbers), columns]; adjacent rows are read together."""
         place = self.places[key]
-        found = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
-        width = place.dtype.itemsize * found[0].numel()
+        result = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
+        width = place.dtype.itemsize * result[0].numel()
         first = 0
         with place.path.open("rb", buffering=0) as file:
             for here in range(1, len(numbers) + 1):
                 if here == len(numbers) or numbers[here] != numbers[here - 1] + 1:
-                    read_into(file, place.start + numbers[first] * width, found[first:here])
+                    read_into(file, place.start + numbers[first] * width, result[first:here])
                     first = here
-        return found
+        return result
 
     def pieces(self, key: str) -> Iterator[Tensor]:
-        """A tensor from its first number to its last, in flat pieces of at most `PIECE` bytes."""
+        """Yield a tensor from its first number to its last, in flat parts of at most `PIECE` bytes."""
         place = self.places[key]
         size = place.dtype.itemsize
         at_once = PIECE // size
@@ -84,10 +85,9 @@ class StoredWeights:
 
 
 class WeightsWriter:
-    """Weights files with the names, order and metadata of ``source``, to be filled tensor by tensor in any order.
+    """Weights files with the names, order and metadata of ``source``, filled tensor by tensor in any order.
 
-    ``dtype``: of every floating-point tensor; what is written is converted to it. What is written twice stays as
-    written last.
+    ``dtype``: of every floating-point tensor; values are converted to it. Writing a tensor again replaces it.
     """
 
     def __init__(self, source: StoredWeights, folder: Path, dtype: torch.dtype) -> None:
@@ -107,7 +107,7 @@ class WeightsWriter:
         return sum(size for _, size in self._heads.values())
 
     def create(self) -> None:
-        """Make the files at their full size, without content."""
+        """Create the files at their full size, without content."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path, (head, size) in self._heads.items():
             with path.open("wb") as file:
@@ -116,14 +116,14 @@ class WeightsWriter:
             self._changed.add(path)
 
     def write(self, key: str, value: Tensor) -> None:
-        """One tensor under its stored name."""
+        """Write one tensor under its stored name."""
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
             write_from(file, start, value.detach().to("cpu", dtype).contiguous())
         self._changed.add(path)
 
     def copy(self, key: str) -> None:
-        """One tensor from the source as it is there."""
+        """Copy one tensor from the source unchanged."""
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
             for piece in self.source.pieces(key):
@@ -132,7 +132,7 @@ class WeightsWriter:
         self._changed.add(path)
 
     def sync(self) -> None:
-        """Return when all that was written is on the disk."""
+        """Wait until everything written is on the disk."""
         for path in self._changed:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
@@ -162,7 +162,7 @@ class WeightsWriter:
         self._layout |= {key: (path, len(head) + start, kind) for key, (start, kind) in starts.items()}
 
 
-def read_into(file, start: int, target: Tensor) -> None:
+def read_into(file: Any, start: int, target: Tensor) -> None:
     """Fill a contiguous CPU tensor with the bytes from ``start`` on.
 
     Raises:
@@ -178,8 +178,8 @@ def read_into(file, start: int, target: Tensor) -> None:
         done += count
 
 
-def write_from(file, start: int, source: Tensor) -> None:
-    """The bytes of a contiguous CPU tensor from ``start`` on."""
+def write_from(file: Any, start: int, source: Tensor) -> None:
+    """Write the bytes of a contiguous CPU tensor from ``start`` on."""
     view = memoryview(_bytes_of(source))
     file.seek(start)
     done = 0

@@ -1,8 +1,8 @@
-"""What an unfinished streamed pruning leaves beside its target: enough to go on after the last finished block.
+"""Files of an unfinished streamed pruning, from which it continues after the last finished block.
 
 Everything is in one folder: `weights/`, the checkpoint as far as it is written; one JSON file per stage, replaced whole
-when a block is done; and arrays. An array that a block reads is not the one it writes, so a block that was interrupted
-is simply done again.
+when a block is finished; and arrays. The array that a block reads is not the one it writes, so an interrupted block is
+simply processed again.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ JOB = "job.json"
 
 
 class Workspace:
-    """The folder ``path`` of one pruning, described by ``job``; use `workspace` to get one."""
+    """The working folder ``path`` of one pruning, described by ``job``; use `workspace` to open one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.weights = path / "weights"
 
     def done(self, stage: str) -> list[Any]:
-        """Return what each finished block of a stage left, in order."""
+        """Return the result of each finished block of a stage, in order."""
         return read_json(self.path / f"{stage}.json") or []
 
     def finish(self, stage: str, found: list[Any]) -> None:
-        """Write down that the first len(found) blocks of a stage are finished."""
+        """Record that the first len(found) blocks of a stage are finished."""
         write_json(self.path / f"{stage}.json", found)
 
     def array(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> DiskArray:
+        """Open an array of this shape and dtype, created if it does not exist."""
         return DiskArray(self.path / f"{name}.array", tuple(shape), dtype)
 
     def drop(self, name: str) -> None:
@@ -48,11 +49,12 @@ class Workspace:
         (self.path / f"{name}.array").unlink(missing_ok=True)
 
     def remove(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 class DiskArray:
-    """Numbers in a file, written and read in runs of whole rows; ``shape[0]`` rows."""
+    """An array in a file with ``shape[0]`` rows, read and written in ranges of whole rows."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self._path, self.shape, self.dtype = path, shape, dtype
@@ -64,27 +66,28 @@ class DiskArray:
                 file.truncate(shape[0] * self._row)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Rows start to stop, on the CPU."""
-        found = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        """Return the rows from start to stop, on the CPU."""
+        result = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
         with self._path.open("rb", buffering=0) as file:
-            read_into(file, start * self._row, found)
-        return found
+            read_into(file, start * self._row, result)
+        return result
 
     def write(self, start: int, rows: Tensor) -> None:
+        """Write rows from ``start`` on."""
         with self._path.open("r+b", buffering=0) as file:
             write_from(file, start * self._row, rows.detach().to("cpu", self.dtype).contiguous())
 
     def sync(self) -> None:
-        """Return when all that was written is on the disk."""
+        """Wait until everything written is on the disk."""
         with self._path.open("r+b") as file:
             os.fsync(file.fileno())
 
 
 @contextmanager
 def workspace(path: Path, job: dict[str, Any]) -> Iterator[Workspace]:
-    """The workspace at ``path``, new or left by an interrupted run of the same ``job``, held by this process alone.
+    """Yield the workspace at ``path``, new or left by an interrupted run of the same ``job``, locked for this process.
 
-    It stays when the context ends; who finishes the job removes it.
+    It is kept when the context ends; whoever finishes the job removes it.
 
     Raises:
         InvalidInput: it belongs to another job, or another process works there.

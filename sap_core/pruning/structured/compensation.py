@@ -1,9 +1,9 @@
-"""Makes up for units that are taken out by moving the weights that stay: least squares on the calibration inputs.
+"""Compensate for removed units by updating the remaining weights: least squares on the calibration inputs.
 
-A unit leaves through the matrix that carries it on (W [out, in], inputs X). Of all W_R on the columns R that stay, the
-one that comes nearest to what the whole matrix gave, min ||X W^T - X_R W_R^T||^2, is W_R + W_G H_GR H_RR^-1 with
-H = X^T X and G the columns that go: Optimal Brain Surgeon for groups (Hassibi & Stork 1993; as in ZipLM, arXiv
-2302.04089). H is damped as SparseGPT's is.
+A unit's output passes through one matrix (W [out, in], inputs X). Of all W_R on the kept columns R, the one whose
+output is nearest to that of the whole matrix, min ||X W^T - X_R W_R^T||^2, is W_R + W_G H_GR H_RR^-1 with H = X^T X and
+G the removed columns: Optimal Brain Surgeon for groups (Hassibi & Stork 1993; as in ZipLM, arXiv 2302.04089). H is
+damped as SparseGPT's is.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 def least_squares_update(
     model: LoadedModel, unit: str, gone: list[list[int]], data: TokenRows, progress: ProgressCallback = silent
 ) -> None:
-    """Change ``model`` in place: the units ``gone`` (heads or channels, per layer) send on nothing any more, and the
-    other columns of the matrices that carried them are the least-squares ones. Block by block, each measured behind
-    those that are done.
+    """Zero the removed units of ``model`` in place and update the other columns by least squares.
+
+    The units ``gone`` (heads or channels, per layer) lose their columns in the matrices that read them. Block by block,
+    each measured after the earlier ones were updated.
 
     Raises:
         OperationFailed: an H that is not positive definite even when damped.
@@ -46,7 +47,7 @@ def least_squares_update(
                 inside = hessian[stays][:, stays]
             try:
                 moved = torch.cholesky_solve(right.T, torch.linalg.cholesky(inside)).T
-            except RuntimeError:  # torch.linalg.LinAlgError
+            except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
                 raise OperationFailed(
                     f"The inputs of {name} do not determine its weights; use more calibration samples, or another "
                     "compensation."

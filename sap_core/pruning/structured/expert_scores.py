@@ -6,7 +6,7 @@ With g_j(x) the router's weight of expert j for a token x it is chosen for, and 
 - reap: mean over those tokens of g_j(x) norm2(f_j(x)) (REAP, arXiv 2510.13999); 0 for an expert that gets none.
 - random: drawn by the seed.
 
-On noised inputs both are also kept per noise level, because experts of early steps (much masked) and of late ones
+On noised inputs both are also kept per noise level, because the experts of early steps (mostly masked) and of late ones
 differ; the score is then over the tokens of all levels together.
 """
 
@@ -39,10 +39,14 @@ def expert_scores(
     calibration: Calibration | None,
     progress: ProgressCallback = silent,
 ) -> tuple[list[Tensor], dict[str, Any]]:
-    """Return per layer the score of every expert, and the same per noise level where inputs are noised.
+    """Return, per layer, the score of every expert, and the same per noise level where inputs are noised.
 
     Args:
+        model: The dense model.
         score: "frequency", "reap" or "random".
+        inputs: Clean or noised rows, and the seed.
+        calibration: The calibration texts; None for "random".
+        progress: Called after every batch.
 
     Returns:
         Scores float32 (experts,) per layer, empty where a layer has none; {"scores": (level, layer) tensors} or {}.
@@ -72,7 +76,7 @@ def expert_scores(
 
 
 class Watch:
-    """While open, adds up what the experts of one mixture are sent and give.
+    """Accumulates, while open, what the experts of one mixture receive and contribute.
 
     Attributes:
         level: Noise level of the running text.
@@ -105,29 +109,29 @@ class Watch:
             routed: Any = expert.down_proj.routed
             tokens = routed.tokens
             chosen = self._index[tokens] == number
-            share = (self._share[tokens] * chosen).sum(-1).double()
+            fraction = (self._share[tokens] * chosen).sum(-1).double()
             weight = self.weights[tokens].double()
             self.tokens[self.level, number] += float(weight.sum())
-            self.given[self.level, number] += float((weight * share * output.double().norm(dim=-1)).sum())
+            self.given[self.level, number] += float((weight * fraction * output.double().norm(dim=-1)).sum())
 
         return add
 
 
 def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo) -> list[dict[str, Any]]:
-    """Return what the noise levels disagree on, one entry per layer that has experts.
+    """Return how the noise levels disagree on the removed experts, one entry per layer that has experts.
 
-    ``early``: experts that would stay by the most masked third of the levels and go by the least masked; ``late``: the
-    other way round; ``agreement``: share of the experts that go by both.
+    ``early``: experts that the most masked third of the levels would keep and the least masked would remove; ``late``:
+    the other way round; ``agreement``: fraction of the removed experts on which both agree.
     """
     scores = levels["scores"]
     third = max(1, len(scores) // 3)
-    found = []
+    result = []
     for layer, count in enumerate(counts):
         if not count:
             continue
         ends = [torch.stack([level[layer] for level in part]).mean(0) for part in (scores[:third], scores[-third:])]
         late, early = (set(lowest_experts(info, [end], [count])[0]) for end in ends)
-        found.append(
+        result.append(
             {
                 "layer": layer,
                 "early": sorted(late - early),
@@ -135,7 +139,7 @@ def level_differences(levels: dict[str, Any], counts: list[int], info: ModelInfo
                 "agreement": len(late & early) / count,
             }
         )
-    return found
+    return result
 
 
 def _value(watch: Watch | None, score: str, level: int | None, total: float) -> Tensor:
@@ -146,8 +150,8 @@ def _value(watch: Watch | None, score: str, level: int | None, total: float) -> 
 
 
 def _mixtures(model: LoadedModel) -> dict[int, Experts]:
-    found = {}
+    result = {}
     for matrix in model.info.matrices:
-        if matrix.layer not in found and (match := EXPERT.match(matrix.name)):
-            found[matrix.layer] = model.module.get_submodule(match["owner"])
-    return found
+        if matrix.layer not in result and (match := EXPERT.match(matrix.name)):
+            result[matrix.layer] = model.module.get_submodule(match["owner"])
+    return result

@@ -1,4 +1,4 @@
-"""Which units go: the lowest of each layer, or of all layers together, with the last of a group of duplicates kept."""
+"""Choose the units to remove: the lowest of each layer, or of all layers, keeping one of each group of duplicates."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import required
-from ...models.resizing.units import layer_units, whole_groups
+from ...models.resizing.units import FIRST_DIFFERS, layer_units, whole_groups
 from ..planning.redundant_heads import Group, keep_one
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 def units_that_go(
     info: ModelInfo, plan: PruningPlan, scores: list[Tensor], groups: Sequence[Group] = ()
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """(per layer the units that go, those that stay because they are the last of a group).
+    """Return (the units removed per layer, the units kept because they are the last of a group).
 
     For layers: the layers in [0][0]. ``groups``: near-duplicate heads, pattern heads only.
     """
     counts = planned_counts(info, plan)
     if plan.pattern == "experts":
         return lowest_experts(info, scores, counts), []
+    if plan.pattern == "layers" and info.native_config.get("model_type") in FIRST_DIFFERS:
+        scores = [torch.full_like(scores[0], torch.inf), *scores[1:]]
     gone = lowest_units(scores, counts, plan.pattern)
     if plan.pattern != "heads" or not groups:
         return gone, []
@@ -34,7 +37,7 @@ def units_that_go(
 
 
 def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
-    """Return how many units of each layer the plan takes; for layers one number."""
+    """Return how many units of each layer the plan removes; for layers one number."""
     shape = required(plan.left(), "the shape left")
     if plan.pattern == "layers":
         return [info.layers - shape.layers]
@@ -46,8 +49,8 @@ def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
 
 
-def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[list[int]]:
-    """Return which units go: the ``counts`` lowest of each layer, or the counts[0] lowest layers of all, in [0]."""
+def lowest_units(scores: list[Float[Tensor, " _"]], counts: list[int], unit: str) -> list[list[int]]:
+    """Return the units to remove: the ``counts`` lowest of each layer; for layers the counts[0] lowest, in [0]."""
     if unit == "layers":
         return [torch.cat(scores).argsort(stable=True)[: counts[0]].sort().values.tolist()]
     return [
@@ -56,8 +59,11 @@ def lowest_units(scores: list[Tensor], counts: list[int], unit: str) -> list[lis
 
 
 def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> list[list[int]]:
-    """Return the lowest experts of each layer; of a router with groups, which lie one after the other, as many out
-    of each group, or the whole groups with the lowest sums."""
+    """Return the lowest experts of each layer.
+
+    If the router has groups, which are consecutive, it is as many out of each group, or the whole groups with the
+    lowest sums.
+    """
     groups, gone = info.native_config.get("n_group") or 1, []
     for layer, count in zip(scores, counts, strict=True):
         if not count:
@@ -73,11 +79,10 @@ def lowest_experts(info: ModelInfo, scores: list[Tensor], counts: list[int]) -> 
     return gone
 
 
-def counts_across_layers(scores: list[Tensor], total: int, *, relative: bool) -> list[int]:
-    """Return how many units each layer loses when all compete: the ``total`` lowest, one at least staying in every
-    layer.
+def counts_across_layers(scores: list[Float[Tensor, " _"]], total: int, *, relative: bool) -> list[int]:
+    """Return how many units each layer loses if all compete: the ``total`` lowest, at least one kept in every layer.
 
-    ``relative``: scores count as shares of their layer's mean, since weight scores grow with a layer's activations.
+    ``relative``: scores count as fractions of their layer's mean, since weight scores grow with a layer's activations.
     """
     values = [
         layer / layer.mean().clamp(min=torch.finfo(torch.float32).tiny) if relative else layer for layer in scores

@@ -1,4 +1,4 @@
-"""Scores of whole units: the sum of a method's weight score over the unit's columns of the matrix that carries it on.
+"""Scores of whole units: the sum of a method's weight score over the unit's columns of the matrix that reads it.
 
 That matrix is the attention's output projection for heads, the down projection for channels, both for layers (METRICS
 section 6).
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def unit_scores(
     model: LoadedModel, method: str, unit: str, found: dict[str, Tensor], *, seed: int, ranking: pd.DataFrame | None
 ) -> list[Tensor]:
-    """Return per layer the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
+    """Return, per layer, the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
 
     ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: method
     heads only; a group's score is minus the mean instability of its heads.
@@ -54,7 +54,7 @@ def unit_scores(
 
 
 def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:
-    """Sum over outputs of the weight score, float32 [in]; for flap Var(x_j) * norm2(W_:j)^2."""
+    """Return the sum over outputs of the weight score, float32 [in]; for flap Var(x_j) * norm2(W_:j)^2."""
     if method == "flap":
         return required(statistic, "the moments")[1].float() * weight.float().square().sum(0)
     return score(METHODS[method].score, weight, statistic, seed=seed, matrix=name).sum(0)

@@ -1,4 +1,4 @@
-"""Check of a model's conventions, in one click: what explains a few texts best, and a button that uses it."""
+"""Check a model's conventions in one click, with a button that uses the result."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import streamlit as st
 from ...errors import SapError
 from ...specs import ConventionsSpec
 from ..widgets import jobs
-from ..widgets.formatting import plain_error
+from ..widgets.formatting import plain_text
 from ..widgets.results import run_at
 
 SLOT = "conventions"
 
 
 def conventions_panel(model: str, loading: dict[str, Any]) -> None:
-    """Offer the check for ``model``, show how it goes, and its result."""
+    """Show the check for ``model``, its progress, and its result."""
     if not model:
         return
     status = jobs.job_of(SLOT)
@@ -31,7 +31,7 @@ def conventions_panel(model: str, loading: dict[str, Any]) -> None:
         try:
             spec = ConventionsSpec.build(model=model, **loading)
         except SapError as error:
-            st.error(plain_error(str(error)))
+            st.error(plain_text(str(error)))
             return
         if jobs.submit(spec, SLOT):
             st.rerun()
@@ -46,25 +46,27 @@ def conventions_panel(model: str, loading: dict[str, Any]) -> None:
 
 def _show(report: dict[str, Any]) -> None:
     better = report["better"]
-    (st.warning if better and any(reading["in_use"] for reading in report["readings"]) else st.info)(report["verdict"])
+    (st.warning if better and any(reading["in_use"] for reading in report["readings"]) else st.info)(
+        plain_text(report["verdict"])
+    )
     rows = [
         {
             "attention": "causal" if reading["causal"] else "bidirectional",
             "row i predicts": "i + 1" if reading["shift_logits"] else "i",
             "block": "-" if reading["causal"] else reading["block_size"] or "all",
             "nats per token": reading["nats_per_token"],
-            "": "in use" if reading["in_use"] else plain_error(reading["note"]),
+            "": "in use" if reading["in_use"] else reading["note"],
         }
         for reading in report["readings"]
     ]
     st.dataframe(rows, hide_index=True, column_config={"nats per token": st.column_config.NumberColumn(format="%.3f")})
-    st.caption(f"{report['windows']} windows of {report['texts']}; lower is better.")
+    st.caption(f"{report['windows']} windows of {plain_text(report['measured_on'])}; lower is better.")
     if better:
         st.button("Use the best", on_click=_use, args=(better,), icon=":material/check:")
 
 
 def _use(reading: dict[str, Any]) -> None:
-    """Set the options of the form; the widgets show it at the next run."""
+    """Set the options of the form; the widgets show them at the next run."""
     st.session_state["causal"] = reading["causal"]
     st.session_state["shift_logits"] = None if reading["causal"] else reading["shift_logits"]
     st.session_state["block_size"] = None if reading["causal"] else reading["block_size"]

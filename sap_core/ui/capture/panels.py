@@ -1,4 +1,4 @@
-"""The form, the estimate, the live view and the outcome of a capture."""
+"""The form, the estimate, the live view and the result of a capture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from ...choices.samplers import SAMPLERS
+from ...byte_size import format_bytes
+from ...choices.samplers import CACHED, END_RULES, SAMPLERS, CacheName, SamplerRule
 from ...errors import InvalidInput, SapError
 from ...jobs.layout import JobStatus
 from ...models.duration import estimate_seconds, step_flops
@@ -14,29 +15,40 @@ from ...models.info import ModelInfo
 from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
+from ...samplers.check import default_steps
 from ...samplers.prompts import PRESETS, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import (
-    duration,
-    many,
-    plain_error,
-    size,
-)
+from ..widgets.formatting import duration, many, plain_text
 from ..widgets.layout import go
 from ..widgets.results import run_at
+
+PROMPTS_HELP = "A .txt has one prompt per line; a .jsonl one JSON string or object (key prompt) per line."
 
 PROMPT = "once there was a"
 LENGTH = 128
 PRECISIONS = get_args(CaptureSpec.model_fields["precision"].annotation)
+# Field of the spec -> label, least, most, step.
+SETTINGS: dict[str, tuple[str, Any, Any, Any]] = {
+    "top_k": ("Top k", 0, 1_000_000, 1),
+    "top_p": ("Top p", 0.01, 1.0, 0.05),
+    "confidence_temperature": ("Confidence temperature", 0.0, 10.0, 0.1),
+    "entropy_limit": ("Entropy limit", 0.0, 100.0, 0.1),
+    "edit_threshold": ("Edit threshold", 0.01, 1.0, 0.05),
+    "remasking": ("Remasking", 0.0, 1.0, 0.01),
+}
 SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file": "a file"}
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSpec:
-    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
-    prompts = _pick_prompts()
+    """Show the form and return its spec; ``loading``: how the model is loaded.
+
+    Raises:
+        InvalidInput: the settings don't fit each other or the model.
+    """
+    prompts = _pick_prompts(PROMPT if model.startswith("demo:") else "")
     fields: dict[str, Any] = {}
     if info.chat_template:
         fields["chat"] = st.toggle("Chat template", key="chat", help=help_of(CaptureSpec, "chat"))
@@ -71,26 +83,29 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
     return CaptureSpec.build(model=model, prompts=prompts, length=length, steps=steps, seed=seed, **fields, **loading)
 
 
-def _pick_prompts() -> tuple[str, ...]:
-    """Return one prompt, lines, a ready set, or a file."""
+def _pick_prompts(default: str) -> tuple[str, ...]:
+    """Show the choice of prompts and return them: one prompt, lines, a named set, or a file."""
     source = st.radio(
         "Prompt", list(SOURCES), format_func=SOURCES.get, key="prompt_source", horizontal=True,
         help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
         name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
-        st.caption(" · ".join(plain_error(prompt) for prompt in PRESETS[name]))
+        st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
-        path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=str(read_prompts.__doc__))
+        path = st.text_input("File", key="prompt_file", placeholder="prompts.txt", help=PROMPTS_HELP)
         if not path.strip():
             raise InvalidInput("Name a file with one prompt a line.")
         return read_prompts(path.strip())
+    if not default and st.session_state.get("prompt") == PROMPT:
+        st.session_state["prompt"] = ""  # the demo's own, left over from a demo model
     text = st.text_area(
         "Text" if source == "one" else "One prompt a line",
-        PROMPT,
+        default,
         key="prompt",
         height=80 if source == "one" else 120,
+        placeholder="in the language of the model's training texts, or empty",
         help="May be empty. A diffusion model fills what follows it.",
     )
     if source == "one":
@@ -99,7 +114,7 @@ def _pick_prompts() -> tuple[str, ...]:
 
 
 def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
-    """Return what only a diffusion model has."""
+    """Show the options that only a diffusion model has, and return them."""
     names = [name for name in info.samplers if name in SAMPLERS] or ["auto"]
     fields: dict[str, Any] = {
         "sampler": st.selectbox(
@@ -136,6 +151,7 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
             key="guidance",
             help=help_of(CaptureSpec, "guidance"),
         )
+    fields |= _pick_settings(rule)
     fields["query_stride"] = third.number_input(
         "Use every n-th query", 1, 64, 1, key="query_stride",
         help=help_of(CaptureSpec, "query_stride"),
@@ -143,9 +159,40 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
     return fields
 
 
+def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
+    """Return the further settings that the sampler reads, each with the help of its field; empty ones are its own."""
+    read = () if rule is None else rule.options
+    names = [name for name in SETTINGS if name in read]
+    cached = rule is not None and rule.name in CACHED
+    if not names and not cached and "ends" not in read:
+        return {}
+    fields: dict[str, Any] = {}
+    with st.expander("More settings of the sampler", icon=":material/tune:"):
+        columns = st.columns(3)
+        for place, name in enumerate(names):
+            label, least, most, step = SETTINGS[name]
+            fields[name] = columns[place % 3].number_input(
+                label, least, most, None, step, key=f"sampling_{name}", placeholder="its own",
+                help=help_of(CaptureSpec, name),
+            )  # fmt: skip
+        if "ends" in read:
+            fields["ends"] = columns[len(names) % 3].selectbox(
+                "End tokens", ("auto", *END_RULES[1:]), key="sampling_ends", help=help_of(CaptureSpec, "ends")
+            )
+        if cached:
+            fields["cache"] = columns[(len(names) + 1) % 3].selectbox(
+                "Cache (approximate)", get_args(CacheName), key="sampling_cache", help=help_of(CaptureSpec, "cache")
+            )
+    return fields
+
+
 def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
-    """Return what the run will take, against what there is; False when it can't fit."""
-    steps = spec.steps or (min(64, spec.length) if info.objective == "masked_diffusion" else spec.length)
+    """Show the memory the run needs and the memory available; return False if it does not fit."""
+    try:
+        steps = default_steps(info, spec, spec.length)
+    except SapError as error:
+        st.error(plain_text(str(error)))
+        return False
     need = estimate_memory(info, dtype=spec.dtype, length=spec.length, steps=steps, batch=len(spec.prompts))
     free = available_memory(spec.device)
     fits = need["total"] < free
@@ -154,11 +201,11 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
         st.markdown("**Before it runs**")
         st.dataframe(
             [
-                {"what": "weights", "needs": size(need["weights"])},
-                {"what": "one forward pass", "needs": size(need["activations"])},
-                {"what": "in memory at once", "needs": size(need["total"])},
-                {"what": "free on this machine", "needs": size(free)},
-                {"what": "on disk afterwards, at most", "needs": size(need["trajectory"])},
+                {"what": "weights", "needs": format_bytes(need["weights"])},
+                {"what": "one forward pass", "needs": format_bytes(need["activations"])},
+                {"what": "in memory at once", "needs": format_bytes(need["total"])},
+                {"what": "free on this machine", "needs": format_bytes(free)},
+                {"what": "on disk afterwards, at most", "needs": format_bytes(need["trajectory"])},
                 {"what": "time, about", "needs": taken},
             ],
             hide_index=True,
@@ -167,14 +214,14 @@ def memory_panel(info: ModelInfo, spec: CaptureSpec) -> bool:
         st.caption(basis)
         if not fits:
             st.error(
-                f"Does not fit: {size(need['total'])} are needed and {size(free)} are free. "
+                f"Does not fit: {format_bytes(need['total'])} are needed and {format_bytes(free)} are free. "
                 "Choose a smaller model, length or number of prompts, or a smaller precision."
             )
     return fits
 
 
 def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, str]:
-    """Return the time, and the sentence on what it rests on: earlier captures here, or a probe of the processor."""
+    """Return the duration, and a sentence on its source: earlier captures here, or a probe of the processor."""
     asked = {"length": spec.length, "batch": len(spec.prompts), "guidance": spec.guidance > 0}
     flops = step_flops(info, **asked)
     known = results.paces(info.objective, spec.device)
@@ -189,7 +236,7 @@ def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, s
 
 
 def live(status: JobStatus) -> None:
-    """Text and heatmap so far."""
+    """Show text and heatmap so far."""
     data = status.progress.data if status.progress else {}
     if data.get("text"):
         st.text(data["text"])
@@ -208,17 +255,19 @@ def live(status: JobStatus) -> None:
 
 
 def outcome(status: JobStatus) -> None:
-    """The result of an ended capture, and where to go from here."""
+    """Show the result of an ended capture, with links."""
     if status.run_path is None:
         return
     try:
         run = run_at(status.run_path)
         steps = run.trajectory.sizes["step"]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     with st.container(border=True):
-        st.markdown(f"**{plain_error(run.name)}**: {many(steps, 'step')} captured.")
+        st.markdown(f"**{plain_text(run.name)}**: {many(steps, 'step')} captured.")
+        if run.result.get("warning"):
+            st.warning(plain_text(run.result["warning"]))
         st.text(run.text)
         left, right, last = st.columns(3)
         with left:

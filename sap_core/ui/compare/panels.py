@@ -27,7 +27,7 @@ from ...sinks.intervals import Interval
 from ..widgets import results
 from ..widgets.address import address_many
 from ..widgets.figure import draw, table_downloads
-from ..widgets.formatting import plain_error, run_label
+from ..widgets.formatting import plain_text, run_label
 from ..widgets.layout import nothing_here
 from ..widgets.pickers import pick_run
 
@@ -35,7 +35,7 @@ STATES = ("finished", "cancelled")
 
 
 def pick_runs() -> list[Run] | None:
-    """Return the runs, A first; says what to do when there are not enough."""
+    """Show the choice of runs and return them, A first; None, with instructions, if there are not enough."""
     known = results.runs_of("capture", states=STATES)
     first, second = _telling_pair(known)
     left, right = st.columns(2)
@@ -61,12 +61,12 @@ def pick_runs() -> list[Run] | None:
     try:
         return [results.run_at(run.path) for run in (a, b, *(others[name] for name in more))]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
 
 
 def _telling_pair(runs: list[RunSummary]) -> tuple[int, int]:
-    """Return which two of the newest runs to start from: an autoregressive and a diffusion one if there are both."""
+    """Return the two newest runs to start with: an autoregressive and a diffusion one if there are both."""
     kinds = [results.objective_of(str(run.path), results.stamp(run.path)) for run in runs[:20]]
     if {"autoregressive", "masked_diffusion"} <= set(kinds):
         return kinds.index("autoregressive"), kinds.index("masked_diffusion")
@@ -74,7 +74,7 @@ def _telling_pair(runs: list[RunSummary]) -> tuple[int, int]:
 
 
 def headline(found: Comparison) -> None:
-    """The two numbers the method is about, for every run."""
+    """Show the two main numbers of the method for every run."""
     rows = found.table.set_index("metric")
     wanted = [(name, run) for name in ("switch_rate", "temporal_deviation") for run in range(len(found.names))]
     width = 4 if len(found.names) == 2 else len(found.names)
@@ -95,19 +95,19 @@ def headline(found: Comparison) -> None:
 
 
 def heatmaps(runs: list[Run], rule: SinkRule) -> None:
-    """Every run's mean attention, with dominant path, on the same colour scale and time axis."""
+    """Show every run's mean attention, with dominant path, on the same colour scale and time axis."""
     for start in range(0, len(runs), 2):
         for column, place in zip(st.columns(2), range(start, min(start + 2, len(runs))), strict=False):
             run, letter = runs[place], LETTERS[place].upper()
             view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule)
             with column:
-                st.subheader(f"{letter}: {run.name}", anchor=False)
+                st.subheader(f"{letter}: {plain_text(run.name)}", anchor=False)
                 figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False)
                 draw(figure, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}", data=view)
 
 
 def differences(found: Comparison) -> None:
-    """Where attention went in a run and not in A, position by position."""
+    """Show the differences of attention to A, position by position."""
     st.subheader("Difference of received attention", anchor=False)
     letters = [letter.upper() for letter in LETTERS[1 : len(found.names)]]
     chosen = 0
@@ -133,7 +133,7 @@ def differences(found: Comparison) -> None:
 
 
 def curves(found: Comparison) -> None:
-    """What changes over the run: entropy, distance, attention from masked queries, sinks, with intervals."""
+    """Show what changes over the run: entropy, distance, attention from masked queries, sinks, with intervals."""
     letters = [letter.upper() for letter in LETTERS[: len(found.names)]]
     st.subheader("Over the run", anchor=False)
     columns = st.columns(2)
@@ -158,7 +158,7 @@ def curves(found: Comparison) -> None:
 
 
 def metrics(found: Comparison, runs: list[Run]) -> None:
-    """Every metric for every run, with its interval over prompts, and the differences from A."""
+    """Show every metric for every run, with its interval over prompts, and the differences to A."""
     st.subheader("In numbers", anchor=False)
     table = metrics_table(found)
     digits = {name: st.column_config.NumberColumn(format="%.4g") for name in table if table[name].dtype.kind == "f"}
@@ -178,7 +178,7 @@ def metrics(found: Comparison, runs: list[Run]) -> None:
 
 
 def metrics_table(found: Comparison) -> pd.DataFrame:
-    """Return the table as people read it: per run the mean and its spread, then the differences from A."""
+    """Return the table of metrics as text: per run the mean and its spread, then the differences to A."""
     shown: dict[str, Any] = {"quantity": found.table["title"], "unit": found.table["unit"]}
     names = found.table["metric"]
     for run, letter in enumerate(LETTERS[: len(found.names)]):
@@ -196,14 +196,17 @@ def metrics_table(found: Comparison) -> pd.DataFrame:
 
 
 def claims(found: Comparison) -> None:
-    """The three things said of diffusion models' sinks, answered for these runs from their own numbers."""
+    """Show the three claims on diffusion models' sinks, tested on these runs."""
     st.subheader("Do the three claims hold here?", anchor=False)
-    answers = answers_table(found, answer_claims(found))
+    answers = answers_table(answer_claims(found))
+    if not answers:
+        st.caption("They are claims about diffusion models, and all of these runs are autoregressive.")
+        return
     st.dataframe(answers, hide_index=True, height=35 * (len(answers) + 1) + 3, alt="The claims and their answers")
     st.caption(
-        "“Holds”: the 95 % interval lies on the claimed side of 0. “Undecided”: the value does, but the interval "
-        "reaches 0. “Doesn't hold”: the value lies on the other side. Position variance and transience are "
-        "differences from run A; the third claim is the change within each run, in attention distance and in entropy."
+        "“Holds”: the 95 % interval lies on the claimed side of 0. “Doesn't hold”: it lies on the other side. "
+        "“Undecided”: it reaches 0. Position variance and transience are differences from the autoregressive run; the "
+        "third claim is the change of the attention distance within the run. Autoregressive runs are not asked."
     )
 
 

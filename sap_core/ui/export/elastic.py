@@ -1,4 +1,4 @@
-"""One checkpoint for several machines: the form of an elastic export, and what it left."""
+"""The form and result of an elastic export."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...choices.methods import METHODS
 from ...errors import SapError
 from ...runs.paths import runs_root
 from ...specs import ElasticSpec
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import show_snippets
 from ..widgets.models import describe, loading_options, pick_model
 
 
 def elastic_panel() -> None:
-    """A whole model with the order of importance of its heads and channels; loaders then choose how much to keep."""
+    """Show the form of an elastic export: a whole model with the order of importance of its heads and channels."""
     st.subheader("One checkpoint for several machines", anchor=False)
     st.caption(
         "The whole model, with the order in which its heads and channels matter. Any loader reads it whole; "
@@ -42,7 +43,7 @@ def elastic_panel() -> None:
     runs = [run for run in results.runs_of("elastic", states=("finished",)) if run.model == model]
     if runs:
         result = results.run_at(runs[0].path).result
-        st.markdown(f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}")
+        st.markdown(f"**Written** {format_time(runs[0].created)} UTC, {format_bytes(result['bytes'])}")
         st.code(result["folder"], language=None)
 
 
@@ -65,5 +66,5 @@ def _pick(model: str, loading: dict[str, Any], masks: bool) -> ElasticSpec | Non
     try:
         return ElasticSpec.build(model=model, method=method, out=out.strip(), **loading)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None

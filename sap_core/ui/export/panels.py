@@ -1,4 +1,4 @@
-"""The form and the outcome of an export."""
+"""The form and the result of an export."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...runs.listing import RunSummary
@@ -17,14 +18,14 @@ from ...runs.paths import runs_root
 from ...specs import ExportSpec, PushSpec
 from ...storage import storage_of
 from ..widgets import jobs, results, snippets
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import show_snippets
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
 
 
 def pick_spec(source: RunSummary) -> ExportSpec | None:
-    """Return where to and how; None while no folder is named."""
+    """Show the form and return its spec; None while no folder is named."""
     near = Path.cwd() if storage_of(runs_root()).remote else runs_root().parent
     out = st.text_input(
         "Folder to write", str(near / "exports" / source.id.replace("prune", "pruned")),
@@ -48,7 +49,7 @@ def pick_spec(source: RunSummary) -> ExportSpec | None:
 
 
 def live(status: JobStatus) -> None:
-    """The steps of an export as they are done."""
+    """Show the steps of an export as they are finished."""
     report = status.progress
     writing = report is not None and report.stage == "export"
     done = report.done if writing and report else -1
@@ -62,20 +63,20 @@ def live(status: JobStatus) -> None:
 
 
 def written(source: RunSummary) -> None:
-    """The newest export of this run: its verification, its path, the download, the code to load it, the way to the
-    Hub."""
+    """Show the newest export of this run: verification, path, download, code to load it, and upload to the Hub."""
     runs = [run for run in results.runs_of("export", states=("finished",)) if _source(run) == str(source.path)]
     if not runs:
         return
     try:
         result = results.run_at(runs[0].path).result
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     folder = Path(result["folder"])
     with st.container(border=True):
         st.markdown(
-            f"**Written** {format_time(runs[0].created)} UTC, {size(result['bytes'])}, {len(result['files'])} files"
+            f"**Written** {format_time(runs[0].created)} UTC, {format_bytes(result['bytes'])}, "
+            f"{len(result['files'])} files"
         )
         st.code(str(folder), language=None)
         verification(result)
@@ -95,20 +96,21 @@ def written(source: RunSummary) -> None:
 
 
 def verification(result: dict[str, Any]) -> None:
-    """What was checked, step by step, and what was found at each."""
+    """Show each verification step with its result."""
     found = result.get("verification")
     if found is None:
         st.caption("Not verified: that was switched off.")
         return
     if found.get("equal"):
         st.success(
-            f"Verified: loaded in a fresh process ({found.get('loader')}), its outputs equal the pruned model's."
+            f"Verified: loaded in a fresh process ({plain_text(found.get('loader'))}), its outputs equal the pruned "
+            "model's."
         )
     else:
         st.error("The folder loads in a fresh process, but its outputs differ from the pruned model's; do not use it.")
     versions = found.get("versions") or {}
     steps = [
-        (True, "Written", f"{len(result['files'])} files, {size(result['bytes'])}"),
+        (True, "Written", f"{len(result['files'])} files, {format_bytes(result['bytes'])}"),
         (True, "Loaded in a fresh process", ", ".join(f"{name} {value}" for name, value in versions.items())
          or str(found.get("loader"))),
         (bool(found.get("class")), "Model class", str(found.get("class") or "not told")),
@@ -119,11 +121,11 @@ def verification(result: dict[str, Any]) -> None:
     ]  # fmt: skip
     for good, what, value in steps:
         icon = "check_circle" if good else "do_not_disturb_on"
-        st.markdown(f":material/{icon}: **{what}**: {plain_error(value)}")
+        st.markdown(f":material/{icon}: **{what}**: {plain_text(value)}")
 
 
 def to_the_hub(folder: Path) -> None:
-    """Upload the folder as a model on the Hub. The token stays where it is: in the environment of the worker."""
+    """Show the upload of the folder to the Hub. The token is read in the worker, from its environment."""
     st.subheader("Push to the Hub", anchor=False)
     left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
     repo = left.text_input(
@@ -141,7 +143,7 @@ def to_the_hub(folder: Path) -> None:
         try:
             spec = PushSpec.build(folder=str(folder), repo=repo, private=private, revision=revision.strip() or None)
         except SapError as error:
-            st.error(plain_error(str(error)))
+            st.error(plain_text(str(error)))
     busy = (status := jobs.job_of("push")) is not None and status.open
     if st.button("Push", disabled=spec is None or busy or not has_token(), icon=":material/cloud_upload:"):
         if jobs.submit(spec, "push"):
@@ -149,21 +151,21 @@ def to_the_hub(folder: Path) -> None:
     status = jobs.watch("push")
     if status is not None and status.state == "finished" and status.run_path is not None:
         result = results.run_at(status.run_path).result
-        st.success(f"On the Hub: {len(result['files'])} files, commit {result['commit'][:10]}.")
-        st.markdown(result["url"])
+        st.success(f"On the Hub: {len(result['files'])} files, commit {plain_text(result['commit'][:10])}.")
+        st.code(result["url"], language=None)
     if spec is not None:
         show_snippets(*snippets.snippets_of(spec))
 
 
 def has_token() -> bool:
-    """Return whether the Hub's client would find a token, told without reading it."""
+    """Return whether the Hub's client would find a token, without reading it."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
     return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")) or file.is_file()
 
 
 def zipped(folder: Path) -> bytes:
-    """Return the folder as a zip; weights do not compress, so nothing is compressed."""
+    """Return the folder as an uncompressed zip, since weights do not compress."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):

@@ -16,7 +16,7 @@ from ..widgets.figure import draw
 
 
 def pick_value(container: Any) -> str:
-    """Return what colours the grid."""
+    """Show the choice of the grid's values and return it."""
     return address_choice(
         "Coloured by",
         ["instability", *COMPONENTS],
@@ -28,7 +28,7 @@ def pick_value(container: Any) -> str:
 
 
 def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
-    """Draw the grid of layers and heads; a click chooses a head."""
+    """Show the grid of layers and heads; a click selects a head."""
     draw(
         head_grid(ranking, value, selected=(layer, head)),
         key="grid",
@@ -39,12 +39,12 @@ def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
 
 
 def head_map(view: View) -> None:
-    """Draw the received attention of the chosen head."""
+    """Show the received attention of the selected head."""
     draw(trajectory_heatmap(view, height=360), alt=f"Attention received, {view.label}", key="head_map", data=view)
 
 
 def pick_weights() -> dict[str, float] | None:
-    """Return the weights of the score's components; None while all are equal."""
+    """Show the weights of the score's components and return them; None if all are equal."""
     with st.expander("Weights of the instability score", icon=":material/tune:"):
         st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
         weights = {}
@@ -59,36 +59,42 @@ def pick_weights() -> dict[str, float] | None:
 
 
 def weights_text(weights: dict[str, float] | None) -> str:
-    """Return the weights as an argument in Python."""
+    """Return the weights as a Python argument."""
     return "" if weights is None else f", weights={weights!r}"
+
+
+def weights_option(weights: dict[str, float] | None) -> str | None:
+    """Return the weights as the value of ``sap heads --weights``."""
+    return None if weights is None else ",".join(f"{name}={value:g}" for name, value in weights.items())
 
 
 def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     """Return the head in the address, or the most unstable one."""
-    found = []
+    result = []
     for key in ("layer", "head"):
         text = str(st.query_params.get(key, ""))
-        found.append(int(text) if text.isdigit() else None)
-    layer, head = found
+        result.append(int(text) if text.isdigit() else None)
+    layer, head = result
     if layer is not None and head is not None and ((ranking["layer"] == layer) & (ranking["head"] == head)).any():
         return layer, head
     return int(ranking.iloc[0]["layer"]), int(ranking.iloc[0]["head"])
 
 
 def grid_clicked() -> None:
-    """A click on the grid opens the head, here and on Sinks."""
+    """Open the head that was clicked in the grid, here and on Sinks."""
     points = st.session_state["grid"]["selection"]["points"]
     if points:  # x and y, not customdata: a numeric one comes back as a dict of its indices
         open_head(int(points[-1]["y"]), int(points[-1]["x"]))
 
 
 def open_head(layer: int, head: int) -> None:
+    """Write a layer and head into the address."""
     choose("layer", layer)
     choose("head", head)
 
 
 def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
-    """The same choice without a mouse: every head by name, the most unstable first."""
+    """Show the choice of a head by name, the most unstable first, for use without a mouse."""
     heads = [(int(layer), int(head)) for layer, head in ranking[["layer", "head"]].to_numpy()]
     key = f"detail_{layer}_{head}"  # a new widget for each head, so that a click elsewhere is followed
 
@@ -107,7 +113,7 @@ def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
 
 
 def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
-    """One head's place in the ranking, and the choice of another."""
+    """Show one head's rank, and the choice of another."""
     row = _row_of(ranking, layer, head)
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
@@ -118,7 +124,7 @@ def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
 
 
 def parts(ranking: pd.DataFrame, layer: int, head: int) -> None:
-    """The components of one head's score, which no weight changes."""
+    """Show the components of one head's score, which no weight changes."""
     row = _row_of(ranking, layer, head)
     st.markdown("The score is the weighted mean of:")
     draw(component_bars(row), alt="Components of the instability score", key="parts")
@@ -129,7 +135,7 @@ def _row_of(ranking: pd.DataFrame, layer: int, head: int) -> pd.Series:
 
 
 def ranking_table(ranking: pd.DataFrame) -> None:
-    """The ranking with its components; a chosen row opens the head."""
+    """Show the ranking with its components; selecting a row opens the head."""
     st.subheader("Ranking", anchor=False)
     shares = {
         name: st.column_config.NumberColumn(value_title(name), format="%.2f", help=COMPONENTS[name].formula)

@@ -1,4 +1,4 @@
-"""How the sparsity is shared among the layers: by a rule, or by a table the person edits."""
+"""The allocation of the sparsity to layers: by a rule, or by a table that the user edits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import streamlit as st
 from ...choices.allocations import ALLOCATIONS
 from ...models.info import ModelInfo
 from ...specs import PruneSpec
-from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
+from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 
 
 def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
-    """Return the allocation's fields of a `PruneSpec`; uniform unless another rule is chosen."""
+    """Show the choice of allocation and return its fields of a `PruneSpec`; uniform unless another rule is chosen."""
     name = address_choice(
         "Shared among layers",
         list(ALLOCATIONS),
@@ -36,23 +36,27 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
             "Ranked by run",
             states=("finished", "cancelled"),
             help="A captured run of this model.",
+            model=info.ref,
         )
         if run is not None:
             fields["run"] = str(run.path)
     fields["allocation_width"] = st.slider(
-        "At most this far from the mean", 0.01, 0.5, 0.08, 0.01, key="width", bind="query-params", format="percent",
-        help=help_of(PruneSpec, "allocation_width"),
-    )  # fmt: skip
+        "At most this far from the mean",
+        key="width",
+        bind="query-params",
+        format="percent",
+        **number_of(PruneSpec, "allocation_width", most=0.5, step=0.01),
+    )
     return fields
 
 
 def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
-    """Return the table: it starts level, or at a loaded plan's shares, and keeps its edits when the slider moves."""
+    """Show the table of layers and return it: it starts uniform, or as a loaded plan, and keeps edits."""
     state = st.session_state
     if len(state.get("allocation_start", ())) != layers:
         state["allocation_start"] = [sparsity] * layers
     edited = st.data_editor(
-        [{"layer": layer, "share": share} for layer, share in enumerate(state["allocation_start"])],
+        [{"layer": layer, "share": fraction} for layer, fraction in enumerate(state["allocation_start"])],
         key=f"allocation_table_{layers}_{state.get('allocation_loaded', 0)}",
         hide_index=True,
         disabled=["layer"],
@@ -76,5 +80,5 @@ def load_allocation(spec: dict[str, Any]) -> None:
     choose("allocation", spec.get("allocation") or "uniform")
     state["width"] = float(spec.get("allocation_width") or 0.08)
     if spec.get("allocation_table"):
-        state["allocation_start"] = [float(share) for share in spec["allocation_table"]]
+        state["allocation_start"] = [float(fraction) for fraction in spec["allocation_table"]]
         state["allocation_loaded"] = state.get("allocation_loaded", 0) + 1

@@ -1,18 +1,20 @@
-"""The applied plans of a model beside each other: what goes, what it costs, and a way to open each."""
+"""The applied plans of a model in one table: what each removed, its loss, and a way to open it."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...choices.methods import METHODS
+from ...texts.wording import speed_cell
 from ..widgets import results
-from ..widgets.formatting import format_time, size
+from ..widgets.formatting import format_time
 from ..widgets.layout import go
 
 
 def show_candidates(model: str, chosen: str) -> None:
-    """The table; ``chosen`` is the id of the plan shown above."""
+    """Show the table; ``chosen`` is the id of the plan shown above."""
     plans = results.measured_of(model)
     plans = plans[plans["source"] == "applied"]
     if plans.empty:
@@ -27,8 +29,8 @@ def show_candidates(model: str, chosen: str) -> None:
             "loss increase (nats/token)": plans["loss"].tolist(),
             "± SE": plans["error"].tolist(),
             "parameters left": plans["size"].tolist(),
-            "speed (× dense)": plans["speedup"].tolist(),
-            "weights": [size(value) if pd.notna(value) else "–" for value in plans["memory"]],
+            "speed (× dense)": [speed_cell(row) for row in plans.to_dict(orient="records")],
+            "weights": [format_bytes(value) if pd.notna(value) else "–" for value in plans["memory"]],
             "name": plans["label"].tolist(),
             "applied (UTC)": [format_time(created) for created in plans["created"]],
         }
@@ -36,7 +38,7 @@ def show_candidates(model: str, chosen: str) -> None:
     shares = {name: st.column_config.NumberColumn(format="percent") for name in ("sparsity", "parameters left")}
     numbers = {
         name: st.column_config.NumberColumn(format=form)
-        for name, form in (("loss increase (nats/token)", "%+.3f"), ("± SE", "%.3f"), ("speed (× dense)", "%.2f"))
+        for name, form in (("loss increase (nats/token)", "%+.3f"), ("± SE", "%.3f"))
     }
     st.dataframe(
         table, hide_index=True, column_config=shares | numbers, alt="Applied plans with their measured loss and cost"

@@ -1,4 +1,4 @@
-"""The texts that a pruning looks at, where its method or what else was chosen looks at any."""
+"""The calibration texts of a pruning, if it reads any."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import streamlit as st
 from ...choices.allocations import looks_at_texts
 from ...choices.methods import Method
 from ...specs import PruneSpec
+from ...specs.calibration import SINK_EPSILON
 from ...specs.options import help_of
+from ..widgets.fields import number_of
 
 #: Calibration texts of a first look: an answer within seconds on the demo models.
 QUICK_SAMPLES = 16
 
 
 def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return where the texts come from, if the method or what else was chosen (``fields``) looks at any."""
+    """Show the choice of calibration texts, if the method or another choice needs any; return its fields.
+
+    ``fields``: what was chosen so far.
+    """
     if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
             "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
@@ -28,15 +33,19 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     text = text.strip() or "demo"
     left, right = st.columns(2)
+    samples_help = (
+        f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
+        f"{PruneSpec.model_fields['samples'].default} is the command line's default."
+    )
     samples = left.number_input(
-        "Samples", 1, 4096, QUICK_SAMPLES, key="samples",
-        help=f"Texts. More are steadier and slower: {QUICK_SAMPLES} for a first look, "
-        f"{PruneSpec.model_fields['samples'].default} is the command line's default.",
-    )  # fmt: skip
+        "Samples", key="samples", **number_of(PruneSpec, "samples", most=4096, value=QUICK_SAMPLES, help=samples_help)
+    )
     length = right.number_input(
-        "Length (tokens)", 1, 1 << 20, None, key="calibration_length", placeholder="the model's, at most 256",
-        help=help_of(PruneSpec, "calibration_length"),
-    )  # fmt: skip
+        "Length (tokens)",
+        key="calibration_length",
+        placeholder="the model's, at most 256",
+        **number_of(PruneSpec, "calibration_length", most=1 << 20),
+    )
     picked = {"calibration": text, "samples": samples, "calibration_length": length}
     if text.startswith("dataset:"):
         first, second, third = st.columns(3)
@@ -52,6 +61,16 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
         picked["calibration_subset"] = picked["calibration_subset"] or None
     if row.inputs == "noised" or row.sinks != "none":
         picked["noise_levels"] = st.number_input(
-            "Levels of masking", 1, 50, 10, key="noise_levels", help=help_of(PruneSpec, "noise_levels")
+            "Levels of masking", key="noise_levels", **number_of(PruneSpec, "noise_levels", most=50)
         )
+    if row.sinks != "none":
+        picked["sink_rule"] = st.selectbox(
+            "Sinks by", ("code", "paper"), key="sink_rule", help=help_of(PruneSpec, "sink_rule")
+        )
+        if picked["sink_rule"] == "paper":
+            picked["sink_epsilon"] = st.number_input(
+                "Epsilon",
+                key="sink_epsilon",
+                **number_of(PruneSpec, "sink_epsilon", most=1000, step=0.5, value=SINK_EPSILON),
+            )
     return picked

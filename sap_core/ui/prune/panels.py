@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
@@ -16,7 +17,7 @@ from ...runs.reading import Run
 from ...specs import PruneOptions, PruneSpec
 from ..widgets import results
 from ..widgets.address import address_choice, choose
-from ..widgets.formatting import format_time, plain_error, size
+from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import go
 from .applied_plans import show_candidates
 from .plan_form import load_plan
@@ -26,23 +27,27 @@ DENSE = "dense"  # in the address: no applied plan is looked at
 
 
 def plan_of(spec: PruneOptions, info: ModelInfo) -> PruningPlan:
-    """Return what will go; in milliseconds. Raises InvalidInput."""
+    """Return the plan of a spec; takes milliseconds.
+
+    Raises:
+        InvalidInput: the spec can't be carried out.
+    """
     follows = (isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run) or None
     ranking = results.ranking_of(follows) if follows else None
     return make_plan(info, spec, ranking)
 
 
 def memory_line(info: ModelInfo, spec: PruneOptions) -> None:
-    """What applying takes, against what there is."""
+    """Show the memory that applying needs, and the memory available."""
     needed = pruning_memory(info, spec.dtype, spec.device)
     st.caption(
-        f"Apply works on a copy: the model itself stays as it is. Both take {size(needed)} of memory; "
-        f" {size(available_memory(spec.device))} are free."
+        f"Apply works on a copy: the model itself stays as it is. Both take {format_bytes(needed)} of memory; "
+        f" {format_bytes(available_memory(spec.device))} are free."
     )
 
 
 def follow(status: JobStatus | None) -> None:
-    """When the session's job has ended well, show its result once, and from then on the one in the address."""
+    """Show the result of the session's job once it is finished; later the one in the address."""
     if status is not None and status.kind == "prune" and status.state == "finished" and status.run_path is not None:
         if st.session_state.get("prune_shown") != status.id:
             st.session_state["prune_shown"] = status.id
@@ -50,7 +55,7 @@ def follow(status: JobStatus | None) -> None:
 
 
 def candidates(model: str) -> None:
-    """Every applied plan of this model, and the chosen one in full."""
+    """Show every applied plan of this model, and the selected one in full."""
     runs = [run for run in results.runs_of("prune", states=("finished",)) if run.model == model]
     if not runs:
         st.caption("No plan has been applied to this model yet.")
@@ -68,7 +73,7 @@ def candidates(model: str) -> None:
         try:
             run = results.run_at(known[chosen].path)
         except SapError as error:
-            st.error(plain_error(str(error)))
+            st.error(plain_text(str(error)))
             return
         _actions(run, runs)
         show_outcome(run)
@@ -77,7 +82,7 @@ def candidates(model: str) -> None:
 
 
 def _actions(run: Run, runs: list[RunSummary]) -> None:
-    """Where to go with the plan in view, and the way back from it."""
+    """Show links for the plan in view, and its deletion."""
     first, second, third = st.columns(3, vertical_alignment="center")
     with first:
         go("Export this checkpoint", "export", prune=run.id)
@@ -93,7 +98,7 @@ def _actions(run: Run, runs: list[RunSummary]) -> None:
         args=(earlier,),
         icon=":material/undo:",
         width="stretch",
-        help=f"Back to {f'the plan before, {plain_error(earlier.name)}' if earlier else 'the dense model'}: the form "
+        help=f"Back to {f'the plan before, {plain_text(earlier.name)}' if earlier else 'the dense model'}: the form "
         "and the result. The plan stays in the list, and on Runs until it is deleted there.",
     )
 

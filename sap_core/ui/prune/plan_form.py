@@ -1,4 +1,4 @@
-"""The form of the Prune page: every field of a prune spec, and how a known plan is put into it."""
+"""The form of the Prune page: every field of a prune spec, and loading a known plan into it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ...specs import (
 )
 from ...specs.options import help_of
 from ..widgets.address import address_choice, choose
+from ..widgets.fields import number_of
 from ..widgets.pickers import pick_run
 from .allocation import load_allocation, pick_allocation
 from .calibration import pick_calibration
@@ -48,7 +49,11 @@ ORDERED = {"sequential": "block by block, on pruned inputs", "one_shot": "all at
 
 
 def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOptions:
-    """Return the spec the form describes; ``loading``: how the model is loaded. Raises InvalidInput with the reason."""
+    """Show the form and return its spec; ``loading``: how the model is loaded.
+
+    Raises:
+        InvalidInput: the settings don't fit each other or the model.
+    """
     mode = address_choice(
         "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
@@ -82,7 +87,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="prune_seed", help=help_of(PruneSpec, "seed"))
+        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
@@ -98,7 +103,7 @@ def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
-    """Of all patterns those that the mode and the model allow."""
+    """Show the patterns that the mode and the model allow, and return the chosen one."""
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
         "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
@@ -123,7 +128,7 @@ def _pick_budget() -> dict[str, Any]:
 
 
 def _pick_goal() -> dict[str, Any]:
-    """Return a preset, or a speed with the loss it may cost."""
+    """Show the choice of a preset, or a speed-up with the allowed loss, and return its fields."""
     goals = {name: preset.title for name, preset in PRESETS.items()} | {OWN_GOAL: "A speed of my own"}
     goal = address_choice(
         "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
@@ -133,16 +138,14 @@ def _pick_goal() -> dict[str, Any]:
         return {"preset": goal}
     left, right = st.columns(2)
     speed = left.number_input(
-        "Speed (× dense)", 1.01, 20.0, 1.3, 0.05, key="target_speedup", help=help_of(SearchPruneSpec, "target_speedup")
+        "Speed (× dense)",
+        key="target_speedup",
+        **number_of(SearchPruneSpec, "target_speedup", most=20, step=0.05, min_value=1.01, value=1.3),
     )
     drop = right.number_input(
-        "Loss may rise by (share)",
-        0.0,
-        10.0,
-        0.05,
-        0.01,
+        "Loss may rise by (fraction)",
         key="quality_drop",
-        help=help_of(SearchPruneSpec, "quality_drop"),
+        **number_of(SearchPruneSpec, "quality_drop", most=10, step=0.01, value=0.05),
     )
     return {"target_speedup": round(float(speed), 4), "quality_drop": round(float(drop), 4)}
 
@@ -150,22 +153,22 @@ def _pick_goal() -> dict[str, Any]:
 def _pick_sparsity(method: str, pattern: str) -> float:
     parsed = parse_pattern(pattern)
     if parsed.structured:
-        share = parsed.n / parsed.m
+        fraction = parsed.n / parsed.m
         st.slider(
             "Sparsity",
             0.0,
             0.95,
-            share,
+            fraction,
             key="fixed_sparsity",
             disabled=True,
             format="percent",
             help=f"{pattern} fixes it.",
         )
-        return share
+        return fraction
     what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
     if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
         st.session_state["sparsity"] = 0.5
-    share = st.slider(
+    fraction = st.slider(
         "Sparsity",
         min_value=0.0,
         max_value=0.95,
@@ -175,14 +178,15 @@ def _pick_sparsity(method: str, pattern: str) -> float:
         format="percent",
         help=f"Share of the {what} that goes.",
     )
-    return round(float(share), 4)
+    return round(float(fraction), 4)
 
 
 def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
-    """Return which ranking decides, or exactly which heads."""
+    """Show the choice of a ranking, or of single heads, and return its fields."""
     summary = pick_run(
-        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model."
-    )
+        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model.",
+        model=info.ref,
+    )  # fmt: skip
     if pattern == "unstructured":
         grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(
@@ -199,7 +203,7 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
 
 
 def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
-    """Order, comparison and compensation, where the method and the pattern leave a choice."""
+    """Show order, comparison and compensation, if method and pattern leave a choice; return the fields."""
     parsed, fields = parse_pattern(pattern), {}
     if len(row.orders) > 1 and not parsed.unit:
         fields["order"] = address_choice(
@@ -242,8 +246,10 @@ def _own_order(row: Method) -> str:
 
 
 def load_plan(spec: dict[str, Any]) -> None:
-    """Set the form to a known plan: for callbacks, and before a switch to the page. Fields without a widget are at
-    their defaults in every plan that the studio makes."""
+    """Set the form to a known plan: for callbacks, and before switching to the page.
+
+    Fields without a widget are at their defaults in every plan that the studio makes.
+    """
     state = st.session_state
     known = build_prune_spec(**spec)
     fields = known.model_dump()

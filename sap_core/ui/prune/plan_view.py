@@ -1,4 +1,4 @@
-"""The plan as it stands in the form: totals, per layer, per matrix or head, what stays, and its probable cost."""
+"""The plan of the form: totals, per layer, per matrix or head, what is kept, and its predicted loss."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from ...specs import PruneOptions
 from ...sweeps.predict import curve_of, predict_loss
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import count, many
+from ..widgets.formatting import count, many, plain_text
 from ..widgets.layout import go
+
+PREDICTION_HELP = (
+    "Between two measured sparsities the loss is assumed to be convex: it lies below their chord and above the "
+    "continued neighbouring chords. The interval is widened by 1.96 standard errors; the prediction is its middle."
+)
 
 
 def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
-    """Everything that is known before anything is touched."""
+    """Show everything that is known before pruning."""
     totals, layers = plan.totals(), plan.per_layer()
     st.subheader("The plan", anchor=False)
     if plan.pending and not totals["zeros"]:  # a search: there is nothing to draw before it has searched
-        st.info(f"Decided when it starts: {plan.pending}.")
+        st.info(f"Decided when it starts: {plain_text(plan.pending)}.")
         st.caption(f"**Protected:** {_protected(plan, info)}")
         return
     first, second, third = st.columns(3)
@@ -41,7 +46,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         help="Embeddings, norms and the output stay.",
     )
     if plan.pending:
-        st.info(f"Decided when it starts: {plan.pending}.")
+        st.info(f"Decided when it starts: {plain_text(plan.pending)}.")
     predicted(spec)
     draw(
         plan_bars(layers["layer"].tolist(), layers["weights"].tolist(), layers["zeros"].tolist(), height=260),
@@ -60,11 +65,12 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
             _tables(plan, layers)
     st.caption(f"**Protected:** {_protected(plan, info)}")
     if plan.shape:
-        st.caption(f"Left: {', '.join(f'{value} {name}' for name, value in plan.shape.items())}. {plan.loads}")
+        left = ", ".join(f"{value} {name}" for name, value in plan.shape.items())
+        st.caption(plain_text(f"Left: {left}. {plan.loads}"))
 
 
 def predicted(spec: PruneOptions) -> None:
-    """The loss increase this plan will probably have, from what was measured on the model; or that nothing was."""
+    """Show the predicted loss increase of this plan, or that nothing comparable was measured."""
     plans = results.measured_of(spec.model)
     found = predict_loss(plans, spec)
     if found is None:
@@ -78,9 +84,7 @@ def predicted(spec: PruneOptions) -> None:
     else:
         value = f"{found.loss:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
         why = "measured at this very sparsity" if found.measured else "between measured sparsities"
-    st.markdown(
-        f"**Predicted loss increase: {value} nats per token**", help=str(predict_loss.__doc__).split("\n\n")[-1]
-    )
+    st.markdown(f"**Predicted loss increase: {value} nats per token**", help=PREDICTION_HELP)
     where = many(found.points, "sparsity", "sparsities")
     st.caption(f"95 % interval; {why}, from plans of this kind measured at {where}.")
     curve = st.expander("Loss against sparsity, as measured", key="plan_loss", on_change="rerun")
@@ -93,15 +97,17 @@ def _curve(plans: pd.DataFrame, spec: PruneOptions, loss: float) -> None:
     measured = curve_of(plans, spec)
     if measured is None:
         return
-    share, losses, error = measured
+    share = measured.share
     grid = np.unique(np.append(np.linspace(0, share[-1], 41), share)).tolist()
-    steps = [(at, predict_loss(plans, spec, at)) for at in grid]
-    band = [(at, one.low, one.high) for at, one in steps if one and math.isfinite(one.high)]
+    steps = [(at, measured.predict(at)) for at in grid]
+    band = [(at, one.low, one.high) for at, one in steps if math.isfinite(one.high)]
+    points = list(zip(share, measured.loss, measured.half, strict=True))
     draw(
-        prediction_curve(list(zip(share, losses, error, strict=True)), band, (spec.sparsity, loss)),
+        prediction_curve(points, band, (spec.sparsity, loss)),
         key="plan_curve",
         alt="Measured loss increase against sparsity with the interval between the points",
     )
+    st.caption(f"All points were measured on the same texts and masks: {plain_text(measured.protocol)}.")
     go("All measured plans", "tradeoff", model=spec.model)
 
 
@@ -122,7 +128,7 @@ def _tables(plan: PruningPlan, layers: pd.DataFrame) -> None:
 
 
 def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
-    """Short matrix names and, per name, the share removed in every layer (NaN where a layer lacks it)."""
+    """Return short matrix names and, per name, the fraction removed in every layer (NaN if a layer lacks it)."""
     table = pd.DataFrame(
         [(m.name.rsplit(".", 1)[-1], m.layer, m.sparsity) for m in plan.matrices], columns=["kind", "layer", "share"]
     )
@@ -131,7 +137,7 @@ def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
 
 
 def _protected(plan: PruningPlan, info: ModelInfo) -> str:
-    """Return what no setting of this plan touches."""
+    """Return what this plan never removes."""
     considered = sum(m.rows * m.cols for m in plan.matrices)
     kept = [
         f"embeddings, norms and the output, and every matrix not counted above: {count(info.parameters - considered)} "

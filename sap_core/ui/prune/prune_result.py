@@ -1,4 +1,4 @@
-"""What a pruning did: likelihood, speed and memory; dense and pruned text and denoising side by side."""
+"""The result of a pruning: likelihood, speed and memory; dense and pruned text and denoising side by side."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ from typing import Any
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...plots.difference import differing_words
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.shaded import shaded_text
 from ...runs.reading import Run
-from ...texts.wording import texts_line, with_error
+from ...texts.wording import changes_speed, texts_line, with_error
 from ..widgets import results
 from ..widgets.figure import draw
-from ..widgets.formatting import (
-    count,
-    duration,
-    format_time,
-    plain_error,
-    size,
-)
+from ..widgets.formatting import count, duration, format_time, plain_text
 
 KINDS = {"bound": "upper bound", "exact": "exact"}
 SIDES = ("Dense", "Pruned")
 
 
 def show_outcome(run: Run) -> None:
-    """The result.json of a prune run."""
+    """Show the result.json of a prune run."""
     result = run.result
     dense, pruned = result.get("dense"), result.get("pruned")
     if not (dense and pruned):
@@ -43,7 +38,7 @@ def show_outcome(run: Run) -> None:
     _counts(result)
     st.caption(
         f"Pruned in {duration(result.get('report', {}).get('seconds'))} on {format_time(run.created)} UTC. "
-        f"Run {run.id}."
+        f"Run {plain_text(run.id)}."
     )
 
 
@@ -52,7 +47,7 @@ def _texts_written(result: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="large")
     marked_dense, marked_pruned = differing_words(dense["text"], pruned["text"])
     with left:
-        st.markdown(f"**Dense** writes, after “{_plain(result.get('prompt', ''))}”")
+        st.markdown(f"**Dense** writes, after “{plain_text(result.get('prompt', ''))}”")
         st.html(marked_dense)
     with right:
         st.markdown("**Pruned** writes (words that differ are marked)")
@@ -90,29 +85,32 @@ def _quality(result: dict[str, Any]) -> None:
     if not texts:
         return
     moved = f" KL from dense to pruned: {with_error(result['kl'])} nats per token." if result.get("kl") else ""
-    st.caption(f"Nats per token ({kind}). {_plain(texts_line(texts))}{moved}")
+    st.caption(f"Nats per token ({kind}). {plain_text(texts_line(texts))}{moved}")
 
 
 def _cost(result: dict[str, Any]) -> None:
-    """Speed, latency, memory and parameters beside the dense model's; nothing for runs that did not measure them."""
+    """Show speed, latency, memory and parameters beside the dense model's, for runs that measured them."""
     cost = result.get("cost")
     if not cost:
         return
     dense, pruned = cost["dense"], cost["pruned"]
+    faster = changes_speed(cost)
+    low, high = cost.get("speedup_low"), cost.get("speedup_high")
+    turns = None if low is None or high is None else f"95 %: × {low:.2f} to {high:.2f}"
     first, second, third, fourth = st.columns(4)
     first.metric(
-        "Speed (× dense)", f"× {cost['speedup']:.2f}", _turns(dense, pruned), border=True,
+        "Speed (× dense)", f"× {cost['speedup']:.2f}" if faster else "no measurable change", turns, border=True,
         delta_color="off", delta_arrow="off",
         help=f"Generation, pruned ({pruned['tokens_per_second']:.0f} tokens/s) over dense "
-        f"({dense['tokens_per_second']:.0f} tokens/s), the best run of each, timed in turns on this machine. Zeros in "
-        "place are not skipped here: what differs a little from 1 is noise.",
+        f"({dense['tokens_per_second']:.0f} tokens/s), timed in turns on this machine: the median over turns, and its "
+        "95 % interval. No measurable change: the interval holds 1. Zeros in place are not skipped here.",
     )  # fmt: skip
     second.metric(
         "One generation", duration(pruned["seconds"]), f"dense {duration(dense['seconds'])}", border=True,
         delta_color="off", delta_arrow="off", help="A whole greedy text of up to 128 tokens.",
     )  # fmt: skip
     third.metric(
-        "Weights in memory", size(pruned["bytes"]), f"dense {size(dense['bytes'])}", border=True,
+        "Weights in memory", format_bytes(pruned["bytes"]), f"dense {format_bytes(dense['bytes'])}", border=True,
         delta_color="off", delta_arrow="off", help="And on disk: zeros in place take their room.",
     )  # fmt: skip
     fourth.metric(
@@ -121,27 +119,21 @@ def _cost(result: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _turns(dense: dict[str, Any], pruned: dict[str, Any]) -> str | None:
-    """Return how far the runs lie apart that the speed is the best of."""
-    turns = [seconds for one in (dense, pruned) for seconds in one.get("turns", ())]
-    return f"runs of {duration(min(turns))} to {duration(max(turns))}" if turns else None
-
-
 def _denoising(run: Run) -> None:
-    """Both models' steps under one slider, the text as of the step and the whole map."""
+    """Show both models' steps under one slider: the text as of the step and the whole map."""
     found = run.result.get("denoising")
     if not found:
         return
     if "error" in found:
-        st.caption(f"The two could not be recorded side by side: {plain_error(found['error'])}")
+        st.caption(f"The two could not be recorded side by side: {plain_text(found['error'])}")
         return
     try:
         stamp = results.stamp(run.path)
         views = [results.view_of(str(run.path), stamp, sample) for sample in (0, 1)]
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
-    st.markdown("**The two while they write**: text shaded by attention received, mean over layers and heads")
+    st.markdown("**The two while they write these texts**, shaded by attention received, mean over layers and heads")
     last = max(view.steps for view in views) - 1
     _steps(run.id, views, last)
 
@@ -165,7 +157,7 @@ def _steps(name: str, views: list, last: int) -> None:
 
 
 def _decided(report: dict[str, Any]) -> None:
-    """What a budget decided layer by layer, or what a search tried."""
+    """Show what a budget decided layer by layer, or what a search tried."""
     if report.get("decisions"):
         with st.expander("Every layer's decision"):
             st.dataframe(
@@ -208,7 +200,3 @@ def _counts(result: dict[str, Any]) -> None:
 
 def _nats(likelihood: dict[str, Any]) -> str:
     return with_error(likelihood, ".3f")
-
-
-def _plain(text: str) -> str:
-    return "".join("\\" + letter if letter in "\\`*_[]<>$" else letter for letter in text)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
-from ...runs.archive import export_archive, import_archive
 from ...runs.clean import clean_leftovers, list_leftovers
-from ...runs.listing import RunSummary, delete_run, describe_run, list_runs
+from ...runs.listing import RunSummary, delete_run, describe_run, is_run, list_runs
 from ...runs.meta import update_run
 from ...runs.paths import runs_root
-from ..widgets import results
+from ...specs import parse_spec
+from ..widgets import jobs, results
 from ..widgets.address import address_choice, write_query_param
-from ..widgets.formatting import (
-    duration,
-    format_time,
-    plain_error,
-    size,
-)
+from ..widgets.archives import download_archive, upload_archive
+from ..widgets.formatting import duration, format_time, plain_text
 from ..widgets.layout import go
 
 KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "elastic", "push", "attention_map")
@@ -35,12 +31,12 @@ SORTS = {
 
 
 def listed() -> list[RunSummary] | None:
-    """Return all runs, newest first; None when there are none."""
+    """Return all runs, newest first; None, with instructions, if there are none."""
     return list_runs() or None
 
 
 def search(runs: list[RunSummary]) -> list[RunSummary]:
-    """Return the runs that match the words, kinds and tags chosen, in the order chosen."""
+    """Show search and filters, and return the runs that match, in the chosen order."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     words = (
         left.text_input(
@@ -67,7 +63,7 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
         format_func=lambda kind: kind.replace("_", " ").capitalize(),
     )
     labels = sorted({tag for run in runs for tag in run.tags}, key=str.lower)
-    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen") if labels else []
+    tags = st.pills("Tag", labels, selection_mode="multi", key="tags_chosen", format_func=plain_text) if labels else []
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
@@ -90,7 +86,7 @@ def _sorted(runs: list[RunSummary], order: str) -> list[RunSummary]:
 
 
 def table(runs: list[RunSummary]) -> RunSummary | None:
-    """Return the list; the chosen row, or the run that the address names."""
+    """Show the list; return the selected row, or the run in the address."""
     if not runs:
         st.info("No run matches. Clear the search or the kinds.")
         return None
@@ -102,7 +98,7 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
                 "state": run.state,
                 "when (UTC)": format_time(run.created),
                 "took": duration(run.seconds),
-                "size": size(run.bytes) if run.bytes else "–",
+                "size": format_bytes(run.bytes) if run.bytes else "–",
                 "model": run.model,
                 "tags": list(run.tags),
             }
@@ -125,13 +121,14 @@ def table(runs: list[RunSummary]) -> RunSummary | None:
 
 
 def details(run: RunSummary) -> None:
-    """One run: where it leads, what it was asked, what the user wrote on it, and how it is removed."""
+    """Show one run: links, settings, name and notes, and its deletion."""
     with st.container(border=True):
-        st.subheader(plain_error(run.name), anchor=False)
+        st.subheader(plain_text(run.name), anchor=False)
         if run.problem:
-            st.error(plain_error(run.problem))
-        st.caption(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}")
+            st.error(plain_text(run.problem))
+        st.caption(plain_text(f"{run.kind} · {run.state} · {format_time(run.created)} UTC · {run.id}"))
         _links(run)
+        _unfinished(run)
         left, right = st.columns(2, gap="large")
         with left:
             _notes(run)
@@ -142,7 +139,7 @@ def details(run: RunSummary) -> None:
 
 def _links(run: RunSummary) -> None:
     first, second, third, _ = st.columns(4)
-    if run.kind == "capture" and run.state in ("finished", "cancelled", "running"):
+    if run.kind == "capture" and run.state in ("finished", "cancelled", "running", "unfinished"):
         with first:
             go("Open on Sinks", "sinks", run=run.id)
         with second:
@@ -162,6 +159,23 @@ def _links(run: RunSummary) -> None:
             go("Export", "export", prune=run.id)
 
 
+def _unfinished(run: RunSummary) -> None:
+    """How far an interrupted capture came, and going on with it."""
+    if run.kind != "capture" or run.state not in ("unfinished", "cancelled", "failed"):
+        return
+    try:
+        opened = results.run_at(run.path, unfinished=True)
+        spec = parse_spec(opened.spec)
+    except SapError as error:
+        st.error(plain_text(str(error)))
+        return
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.info(f"This capture was not finished: {opened.partial or 'no step'} recorded. It can be looked at as it is.")
+    if right.button("Go on with it", key=f"resume_{run.id}", width="stretch"):
+        if jobs.submit(spec, "capture", run_dir=str(run.path), resume=True):
+            st.toast("It goes on; the sidebar shows how far it is.")
+
+
 def _notes(run: RunSummary) -> None:
     with st.form(f"meta_{run.id}", border=False):
         name = st.text_input("Name", run.name, help="Shown in every list.")
@@ -174,7 +188,7 @@ def _notes(run: RunSummary) -> None:
                 update_run(run.path, name=name, tags=tags.split(","), notes=notes)
                 st.rerun()
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
 
 
 def _settings(run: RunSummary) -> None:
@@ -190,38 +204,36 @@ def _settings(run: RunSummary) -> None:
     ]
     st.dataframe(rows, hide_index=True, height=240, alt="Settings of the run")
     if run.state == "failed":
-        st.error(plain_error(opened.result.get("error", "It failed without a message.")))
+        st.error(plain_text(opened.result.get("error", "It failed without a message.")))
 
 
 def _archive_and_delete(run: RunSummary) -> None:
     left, middle, right = st.columns([1, 1, 2], vertical_alignment="center")
     with left:
-        st.download_button(
-            "Take it along (zip)", lambda: _archived(run), f"{run.id}.zip", "application/zip", width="stretch",
-            disabled=run.state not in ("finished", "cancelled", "failed"), on_click="ignore",
-        )  # fmt: skip
+        if run.state in ("finished", "cancelled", "failed"):
+            download_archive(run.id)
     with middle.popover("Delete", width="stretch"):
-        st.markdown(f"Delete **{plain_error(run.name)}** and its {size(run.bytes)} for good?")
+        st.markdown(f"Delete **{plain_text(run.name)}** and its {format_bytes(run.bytes)} for good?")
         if st.button("Delete it", type="primary", key=f"delete_{run.id}"):
             try:
                 delete_run(run.path)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
             else:
-                st.toast(f"Deleted {run.id}.")
+                st.toast(f"Deleted {plain_text(run.id)}.")
                 st.rerun()
-    right.caption(f"`{run.path}`")
+    right.caption(plain_text(run.path))
 
 
 def leftovers_panel() -> None:
-    """What killed commands left behind, and its removal."""
+    """Show leftovers of killed commands, and their removal."""
     found = list_leftovers()
     if not found:
         return
-    total = size(sum(one.bytes for one in found))
+    total = format_bytes(sum(one.bytes for one in found))
     with st.expander(f"Left behind by interrupted work: {total}", icon=":material/delete_sweep:"):
         st.dataframe(
-            [{"path": str(one.path), "what": one.what, "size": size(one.bytes)} for one in found],
+            [{"path": str(one.path), "what": one.what, "size": format_bytes(one.bytes)} for one in found],
             hide_index=True,
             alt="Leftovers",
         )
@@ -235,22 +247,8 @@ def leftovers_panel() -> None:
 
 
 def import_panel() -> None:
-    """Bring a run back from its archive."""
+    """Show the import of a run from its archive."""
     with st.expander("Bring in a run from its archive", icon=":material/upload:"):
-        with st.form("import", clear_on_submit=True, border=False):
-            file = st.file_uploader("Archive (zip)", type="zip", help="As made by “Take it along”.")
-            if st.form_submit_button("Bring it in") and file is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    archive = Path(folder) / "run.zip"
-                    archive.write_bytes(file.getbuffer())
-                    try:
-                        run = import_archive(archive, root=runs_root())
-                    except SapError as error:
-                        st.error(plain_error(str(error)))
-                    else:
-                        st.success(f"Here now: {plain_error(describe_run(run.path).name)}")
-
-
-def _archived(run: RunSummary) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return export_archive(run.path, Path(folder) / f"{run.id}.zip").read_bytes()
+        brought = upload_archive(key="import")
+        if brought is not None and is_run(runs_root() / brought):
+            st.success(f"Here now: {plain_text(describe_run(runs_root() / brought).name)}")

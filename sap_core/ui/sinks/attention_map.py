@@ -1,4 +1,4 @@
-"""From a step of a head to its full attention map, recomputed by the worker from the stored tokens."""
+"""The full attention map of a head at a step, recomputed by the worker from the stored tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAME = 1e-5  # the largest rounding difference of shares that are stored as they
 
 
 def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> None:
-    """Offers the map of the chosen layer, head and step, and shows it once it is there."""
+    """Show a button for the map of the chosen layer, head and step, and the map once it is computed."""
     if pick.layer is None:
         st.info("Choose a layer above (and a head, or the mean over heads) to compute its full attention map.")
         return

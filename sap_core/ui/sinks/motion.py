@@ -1,4 +1,4 @@
-"""How one head's (or mean's) sink moves: the numbers, their formulas, and the figures behind them."""
+"""The motion of one head's (or mean's) sink: numbers, formulas, and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..widgets.figure import draw
 
 
 def step_line(view: View, step: int) -> None:
-    """One line on the chosen step: where the dominant position is and what stands there."""
+    """Show one line on the chosen step: the dominant position and its token."""
     place = int(view.path[step])
     sinks = int(view.sinks[step].sum())
     st.markdown(
@@ -23,7 +23,7 @@ def step_line(view: View, step: int) -> None:
 
 
 def figures_strip(view: View) -> None:
-    """The five numbers of the instability score's kin, in one row."""
+    """Show the five main numbers of motion in one row."""
     values = _scalars(view)
     shown = ("switch_rate", "persistence", "temporal_deviation", "autocorrelation", "overlap")
     for column, name in zip(st.columns(len(shown)), shown, strict=True):
@@ -34,7 +34,7 @@ def figures_strip(view: View) -> None:
 
 
 def panel(view: View) -> None:
-    """Dwell times, dominance, autocorrelation by lag, drift, each with its formula beside it."""
+    """Show dwell times, dominance, autocorrelation by lag and drift, each with its formula."""
     received = view.share
     left, right = st.columns(2)
     with left:
@@ -79,7 +79,7 @@ def panel(view: View) -> None:
 
 
 def formula_list(view: View) -> None:
-    """Every number of motion with its unit and formula."""
+    """Show every number of motion with its unit and formula."""
     with st.expander("All numbers, with their formulas"):
         values = _scalars(view)
         st.dataframe(

@@ -17,7 +17,7 @@ KINDS = "kind of token"
 
 
 def large_heatmap(view: View) -> None:
-    """Step x position, or step x kind of token, with the cursor where the replay stands."""
+    """Show step x position, or step x kind of token, with a cursor at the replay's step."""
     step = address_number("step", 0, 0, view.steps - 1)
     if pick_axis("axis") == KINDS:
         figure, across = type_heatmap(view, step=step), KINDS
@@ -27,7 +27,7 @@ def large_heatmap(view: View) -> None:
 
 
 def _pick_window(view: View) -> tuple[int, int, int, int] | None:
-    """Return what of a run too large for one figure is shown; None where all of it fits at full resolution."""
+    """Show the choice of a window if a run is too large for one figure, and return it; None for the whole."""
     if view.steps <= MAX_ROWS and view.positions <= MAX_COLUMNS:
         return None
     ends = []
@@ -42,7 +42,7 @@ def _pick_window(view: View) -> tuple[int, int, int, int] | None:
 
 
 def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
-    """Small multiples of all layers."""
+    """Show small multiples of all layers."""
     kinds = pick_axis("axis") == KINDS
     st.caption(
         "Every layer on the same scale"
@@ -59,7 +59,7 @@ def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
 
 
 def pick_axis(key: str) -> str:
-    """Return what runs across the figures."""
+    """Show the choice of the horizontal axis and return it."""
     return st.segmented_control(
         "Across",
         ["position", KINDS],

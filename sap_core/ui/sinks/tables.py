@@ -1,4 +1,4 @@
-"""Which positions, words and kinds of token become sinks."""
+"""Tables of the positions, tokens and kinds of token that become sinks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...plots.view import printable
 
 
 def sink_tables(summary: dict[str, Any]) -> None:
-    """Which positions and which words become sinks, from `sap_core.sink_summary`."""
+    """Show which positions and tokens become sinks, from `sap_core.sink_summary`."""
     left, right = st.columns([6, 5], gap="large")
     with left:
         st.subheader("Positions", anchor=False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ...choices.sink_rules import DEFAULT_RULE
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...plots.heatmap import trajectory_heatmap
 from ...runs.listing import RunSummary
+from ...sinks.motion import motion
 from ...specs import CaptureSpec
 from ...specs.demo import PROMPT, demo_specs
 from ..widgets import jobs, results
 from ..widgets.figure import draw
-from ..widgets.formatting import plain_error
+from ..widgets.formatting import plain_text
 from ..widgets.layout import go
 
 SPECS = demo_specs()
@@ -24,7 +26,7 @@ TITLES = {
 
 
 def idea() -> None:
-    """The idea in three short paragraphs."""
+    """Show the idea in three short paragraphs."""
     left, middle, right = st.columns(3, gap="large")
     left.markdown(
         "**Attention sinks.** Language models give a few tokens far more attention than their share. In an "
@@ -41,16 +43,17 @@ def idea() -> None:
 
 
 def slot_of(spec: CaptureSpec) -> str:
+    """Return the job slot of a demo capture."""
     return spec.model.removeprefix("demo:")
 
 
 def run_button(specs: list[CaptureSpec]) -> None:
-    """Start the captures; while they run it is disabled."""
+    """Show the button that starts the captures; disabled while they run."""
     try:
         for spec in specs:
             results.model_info(spec.model)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return
     busy = any((job := jobs.job_of(slot_of(spec))) is not None and job.open for spec in specs)
     if st.button("Run the demo", type="primary", icon=":material/play_arrow:", disabled=busy):
@@ -64,16 +67,16 @@ def run_button(specs: list[CaptureSpec]) -> None:
 
 
 def live(status: JobStatus) -> None:
-    """The text as far as it is written."""
+    """Show the text written so far."""
     text = status.progress.data.get("text") if status.progress else None
     if text:
         st.text(text)
 
 
-def found(spec: CaptureSpec) -> RunSummary | None:
-    """Return the newest finished run of a demo capture; the recorded one where there is no other."""
-    runs = [run for run in results.runs_of("capture", states=("finished",)) if run.model == spec.model]
-    return next((run for run in runs if run.id == spec.model or _is_of(run, spec)), None)
+def _newest(runs: list[RunSummary], spec: CaptureSpec) -> RunSummary | None:
+    """Return the newest of ``runs`` that is of a demo capture; the recorded one where there is no other."""
+    made = (run for run in runs if run.model == spec.model)
+    return next((run for run in made if run.id == spec.model or _is_of(run, spec)), None)
 
 
 def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
@@ -87,8 +90,9 @@ def _is_of(run: RunSummary, spec: CaptureSpec) -> bool:
 
 
 def show(specs: list[CaptureSpec]) -> None:
-    """The runs side by side, and where to go from here."""
-    runs = [(spec, run) for spec in specs if (run := found(spec)) is not None]
+    """Show the runs side by side, with links."""
+    captures = results.runs_of("capture", states=("finished",))
+    runs = [(spec, run) for spec in specs if (run := _newest(captures, spec)) is not None]
     if not runs:
         return
     for column, (spec, run) in zip(st.columns(len(runs), gap="medium"), runs, strict=True):
@@ -97,7 +101,7 @@ def show(specs: list[CaptureSpec]) -> None:
             try:
                 _one(run)
             except SapError as error:
-                st.error(plain_error(str(error)))
+                st.error(plain_text(str(error)))
     links = st.columns(4)
     with links[0]:
         go("Watch the sinks move", "sinks", run=runs[0][1].id)
@@ -111,20 +115,20 @@ def show(specs: list[CaptureSpec]) -> None:
 
 
 def _one(run: RunSummary) -> None:
-    stamp = results.stamp(run.path)
-    view = results.view_of(str(run.path), stamp, 0)
+    st.markdown(f"“{plain_text(results.run_at(run.path).text)}”")
+    view = results.view_of(str(run.path), results.stamp(run.path), 0, rule=DEFAULT_RULE)
     figure = trajectory_heatmap(view, height=320, show_frontier=False)
     draw(figure, key=f"demo_{run.id}", alt=f"Attention received over the run {run.name}", data=view)
-    metrics = results.summary_of(str(run.path), stamp)["metrics"]
-    rate, deviation = metrics["switch_rate"], metrics["temporal_deviation"]
+    shown = motion(view.share, view.sinks)  # of what the figure shows, not of each head
     st.markdown(
-        f"The dominant position changes in **{rate['mean']:.0%}** of the steps (± {rate['sd_heads']:.0%} over heads); "
-        f"its sinks move by **{deviation['mean']:.1%}** of the length (standard deviation over steps)."
+        f"The dominant position changes in **{float(shown['switch_rate']):.0%}** of the steps; the sinks move by "
+        f"**{float(shown['temporal_deviation']):.1%}** of the length (standard deviation over steps). Both are of the "
+        "figure, the mean over layers and heads."
     )
 
 
 def glossary() -> None:
-    """The words and the scales, once."""
+    """Show definitions of terms and scales."""
     st.markdown(
         """
 - **Attention received** by a position: the mean, over all positions that look (queries), of the attention they give to

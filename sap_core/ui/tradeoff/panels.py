@@ -1,4 +1,4 @@
-"""All measured plans of a model as points: choosing the axes, drawing, and taking one plan to the Prune page."""
+"""All measured plans of a model as points: choose the axes, draw, and open a plan on the Prune page."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ...models.info import ModelInfo
 from ...plots.tradeoff import Axis, tradeoff
 from ...sweeps.results_table import TASK
 from ...sweeps.tradeoff import best_plans
+from ...texts.wording import speed_cell
 from ..prune.plan_form import PATTERNS, load_plan
 from ..widgets import results
 from ..widgets.address import address_choice, choose, write_query_param
-from ..widgets.figure import draw
+from ..widgets.figure import draw, table_downloads
 from ..widgets.formatting import format_time, many
 from ..widgets.layout import visit
 
 COSTS = {
     "size": Axis("size", "parameters left (share of dense, zeros not counted)", ".0%"),
-    "memory": Axis("megabytes", "weights in memory and on disk (MB, zeros included)", ".1f"),
+    "memory": Axis("mebibytes", "weights in memory and on disk (MiB, zeros included)", ".1f"),
     "speed": Axis("speedup", "speed of generation (× dense)", ".2f", high=True),
 }
 LOSS = Axis("loss", "loss increase (nats per token)", "+.3f")
@@ -29,7 +30,7 @@ FOLLOW_SECONDS = 3.0
 
 
 def leave_if_asked(model: str) -> None:
-    """A plan was clicked: put it into the form of the Prune page, and go there."""
+    """Open a clicked plan in the form of the Prune page."""
     wanted = st.session_state.pop("plan_wanted", None)
     if wanted is None:
         return
@@ -46,7 +47,7 @@ def leave_if_asked(model: str) -> None:
 
 
 def pick_axes(plans: pd.DataFrame) -> tuple[Axis, Axis]:
-    """Return what is gained (across) and what it costs (up)."""
+    """Show the choice of the axes and return gain (horizontal) and quality (vertical)."""
     left, right = st.columns(2)
     tasks = {
         name: Axis(name, f"score of task {name.removeprefix(TASK)}", ".0%", high=True)
@@ -66,7 +67,7 @@ def pick_axes(plans: pd.DataFrame) -> tuple[Axis, Axis]:
 
 
 def chart(model: str, info: ModelInfo, cost: Axis, quality: Axis, running: bool) -> None:
-    """The figure and its table; drawn again every few seconds while a sweep of this model runs."""
+    """Show the figure and its table; redrawn every few seconds while a sweep of this model runs."""
 
     @st.fragment(run_every=FOLLOW_SECONDS if running else None)
     def followed() -> None:
@@ -83,7 +84,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         st.info("The sweep has not measured a plan yet; points appear here as they come.")
         return
     plans = plans.assign(
-        megabytes=plans["memory"].astype(float) / 2**20,
+        mebibytes=plans["memory"].astype(float) / 2**20,
         method=[METHODS[name].title if name in METHODS else name for name in plans["method"]],
     )
     for column in (cost.column, quality.column):
@@ -94,7 +95,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
         return
     best = best_plans(points, cost.column, cost.high, quality.column)
     current = _current(points)
-    here = {"size": 1.0, "megabytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
+    here = {"size": 1.0, "mebibytes": info.bytes / 2**20, "speedup": 1.0}[cost.column]
     known = many(len(points), "measured plan")
     draw(
         tradeoff(
@@ -119,7 +120,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
 
 
 def _current(points: pd.DataFrame) -> str | None:
-    """Return the plan in the form of Prune, else the one that the address names."""
+    """Return the plan in the form of Prune, else the one in the address."""
     known = set(points["id"])
     state = st.session_state
     for name in (state.get("plan_in_form"), state.get("choice_result"), st.query_params.get("plan")):
@@ -137,7 +138,7 @@ def _clicked() -> None:
 
 
 def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
-    """The same points as numbers, and a way to take one that needs no mouse."""
+    """Show the points as a table, where a plan can be selected without a mouse."""
     shown = points.sort_values(["loss"], kind="stable")
     tasks = [name for name in shown.columns if name.startswith(TASK) and shown[name].notna().any()]
     table = pd.DataFrame(
@@ -152,8 +153,8 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
             "loss increase (nats/token)": shown["loss"].tolist(),
             "± SE": shown["error"].tolist(),
             "parameters left": shown["size"].tolist(),
-            "weights (MB)": shown["megabytes"].tolist(),
-            "speed (× dense)": shown["speedup"].tolist(),
+            "weights (MiB)": shown["mebibytes"].tolist(),
+            "speed (× dense)": [speed_cell(row) for row in shown.to_dict(orient="records")],
             **{f"task {name.removeprefix(TASK)}": shown[name].tolist() for name in tasks},
             "measured in": shown["source"].tolist(),
             "when (UTC)": [format_time(created) for created in shown["created"]],
@@ -168,19 +169,12 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
         for name, form in (
             ("loss increase (nats/token)", "%+.3f"),
             ("± SE", "%.3f"),
-            ("weights (MB)", "%.1f"),
-            ("speed (× dense)", "%.2f"),
+            ("weights (MiB)", "%.1f"),
         )
     }
     with st.expander("The same as a table"):
         st.dataframe(table, hide_index=True, column_config=columns, height=320, alt="Every measured plan")
-        st.download_button(
-            "Table (CSV)",
-            lambda: points.drop(columns=["spec"]).to_csv(index=False),
-            "measured-plans.csv",
-            "text/csv",
-            on_click="ignore",
-        )
+        table_downloads(points.drop(columns=["spec"]), "measured-plans", ())
     names = dict(zip(shown["id"], zip(shown["label"], shown["source"], shown["loss"], strict=True), strict=True))
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     order = list(names)

@@ -1,4 +1,4 @@
-"""Starting a sweep from the page, following it, going on with one that was stopped, and reading the ablation."""
+"""Start, follow and continue a sweep on the page, and read the ablation."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
-from ..widgets.formatting import duration, format_time, plain_error
+from ..widgets.formatting import duration, format_time, plain_text
 
 GRID, ABLATION = "grid", "ablation"
 KINDS = {GRID: "Methods × patterns × sparsities", ABLATION: "Ablation: what each part of sink-aware pruning adds"}
 
 
 def sweeps_of(model: str) -> list[RunSummary]:
-    """Return all sweeps of a model, newest first, in whatever state."""
+    """Return all sweeps of a model, newest first, in any state."""
     return [run for run in results.runs_of("sweep", states=("finished", "running", "unfinished", "cancelled", "failed"))
             if run.model == model]  # fmt: skip
 
 
 def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpec | None:
-    """Return the spec of the form, with its number of cells shown; None, with the reason shown, where it can't be."""
+    """Show the form with its number of cells, and return its spec; None, with the reason shown, if it is invalid."""
     kind = st.radio(
         "What to measure", list(KINDS), format_func=KINDS.__getitem__, key="sweep_kind", horizontal=True,
         help="Every combination is one pruning of the model, measured on the same texts and masks.",
@@ -63,7 +63,7 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
         )
         grid = make_grid(spec, info)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     seconds = _seconds_per_cell(model)
     known = f", about {duration(seconds * len(grid.cells))} by the pace of earlier sweeps" if seconds else ""
@@ -145,7 +145,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _seconds_per_cell(model: str) -> float | None:
-    """Mean of the newest sweep that has a finished pruned cell."""
+    """Return the mean duration of the newest sweep that has a finished pruned cell."""
     for run in sweeps_of(model):
         try:
             seconds = sweep_table(run.path)["seconds"].dropna()
@@ -157,7 +157,7 @@ def _seconds_per_cell(model: str) -> float | None:
 
 
 def unfinished(model: str) -> None:
-    """Sweeps that stopped on the way, each with a button that goes on; finished cells are never done again."""
+    """Show interrupted sweeps, each with a button that continues it; finished cells are not repeated."""
     busy = (job := jobs.job_of("sweep")) is not None and job.open
     for run in sweeps_of(model):
         if run.state in ("finished", "running") or busy:
@@ -166,7 +166,7 @@ def unfinished(model: str) -> None:
         done = int((table["state"] == "finished").sum())
         left, right = st.columns([4, 1], vertical_alignment="center")
         left.markdown(
-            f"**{plain_error(run.name)}** of {format_time(run.created)} UTC stopped after {done} of {len(table)} cells."
+            f"**{plain_text(run.name)}** of {format_time(run.created)} UTC stopped after {done} of {len(table)} cells."
         )
         if right.button("Go on", key=f"resume_{run.id}", width="stretch", help="Finished cells are not run again."):
             spec = parse_spec(results.run_at(run.path, unfinished=True).spec)
@@ -175,7 +175,7 @@ def unfinished(model: str) -> None:
 
 
 def ablation(model: str) -> None:
-    """What each part adds, from the ablation sweeps of this model; nothing where there is none."""
+    """Show the effect of each part, from the ablation sweeps of this model; nothing if there are none."""
     runs = [run for run in sweeps_of(model) if results.run_at(run.path, unfinished=True).spec.get("preset") == ABLATION]
     if not runs:
         st.caption("No ablation of this model yet: choose it below as what to measure.")
@@ -206,7 +206,7 @@ def ablation(model: str) -> None:
 
 
 def ablation_rows(found: pd.DataFrame) -> pd.DataFrame:
-    """`summarise`'s table with the parts that each variant has."""
+    """Return `summarise`'s table with the parts of each variant."""
     rows = []
     for row in found.to_dict(orient="records"):
         method = METHODS[row["method"]]

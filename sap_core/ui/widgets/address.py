@@ -1,4 +1,4 @@
-"""The page's address as state: run, sample, layer, head, step and rule, so that a view can be sent to a colleague."""
+"""The page's address as state: run, sample, layer, head, step and rule, so that a view can be shared."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def address_choice(
     container: Any = None,
     default: int = 0,
 ) -> Any:
-    """Return a selectbox whose value is in the address as ``key``, as the option itself and not as its label.
+    """Show a selectbox whose value is in the address as ``key``, and return it.
 
-    (Streamlit's own binding writes the label. A run's label changes when it is renamed, and two may be equal.)
-    An address that names an option that does not exist is corrected.
+    The address has the option itself, not its label as with Streamlit's own binding: a run's label changes when it is
+    renamed, and two may be equal. An address that names an option that does not exist is corrected.
     """
     held = f"choice_{key}"
     texts = {address_text(option): option for option in options}
@@ -50,8 +50,10 @@ def address_many(
     placeholder: str | None = None,
     container: Any = None,
 ) -> list[Any]:
-    """Return a multiselect whose values are in the address as ``key``, separated by commas; unknown ones are left
-    out."""
+    """Show a multiselect whose values are in the address as ``key``, and return them.
+
+    They are separated by commas; unknown ones are left out.
+    """
     held = f"choice_{key}"
     if held in st.session_state:
         st.session_state[held] = [value for value in st.session_state[held] if value in options]
@@ -75,12 +77,12 @@ def address_many(
 
 
 def address_text(value: Any) -> str:
-    """Return an option as it stands in the address; None (the mean) as 'mean'."""
+    """Return an option as text for the address; None (the mean) as 'mean'."""
     return "mean" if value is None else str(value)
 
 
 def address_number(key: str, default: int, low: int, high: int) -> int:
-    """Return a whole number from the address, within its limits; ``default`` where there is none."""
+    """Return an integer from the address, within its limits; ``default`` if there is none."""
     try:
         return max(low, min(high, int(st.query_params[key])))
     except (KeyError, ValueError):
@@ -88,13 +90,13 @@ def address_number(key: str, default: int, low: int, high: int) -> int:
 
 
 def write_query_param(key: str, value: Any) -> None:
-    """Write a value into the address, unless it stands there already."""
+    """Write a value into the address, unless it is there already."""
     text = address_text(value)
     if st.query_params.get(key) != text:
         st.query_params[key] = text
 
 
 def choose(key: str, value: Any) -> None:
-    """Set what `address_choice` will show next: for callbacks and for actions that lead elsewhere."""
+    """Set what `address_choice` shows next: for callbacks and for actions that lead to other pages."""
     st.session_state[f"choice_{key}"] = value
     st.query_params[key] = address_text(value)

@@ -1,5 +1,4 @@
-"""Putting a figure on the page: the page's ink, the house's mode bar, a text for those who can't see it, and a way to
-take it along."""
+"""Show a figure: colours of the page, the mode bar, an alternative text, and download."""
 
 from __future__ import annotations
 
@@ -11,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from ...csv_files import csv_bytes
 from ...plots.figure_files import (
     WIDTH,
-    csv_text,
     figure_html,
     parquet_bytes,
     print_version,
@@ -34,11 +33,14 @@ RUNS = "figure_runs"
 def draw(
     figure: go.Figure, *, alt: str, key: str | None = None, data: View | pd.DataFrame | None = None, **options: Any
 ) -> Any:
-    """`st.plotly_chart` with axes and legends in the page's ink, and below it a button to take the figure along.
+    """Show `st.plotly_chart` with axes and legends in the page's colours, and below it a download button.
 
     Args:
-        alt: says what the figure shows; also its title when it is taken along.
-        data: what its CSV and Parquet hold; default: what is drawn.
+        figure: The figure.
+        alt: Describes the figure; also the title of the downloaded file.
+        key: Of the Streamlit element.
+        data: Content of CSV and Parquet; default: what is drawn.
+        **options: Passed to `st.plotly_chart`.
     """
     name = key or alt
     theme = st.context.theme.type
@@ -59,7 +61,7 @@ def draw(
 
 
 def apply_theme(figure: go.Figure, ink: str, grid: str) -> None:
-    """Property by property: plotly's ``update_...`` take three times as long, on every rerun of every page."""
+    """Set the colours one property at a time: plotly's ``update_...`` take three times as long, on every rerun."""
     layout = figure.layout
     for part in (layout, layout.title, layout.legend, *layout.annotations):
         part.font.color = ink
@@ -74,21 +76,21 @@ def apply_theme(figure: go.Figure, ink: str, grid: str) -> None:
 
 
 def figures_of(runs: Iterable[Run]) -> None:
-    """Say which runs the page's figures are made from; written into what is taken along."""
+    """Set the runs that the page's figures are made from, which downloads name."""
     st.session_state[RUNS] = list(runs)
 
 
 def origin_here(title: str) -> dict[str, Any]:
-    """Return the provenance of what this page shows: its runs, and the view as its address has it."""
+    """Return the provenance of this page's figures: its runs, and the view in its address."""
     view = {key: value for key, value in st.query_params.to_dict().items() if value not in ("", "mean")}
     return provenance(title, st.session_state.get(RUNS, []), view)
 
 
 def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None:
-    """A table as CSV and Parquet, with its provenance written in."""
+    """Show downloads of a table as CSV and Parquet, with its provenance."""
     about = provenance(name, runs, st.query_params.to_dict())
     with st.container(horizontal=True):
-        _download("Table (CSV)", lambda: csv_text(table, about), f"{name}.csv", "text/csv")
+        _download("Table (CSV)", lambda: csv_bytes(table, about), f"{name}.csv", "text/csv")
         _download("Table (Parquet)", lambda: parquet_bytes(table, about), f"{name}.parquet")
 
 
@@ -101,7 +103,7 @@ def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> No
     with st.container(horizontal=True):
         picture_buttons(name, about, of="take_preview")
         _download("HTML", lambda: figure_html(figure, about), f"{name}.html", "text/html")
-        _download("Data as CSV", lambda: csv_text(table_of(figure, data), about), f"{name}.csv", "text/csv")
+        _download("Data as CSV", lambda: csv_bytes(table_of(figure, data), about), f"{name}.csv", "text/csv")
         _download("Data as Parquet", lambda: parquet_bytes(table_of(figure, data), about), f"{name}.parquet")
     with st.container(key="take_preview"):
         st.plotly_chart(

@@ -1,4 +1,4 @@
-"""What every page has around it: navigation, heading, running work, and the two other doors."""
+"""The frame of every page: navigation, heading, running work, and snippets for the command line and Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from streamlit.errors import StreamlitAPIException
 
 from ...errors import SapError
 from ...file_locks import check_platform
+from .formatting import plain_text
 from .jobs import (
     POLL_SECONDS,
     client,
+    move,
     open_jobs,
     progress_share,
     progress_text,
+    title,
 )
 from .streamlit_internals import page_runs_without_app
 
@@ -43,11 +46,11 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
 
 
 def navigation(folder: str = "pages") -> Any:
-    """Return the pages, by section; to be called from app.py, next to which ``folder`` lies."""
+    """Return the pages, by section; to be called from app.py, next to which ``folder`` is."""
     try:
         check_platform()
     except SapError as error:
-        st.error(str(error))
+        st.error(plain_text(str(error)))
         st.stop()
     return st.navigation(
         {
@@ -69,10 +72,10 @@ def navigation(folder: str = "pages") -> Any:
 
 @st.cache_resource(show_spinner=False)
 def warm_up(page: str) -> None:
-    """Start the worker while the first visitor still reads, so that the first run does not wait for its imports.
+    """Start the worker while the first visitor reads, so that the first run does not wait for its imports.
 
-    And, once for each ``page``, tell Python's collector that what it imported stays: Streamlit runs the collector in
-    full after every script, and over all of plotly and pandas that takes longer than most scripts.
+    And, once for each ``page``, tell Python's garbage collector to ignore what it imported: Streamlit runs a full
+    collection after every script, and over all of plotly and pandas that takes longer than most scripts.
     """
     client().ensure_worker()
     gc.collect()
@@ -80,7 +83,7 @@ def warm_up(page: str) -> None:
 
 
 def heading(title: str, sentence: str) -> None:
-    """The page's title and the one sentence that says what it is for. Every page calls this first."""
+    """Show the page's title and a sentence on its purpose. Every page calls this first."""
     _enter_through_app()
     st.session_state["figure_runs"] = []  # until the page says which runs its figures show
     st.html(STYLE)
@@ -89,14 +92,14 @@ def heading(title: str, sentence: str) -> None:
 
 
 def _enter_through_app() -> None:
-    """Start over through the app's navigation, where a deep link has run the page's file itself."""
+    """Restart through the app's navigation if a deep link has run the page's file itself."""
     if page_runs_without_app():
         navigation()
         st.rerun()
 
 
 def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> None:
-    """A link to another page of the studio, with its address."""
+    """Show a link to another page of the studio, with its address."""
     query = {key: str(value) for key, value in address.items()}
     try:
         st.page_link(f"pages/{page}.py", label=label, icon=icon or ":material/arrow_forward:", query_params=query)
@@ -105,12 +108,12 @@ def go(label: str, page: str, *, icon: str | None = None, **address: Any) -> Non
 
 
 def mark_stale() -> None:
-    """At the start of a run of a page with a fragment that `rerun_if_changed`."""
+    """Note the start of a run of a page with a fragment that uses `rerun_if_changed`."""
     st.session_state[REST] = None
 
 
 def rerun_if_changed(thing: Any) -> None:
-    """In a fragment: run the whole page again if what stands outside it was drawn for another ``thing``."""
+    """Run the whole page again, from a fragment, if the rest of it was drawn for another ``thing``."""
     drawn = st.session_state.get(REST)
     st.session_state[REST] = thing
     if drawn not in (None, thing):
@@ -118,7 +121,7 @@ def rerun_if_changed(thing: Any) -> None:
 
 
 def visit(page: str, **address: Any) -> None:
-    """Leave for another page of the studio at once."""
+    """Switch to another page of the studio."""
     try:
         st.switch_page(f"pages/{page}.py", query_params={key: str(value) for key, value in address.items()})
     except (KeyError, StreamlitAPIException):  # as in `go`
@@ -126,21 +129,21 @@ def visit(page: str, **address: Any) -> None:
 
 
 def show_snippets(command: str, python: str) -> None:
-    """The same action from the command line and from Python, to copy."""
+    """Show the same action from the command line and from Python, to copy."""
     with st.expander("The same from the command line and from Python", icon=":material/terminal:"):
         st.code(command, language="bash", wrap_lines=True)
         st.code(python, language="python", wrap_lines=True)
 
 
 def nothing_here(sentence: str, label: str, page: str) -> None:
-    """An empty page: what is missing and where to get it."""
+    """Show an empty page: what is missing and where to get it."""
     with st.container(border=True):
         st.markdown(sentence)
         go(label, page)
 
 
 def work_panel() -> None:
-    """In the sidebar: what runs now, in whatever tab it was started. Polls only while something runs."""
+    """Show, in the sidebar, what runs now in any tab. Polls only while something runs."""
     if open_jobs():
         with st.sidebar:
             st.markdown("**At work**")
@@ -153,14 +156,28 @@ def _work_list() -> None:
     if not jobs:
         st.caption("All done.")
         return
-    for job in jobs[:5]:
-        st.progress(progress_share(job), text=f"{job.kind.replace('_', ' ').capitalize()} · {progress_text(job)}")
-        st.button(
-            f"Cancel this {job.kind.replace('_', ' ')}",
-            key=f"panel_{job.id}",
-            on_click=client().cancel,
-            args=(job.id,),
-            type="tertiary",
-        )
-    if len(jobs) > 5:
-        st.caption(f"and {len(jobs) - 5} more waiting")
+    for lane, heading_ in (("interactive", ""), ("background", "In the background")):
+        waiting = 0
+        for number, job in enumerate(job for job in jobs if job.lane == lane):
+            if heading_ and not number:
+                st.caption(heading_)
+            st.progress(progress_share(job), text=f"{title(job)} · {progress_text(job)}")
+            with st.container(horizontal=True, gap="small"):
+                st.button(
+                    f"Cancel this {job.kind.replace('_', ' ')}",
+                    key=f"panel_{job.id}",
+                    on_click=client().cancel,
+                    args=(job.id,),
+                    type="tertiary",
+                )
+                if job.state == "queued":
+                    if waiting:
+                        st.button(
+                            "Earlier",
+                            key=f"earlier_{job.id}",
+                            on_click=move,
+                            args=(job.id, waiting - 1),
+                            type="tertiary",
+                            help="Change places with the job before it.",
+                        )
+                    waiting += 1

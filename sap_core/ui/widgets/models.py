@@ -1,4 +1,4 @@
-"""Choosing a model: a demo, a folder or a Hub id; and what is known of it before it is loaded."""
+"""The choice of a model: a demo, a folder or a Hub id; and its description before it is loaded."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any, get_args
 
 import streamlit as st
 
+from ...byte_size import format_bytes
 from ...errors import SapError
 from ...models.info import ModelInfo
 from ...specs import CONVENTIONS, ModelOptions
-from ...specs.options import help_of
-from .formatting import count, plain_error, size
+from ...specs.options import absolute, help_of
+from .formatting import count, plain_text
 from .results import model_info
 
 DEMOS = {
@@ -27,7 +28,7 @@ OBJECTIVES = {"masked_diffusion": "masked diffusion", "autoregressive": "autoreg
 def pick_model(
     key: str = "model", *, container: Any = None, loading: dict[str, Any] | None = None
 ) -> tuple[str, ModelInfo | None]:
-    """Return a model's name and what its config says; None, with the reason shown, when it can't be used."""
+    """Show the choice of a model; return its name and description, or None, with the reason shown."""
     place = container or st
     options = list(DEMOS)
     held, named = f"choice_{key}", st.query_params.get(key)
@@ -50,25 +51,25 @@ def pick_model(
     try:
         return model, model_info(model, **{name: (loading or {}).get(name) for name in CONVENTIONS})
     except SapError as error:
-        place.error(plain_error(str(error)))
+        place.error(plain_text(str(error)))
         return model, None
 
 
 def describe(info: ModelInfo) -> None:
-    """One line on the model."""
+    """Show one line on the model."""
     parts = [
         info.title,
         OBJECTIVES.get(info.objective, info.objective),
-        f"{count(info.parameters)} parameters ({size(info.bytes)}, {info.dtype})",
+        f"{count(info.parameters)} parameters ({format_bytes(info.bytes)}, {info.dtype})",
         f"{info.layers} layers × {info.heads} heads",
     ]
     if info.max_length:
         parts.append(f"up to {info.max_length} tokens")
-    st.caption(" · ".join(parts))
+    st.caption(plain_text(" · ".join(parts)))
 
 
 def loading_options() -> dict[str, Any]:
-    """Return how a model is loaded: what few runs need, shown folded. The same on every page that loads one."""
+    """Show the folded loading options and return them; they are the same on every page that loads a model."""
     with st.expander("How the model is loaded", icon=":material/settings:"):
         left, right = st.columns(2)
         dtype = left.selectbox(
@@ -105,5 +106,10 @@ def loading_options() -> dict[str, Any]:
             "Block size", min_value=0, value=None, key="block_size", persist_state="session",
             help="Tokens that a block-causal model denoises at a time; 0: the whole text at once.",
         )  # fmt: skip
+        adapter = right.text_input(
+            "Adapter", key="adapter", persist_state="session", placeholder="none",
+            help=help_of(ModelOptions, "adapter"),
+        )  # fmt: skip
+    adapter = absolute(adapter.strip()) if adapter.strip() else None
     conventions = {"mask_token_id": mask, "causal": attention, "shift_logits": shift, "block_size": block}
-    return {"dtype": dtype, "device": device or "auto", "trust_remote_code": trust} | conventions
+    return {"dtype": dtype, "device": device or "auto", "trust_remote_code": trust, "adapter": adapter} | conventions

@@ -1,4 +1,4 @@
-"""The choices that several pages share: which run, which layer and head, which rule."""
+"""Choices that several pages share: run, layer and head, sink rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
 from .address import address_choice, address_text
-from .formatting import plain_error, run_label
+from .formatting import plain_text, run_label
 from .layout import nothing_here
 from .results import run_at, runs_of
 
@@ -24,13 +24,15 @@ VIEWABLE = ("finished", "cancelled", "running")
 
 def pick_run(
     kind: str, key: str, label: str, *, container: Any = None, states: tuple[str, ...] = VIEWABLE, default: int = 0,
-    help: str | None = None,
+    help: str | None = None, model: str | None = None,
 ) -> RunSummary | None:  # fmt: skip
-    """Return the one run picker: a run of ``kind``, named in the address as ``key``. None when there is none.
+    """Show the choice of a run of ``kind``, which is in the address as ``key``, and return it; None if there is none.
 
-    A run that the address names and that lies outside the root is offered too.
+    A run in the address that is outside the root is offered too. Of the recorded runs of the package only those of
+    ``model`` are offered, if it is given.
     """
-    runs = runs_of(kind, states=states)
+    runs = runs_of(kind, states=states, model=model)
+    runs.sort(key=lambda run: run.state == "unfinished")  # what was interrupted is never the first choice
     named = st.query_params.get(key)
     if named and named not in {run.id for run in runs}:
         found = _run_named(named)
@@ -39,7 +41,7 @@ def pick_run(
         elif f"missing_{key}" not in st.session_state or st.session_state[f"missing_{key}"] != named:
             st.session_state[f"missing_{key}"] = named
             st.warning(
-                f"The address names run {plain_error(named)}, which is not among the {kind} runs here; showing another."
+                f"The address names run {plain_text(named)}, which is not among the {kind} runs here; showing another."
             )
     if not runs:
         return None
@@ -57,7 +59,7 @@ def pick_run(
 
 
 def _run_named(named: str) -> RunSummary | None:
-    """Return the run that an address names by a path; None where there is none, or the path is none."""
+    """Return the run that an address names by a path; None if there is none."""
     try:
         path = resolve_run(named)
         return describe_run(path) if path.is_dir() else None
@@ -66,34 +68,47 @@ def _run_named(named: str) -> RunSummary | None:
 
 
 def accuracy_line(run: Run, sample: int = 0) -> None:
-    """Say of a run with sampled queries that its attention is an estimate, and how good one."""
+    """Show, for a run with sampled queries, that its attention is an estimate, and its error."""
     note = sampling_note(run.trajectories[sample])
     if note:
-        st.info(note, icon=":material/straighten:")
+        st.info(plain_text(note), icon=":material/straighten:")
+
+
+def partial_line(run: Run) -> None:
+    """Say of a run that is not finished of how many of its steps the numbers are."""
+    if run.partial:
+        st.info(f"This run is {run.state}: everything here is of {run.partial}.", icon=":material/incomplete_circle:")
 
 
 def run_in_view(kind: str = "capture") -> Run | None:
-    """Return the run that Sinks and Heads look at, chosen in the sidebar; shows what to do when there is none."""
+    """Show, in the sidebar, the choice of the run for Sinks and Heads, and return it; None without runs."""
     summary = pick_run(
-        kind, "run", "Run in view", container=st.sidebar, help="Captured runs, newest first. Shared by Sinks and Heads."
+        kind,
+        "run",
+        "Run in view",
+        container=st.sidebar,
+        states=(*VIEWABLE, "unfinished"),
+        help="Captured runs, newest first. Shared by Sinks and Heads.",
     )
     if summary is None:
         nothing_here("No run has been captured yet.", "Run the demo, or capture your own", "start")
         return None
     try:
-        run = run_at(summary.path, unfinished=summary.state == "running")
+        run = run_at(summary.path, unfinished=summary.state in ("running", "unfinished"))
         if run.trajectory.sizes["step"] == 0:
-            st.info("This run has not recorded a step yet; it is drawn as soon as it has.")
+            later = "; it is drawn as soon as it has" if summary.state == "running" else ""
+            st.info(f"This run has not recorded a step yet{later}.")
             return None
+        partial_line(run)
     except SapError as error:
-        st.error(plain_error(str(error)))
+        st.error(plain_text(str(error)))
         return None
     return run
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a run is looked at; None means the mean."""
+    """The part of a run in view; None means the mean."""
 
     sample: int
     layer: int | None
@@ -102,7 +117,7 @@ class Selection:
 
 
 def pick_selection(run: Run) -> Selection:
-    """Sample, layer, head, rule and threshold in one row; all in the address."""
+    """Show sample, layer, head, rule and threshold in one row, all in the address, and return them."""
     trajectory = run.trajectory
     samples = len(run.trajectories)
     widths = ([1] if samples > 1 else []) + [1.3, 1.3, 1.3, 1.9]
@@ -143,7 +158,7 @@ def pick_selection(run: Run) -> Selection:
 
 
 def pick_rule(container: Any = None) -> SinkRule:
-    """Return which rule says what a sink is, with its own threshold."""
+    """Show the choice of the sink rule and its threshold, and return it."""
     name = address_choice(
         "Sink rule",
         list(SINK_RULES),
@@ -156,5 +171,5 @@ def pick_rule(container: Any = None) -> SinkRule:
 
 
 def _address(run: RunSummary, named: str | None) -> str:
-    """Run under the root go by their id, others by their path."""
+    """Return how the address names a run: by its id under the root, by its path elsewhere."""
     return named if named and "/" in named and address_text(run.path) == str(resolve_run(named)) else run.id

@@ -1,4 +1,4 @@
-"""The report of a captured run, or of a comparison, to take home."""
+"""The report of a captured run, or of a comparison, as a download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HELP = "Figures, numbers and settings in one file that needs nothing else; about
 
 
 def report_button(run: Run, pick: Selection) -> None:
-    """One self-contained HTML file of the run as it is looked at."""
+    """Show the download of one self-contained HTML file of the run in view."""
     st.download_button(
         "Report of this run (HTML)",
         lambda: report(run, rule=pick.rule, sample=pick.sample, layer=pick.layer, head=pick.head),
@@ -26,7 +26,7 @@ def report_button(run: Run, pick: Selection) -> None:
 
 
 def comparison_report_button(runs: list[Run], rule: SinkRule) -> None:
-    """One self-contained HTML file of the comparison."""
+    """Show the download of one self-contained HTML file of the comparison."""
     st.download_button(
         "Report of this comparison (HTML)",
         lambda: report(*runs, rule=rule),

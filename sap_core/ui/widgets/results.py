@@ -1,7 +1,7 @@
-"""Results for the pages, remembered as long as the run folder stays as it is.
+"""Results for the pages, cached while the run folder is unchanged.
 
-Every function takes a run's path and a stamp; the stamp changes when the run does (see `stamp`), which is all that
-keeps a remembered result true. Numbers are computed by the rooms that own them; nothing here computes.
+Every function takes a run's path and a stamp, which changes when the run does (see `stamp`), so that no outdated result
+is shown. The numbers are computed by the packages below.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Stamp = tuple[int | str, ...]
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Change whenever the run does: its manifest's time and size, or how far an unfinished trajectory has come."""
+    """Return a value that changes with the run: its manifest's time and size, or its number of written steps."""
     path = storage_path(path)
     closed = file_stamp(path / "manifest.json")
     if any(closed) and storage_of(path).remote:  # a closed run does not change, and every look is a request
@@ -41,27 +41,42 @@ def stamp(path: str | Path) -> Stamp:
     return sum((file_stamp(path / name) for name in ("trajectory/0.zarr/zarr.json", "result.json")), closed)
 
 
-def runs_of(kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled")) -> list[RunSummary]:
-    """Return the runs of a kind in one of the states, newest first; behind them the captures that come with the
-    package, so that there is something to look at before the first run."""
-    own = [run for run in list_runs(kind=kind) if run.state in states]
-    return own + recorded_runs() if kind == "capture" else own
+def runs_of(
+    kind: str | None = None, *, states: tuple[str, ...] = ("finished", "cancelled"), model: str | None = None
+) -> list[RunSummary]:
+    """Return the runs of a kind in one of the states, newest first.
+
+    Behind them stand the captures that come with the package (those of ``model`` if given), so that there is something
+    to look at before the first run.
+    """
+    runs = [run for run in list_runs(kind=kind) if run.state in states]
+    if kind == "capture":
+        runs += [run for run in recorded_runs() if model in (None, run.model)]
+    return runs
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def opened(path: str, stamp: Stamp, unfinished: bool = False) -> Run:
-    """Return the run itself. Raises RunProblem."""
+    """Open a run.
+
+    Raises:
+        RunProblem: as `open_run`.
+    """
     return open_run(path, unfinished=unfinished)
 
 
 def run_at(path: str | Path, *, unfinished: bool = False) -> Run:
-    """Return the run at a path, opened once per state of its folder. Raises RunProblem."""
+    """Open the run at a path, once per state of its folder.
+
+    Raises:
+        RunProblem: as `open_run`.
+    """
     return opened(str(path), stamp(path), unfinished)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def objective_of(path: str, stamp: Stamp) -> str:
-    """Of the model that a capture run recorded; empty where the run can't be opened."""
+    """Return the objective of the model of a capture run; empty if the run can't be opened."""
     try:
         return str(opened(path, stamp, True).trajectory.attrs.get("objective", ""))
     except (SapError, ValueError, TypeError):
@@ -77,7 +92,7 @@ def view_of(
     head: int | None = None,
     rule: SinkRule | None = None,
 ) -> View:
-    """Return one head's or mean's attention with its sinks; ``rule`` None leaves the sinks out."""
+    """Return the attention of one head or mean with its sinks; ``rule`` None: without sinks."""
     return make_view(opened(path, stamp, True).trajectories[sample], layer, head, rule)
 
 
@@ -90,30 +105,34 @@ def components_of(path: str, stamp: Stamp, rule: SinkRule) -> pd.DataFrame:
 
 
 def ranking_of(path: str | Path, rule: SinkRule = DEFAULT_RULE, weights: Any = None) -> pd.DataFrame:
-    """Return the ranking of `sap_core.rank_heads`; a moved weight does not read the run again."""
+    """Return the ranking of `sap_core.rank_heads`; changed weights do not read the run again."""
     return score_heads(components_of(str(path), stamp(path), rule), weights)
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for sinks …")
 def summary_of(path: str, stamp: Stamp, rule: SinkRule = DEFAULT_RULE, sample: int = 0) -> dict[str, Any]:
-    """`sap_core.sink_summary` of a run."""
+    """Return `sap_core.sink_summary` of a run."""
     return sink_summary(opened(path, stamp, True), rule, sample=sample)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing …")
 def comparison_of(runs: tuple[tuple[str, Stamp], ...], rule: SinkRule) -> Comparison:
-    """`sap_core.compare_runs` of runs given as (path, stamp)."""
+    """Return `sap_core.compare_runs` of runs given as (path, stamp)."""
     return compare_runs(*(opened(path, stamp, True) for path, stamp in runs), rule=rule)
 
 
 @st.cache_resource(max_entries=16, ttl=600, show_spinner="Reading the model's configuration …")
 def model_info(ref: str, **conventions: Any) -> ModelInfo:
-    """`sap_core.inspect_model`. Raises ModelProblem."""
+    """Return `sap_core.inspect_model` of a model.
+
+    Raises:
+        ModelProblem: it can't be used.
+    """
     return inspect_model(ref, **conventions)
 
 
 def measured_of(model: str) -> pd.DataFrame:
-    """`sap_core.sweeps.measured_plans` of a model, read again when a plan or a cell of a sweep has come."""
+    """Return `sap_core.sweeps.measured_plans` of a model, read again after a new plan or cell."""
     return _measured(model, plans_stamp(model))
 
 
@@ -123,7 +142,7 @@ def _measured(model: str, stamp: tuple) -> pd.DataFrame:
 
 
 def paces(objective: str, device: str) -> list[tuple[str, float]]:
-    """(model, operations per second) of the newest captures of this kind of model on this device."""
+    """Return (model, operations per second) of the newest captures of this kind of model on this device."""
     found = []
     for run in list_runs(kind="capture")[:50]:
         pace = _pace(str(run.path), stamp(run.path), objective, device) if run.state == "finished" else None
@@ -150,5 +169,5 @@ def _pace(path: str, stamp: Stamp, objective: str, device: str) -> float | None:
 
 @st.cache_data(ttl=3600, show_spinner=False)
 def probed_pace() -> float:
-    """`machine_pace`, once an hour."""
+    """Return `machine_pace`, measured once an hour."""
     return machine_pace()

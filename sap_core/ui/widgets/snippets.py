@@ -1,6 +1,6 @@
-"""The same action from a terminal and from Python, as text to copy. Pure functions of the spec; no Streamlit.
+"""The command line and Python snippets of an action. Pure functions of the spec; no Streamlit.
 
-Options come from the spec's fields, as those of the command line do; a test runs every text.
+Options come from the spec's fields, as those of the command line do; a test runs every snippet.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ IMPORT = ["import sap_core as sap", ""]
 
 @dataclass(frozen=True)
 class Action:
-    """How a spec is carried out: by which command, and by which function.
+    """How a spec is carried out: by a command, and by a function.
 
-    ``arguments``: fields that are positional in the command; ``positional``: in the call. ``always``: fields that are
-    named even at their defaults. ``result``: what the call's result is called; ``then``: what to look at.
+    Attributes:
+        arguments: Fields that are positional in the command.
+        positional: Fields that are positional in the call.
+        always: Fields that are shown even at their defaults.
+        result: Name of the call's result.
+        then: What is shown of it.
     """
 
     command: str
@@ -79,7 +83,7 @@ ACTIONS: dict[type[Spec], Action] = {
 
 
 def snippets_of(spec: Spec, out: str | None = None, code_out: str | None = None) -> tuple[str, str]:
-    """Return the command and the Python lines that do what ``spec`` says.
+    """Return the command and the Python lines of ``spec``.
 
     ``out``: where the command writes, for a spec without such a field; ``code_out``: where the Python lines do.
     """
@@ -87,8 +91,7 @@ def snippets_of(spec: Spec, out: str | None = None, code_out: str | None = None)
 
 
 def command_of(spec: Spec, out: str | None = None) -> str:
-    """Return the `sap` command that does what ``spec`` says; fields at their default are left out, the telling ones
-    kept."""
+    """Return the `sap` command of ``spec``, without fields at their default unless they are always shown."""
     action = ACTIONS[type(spec)]
     words = ["sap", action.command, *(shlex.quote(getattr(spec, name)) for name in action.arguments)]
     for name, value in _told(spec):
@@ -109,7 +112,7 @@ def command_of(spec: Spec, out: str | None = None) -> str:
 
 
 def python_of(spec: Spec, out: str | None = None) -> str:
-    """Return the Python lines that do what ``spec`` says."""
+    """Return the Python lines of ``spec``."""
     action, fields = ACTIONS[type(spec)], dict(_told(spec))
     if isinstance(spec, CaptureSpec):
         return _capturing(spec, fields, out)
@@ -125,7 +128,7 @@ def python_of(spec: Spec, out: str | None = None) -> str:
 
 
 def _capturing(spec: CaptureSpec, fields: dict[str, Any], out: str | None) -> str:
-    """Return the model is loaded first, so that it can be looked at with more than one prompt."""
+    """Return the Python lines of a capture; the model is loaded first, so that other prompts can follow."""
     model = fields.pop("model")
     loading = {name: fields.pop(name) for name in (*ModelOptions.model_fields, "keep") if name in fields}
     if len(spec.prompts) == 1:
@@ -138,7 +141,7 @@ def _capturing(spec: CaptureSpec, fields: dict[str, Any], out: str | None) -> st
 def reading(
     command: str, run: str, python: str, *, options: dict[str, Any] | None = None, more: Iterable[str] = ()
 ) -> tuple[str, str]:
-    """Return the two texts for looking at a run: ``sap COMMAND RUN``, and ``python`` applied to the opened run."""
+    """Return the snippets for looking at a run: ``sap COMMAND RUN``, and ``python`` applied to the opened run."""
     words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
     words += [f"--{name} {shlex.quote(to_text(value))}" for name, value in (options or {}).items() if value is not None]
     return " ".join(words), "\n".join([*IMPORT, f"run = sap.open_run({run!r})", python])
@@ -148,7 +151,7 @@ def figure(
     run: str, rule: SinkRule, *, kind: str = "heatmap", sample: int = 0, layer: int | None = None,
     head: int | None = None, step: int | None = None,
 ) -> tuple[str, str]:  # fmt: skip
-    """Return the two texts that write the figure in view, its sinks included; the Python lines go on from ``run``.
+    """Return the snippets that write the figure in view, with its sinks; the Python lines continue from ``run``.
 
     ``kind``: "heatmap" (over positions) or "kinds" (over kinds of token).
     """
@@ -168,7 +171,7 @@ def figure(
 
 
 def comparing(runs: Sequence[str], rule: SinkRule) -> tuple[str, str]:
-    """Return the two texts for comparing two or more runs."""
+    """Return the snippets for comparing two or more runs."""
     command = _wrapped(["sap compare", *(shlex.quote(run) for run in runs), f"--rule {rule.name}"])
     opened = ", ".join(repr(run) for run in runs)
     lines = [
@@ -179,7 +182,7 @@ def comparing(runs: Sequence[str], rule: SinkRule) -> tuple[str, str]:
 
 
 def _told(spec: Spec) -> list[tuple[str, Any]]:
-    """(field, value) of what differs from the defaults or is always named, the latter first."""
+    """Return (field, value) of what differs from the defaults or is always shown, the latter first."""
     fields, always = type(spec).model_fields, ACTIONS[type(spec)].always
     order = [*always, *(name for name in fields if name not in always)]
     return [
@@ -201,7 +204,7 @@ def _call(function: str, positional: list[Any], keywords: dict[str, Any], first:
 
 
 def _wrapped(words: list[str]) -> str:
-    """Return one option a line as soon as the command gets long."""
+    """Return the command with one option per line if it is long."""
     line = " ".join(words)
     if len(line) <= 88:
         return line

@@ -1,4 +1,4 @@
-"""What the studio needs of Streamlit that has no public name; `tests/test_private_apis.py` says what breaks without."""
+"""Private APIs of Streamlit that the studio uses; `tests/test_private_apis.py` says what breaks without them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ def page_runs_without_app(main: str = "app.py") -> bool:
     """Return whether the running script is a page's file itself, without the app around it.
 
     Streamlit discovers the folder ``pages`` by its name until `st.navigation` has been called once in a server's life,
-    so the first visitor who comes by a deep link gets the page alone.
+    so the first visitor with a deep link gets the page alone.
 
     Args:
-        main: name of the script that the server was started with, for the answer to be true.
+        main: Name of the script that the server must have been started with.
     """
     try:
         from streamlit.runtime.pages_manager import PagesManager

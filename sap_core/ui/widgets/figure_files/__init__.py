@@ -1,4 +1,4 @@
-"""PNG and SVG of a figure that is on the page, made by the browser that shows it."""
+"""PNG and SVG of a figure on the page, made by the browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HERE = Path(__file__).parent
 
 
 def picture_buttons(name: str, about: dict[str, Any], *, of: str) -> None:
-    """Buttons that save the plotly figure inside the container with key ``of``, with ``about`` written in."""
+    """Show buttons that save the plotly figure in the container with key ``of``, with ``about`` written in."""
     _component()(
         key=f"pictures_{of}", data={"name": name, "about": json.dumps(about, default=str), "of": of}, width="content"
     )

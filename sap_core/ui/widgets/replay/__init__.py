@@ -15,10 +15,10 @@ _HERE = Path(__file__).parent
 
 
 def replay(view: View, *, run: str, step: int, key: str) -> int:
-    """Show ``view`` at ``step`` and return the step on which the reader stopped.
+    """Show ``view`` at ``step`` and return the step at which the user stopped.
 
-    ``run`` names what is shown: as long as it stays the same, the reader's place is kept when the data changes (another
-    head, another rule).
+    ``run`` identifies what is shown: while it is the same, the step is kept when the data changes (another head,
+    another rule).
     """
     state = _component()(
         key=key, data={**replay_data(view, step=step), "run": run}, default={"step": step}, on_step_change=_ignore
@@ -34,4 +34,4 @@ def _component() -> Any:
 
 
 def _ignore() -> None:
-    """A state value is only kept when it has a callback."""
+    """Do nothing: a state value is only kept if it has a callback."""
