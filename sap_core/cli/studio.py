@@ -65,7 +65,7 @@ def train(
     seed: opt.Seed = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train the three demo models from scratch, one after the other; continues where it was stopped."""
+    """Train both demo models from scratch, one after the other; continues where it was stopped."""
     with work("train", lambda: "what is trained is kept; the same command goes on") as progress:
         folders = _training_tool()(out or demo_home(), seed=seed, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}

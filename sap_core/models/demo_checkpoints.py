@@ -10,7 +10,6 @@ from sap_core.errors import ModelProblem, UnknownOption
 MODELS = {
     "stories-diffusion": "masked diffusion, from the autoregressive weights",
     "stories-ar": "autoregressive, causal",
-    "stories-diffusion-scratch": "masked diffusion, from random weights",
 }
 _HERE = Path(__file__).resolve().parent
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: The runs that come with the package: each demo model writing a story. A run goes by its model's name.
 #: Not taken from `specs.demo`, which costs 0.3 s to import; a test holds both to the same names.
-RECORDED = ("demo:stories-diffusion", "demo:stories-ar", "demo:stories-diffusion-scratch")
+RECORDED = ("demo:stories-diffusion", "demo:stories-ar")
 _HERE = Path(__file__).resolve().parent
 _RECORDED_HOMES = (_HERE / "recorded", _HERE.parents[1] / "assets" / "runs")  # an installed package's; a checkout's
 LONGEST_NAME = 255  # bytes of one part of a path, on every file system in use

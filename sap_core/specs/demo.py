@@ -5,11 +5,11 @@ from __future__ import annotations
 from .capture import CaptureSpec
 
 PROMPT = "once there was a"
-MODELS = ("demo:stories-diffusion", "demo:stories-diffusion-scratch", "demo:stories-ar")
+MODELS = ("demo:stories-diffusion", "demo:stories-ar")
 
 
 def demo_specs() -> list[CaptureSpec]:
-    """Return one capture a model: a story on a canvas of 80 tokens, two written a step by the diffusion models."""
+    """Return one capture a model: a story on a canvas of 80 tokens, two written a step by the diffusion model."""
     return [
         CaptureSpec.build(
             model=model,

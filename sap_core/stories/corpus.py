@@ -128,7 +128,7 @@ class _Chooser:
         self.nats += math.log(len(options))
         return options[self._rng.randrange(len(options))]
 
-    def weighted(self, shares: dict):
+    def weighted(self, shares: dict[T, float]) -> T:
         point = self._rng.random()
         for option, share in shares.items():  # noqa: B007 - the option at which the loop stops
             point -= share

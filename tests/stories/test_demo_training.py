@@ -18,6 +18,7 @@ from sap_core.stories.tokenizer import build_tokenizer, canvas_length
 pytestmark = pytest.mark.slow
 
 TINY = {name: Recipe(steps=4, batch=4, warmup=1) for name in (AR, DIFFUSION, SCRATCH)}
+TINY[DIFFUSION] = replace(TINY[DIFFUSION], closed=1, opening=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ class Uniform(torch.nn.Module):
         super().__init__()
         self.config = type("Config", (), {"sap_shift_logits": shifted})
 
-    def forward(self, input_ids, use_cache):
+    def forward(self, input_ids, attention_mask=None, use_cache=False):
         return type("Output", (), {"logits": torch.zeros(*input_ids.shape, len(IDS))})
 
 
@@ -93,14 +94,35 @@ def test_the_masked_loss_by_hand(name):
     """Text by text: the mean over its masked tokens, predicted in their own row, or in the one before if shifted."""
     model, recipe = train.build_model(name), Recipe(steps=1, batch=3)
     tokens = next(texts(recipe, causal=False))
-    masked = draw_masks(tokens, torch.Generator().manual_seed(recipe.seed * 1_000_003), ceiling=0.4)
+    masked = draw_masks(tokens, torch.Generator().manual_seed(recipe.seed * 1_000_003), ceiling=0.25)
     with torch.no_grad():
         logits = model(input_ids=tokens.masked_fill(masked, MASK)).logits
-        row_of = torch.arange(tokens.shape[1]) - (name == DIFFUSION)
+        row_of = torch.arange(tokens.shape[1]) - int(name == DIFFUSION)
         each = F.cross_entropy(logits[:, row_of.clamp(min=0)].flatten(0, 1), tokens.flatten(), reduction="none")
         each = each.view_as(tokens)
         by_hand = sum(each[i][masked[i]].mean() for i in range(3)) / 3
         assert train.masked_loss(model, tokens, 0, recipe).item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_attention_opens_slowly():
+    """Closed: the loss is the causal model's on the masked text; then the right comes in; at last nothing is added."""
+    recipe = Recipe(steps=9, batch=3, closed=1, opening=4)
+    model, tokens = train.build_model(DIFFUSION), next(texts(recipe, causal=False))
+    masked = draw_masks(tokens, torch.Generator().manual_seed(recipe.seed * 1_000_003), ceiling=0.25)
+    causal = train.build_model(AR)
+    causal.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        logits = causal(input_ids=tokens.masked_fill(masked, MASK), use_cache=False).logits
+        expected = F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+        assert train.masked_loss(model, tokens, 0, recipe).item() == pytest.approx(expected.item(), rel=1e-5)
+    biases = [train.attention_bias(3, step, recipe) for step in range(1, 6)]
+    assert [bias[0, 0, 0, 1].item() for bias in biases[:4]] == pytest.approx([-6, -4.5, -3, -1.5])
+    assert all((bias[0, 0].tril() == 0).all() for bias in biases[:4]) and biases[4] is None
+
+
+def test_the_share_that_is_masked_grows():
+    recipe = Recipe(steps=9, hold=100, ramp=50, least=0.2)
+    assert [train.ceiling(step, recipe) for step in (0, 100, 125, 150, 900)] == pytest.approx([0.2, 0.2, 0.6, 1, 1])
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (1, 16, 16)])

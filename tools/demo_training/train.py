@@ -1,10 +1,15 @@
-"""Train the three demo models, each in one process and one thread; a stopped training goes on where it was.
+"""Train the demo models, each in one process and one thread; a stopped training goes on where it was.
 
-    sap demo train                                                       # all three, one after the other, and reports
+    sap demo train                                                       # both that the package ships, and their reports
     PYTHONPATH=tools python -m demo_training.train stories-diffusion     # one of them
 
-`stories-ar` is autoregressive. `stories-diffusion` begins with its weights and sees both sides, as Dream did (Ye et
-al., arXiv 2508.15487); `stories-diffusion-scratch` begins with random weights, as LLaDA did (arXiv 2502.09992).
+`stories-ar` is autoregressive. `stories-diffusion` begins with its weights, as Dream did (Ye et al., arXiv 2508.15487);
+`stories-diffusion-scratch`, which the package does not ship, with random weights, as LLaDA did (arXiv 2502.09992).
+
+What the autoregressive model has learned survives if its attention is opened slowly (annealed, as DiffuLLaMA's was:
+Gong et al., arXiv 2410.17891). `closed` steps predict the next token of texts with masks in them, to the left only; in
+`opening` steps the bias on positions to the right rises from -6 to 0. Opened at once at this size, no step keeps any of
+it: the model starts at 6 nats and finds again what it found before in no less time than from random weights.
 
 Texts: every step draws fresh ones. Loss, in nats per token: for the autoregressive model the mean of -ln p(next token);
 for a diffusion model the mean over texts of the mean over masked tokens of -ln p(token | tokens in sight), the number
@@ -48,8 +53,10 @@ PAD, BOS, EOS, MASK = (IDS[token] for token in SPECIALS[:4])
 class Recipe:
     """`steps` of `batch` texts; `lr` of Muon, half of it for AdamW; `decay`: share of the steps in which it falls.
 
-    `ramp`: steps over which the largest share of a text that is masked rises from 0.4 to 1. While most of a text is in
-    sight it is plain what to look up and where, and looking up is learned sooner.
+    `hold`, `ramp`: at most a share `least` of a text is masked for `hold` steps, then more, up to all after `ramp` more.
+    While most of a text is in sight it is plain what to look up and where, and looking up is learned sooner.
+
+    `closed`, `opening`: see above; of a model that begins with autoregressive weights.
     """
 
     steps: int
@@ -57,11 +64,19 @@ class Recipe:
     lr: float = 0.01
     decay: float = 0.4
     warmup: int = 30
+    hold: int = 0
     ramp: int = 1000
+    least: float = 0.25
+    closed: int = 0
+    opening: int = 0
     seed: int = 1
 
 
-RECIPES = {AR: Recipe(700), DIFFUSION: Recipe(4000, decay=0.35, ramp=600), SCRATCH: Recipe(5000, decay=0.3)}
+RECIPES = {
+    AR: Recipe(700),
+    DIFFUSION: Recipe(4000, lr=0.003, decay=0.3, hold=1500, closed=150, opening=600),
+    SCRATCH: Recipe(5000, lr=0.003, decay=0.3, hold=2500),
+}
 
 
 def train_demo(
@@ -72,14 +87,14 @@ def train_demo(
     report: bool = True,
     progress: ProgressCallback = silent,
 ) -> dict[str, Path]:
-    """Train all models of `recipes` into `out_dir`, measure them (`demo_report`) if `report`; return the folders.
+    """Train the models of `recipes` (both that the package ships) into `out_dir`, measure them (`demo_report`) if `report`; return the folders.
 
     A finished model is left as it is. `seed`: instead of the recipes' own.
 
     Raises:
         InvalidInput: a folder or a state file holds a model of another recipe.
     """
-    out, recipes = Path(out_dir), dict(recipes or RECIPES)
+    out, recipes = Path(out_dir), dict(recipes or {name: RECIPES[name] for name in (AR, DIFFUSION)})
     if seed is not None:
         recipes = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
     for name, recipe in recipes.items():
@@ -156,15 +171,37 @@ def causal_loss(model, tokens: Tensor) -> Tensor:
 
 
 def masked_loss(model, tokens: Tensor, step: int, recipe: Recipe) -> Tensor:
-    """Mean over texts of the mean of -ln p(token | tokens in sight) over the masked tokens."""
+    """Mean over texts of the mean of -ln p(token | tokens in sight) over the masked tokens.
+
+    In the first `recipe.closed` steps: mean of -ln p(token i + 1 | tokens 0..i in sight) over all tokens.
+    """
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    masked = draw_masks(tokens, generator, ceiling=min(1.0, 0.4 + 0.6 * step / recipe.ramp))
-    logits = model(input_ids=tokens.masked_fill(masked, MASK), use_cache=False).logits
+    masked = draw_masks(tokens, generator, ceiling=ceiling(step, recipe))
+    bias = attention_bias(tokens.shape[1], step, recipe)
+    logits = model(input_ids=tokens.masked_fill(masked, MASK), attention_mask=bias, use_cache=False).logits
+    if step < recipe.closed:
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
     if model.config.sap_shift_logits:  # row i predicts token i + 1, as it did before attention was opened
         logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
     each = F.cross_entropy(logits[masked], tokens[masked], reduction="none")
     weight = (masked / masked.sum(1, keepdim=True))[masked] / len(tokens)
     return each @ weight
+
+
+def attention_bias(length: int, step: int, recipe: Recipe) -> Tensor | None:
+    """(1, 1, length, length): added to the scores of positions to the right; None once attention is open."""
+    if step < recipe.closed:
+        bias = -1e4
+    elif step < recipe.closed + recipe.opening:
+        bias = -6 * (1 - (step - recipe.closed) / recipe.opening)
+    else:
+        return None
+    return torch.full((length, length), bias).triu(1)[None, None]
+
+
+def ceiling(step: int, recipe: Recipe) -> float:
+    """Return the largest share of a text that is masked in a step."""
+    return min(1.0, recipe.least + (1 - recipe.least) * max(0, step - recipe.hold) / recipe.ramp)
 
 
 def draw_masks(tokens: Tensor, generator: torch.Generator, ceiling: float = 1.0, prompted: float = 0.4) -> Tensor:

@@ -1,4 +1,4 @@
-"""The demo: three small models write from one prompt, and their attention is recorded."""
+"""The demo: two small models write from one prompt, and their attention is recorded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from ..widgets.layout import go
 
 SPECS = demo_specs()
 TITLES = {
-    "demo:stories-diffusion": "Diffusion, trained from the autoregressive model",
-    "demo:stories-diffusion-scratch": "Diffusion, trained from nothing",
+    "demo:stories-diffusion": "Diffusion",
     "demo:stories-ar": "Autoregressive",
 }
 
@@ -61,7 +60,7 @@ def run_button(specs: list[CaptureSpec]) -> None:
             jobs.submit(spec, slot_of(spec))
         st.rerun()
     st.caption(
-        f"Three models of 1.5 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
+        f"Two models of 1.5 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
         "Until then you see recordings of the same."
     )
 

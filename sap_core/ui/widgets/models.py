@@ -17,7 +17,6 @@ from .results import model_info
 DEMOS = {
     "demo:stories-diffusion": "demo:stories-diffusion (masked diffusion)",
     "demo:stories-ar": "demo:stories-ar (autoregressive)",
-    "demo:stories-diffusion-scratch": "demo:stories-diffusion-scratch (masked diffusion, from random weights)",
 }
 DTYPES = get_args(ModelOptions.model_fields["dtype"].annotation)
 ATTENTION = {None: "as declared", False: "bidirectional (denoises)", True: "causal (writes left to right)"}
