@@ -29,7 +29,7 @@ test-extras: ## run the tests of the optional packages, in .venv-extras
 	$(MAKE) VENV=.venv-extras .venv-extras/extras.stamp
 	.venv-extras/bin/python -m pytest -m extras $(PYTEST_ARGS)
 
-faults: $(VENV)/test.stamp ## try bad inputs and kills, and write the table in docs/reliability.md (an hour)
+faults: $(VENV)/test.stamp ## try bad inputs and kills, and write the table in docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/faults/run.py
 
 zoo: $(VENV)/test.stamp ## take tiny models of many architectures through loading, capture and pruning (minutes)

@@ -150,8 +150,8 @@ def paired(
 ) -> tuple[float, float, float]:
     """(mean, low, high) of the nats per token of ``cells`` minus ``others``, seed by seed and text by text.
 
-    The 95 % interval joins Student's t over seeds and the texts' error in quadrature. What draws nothing at random has
-    one cell, which stands for every seed. ``other_folder``: of another sweep on the same texts and masks.
+    The 95 % interval joins the spread between seeds and the texts' error. What draws nothing at random has one cell,
+    which stands for every seed. ``other_folder``: of another sweep on the same texts and masks.
     """
     records = [SweepFolder(folder), SweepFolder(other_folder or folder)]
     mine, theirs = (dict(zip(table["seed"], table["id"], strict=True)) for table in (cells, others))
@@ -160,8 +160,10 @@ def paired(
     for seed in seeds:
         pair = [side.get(seed, next(iter(side.values()))) for side in (mine, theirs)]
         pairs.append(paired_difference(*(sweep.record(one) for sweep, one in zip(records, pair, strict=True))))
-    texts = float(np.mean([pair.high - pair.value for pair in pairs]))
-    found = seeds_interval(np.array([pair.value for pair in pairs]), texts)
+    texts = int(cells["texts"].iloc[0])
+    found = seeds_interval(
+        np.array([pair.value for pair in pairs]), (float(np.mean([pair.error for pair in pairs])), texts)
+    )
     return found["mean"], found["low"], found["high"]
 
 

@@ -9,6 +9,7 @@ from .evaluation.api import evaluate as evaluate
 from .export.checkpoint import export_checkpoint as export_checkpoint
 from .export.elastic import export_elastic as export_elastic
 from .export.from_run import export_run as export_run
+from .export.healed import heal as heal
 from .export.push import push_checkpoint as push_checkpoint
 from .export.streamed import prune_checkpoint as prune_checkpoint
 from .export.verify import verify_checkpoint as verify_checkpoint

@@ -51,8 +51,9 @@ ROOMS: dict[str, str] = {
     "pruning.streamed": "errors file_locks progress choices specs runs models attention pruning.planning "
     "pruning.scoring pruning.strategies",
     "pruning": "errors progress texts specs models evaluation pruning.planning pruning.scoring pruning.strategies",
+    "healing": "byte_size errors progress texts specs runs models evaluation pruning.strategies",
     "export": "errors untrusted progress storage choices texts specs runs models evaluation "
-    "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning",
+    "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning healing",
     "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "

@@ -27,6 +27,7 @@ from . import (
     elastic,
     evaluate,
     figures,
+    heal,
     models,
     prune,
     push,
@@ -68,7 +69,7 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, analyze, figures, prune, elastic, push, evaluate, sweep, tradeoff, runs):
+for room in (studio, models, capture, analyze, figures, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs):
     room.register(app)
 
 

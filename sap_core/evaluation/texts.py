@@ -26,7 +26,7 @@ _SEEDS_APART = 10_000
 _LONGEST_ROW = 512
 _WRITTEN_LENGTH = 64
 VALIDATION_TEXTS = 16
-_VALIDATION_SEED = 5_000  # stories from here on decide, those before it are what the result is measured on
+VALIDATION_SEED = 5_000  # stories from here on decide, those before it are what the result is measured on
 STORIES = "held-out demo stories"
 WRITTEN = "texts the dense model writes"
 ADVICE = "Give texts the model was made for: --text FILE.txt (one text a line)."
@@ -90,9 +90,7 @@ def validation_texts(model: LoadedModel, spec: PruneOptions) -> TextSet:
     if given is not None:
         source = TextSource(given, "validation")
         return evaluation_texts(model, source, samples=VALIDATION_TEXTS, seed=spec.seed)
-    return _best_texts(
-        model, spec, samples=VALIDATION_TEXTS, seed=spec.seed, taken=spec.samples, first=_VALIDATION_SEED
-    )
+    return _best_texts(model, spec, samples=VALIDATION_TEXTS, seed=spec.seed, taken=spec.samples, first=VALIDATION_SEED)
 
 
 def _best_texts(

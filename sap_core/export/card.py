@@ -29,6 +29,7 @@ def model_card(
     loader: str,
     auto_class: str,
     pruning: dict[str, Any] | None,
+    healing: dict[str, Any] | None = None,
     quality: dict[str, Any] | None,
     size: dict[str, int],
     own_code: bool = False,
@@ -43,17 +44,23 @@ def model_card(
         loader: "transformers" or "sap_core".
         auto_class: Auto class of transformers that reads it.
         pruning: {"spec", "plan", "report"}, or None for a dense export.
+        healing: {"spec", "report"}, or None.
         quality: What `evaluate` or `quick_compare` returned, or None.
         size: Parameters and bytes.
         own_code: Whether the folder contains a modelling file written here.
         code: The publisher's code, as config.json names it.
     """
-    parts = [_HEADER + f"# {name}", _what(source, objective, pruning)]
+    parts = [_HEADER + f"# {name}"]
+    kind = objective.replace("_", " ")
     if pruning:
-        parts.append(_table(pruning))
+        parts += pruning_section(pruning, kind)
+    else:
+        parts.append(f"{'A' if healing else 'An unpruned'} copy of `{source}` ({kind}).")
+    if healing:
+        parts.append(healing_section(healing))
     parts += [
         _quality(quality),
-        _size(size, pruning),
+        _size(size),
         _loading(loader, auto_class, objective, own_code, code, source),
         _check(bool(code.here) and not own_code),
     ]
@@ -72,13 +79,12 @@ def loading_code(loader: str, auto_class: str, folder: str = "PATH", *, own_code
     return f'import sap_core as sap\n\nmodel = sap.load_model("{folder}")  # model.module is the transformers model'
 
 
-def _what(source: str, objective: str, pruning: dict[str, Any] | None) -> str:
-    kind = objective.replace("_", " ")
-    if not pruning:
-        return f"An unpruned copy of `{source}` ({kind})."
+def pruning_section(pruning: dict[str, Any], kind: str = "") -> list[str]:
+    """Return what was pruned and how; ``kind``: of the model, in words."""
     method = METHODS[pruning["spec"]["method"]]
     origin = f" ({method.source})" if method.source else ""
-    return f"`{source}` ({kind}) pruned with **{method.title}**{origin}. {method.help}"
+    said = f"`{pruning['spec']['model']}` ({kind}) pruned with **{method.title}**{origin}. {method.help}"
+    return [said, _table(pruning), _size_words(pruning)]
 
 
 def _table(pruning: dict[str, Any]) -> str:
@@ -97,6 +103,25 @@ def _table(pruning: dict[str, Any]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
 
 
+def healing_section(healing: dict[str, Any]) -> str:
+    """Return how a model was healed."""
+    spec, report = healing["spec"], healing["report"]
+    what = {"weights": "the weights of the blocks", "norms": "norms and biases alone", "lora": "low-rank additions"}
+    first, best = (
+        next(check["kl"] for check in report["checks"] if check["step"] == step) for step in (0, report["best_step"])
+    )
+    zeros = "Zeros moved: as many weights grew as were dropped" if spec["moving_mask"] else "Zeros stayed zero"
+    told = [
+        f"Trained on the predictions of `{report['teacher']}` at {'masked' if report['masked'] else 'next'} tokens (KL "
+        f"divergence): {report['steps']:,} steps of {spec['batch']} texts from {report['texts']['train']['source']}.",
+        f"What learned: {what[spec['train']]} ({report['learning']['parameters']:,} values), with a largest learning "
+        f"rate of {report['learning_rate']:g} and seed {spec['seed']}. {zeros}.",
+        f"The weights are those of step {report['best_step']:,}, the best on held-out texts: KL {first:.4f} before, "
+        f"{best:.4f} then. The quality below was measured on other texts, neither learned from nor used to choose.",
+    ]
+    return "## Healing\n\n" + " ".join(told)
+
+
 def _asked(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the settings that were asked for: a sparsity, a budget, or a point on the measured curve."""
     if spec.get("preset"):
@@ -113,7 +138,8 @@ def _quality(quality: dict[str, Any] | None) -> str:
     pruned = quality.get("pruned", quality)
     dense = quality.get("dense", quality.get("baseline"))
     lines = ["## Quality", "", "| | nats per token | perplexity |", "|---|---|---|"]
-    for title, side in (("this model", pruned), ("original", dense)):
+    before = quality.get("before")
+    for title, side in (("this model", pruned), ("before healing", before), ("original", dense)):
         if side:
             result = side["likelihood"]
             lines.append(f"| {title} | {with_error(result, '.4f')} | {result['perplexity']:.3f} |")
@@ -140,22 +166,24 @@ def _tasks(tasks: dict[str, Any] | None, dense: dict[str, Any] | None) -> list[s
     return lines
 
 
-def _size(size: dict[str, int], pruning: dict[str, Any] | None) -> str:
-    text = (
+def _size(size: dict[str, int]) -> str:
+    return (
         f"## Size\n\n{size['parameters']:,} parameters, {size['nonzero_parameters']:,} of them not zero; "
         f"{size['bytes']:,} bytes of weights."
     )
-    if pruning and pruning["plan"]["shape"]:
+
+
+def _size_words(pruning: dict[str, Any]) -> str:
+    """Return what the pattern means for size and speed."""
+    if pruning["plan"]["shape"]:
         left = required(PruningPlan.from_dict(pruning["plan"]).left(), "the shape left").words()
-        text += f" Whole {pruning['plan']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
-    elif pruning:
-        text += (
-            " Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
-            "dense kernels stay as they were. Nothing here makes it faster: vLLM no longer has sparse kernels, and "
-            "those of PyTorch (2:4 on NVIDIA GPUs, `torch.sparse.to_sparse_semi_structured`) have to be asked for when "
-            "the model is loaded."
-        )
-    return text
+        return f"Whole {pruning['plan']['pattern']} were taken out, so it is smaller and has less to compute: {left}."
+    return (
+        "Pruned weights are stored as zeros in matrices of the original shape, so the files and the speed of "
+        "dense kernels stay as they were. Nothing here makes it faster: vLLM no longer has sparse kernels, and "
+        "those of PyTorch (2:4 on NVIDIA GPUs, `torch.sparse.to_sparse_semi_structured`) have to be asked for when "
+        "the model is loaded."
+    )
 
 
 def _loading(loader: str, auto_class: str, objective: str, own_code: bool, code: CodeFiles, source: str) -> str:

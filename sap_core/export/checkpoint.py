@@ -15,10 +15,11 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
 from ..storage import disk_problem, storage_of
+from ..storage.output import remove_quietly
 from .card import loading_code, model_card
+from .provenance import MANIFEST, Provenance, provenance_of
 from .target import check_checkpoint_output, checkpoint_output
 from .verify import (
-    MANIFEST,
     auto_class,
     loads_with,
     verify_checkpoint,
@@ -26,6 +27,7 @@ from .verify import (
 )
 
 if TYPE_CHECKING:
+    from ..healing.api import Healed
     from ..pruning.strategies.report import Pruned
     from ..storage.output import Output
 
@@ -54,7 +56,7 @@ class ExportReport:
 
 
 def export_checkpoint(
-    pruned: Pruned | LoadedModel,
+    pruned: Pruned | Healed | LoadedModel,
     out: str | os.PathLike | Output,
     *,
     overwrite: bool = False,
@@ -65,6 +67,8 @@ def export_checkpoint(
 ) -> ExportReport:
     """Write weights, config, tokenizer, model card and manifest to ``out``.
 
+    The result of a pruning or a healing is written with what was done; a model alone is written as it is.
+
     Everything is written to a folder beside it, verified there in a fresh process, and renamed at the end, so that
     ``out`` is complete whenever it exists. ``quality``: what `evaluate` or `quick_compare` returned, for the card;
     ``extra``: JSON documents to put beside the weights, by file name.
@@ -74,11 +78,11 @@ def export_checkpoint(
             the folder the model came from; too little space. Nothing has been written.
         OperationFailed: the written folder does not load or gives other logits; it is removed.
     """
-    model, pruning = _parts(pruned)
+    model, done = provenance_of(pruned)
     stages = 3 if verify else 2
     with checkpoint_output(out, overwrite=overwrite) as output:
         check_room(model, output)
-        target, aside = output.target, output.part
+        target, aside = output.target, _folder_beside(output)
         try:
             progress(Progress("export", 0, stages, message="writing weights"))
             model.save(aside)
@@ -86,16 +90,16 @@ def export_checkpoint(
             for name, document in (extra or {}).items():
                 write_json(aside / name, document)
             loader = loads_with(model.info)
-            (aside / "README.md").write_text(
-                _card(target.name, aside, model, pruning, loader, quality), encoding="utf-8"
-            )
+            (aside / "README.md").write_text(_card(target.name, aside, model, done, loader, quality), encoding="utf-8")
             progress(Progress("export", 1, stages, message="loading it in a fresh process" if verify else ""))
             verification = verified(aside) if verify else None
-            write_manifest(aside, pruning, quality, verification, loader)
+            write_manifest(aside, done, quality, verification, loader)
             sizes = storage_of(aside).sizes(aside)
         except OSError as error:
             raise disk_problem(error, target) from error
-        output.publish()
+        output.publish(aside)
+        if output.resumable and not aside.exists():  # published: what an interrupted call would need goes, too
+            remove_quietly(output.part)
     progress(Progress("export", stages, stages))
     own_code = bool(model.info.config.get("per_layer_config"))
     code = loading_code(loader, auto_class(model.info), str(target), own_code=own_code)
@@ -108,17 +112,17 @@ def check_room(model: LoadedModel, output: Output) -> None:
     check_checkpoint_output(output, model.info.path, weights + SPARE_BYTES)
 
 
-def _parts(pruned: Pruned | LoadedModel) -> tuple[LoadedModel, dict[str, Any] | None]:
-    if isinstance(pruned, LoadedModel):
-        return pruned, None
-    return pruned.model, {
-        "spec": pruned.spec.model_dump(mode="json"),
-        "plan": pruned.plan.to_dict(),
-        "report": pruned.report,
-    }
+def _folder_beside(output: Output) -> Path:
+    """Return the folder to write to: the reserved one, or an empty one in it where that holds other things."""
+    if not output.resumable:
+        return output.part
+    folder = output.part / "weights"
+    remove_quietly(folder)
+    folder.mkdir()
+    return folder
 
 
-def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loader: str, quality: dict | None) -> str:
+def _card(name: str, folder: Path, model: LoadedModel, done: Provenance, loader: str, quality: dict | None) -> str:
     from ..evaluation.cost import model_size
 
     return model_card(
@@ -127,7 +131,8 @@ def _card(name: str, folder: Path, model: LoadedModel, pruning: dict | None, loa
         objective=model.info.objective,
         loader=loader,
         auto_class=auto_class(model.info),
-        pruning=pruning,
+        pruning=done.pruning,
+        healing=done.healing,
         quality=quality,
         size=model_size(model),
         own_code=bool(model.info.config.get("per_layer_config")),
@@ -147,7 +152,7 @@ def verified(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(
-    folder: Path, pruning: dict | None, quality: dict | None, verification: dict | None, loader: str
+    folder: Path, done: Provenance, quality: dict | None, verification: dict | None, loader: str
 ) -> None:
     """Write the manifest, last of all files, so that it lists every other; one copied from the source is replaced."""
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -157,11 +162,11 @@ def write_manifest(
             "schema": SCHEMA,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
-            "seed": pruning["spec"]["seed"] if pruning else None,
+            "seed": done.pruning["spec"]["seed"] if done.pruning else None,
             "loads_with": loader,
             "verification": verification,
             "quality": quality,
-            **(pruning or {"spec": None, "plan": None, "report": None}),
+            **done.document(),
             "files": list_files(folder),
         },
     )

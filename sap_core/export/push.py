@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput, OperationFailed
 from ..progress import Progress, ProgressCallback, silent
 from ..specs import PushSpec, asked_spec
-from .verify import MANIFEST
+from .provenance import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

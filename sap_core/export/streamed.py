@@ -40,6 +40,7 @@ from .checkpoint import (
     verified,
     write_manifest,
 )
+from .provenance import Provenance
 from .target import check_checkpoint_output, checkpoint_output
 from .verify import auto_class, loads_with, write_expected
 
@@ -187,7 +188,7 @@ def _finish(
     if verify and writer.total * _SLACK < available_memory():
         progress(Progress("export", 1, 2, "loading it in a fresh process"))
         verification = verified(folder)
-    write_manifest(folder, pruning, None, verification, loader)
+    write_manifest(folder, Provenance(pruning), None, verification, loader)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     total = sum(path.stat().st_size for path in paths)
     files = tuple(path.relative_to(folder).as_posix() for path in paths)

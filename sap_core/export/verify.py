@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 EXPECTED = "sap_verify.safetensors"
-MANIFEST = "sap_manifest.json"
 _TOKENS = 24
 _LARGEST = 1 << 20  # logits kept in the folder: 4 MB
 _SEED = 20

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, RunProblem
-from ..runs.files import write_json
+from ..runs.files import plain, write_json
 from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
 from ..storage import disk_problem, local_folder, remote_errors, storage_path
@@ -35,9 +35,10 @@ _guard = threading.RLock()
 class JobClient:
     """The jobs under one root.
 
-    There are two lanes, each with a queue and a worker: sweeps and what else takes long without anybody waiting for it
-    run in the background, all other jobs at once. Between two cells a sweep lets interactive jobs end first. A client
-    is cheap to make; any number may be used at once, in one process or in several.
+    There are two lanes, each with a queue and a worker: sweeps, searches and what else takes long without anybody
+    waiting for it run in the background, all other jobs at once. Between two cells a sweep lets interactive jobs end
+    first, and so do the prunings that measure many times between two measurements. A client is cheap to make; any
+    number may be used at once, in one process or in several.
 
     Args:
         root: Folder of the runs.
@@ -62,7 +63,7 @@ class JobClient:
             InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
             OperationFailed: the disk is full.
         """
-        files = self._lanes[lane_of(spec.kind)]
+        files = self._lanes[lane_of(plain(spec))]
         run = storage_path(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
         if spec.kind == "sweep":  # it goes on in the folder it has, and looks into it first itself
             run = local_folder(run, "A sweep, which is resumed where it lies,")
@@ -215,7 +216,7 @@ class JobClient:
         with remote_errors(run):
             begun = run.is_dir()
         progress, remaining = read_progress(folder)
-        lane = lane_of(job["spec"]["kind"])
+        lane = lane_of(job["spec"])
         before = self._lanes[lane].before(job_id) if state["state"] == "queued" else ()
         return JobStatus(
             id=job_id,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import OperationFailed, UnknownOption
+from ..errors import InvalidInput, OperationFailed, UnknownOption
 from ..export.target import checkpoint_output
 from ..progress import Progress, ProgressCallback
 from ..resources import is_out_of_memory
@@ -21,6 +21,7 @@ from ..specs import (
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    HealSpec,
     ProgressivePruneSpec,
     PruneCheckpointSpec,
     PruneOptions,
@@ -129,6 +130,20 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
     return run.path
 
 
+def _heal(spec: HealSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Write the weights to the spec's own folder; the run keeps the report and the quality."""
+    from ..export.healed import heal
+
+    if spec.out is None:
+        raise InvalidInput("No place to write to; give the folder of the result as out.")
+    pruned = _model(spec, models, progress)
+    teacher = models.get(spec.teacher, **spec.loading | {"adapter": None})
+    with create_run("heal", spec, out=out) as run:
+        done = heal(pruned, teacher, spec=spec, progress=progress)
+        run.finish({"report": done.report, "quality": done.quality, "export": done.export.to_dict()})
+    return run.path
+
+
 def _push(spec: PushSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..export.push import check_push, push_checkpoint
 
@@ -201,6 +216,7 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
     ElasticSpec: _elastic,
+    HealSpec: _heal,
     PushSpec: _push,
     ConventionsSpec: _conventions,
 }

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ _registered: dict[Path, Lock] = {}  # of this process, by the file that says so
 OPEN = ("queued", "running")
 #: Two queues with a worker process each, so that what somebody waits for at the screen never waits for a sweep.
 INTERACTIVE, BACKGROUND = LANES = ("interactive", "background")
-IN_BACKGROUND = ("sweep", "prune_checkpoint", "elastic", "push")  # kinds of jobs
+IN_BACKGROUND = ("sweep", "prune_checkpoint", "elastic", "heal", "push")  # kinds of jobs
+LONG_STRATEGIES = ("progressive", "search")  # prunings that prune and measure many times
 #: What is said of a job whose worker is gone, where nobody can know how it ended.
 GONE = "The worker process ended unexpectedly; run it again."
 
@@ -65,9 +67,10 @@ class JobStatus:
         return max(0.0, (self.ended or time.time()) - self.started)
 
 
-def lane_of(kind: str) -> str:
-    """Return the lane in which jobs of a kind run."""
-    return BACKGROUND if kind in IN_BACKGROUND else INTERACTIVE
+def lane_of(spec: Mapping[str, Any]) -> str:
+    """Return the lane in which the job of a spec's document runs."""
+    long = spec["kind"] in IN_BACKGROUND or spec.get("strategy") in LONG_STRATEGIES
+    return BACKGROUND if long else INTERACTIVE
 
 
 class JobFolder:
@@ -163,7 +166,7 @@ class JobFolder:
     def lane_of(self, job_id: str) -> str:
         """Return the lane that a job was given to."""
         job = read_job_document(self.job(job_id) / "job.json", JobDocument)
-        return INTERACTIVE if job is None else lane_of(job["spec"]["kind"])
+        return INTERACTIVE if job is None else lane_of(job["spec"])
 
     def before(self, job_id: str) -> tuple[str, ...]:
         """Return the jobs before a waiting one, the running one first."""

@@ -37,7 +37,7 @@ WATCH = 1.0  # seconds between looks for living clients
 WRITE_EVERY = 0.1  # seconds between two progress files
 GRACE = 10.0  # seconds a job gets to reach its next step once the worker must end
 IDLE = 60.0  # seconds without a job after which a worker in the background ends, and its memory is free
-OVERTAKEN = 300.0  # seconds that a sweep waits for interactive jobs between two cells, at most
+OVERTAKEN = 300.0  # seconds that a sweep (a search) waits for interactive jobs between two cells (reports), at most
 
 
 def serve(root: str | os.PathLike, make_execute: Callable[[], Execute], lane: str = INTERACTIVE) -> int:
@@ -126,7 +126,8 @@ class Worker:
             job = read_job_document(folder / "job.json", JobDocument)
             if job is None:
                 raise OperationFailed(f"The job file in {folder} can't be used; submit it again.")
-            yields = job["spec"]["kind"] == "sweep" and self._others is not None
+            # Between two reports a sweep has measured a cell, a search a candidate: the next may wait.
+            yields = self._others is not None and (job["spec"]["kind"] == "sweep" or "strategy" in job["spec"])
             run = execute(parse_spec(job["spec"]), storage_path(job["run"]), self._reporter(folder, yields))
             outcome = {"state": "finished", "run": run or job["run"]}
         except (Cancelled, KeyboardInterrupt) as error:

@@ -88,6 +88,8 @@ def original_logits(folder: str, tokens: Tensor) -> tuple[Tensor, str]:
         with torch.no_grad():
             output = module(tokens, **options)
     except Exception as error:  # anything can come out of foreign code
+        if is_out_of_memory(error):
+            raise
         raise _broken(info, error) from None
     logits = getattr(output, "logits", None)
     return (output[0] if logits is None else logits), type(module).__name__

@@ -263,6 +263,8 @@ def default_name(spec: dict[str, Any]) -> str:
         return f"{model}: {method} {spec.get('sparsity') or 0:.0%} {spec.get('pattern')}{within}"
     if kind == "evaluate":
         return f"{model}" + (f" against {spec['baseline']}" if spec.get("baseline") else "")
+    if kind == "heal":
+        return f"{model} healed by {spec.get('teacher')}"
     if kind == "export":
         return f"{PurePath(str(spec.get('run'))).name} to {spec.get('out')}"
     if kind == "push":

@@ -12,6 +12,7 @@ from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
+from .heal import HealSpec
 from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
 from .prune import PruneCheckpointSpec, PruneOptions, PruneSpec, SparsityOptions
@@ -31,6 +32,7 @@ __all__ = [
     "ElasticSpec",
     "EvaluateSpec",
     "ExportSpec",
+    "HealSpec",
     "ModelOptions",
     "ProgressivePruneSpec",
     "PruneCheckpointSpec",

@@ -11,6 +11,7 @@ from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
 from .export import ElasticSpec, ExportSpec, PushSpec
+from .heal import HealSpec
 from .prune import PruneCheckpointSpec
 from .prune_strategies import build_prune_spec
 from .sweep import SweepSpec
@@ -35,6 +36,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         ExportSpec,
         PushSpec,
         ElasticSpec,
+        HealSpec,
         SweepSpec,
         AttentionMapSpec,
         ConventionsSpec,

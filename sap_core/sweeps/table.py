@@ -14,7 +14,7 @@ import pandas as pd
 from ..csv_files import csv_bytes
 from ..errors import RunProblem
 from ..runs.documents import read_document
-from ..sinks.intervals import Ratio, mean_interval, ratio_interval, student
+from ..sinks.intervals import Ratio, joint_half, ratio_interval
 from ..specs import CalibrationOptions, ModelOptions, PruneSpec
 from .documents import SweepDocument
 from .folder import SweepFolder
@@ -94,10 +94,9 @@ def write_table(folder: str | os.PathLike) -> pd.DataFrame:
 def summarise(table: pd.DataFrame, value: str = "difference", error: str | None = "difference_error") -> pd.DataFrame:
     """Return the mean of ``value`` over seeds, with a 95 % interval; one row per combination of what was pruned.
 
-    The interval joins two sources in quadrature: Student's t for the spread between seeds, and Student's t times the
-    standard error over texts (``error``, a column of the table or None), which are the same for all seeds, so that
-    their error does not shrink with the number of seeds. One seed: the texts' alone; without an error, none. A task's
-    score stays within 0 and 1.
+    The interval joins two sources: the spread between seeds, and the standard error over texts (``error``, a column of
+    the table or None), which are the same for all seeds, so that their error does not shrink with the number of seeds.
+    One seed: the texts' alone; without an error, none. A task's score stays within 0 and 1.
 
     Returns:
         Columns method, pattern, sparsity ..., seeds (how many), mean, low, high (NaN where there is no interval).
@@ -110,35 +109,28 @@ def summarise(table: pd.DataFrame, value: str = "difference", error: str | None 
         group = group[group[value].notna()]
         if not len(group):
             continue
-        texts = None if error is None else joint_half(group[error], group["texts"])
+        texts = None if error is None else (float(group[error].astype(float).mean()), int(group["texts"].iloc[0]))
         found = seeds_interval(group[value].to_numpy(float), texts, bounds)
         rows.append(dict(zip(keys, combination, strict=True)) | {"seeds": len(group)} | found)
     return pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "low", "high"])
 
 
-def joint_half(errors: pd.Series, texts: pd.Series) -> float:
-    """Return half the 95 % interval over the texts that all seeds share; NaN if one text has no error."""
-    return float(errors.astype(float).mean() * student(int(texts.iloc[0]) - 1))
-
-
 def seeds_interval(
-    values: np.ndarray, texts: float | None, bounds: tuple[float, float] = (-math.inf, math.inf)
+    values: np.ndarray, texts: tuple[float, int] | None, bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> dict[str, float]:
     """Return {"mean", "low", "high"} of values by seed.
 
     Args:
         values: [seeds].
-        texts: Half of the interval over texts, or None if it is not to be included.
+        texts: (standard error over the texts that all seeds share, how many they are); None: not to be included.
         bounds: The interval is cut to these.
     """
-    seeds = mean_interval(values, over="seeds")
-    between = seeds.high - seeds.value
+    sources = [] if texts is None else [(texts[0], texts[1] - 1)]
     if len(values) > 1:
-        half = between if texts is None else math.hypot(between, texts)
-    else:
-        half = math.nan if texts is None else texts
-    low, high = np.clip([seeds.value - half, seeds.value + half], *bounds)
-    return {"mean": seeds.value, "low": float(low), "high": float(high)}
+        sources.append((float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1))
+    mean, half = float(values.mean()), joint_half(*sources) if sources else math.nan
+    low, high = np.clip([mean - half, mean + half], *bounds)
+    return {"mean": mean, "low": float(low), "high": float(high)}
 
 
 def paired_difference(a: dict[str, Any], b: dict[str, Any]) -> Ratio:

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sap_core.errors import InvalidInput
+from sap_core.export.provenance import MANIFEST
 from sap_core.export.push import check_push, push_checkpoint
-from sap_core.export.verify import MANIFEST
 from sap_core.specs import PushSpec
 
 TOKEN = "hf_secretsecretsecret"

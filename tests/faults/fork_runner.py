@@ -51,13 +51,15 @@ class Ended:
     """How a child ended; ``code`` is negative for a signal and None where the time was over.
 
     Attributes:
-        seconds: Passed on the clock, less what the child waited for a processor.
+        passed: Seconds on the clock.
+        seconds: The same, less what the child waited for a processor.
         computed: Seconds of processor time of the child and of every process it waited for.
         megabytes: Peak of resident memory of the largest of them.
     """
 
     code: int | None
     error: str
+    passed: float
     seconds: float
     computed: float
     megabytes: int
@@ -123,7 +125,8 @@ def in_child(work: Callable[[], Any], folder: Path, *, kill_after: float | None 
             over = True
             os.kill(child, signal.SIGKILL)
             os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-        seconds = time.monotonic() - started - _waited(child)
+        passed = time.monotonic() - started
+        seconds = passed - _waited(child)
         _, status, used = os.wait4(child, 0)
         code = None if over and kill_after is None else os.waitstatus_to_exitcode(status)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -131,7 +134,7 @@ def in_child(work: Callable[[], Any], folder: Path, *, kill_after: float | None 
         error.seek(0)
         text = error.read().decode(errors="replace")
         computed = used.ru_utime + used.ru_stime
-        return Ended(code, text, seconds, computed, _megabytes(used.ru_maxrss))
+        return Ended(code, text, passed, seconds, computed, _megabytes(used.ru_maxrss))
 
 
 def _waited(child: int) -> float:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import tempfile
 import warnings
@@ -78,18 +81,23 @@ def warm(home: Path) -> tuple[Path, Path]:
 
     torch.set_num_threads(1)
     import sap_core
+    from sap_core.errors import SapError
 
     for name in sap_core.__all__:
         getattr(sap_core, name)
     _ = transformers.LlamaForCausalLM, transformers.PreTrainedTokenizerFast, transformers.AutoConfig
     import streamlit.testing.v1  # noqa: F401
 
-    for page in (ROOT / "sap_core" / "ui").glob("*/__init__.py"):
-        for module in page.parent.glob("*.py"):
-            importlib.import_module(f"sap_core.ui.{page.parent.name}.{module.stem}")
+    for module in pkgutil.walk_packages(sap_core.__path__, "sap_core."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(ImportError, SapError):  # its optional package is not installed
+                importlib.import_module(module.name)
     base = save_tiny_llama(home / "base", causal=False)
     from fork_runner import _command, in_child
 
+    # A collection in a child would write to every object, so that the whole memory would be copied for each child.
+    gc.collect()
+    gc.freeze()
     words = ["capture", "--model", str(base), "--length", 12, "--steps", 3, "--out", str(home / "run")]
     ended = in_child(lambda: _command(words), home)
     assert ended.code == 0, ended.error

@@ -8,13 +8,14 @@ import sys
 import time
 
 from sap_core.errors import InvalidInput
+from sap_core.jobs import worker
 from sap_core.jobs.worker import serve
 from sap_core.progress import Progress
 from sap_core.runs.store import create_run
 
 
 def pretend(spec, out, progress):
-    if spec.kind == "sweep":
+    if spec.kind in ("sweep", "prune"):
         return pretend_sweep(spec, out, progress)
     task = spec.prompts[0]
     if task == "refuse":
@@ -29,6 +30,9 @@ def pretend(spec, out, progress):
             raise ValueError("matrix is\nsingular")
         if task == "memory":
             raise MemoryError
+        if task == "deaf":
+            progress(Progress("denoising", 1, spec.steps, "a step"))
+            time.sleep(600)
         for step in range(spec.steps):
             time.sleep(0.01)
             progress(Progress("denoising", step + 1, spec.steps, "a step", {"text": f"word {step}"}))
@@ -37,18 +41,20 @@ def pretend(spec, out, progress):
 
 
 def pretend_sweep(spec, out, progress):
-    """As many cells as there are seeds; each notes when it began and ended."""
-    with create_run("sweep", spec, out=out) as run:
-        for cell in range(len(spec.seeds)):
+    """As many cells as there are seeds, or candidates as samples; each notes when it began and ended."""
+    cells = len(spec.seeds) if spec.kind == "sweep" else spec.samples
+    with create_run(spec.kind, spec, out=out) as run:
+        for cell in range(cells):
             begun = time.time()
             time.sleep(0.2)
             run.write_json(f"cell-{cell}.json", [begun, time.time()])
-            progress(Progress("sweep", cell + 1, len(spec.seeds), "a cell"))
+            progress(Progress("sweep", cell + 1, cells, "a cell"))
         run.finish({})
     return run.path
 
 
 def start():
+    worker.GRACE = float(os.environ.get("FAKE_GRACE", worker.GRACE))
     if os.environ.get("FAKE_BROKEN"):
         raise ImportError("no engine here")
     return pretend

@@ -21,31 +21,22 @@ def jobs(tmp_path_factory):
     found.stop()
 
 
-def test_capture_is_seen_while_it_runs(jobs, tiny_diffusion):
-    spec = CaptureSpec.build(model=str(tiny_diffusion), prompts=("w1 w2",), length=60, steps=58, seed=1)
-    job = jobs.submit(spec)
+def test_a_capture_is_seen_while_it_runs_and_a_cancel_keeps_its_steps(jobs):
+    spec = CaptureSpec.build(model="demo:stories-diffusion", prompts=("once there was",) * 4, length=256, steps=240)
+    job = jobs.submit(spec)  # longer than anybody looks on: it can't end before it was seen
     seen = []
-    while (status := jobs.status(job)).open:
+    while (status := jobs.status(job)).open and len({steps for _, steps in seen}) < 3:
         if status.progress is not None and status.progress.data.get("text"):
             run = open_run(status.run_path, unfinished=True)
-            seen.append((status.progress.done, run.state, run.trajectory.sizes["step"]))
+            seen.append((run.state, run.trajectory.sizes["step"]))
         time.sleep(0.02)
-    assert status.state == "finished", status.error
-    assert open_run(status.run_path).trajectory.sizes["step"] == 58
-    assert seen and all(state in ("running", "finished") for _, state, _ in seen)
-    assert [steps for *_, steps in seen] == sorted(steps for *_, steps in seen)
-
-
-def test_a_cancelled_capture_keeps_its_steps(jobs, tiny_diffusion):
-    job = jobs.submit(CaptureSpec.build(model=str(tiny_diffusion), prompts=("w1",), length=64, steps=63))
-    while (status := jobs.status(job)).open and not (status.progress and status.progress.done > 2):
-        time.sleep(0.005)
     jobs.cancel(job)
-    status = jobs.wait(job, 60)
-    if status.state == "finished":
-        pytest.skip("the capture was over before the cancel reached it")
+    status = jobs.wait(job, 120)
+    assert {state for state, _ in seen} == {"running"}, status.error
+    assert [steps for _, steps in seen] == sorted(steps for _, steps in seen)
     run = open_run(status.run_path)
-    assert (status.state, run.state) == ("cancelled", "cancelled") and 0 < run.trajectory.sizes["step"] < 63
+    assert (status.state, run.state) == ("cancelled", "cancelled")
+    assert seen[-1][1] <= run.trajectory.sizes["step"] < 240
 
 
 def test_prune_of_the_warm_model_and_a_refused_one(jobs, tiny_diffusion, tmp_path):

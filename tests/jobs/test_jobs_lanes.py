@@ -13,10 +13,11 @@ import pytest
 from sap_core.errors import InvalidInput, RunProblem
 from sap_core.jobs import client, worker
 from sap_core.jobs.client import JobClient
-from sap_core.jobs.layout import BACKGROUND, INTERACTIVE, JobFolder
-from sap_core.runs.files import read_json
+from sap_core.jobs.layout import BACKGROUND, INTERACTIVE, JobFolder, lane_of
+from sap_core.runs.files import plain, read_json
 from sap_core.runs.reading import open_run
-from sap_core.specs import CaptureSpec, SweepSpec
+from sap_core.specs import CaptureSpec, Spec, SweepSpec
+from sap_core.specs.prune_strategies import build_prune_spec
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 
@@ -43,8 +44,13 @@ def until(condition, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_a_capture_does_not_wait_for_a_sweep_and_the_sweep_begins_no_cell_meanwhile(jobs: JobClient) -> None:
-    long = jobs.submit(sweep(200))
+def search(candidates: int) -> Spec:
+    return build_prune_spec(model="m", method="wanda", target_speedup=1.3, samples=candidates)
+
+
+@pytest.mark.parametrize("background", [sweep, search])
+def test_a_capture_does_not_wait_for_the_background_which_begins_no_cell_meanwhile(jobs: JobClient, background) -> None:
+    long = jobs.submit(background(200))
     until(lambda: jobs.status(long).progress)
     short = jobs.submit(capture("quick", steps=150))
     assert jobs.status(short).ahead == 0 and jobs.status(short).lane == INTERACTIVE
@@ -116,7 +122,28 @@ def test_each_lane_has_its_worker_and_loses_only_its_own_jobs(jobs: JobClient) -
     assert jobs.wait(again, 60).state == "finished" and jobs.wait(short, 60).state == "cancelled"
 
 
-def test_sigterm_ends_a_worker_as_a_cancel_does_and_a_deaf_job_by_force(jobs: JobClient) -> None:
+def test_only_prunings_that_measure_many_times_run_in_the_background() -> None:
+    direct, progressive = (build_prune_spec(model="m", method="wanda", budget=budget) for budget in (None, 0.1))
+    lanes = [lane_of(plain(spec)) for spec in (direct, progressive, search(1), capture("x"), sweep(1))]
+    assert lanes == [INTERACTIVE, BACKGROUND, BACKGROUND, INTERACTIVE, BACKGROUND]
+
+
+def test_a_job_that_does_not_report_is_ended_by_force_and_the_queue_goes_on(jobs: JobClient, monkeypatch) -> None:
+    monkeypatch.setenv("FAKE_GRACE", "0.5")
+    deaf = jobs.submit(capture("deaf"))
+    until(lambda: jobs.status(deaf).progress)
+    monkeypatch.setenv("FAKE_GRACE", "600")
+    waiting = jobs.submit(capture("the one after"))
+    process = client._started[jobs.root, INTERACTIVE]
+    process.terminate()
+    assert process.wait(60) == 1
+    status = jobs.status(deaf)
+    assert status.state == "cancelled" and "took too long to end" in status.error
+    assert open_run(status.run_path, unfinished=True).manifest is None  # what it had written is kept, as unfinished
+    assert jobs.wait(waiting, 60).state == "finished"
+
+
+def test_sigterm_ends_a_worker_as_a_cancel_does(jobs: JobClient) -> None:
     long = jobs.submit(sweep(500))
     until(lambda: jobs.status(long).progress)
     process = client._started[jobs.root, BACKGROUND]

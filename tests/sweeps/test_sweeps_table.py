@@ -87,7 +87,7 @@ def test_summary_joins_the_spread_of_seeds_and_of_texts():
     found = summarise(pd.DataFrame(rows)).set_index("method")
     assert found.index.tolist() == ["sink", "magnitude"] and found["seeds"].tolist() == [3, 1]
     texts = 0.1 * 2.306004  # Student's t with 8 degrees of freedom
-    half = math.hypot(4.302653 / math.sqrt(3), texts)  # with 2; spread 1
+    half = math.hypot(4.302653 / math.sqrt(3), texts)  # with 2; spread 1: the seeds differ far more than the texts
     assert found.loc["sink", "high"] == pytest.approx(2 + half, rel=1e-6)
     assert found.loc["magnitude", "low"] == pytest.approx(4 - texts)
 

@@ -19,7 +19,9 @@ from ..widgets.archives import download_archive, upload_archive
 from ..widgets.formatting import duration, format_time, plain_text
 from ..widgets.layout import go
 
-KINDS = ("capture", "prune", "prune_checkpoint", "sweep", "evaluate", "export", "elastic", "push", "attention_map")
+KINDS = (
+    "capture", "prune", "prune_checkpoint", "heal", "sweep", "evaluate", "export", "elastic", "push", "attention_map",
+)  # fmt: skip
 SORTS = {
     "newest": "newest first",
     "oldest": "oldest first",

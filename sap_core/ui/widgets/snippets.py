@@ -16,6 +16,7 @@ from ...specs import (
     ElasticSpec,
     EvaluateSpec,
     ExportSpec,
+    HealSpec,
     ModelOptions,
     ProgressivePruneSpec,
     PruneCheckpointSpec,
@@ -66,6 +67,10 @@ ACTIONS: dict[type[Spec], Action] = {
     EvaluateSpec: Action("evaluate", "sap.evaluate", always=("model", "baseline"), result="measured"),
     ExportSpec: Action(
         "export", "sap.export_run", arguments=("run",), positional=("run", "out"), always=("run",), result="report"
+    ),
+    HealSpec: Action(
+        "heal", "sap.heal", arguments=("model",), positional=("model", "teacher"), always=("model", "teacher", "steps"),
+        result="healed", then="healed.quality",
     ),
     ElasticSpec: Action(
         "elastic", "sap.export_elastic", positional=("model", "out"), always=("model", "method", "seed"),

@@ -1,0 +1,1 @@
+"""Distillation of a pruned model from the dense one."""
