@@ -32,8 +32,8 @@ test-extras: ## run the tests of the optional packages, in .venv-extras
 faults: $(VENV)/test.stamp ## try bad inputs and kills, and write the table in docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/faults/run.py
 
-zoo: $(VENV)/test.stamp ## take tiny models of many architectures through loading, capture and pruning (minutes)
-	ZOO=all $(PYTEST) tests/zoo $(PYTEST_ARGS)
+zoo: $(VENV)/test.stamp ## try every model and class of which the other targets take a third (minutes)
+	ZOO=all $(PYTEST) tests/zoo tests/models $(PYTEST_ARGS)
 
 coverage: $(VENV)/test.stamp ## run every test and report line and branch coverage
 	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage $(PYTEST_ARGS)

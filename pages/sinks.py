@@ -11,7 +11,7 @@ from sap_core.ui.widgets.address import address_number, write_query_param
 from sap_core.ui.widgets.figure import figures_of
 from sap_core.ui.widgets.layout import go, heading, show_snippets
 from sap_core.ui.widgets.pickers import accuracy_line, pick_selection, run_in_view
-from sap_core.ui.widgets.replay import replay
+from sap_core.ui.widgets.replay import map_choice, replay
 from sap_core.ui.widgets.report import report_button
 
 heading("Sinks", "Where attention goes while the text is written: play the run, or choose a step.")
@@ -23,7 +23,8 @@ figures_of([run])
 pick = pick_selection(run)
 accuracy_line(run, pick.sample)
 path, stamp = str(run.path), results.stamp(run.path)
-view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule)
+view = results.view_of(path, stamp, pick.sample, pick.layer, pick.head, pick.rule, with_sink_rate=True)
+quantity, fit = map_choice(pick.layer, pick.head)
 if run.state == "running":
     st.info(f"This run is still being recorded: {view.steps} of {view.steps_total} steps so far.")
 
@@ -32,7 +33,9 @@ if run.state == "running":
 def player(run: Run) -> None:
     """Show the replay and figures of one run."""
     step = address_number("step", 0, 0, view.steps - 1)
-    chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay")
+    if map_choice(pick.layer, pick.head) != (quantity, fit):  # changed in the player: the figures below follow
+        st.rerun()
+    chosen = replay(view, run=f"{path}/{pick.sample}", step=step, key="replay", quantity=quantity, fit=fit)
     if chosen != step:
         write_query_param("step", chosen)
     motion.step_line(view, chosen)
@@ -48,11 +51,11 @@ large, layers, moves, tokens = st.tabs(
 )
 if large.open:
     with large:
-        panels.large_heatmap(view)
+        panels.large_heatmap(view, quantity, fit)
         report_button(run, pick)
 if layers.open:
     with layers:
-        panels.every_layer(run.trajectories[pick.sample], pick.head)
+        panels.every_layer(run.trajectories[pick.sample], pick.head, quantity, fit, pick.rule)
 if moves.open:
     with moves:
         motion.panel(view)

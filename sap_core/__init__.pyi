@@ -13,6 +13,9 @@ from .export.healed import heal as heal
 from .export.push import push_checkpoint as push_checkpoint
 from .export.streamed import prune_checkpoint as prune_checkpoint
 from .export.verify import verify_checkpoint as verify_checkpoint
+from .figures import figure as figure
+from .interventions.heads import ablate_heads as ablate_heads
+from .interventions.sinks import ablate_sinks as ablate_sinks
 from .models.inspection import inspect_model as inspect_model
 from .models.loading import load_model as load_model
 from .pruning.api import plan_pruning as plan_pruning
@@ -25,5 +28,6 @@ from .runs.reading import open_run as open_run
 from .sinks.compare import compare_runs as compare_runs
 from .sinks.instability import rank_heads as rank_heads
 from .sinks.rules import find_sinks as find_sinks
+from .sinks.sink_rate import sink_rate as sink_rate
 from .sinks.summary import sink_summary as sink_summary
 from .sweeps.captures import capture_each as capture_each

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 from shape_checks import CHECKED
 from tiny_models import GOLDEN, save_tiny_llama
+from warm_python import warm_interpreter
 
 # Before anything of the package is imported: from here on, calls with arrays of another shape or dtype than the
 # signatures of these modules say raise an error.
@@ -64,3 +67,18 @@ def tiny_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny causal Llama."""
     return save_tiny_llama(tmp_path_factory.mktemp("tiny-causal"), causal=True, seed=1)
+
+
+@pytest.fixture(scope="session")
+def quick_interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Path of an interpreter that has torch imported when it starts; one a worker."""
+    with warm_interpreter(tmp_path_factory.mktemp("python")) as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def warm_python(quick_interpreter: str) -> Iterator[None]:
+    """Fresh processes of this file's tests start from `quick_interpreter`: ``sys.executable`` is its path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", quick_interpreter)
+        yield

@@ -30,6 +30,7 @@ def commands(page: Path) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("sap ")]
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):

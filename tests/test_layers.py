@@ -54,17 +54,20 @@ ROOMS: dict[str, str] = {
     "healing": "byte_size errors progress texts specs runs models evaluation pruning.strategies",
     "export": "errors untrusted progress storage choices texts specs runs models evaluation "
     "pruning.planning pruning.scoring pruning.strategies pruning.streamed pruning healing",
+    "interventions": "errors progress storage choices texts specs runs sinks models attention evaluation "
+    "pruning.planning pruning.scoring pruning.structured pruning.strategies",
     "sweeps": "_version csv_files errors progress storage choices texts specs runs sinks models capturing evaluation "
     "pruning.planning pruning",
     "jobs": "errors resources file_locks progress storage specs runs models samplers capturing evaluation "
-    "pruning.planning pruning.strategies pruning export sweeps",
+    "pruning.planning pruning.strategies pruning export interventions sweeps",
+    "figures": "errors choices sinks plots models capturing pruning.planning",
     "cli": "_version byte_size visible_text errors resources file_locks access progress storage choices trajectory "
     "stories texts "
-    "specs runs sinks plots models samplers capturing evaluation pruning.planning "
-    "pruning.strategies pruning export sweeps",
+    "specs runs sinks plots figures models samplers capturing evaluation pruning.planning "
+    "pruning.strategies pruning export interventions sweeps",
     "ui": "byte_size csv_files visible_text errors file_locks storage choices trajectory texts specs runs sinks plots "
     "models "
-    "samplers pruning.planning sweeps jobs",
+    "samplers pruning.planning interventions sweeps jobs",
 }
 # Rooms, and single modules of other rooms, that must not load torch. The studio imports nothing else.
 NO_TORCH = (
@@ -73,9 +76,9 @@ NO_TORCH = (
     "sinks plots pruning.planning ui "
     "models.info models.inspection models.resizing.units models.family models.family_registry models.memory "
     "models.duration samplers.prompts jobs.client jobs.layout sweeps.grid sweeps.table sweeps.results_table "
-    "sweeps.predict sweeps.tradeoff"
+    "sweeps.predict sweeps.tradeoff interventions.cost"
 ).split()
-ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "ui"}}
+ONLY = {"streamlit": {"ui"}, "plotly": {"plots", "figures", "ui"}}
 FOREIGN_TO_PAGES = {"torch", "numpy", "transformers", "plotly"}
 PAGES_MAY = ("sap_core.ui", "sap_core.errors", "sap_core.runs")
 DOTTED = re.compile(r"sap_core(\.\w+)+(:\w+)?")

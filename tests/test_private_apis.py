@@ -135,6 +135,7 @@ def test_torch_hands_over_the_log_sum_exp():
     assert torch.allclose(kept.of(query), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_torchs_internals_nothing_is_kept():
     code = """
 import torch, torch.utils._python_dispatch

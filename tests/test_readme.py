@@ -31,6 +31,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_python_lines(desk: Path, capsys):
     exec(compile("\n".join(blocks("python")), "README.md", "exec"), {"__name__": "__main__"})
@@ -38,6 +39,7 @@ def test_python_lines(desk: Path, capsys):
     assert (desk / "stories-pruned" / "model.safetensors").is_file()
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_commands_in_order(capsys):
     """One test, because later lines use what earlier ones made. Each goes through the function that ``sap`` calls; in a

@@ -38,6 +38,10 @@ class Listener(Protocol):
     def record(self, place: Any, inputs: Attention) -> None:
         """Process one attention call; ``place`` identifies the layer, None: the running block."""
 
+    def edit(self, inputs: Attention, value: Tensor | None) -> Tensor | None:
+        """Return what takes the place of an attention call's output, or of the ``inputs.rows``; None: nothing does."""
+        ...
+
 
 @contextmanager
 def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Module, Any]) -> Iterator[None]:
@@ -78,6 +82,10 @@ class functional_route(TorchFunctionMode):
             return function(*args, **kwargs)
         if function is F.scaled_dot_product_attention:
             inputs = _of_call(*args, **kwargs)
+            output = self._recorder.edit(inputs, kwargs["value"] if "value" in kwargs else args[2])
+            if output is not None:
+                self._recorder.record(None, inputs)
+                return output
             with _keeping(inputs.query, inputs.key) as kept:
                 output = function(*args, **kwargs)
             self._recorder.record(None, replace(inputs, lse=kept and kept.of(inputs.query)))
@@ -86,7 +94,9 @@ class functional_route(TorchFunctionMode):
         if getattr(function, "__name__", "") == "softmax" and isinstance(output, Tensor):
             rows = _square(output, self._recorder)
             if rows is not None:
+                edited = self._recorder.edit(of_rows(rows), None)
                 self._recorder.record(None, of_rows(rows))
+                return output if edited is None else edited.view_as(output)
         return output
 
 
@@ -158,6 +168,9 @@ def _recording_sdpa(
 ) -> Any:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    edited = _edited(module, query, key, value, attention_mask, kwargs)
+    if edited is not None:
+        return edited, None
     with _keeping(query, key) as kept:
         output = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     _observe(module, query, key, attention_mask, kwargs, lse=kept and kept.of(query))
@@ -167,10 +180,37 @@ def _recording_sdpa(
 def _recording_eager(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
 ) -> Any:
+    edited = _edited(module, query, key, value, attention_mask, kwargs, eager=True)
+    if edited is not None:
+        return edited, None
     eager = sys.modules[type(module).__module__].eager_attention_forward
     output = eager(module, query, key, value, attention_mask, **kwargs)
     _observe(module, query, key, attention_mask, kwargs, eager=True)
     return output
+
+
+def _edited(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    kwargs: dict[str, Any],
+    eager: bool = False,
+) -> Tensor | None:
+    """Return the output (batch, S, heads, width) that the listener computes instead of the model; None if it does not.
+
+    The call is recorded like any other.
+    """
+    recorder, place = _ACTIVE.get(id(module), (None, None))
+    if recorder is None or not recorder.listening:
+        return None
+    inputs = _inputs(module, query, key, mask, kwargs, eager)
+    output = recorder.edit(inputs, value)
+    if output is None:
+        return None
+    recorder.record(place, inputs)
+    return output.transpose(1, 2).contiguous()
 
 
 def _observe(
@@ -185,21 +225,24 @@ def _observe(
     recorder, place = _ACTIVE.get(id(module), (None, None))
     if recorder is None or not recorder.listening:
         return
+    recorder.record(place, replace(_inputs(module, query, key, mask, kwargs, eager), lse=lse))
+
+
+def _inputs(
+    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any], eager: bool
+) -> Attention:
+    """Return the arguments of an attention function of transformers as `Attention`."""
     for name in ("s_aux", "position_bias"):
         if kwargs.get(name) is not None:
             raise OperationFailed(f"Attention with '{name}' ({type(module).__name__}) can't be recorded.")
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     scaling = kwargs.get("scaling")
-    recorder.record(
-        place,
-        Attention(
-            query=query.detach(),
-            key=key.detach(),
-            scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            mask=mask,
-            causal=bool(causal) and mask is None and not eager,
-            softcap=kwargs.get("softcap"),
-            lse=lse,
-        ),
+    return Attention(
+        query=query.detach(),
+        key=key.detach(),
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        mask=mask,
+        causal=bool(causal) and mask is None and not eager,
+        softcap=kwargs.get("softcap"),
     )

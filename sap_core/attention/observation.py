@@ -40,6 +40,8 @@ class Queries:
 
 
 Reduce = Callable[[int, Attention, Queries], Any]
+# (layer, inputs, value; None for rows) -> the layer's output, or its rows; None: as the model computes them
+Edit = Callable[[int, Attention, Tensor | None], Tensor | None]
 
 
 class AttentionRecorder:
@@ -50,12 +52,13 @@ class AttentionRecorder:
             those whose token is the model's mask token.
     """
 
-    def __init__(self, owner: Any, plan: RecordingPlan | None, reduce: Reduce) -> None:
+    def __init__(self, owner: Any, plan: RecordingPlan | None, reduce: Reduce, edit: Edit | None = None) -> None:
         self.masked: Tensor | None = None
         self.shape: tuple[int, ...] = (0, 0)
         self._owner = owner
         self._plan = plan
         self._reduce = reduce
+        self._edit = edit
         self._queries: Queries | None = None
         self._running: list[str] = []
         self._layers: dict[int, Any] = {}
@@ -65,6 +68,11 @@ class AttentionRecorder:
     def layers(self) -> tuple[int, ...]:
         """Numbers of the layers that attend, in the order of ``results``."""
         return self._plan.layers if self._plan else tuple(sorted(self._layers))
+
+    @property
+    def heads(self) -> int:
+        """Query heads of each layer; 0 during the trial that finds them."""
+        return self._plan.heads if self._plan else 0
 
     def results(self) -> list[Any]:
         """Return what ``reduce`` returned for each layer during the last observed forward, and forget it.
@@ -177,6 +185,13 @@ class AttentionRecorder:
             even = inputs.rows.new_tensor(1 / inputs.rows.shape[-1])
             inputs = replace(inputs, rows=torch.where(queries.valid[:, None, :, None], inputs.rows, even))
         self._layers[layer] = self._reduce(layer, inputs, queries)
+
+    def edit(self, inputs: Attention, value: Tensor | None) -> Tensor | None:
+        """Return what takes the place of a layer's output or rows, from ``record_attention(edit=)``; None: nothing."""
+        layer = self._layer() if self._edit is not None and self._queries is not None else None
+        if self._edit is None or layer is None or layer in self._layers:  # `record` says what is wrong
+            return None
+        return self._edit(layer, inputs, value)
 
     def enter(self, path: str) -> None:
         """Note that a numbered block begins to run."""

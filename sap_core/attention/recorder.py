@@ -18,7 +18,7 @@ from ..errors import OperationFailed
 from .attention_rows import Attention, Buffers
 from .hooks import BASES, functional_route, interface_route, running_blocks
 from .kernel_dispatch import attention_statistics
-from .observation import AttentionRecorder, Queries, Reduce
+from .observation import AttentionRecorder, Edit, Queries, Reduce
 from .plan import FUNCTIONAL, INTERFACE, Call, RecordingPlan, plan_of, run_trial
 from .row_statistics import LayerStatistics
 
@@ -27,7 +27,7 @@ _RECORDED: set[int] = set()  # ids of the modules that are being recorded
 
 @contextmanager
 def record_attention(
-    model: Any, chunk: int = 128, reduce: Reduce | None = None, stride: int = 1
+    model: Any, chunk: int = 128, reduce: Reduce | None = None, stride: int = 1, edit: Edit | None = None
 ) -> Iterator[AttentionRecorder]:
     """Record every forward pass of ``model`` inside the ``with`` block; call ``collect()`` after each.
 
@@ -41,6 +41,9 @@ def record_attention(
         reduce: (layer, `Attention`, `Queries`) -> anything, in place of `attention_statistics`; get it from
             ``results()``.
         stride: estimate the statistics from every ``stride``-th query; see `layer_statistics`.
+        edit: (layer, `Attention`, values) -> the layer's output (batch, heads, S, width) in place of the model's own,
+            or None to leave it; for a model that computes its own softmax, which has no values here, the rows
+            (batch, heads, S, S).
 
     A model that went through torch.compile, whole or in parts, is run by its own code while it is recorded: slower, and
     its output is that of the model before it was compiled. One whose layers are on several devices, or come from memory
@@ -62,7 +65,7 @@ def record_attention(
     try:
         with _uncompiled():
             plan = recording_plan(model)
-            recorder = AttentionRecorder(model, plan, reduce or statistics)
+            recorder = AttentionRecorder(model, plan, reduce or statistics, edit)
             with _recording(model, module, plan.route, recorder):
                 yield recorder
     finally:

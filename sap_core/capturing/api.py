@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..attention.recorder import recording_plan
@@ -16,7 +18,7 @@ from ..progress import Progress, ProgressCallback, silent
 from ..runs.manifest import CHECKPOINT
 from ..runs.paths import check_new_run, runs_root
 from ..runs.store import create_run, reopen_run
-from ..samplers.canvas import build_canvas
+from ..samplers.canvas import Canvas, build_canvas
 from ..samplers.check import check_canvas, check_sampler, check_sampling
 from ..samplers.prompts import unknown_prompts
 from ..specs import CaptureSpec, asked_spec
@@ -29,6 +31,7 @@ from .trajectory_output import Recording
 if TYPE_CHECKING:
     from ..models.info import ModelInfo
     from ..runs.reading import Run
+    from ..runs.store import RunWriter
     from ..storage.paths import StoragePath
 
 
@@ -63,25 +66,77 @@ def capture(
         Cancelled: ``progress`` asked to stop; the run folder keeps the steps so far, `resume` goes on with them.
         OperationFailed: the model can't be recorded, or the disk is full.
     """
-    if prompt is not None and prompts is not None:
-        raise InvalidInput("Both prompt and prompts are given; give one of them.")
-    texts = tuple(prompts) if prompts is not None else None if prompt is None else (prompt,)
+    progress = progress or silent
+    given = {"prompts": _one_batch(prompt, prompts)} | fields
     before: Interrupted | None = None
     if resume is not None:
         if out is not None:
             raise InvalidInput("resume goes on with a run in its own place; leave `out` out.")
-        before = interrupted_capture(resume, model, spec, **{"prompts": texts} | fields)
+        before = interrupted_capture(resume, model, spec, **given)
         spec = before.spec
     else:
-        spec = asked_spec(CaptureSpec.given, model, spec, {"prompts": texts} | fields)
-    progress = progress or silent
+        spec = asked_spec(CaptureSpec.given, model, spec, given)
     if out is not None:
         check_new_run(out)
     if not isinstance(model, LoadedModel):
         model = _load(spec, progress)
+    prepared = _prepare(model, spec, before, progress)
+    if prepared.from_start:
+        prepared.check_space(before.path if before is not None else storage_path(out) if out is not None else None)
+    if before is None:
+        return _record(create_run("capture", spec, out=out), prepared)
+    before.check_model(model.info)
+    prepared.work(before.path / "trajectory")  # refuses what is damaged while the run is as it was
+    return _record(reopen_run(before.path, spec), prepared)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A capture whose settings fit the model and each other: all that is left is to do it."""
+
+    model: LoadedModel
+    spec: CaptureSpec
+    canvas: Canvas
+    steps: int
+    before: Interrupted | None
+    progress: ProgressCallback
+    notes: dict[str, Any]
+
+    @property
+    def from_start(self) -> bool:
+        """Whether all steps are to be made, because none of an earlier run are kept."""
+        return self.before is None or self.before.kept is None
+
+    def check_space(self, path: StoragePath | None) -> None:
+        """Raise InvalidInput if the trajectory does not fit where it will be written; None: among the runs."""
+        size = len(self.spec.prompts), self.canvas.tokens.shape[1], self.steps
+        needed = trajectory_bytes(self.model.info, *size, self.spec.precision)
+        advice = "choose fewer steps, another --out, or --precision uint8"
+        check_space(path if path is not None else runs_root(), needed, "The trajectory", advice)
+
+    def work(self, folder: StoragePath) -> DiffusionCapture | AutoregressiveCapture:
+        """Return the work that records into ``folder``."""
+        recording = Recording(self.spec.query_stride, self.spec.precision)
+        common = self.model, self.spec, self.canvas, self.steps, folder, self.progress, recording
+        if not self.model.is_diffusion:
+            return AutoregressiveCapture(*common)
+        return DiffusionCapture(*common, self.before.kept if self.before is not None else None)
+
+
+def _one_batch(prompt: str | None, prompts: list[str] | tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if prompt is not None and prompts is not None:
+        raise InvalidInput("Both prompt and prompts are given; give one of them.")
+    if prompts is not None:
+        return tuple(prompts)
+    return None if prompt is None else (prompt,)
+
+
+def _prepare(
+    model: LoadedModel, spec: CaptureSpec, before: Interrupted | None, progress: ProgressCallback
+) -> _Prepared:
+    """Check that the settings fit the model and that it can be recorded."""
     canvas = build_canvas(model, list(spec.prompts), spec.length, chat=spec.chat)
     warning = unknown_prompts(model, spec.prompts)
-    notes = {} if warning is None else {"warning": warning}
     sampling = check_sampling(model.info, spec, canvas.fill)
     check_canvas(canvas, sampling)
     _check_stride(model.info, spec)
@@ -89,37 +144,25 @@ def capture(
         recording_plan(model)
     except OperationFailed as error:  # found before anything is written
         raise ModelProblem(f"{model.info.ref} can't be captured: {error}") from error
-    recording = Recording(spec.query_stride, spec.precision)
-    if before is None or before.kept is None:
-        needed = trajectory_bytes(model.info, len(spec.prompts), canvas.tokens.shape[1], sampling.steps, spec.precision)
-        place = before.path if before is not None else storage_path(out) if out is not None else runs_root()
-        check_space(place, needed, "The trajectory", "choose fewer steps, another --out, or --precision uint8")
+    notes = {} if warning is None else {"warning": warning}
+    return _Prepared(model, spec, canvas, sampling.steps, before, progress, notes)
 
-    def prepare(folder: StoragePath) -> DiffusionCapture | AutoregressiveCapture:
-        if not model.is_diffusion:
-            return AutoregressiveCapture(model, spec, canvas, sampling.steps, folder, progress, recording)
-        kept = before.kept if before is not None else None
-        return DiffusionCapture(model, spec, canvas, sampling.steps, folder, progress, recording, kept)
 
-    if before is None:
-        opened = create_run("capture", spec, out=out)
-    else:
-        before.check_model(model.info)
-        prepare(before.path / "trajectory")  # refuses what is damaged while the run is as it was
-        opened = reopen_run(before.path, spec)
+def _record(opened: AbstractContextManager[RunWriter], prepared: _Prepared) -> Run:
+    """Generate and record into an open run; stopped, it keeps the steps so far."""
     with opened as run:
         folder = run.path / "trajectory"
-        if before is None or before.kept is None:
+        if prepared.from_start:
             _empty(folder)
         else:
             _tidy(run.path)
-        work = prepare(folder)
+        work = prepared.work(folder)
         try:
             work.run()
         except (Cancelled, KeyboardInterrupt):
-            run.stop(work.result() | notes)
+            run.stop(work.result() | prepared.notes)
             raise
-        return run.finish(work.result() | notes)
+        return run.finish(work.result() | prepared.notes)
 
 
 def _empty(folder: StoragePath) -> None:

@@ -47,6 +47,11 @@ class Method:
         return self.inputs != "none"
 
     @property
+    def ranks_heads(self) -> bool:
+        """Whether whole heads are removed by a ranking of heads that a run gives."""
+        return self.score == "heads"
+
+    @property
     def needs_mask_token(self) -> bool:
         """Whether the inputs are partly masked."""
         return self.inputs == "noised" or self.sinks == "mean"
@@ -229,5 +234,22 @@ METHODS: dict[str, Method] = {
             orders=(),
             compare="head",
         ),
+        Method(
+            "measured",
+            "Measured damage",
+            "Whole attention heads without which the loss rises least, as a run of `sap ablate heads` measured it.",
+            "measured damage, METRICS section 9",
+            patterns=("unstructured", "heads"),
+            score="heads",
+            inputs="none",
+            orders=(),
+            compare="head",
+        ),
     )
 }
+
+#: What single heads can be scored by, beside their instability: weight scores, and the norm of their values.
+HEAD_SCORES = (
+    *(name for name, row in METHODS.items() if "heads" in row.patterns and not row.ranks_heads and name != "random"),
+    "value_norm",
+)

@@ -86,11 +86,17 @@ def _check_allocation(method: str, pattern: str, parsed: Pattern, allocation: st
     """Raise InvalidInput if layers can't have different sparsities with this method and pattern."""
     if allocation == "uniform":
         return
-    if parsed.structured or parsed.unit in ("layers", "experts") or (method == "heads" and parsed.unit is None):
-        fixed = f"pattern {pattern}" if parsed.structured or parsed.unit else "method heads with pattern unstructured"
+    if (
+        parsed.structured
+        or parsed.unit in ("layers", "experts")
+        or (METHODS[method].ranks_heads and parsed.unit is None)
+    ):
+        fixed = (
+            f"pattern {pattern}" if parsed.structured or parsed.unit else f"method {method} with pattern unstructured"
+        )
         raise InvalidInput(
             f"allocation '{allocation}' shares a sparsity among layers, but {fixed} has none to share; it is "
-            "supported with patterns unstructured (every method but heads), heads and channels."
+            "supported with patterns unstructured (every method but heads and measured), heads and channels."
         )
     if allocation == "global" and parsed.unit is None:
         raise InvalidInput(

@@ -22,6 +22,7 @@ from ..errors import Cancelled, InvalidInput, SapError
 from ..file_locks import check_platform
 from ..resources import is_full, is_out_of_memory, memory_problem
 from . import (
+    ablate,
     analyze,
     capture,
     elastic,
@@ -69,7 +70,9 @@ def _root(
     """See attention sinks move through a denoising run, prune what is unstable, take home a checkpoint."""
 
 
-for room in (studio, models, capture, analyze, figures, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs):
+for room in (
+    studio, models, capture, analyze, figures, ablate, prune, heal, elastic, push, evaluate, sweep, tradeoff, runs,
+):  # fmt: skip
     room.register(app)
 
 
@@ -100,22 +103,31 @@ def _run(argv: Sequence[str] | None) -> int:
     except InvalidInput as error:
         return _complain(error, 2)
     except (Cancelled, KeyboardInterrupt, typer.Abort) as error:
-        told = str(error) or (f"Stopped by {STOP.name}." if STOP.number else "Cancelled.")
-        return _complain(told, STOP.exit_status if STOP.number else 1)
+        return _stopped(error)
     except SapError as error:
         return _complain(error, 1)
     except BrokenPipeError:
         _discard_output()
         return 1
     except OSError as error:
-        if error.filename is None and error.errno in REFUSED_OUTPUT:
-            return _output_refused(error)
-        if error.errno not in WRONG_PATH:
-            return _unexpected(error)
-        name = ascii(str(error.filename))[1:-1]
-        return _complain(f"{name[:100]} is no usable path ({error.strerror}); give another.", 2)
+        return _system_error(error)
     except Exception as error:
         return _unexpected(error)
+
+
+def _stopped(error: BaseException) -> int:
+    told = str(error) or (f"Stopped by {STOP.name}." if STOP.number else "Cancelled.")
+    return _complain(told, STOP.exit_status if STOP.number else 1)
+
+
+def _system_error(error: OSError) -> int:
+    """Print one line on what the system refused: standard output, a path, or something nobody expected."""
+    if error.filename is None and error.errno in REFUSED_OUTPUT:
+        return _output_refused(error)
+    if error.errno not in WRONG_PATH:
+        return _unexpected(error)
+    name = ascii(str(error.filename))[1:-1]
+    return _complain(f"{name[:100]} is no usable path ({error.strerror}); give another.", 2)
 
 
 def _flushed(status: int) -> int:

@@ -63,12 +63,7 @@ def evaluate(
     spec = asked_spec(EvaluateSpec.given, model, spec, given)
     if spec.text_source is not None:
         spec.text_source.check()
-    if baseline is None:
-        baseline = spec.baseline
-    models = [_loaded(model, spec, keep=spec.keep, adapter=spec.adapter)]
-    if baseline is not None:
-        same = isinstance(model, str) and baseline == model and spec.keep is None and spec.adapter is None
-        models.append(models[0] if same else _loaded(baseline, spec))
+    models = _models(model, spec.baseline if baseline is None else baseline, spec)
     texts = [evaluation_texts(m, spec.text_source, samples=spec.samples, seed=spec.seed) for m in models]
     rows = [found.rows for found in texts]
     if len(models) == 2:
@@ -90,17 +85,32 @@ def evaluate(
         document["generation"] = variety(own)
     result = documents[0]
     if len(documents) == 2:
-        result["baseline"] = documents[1]
-        result["difference"] = losses[0].minus(losses[1])
-        result["kl"] = losses[0].divergence()
-        result["ratios"] = {
-            key: result[key] / documents[1][key] for key in RATIOS if result[key] is not None and documents[1][key]
-        }
-        if speeds[0]:
-            result |= speedup(speeds[0], speeds[1])
+        result |= _beside(result, documents[1], losses, speeds)
         if written:
             result["agreement"] = agreement(*written)
     return result
+
+
+def _beside(
+    own: dict[str, Any], baseline: dict[str, Any], losses: list[Losses], speeds: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what is measured of a model against its baseline."""
+    found = {
+        "baseline": baseline,
+        "difference": losses[0].minus(losses[1]),
+        "kl": losses[0].divergence(),
+        "ratios": {key: own[key] / baseline[key] for key in RATIOS if own[key] is not None and baseline[key]},
+    }
+    return found | (speedup(speeds[0], speeds[1]) if speeds[0] else {})
+
+
+def _models(model: LoadedModel | str, baseline: LoadedModel | str | None, spec: EvaluateSpec) -> list[LoadedModel]:
+    """Return the model and, if there is one, the baseline; one object if they are the same."""
+    models = [_loaded(model, spec, keep=spec.keep, adapter=spec.adapter)]
+    if baseline is not None:
+        same = isinstance(model, str) and baseline == model and spec.keep is None and spec.adapter is None
+        models.append(models[0] if same else _loaded(baseline, spec))
+    return models
 
 
 def _document(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..sinks.intervals import ratio_interval
 from .generation import generate
 from .texts import TextRow
 
@@ -42,14 +45,20 @@ def variety(texts: Sequence[Sequence[int]]) -> dict[str, Any]:
 def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Return how far two models wrote the same.
 
-    {"same_tokens": positions at which both wrote the same token, over the positions of the longer text; "same_texts":
-    fraction of texts that are equal; "texts"}.
+    {"same_tokens": positions at which both wrote the same token, over the positions of the longer text, with its 95 %
+    interval over texts, "low" and "high" (None for one text); "same_texts": fraction of texts that are equal; "texts"}.
     """
     pairs = list(zip(mine, theirs, strict=True))
-    places = sum(max(len(a), len(b)) for a, b in pairs)
-    equal = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=False))
-    return {
-        "same_tokens": equal / places if places else 1.0,
+    places = np.array([max(len(a), len(b)) for a, b in pairs], np.float64)
+    equal = np.array([sum(x == y for x, y in zip(a, b, strict=False)) for a, b in pairs], np.float64)
+    result = {
+        "same_tokens": float(equal.sum() / places.sum()) if places.sum() else 1.0,
+        "low": None,
+        "high": None,
         "same_texts": sum(list(a) == list(b) for a, b in pairs) / max(len(pairs), 1),
         "texts": len(pairs),
     }
+    if len(pairs) > 1 and places.all():
+        found = ratio_interval(equal, places).named("same_tokens")
+        result |= {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
+    return result

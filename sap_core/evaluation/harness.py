@@ -9,15 +9,14 @@ pretrained=out/ --tasks arc_easy``.
 Log-likelihood of a continuation c of n tokens after a context: exact for autoregressive models; for masked diffusion
 models the Monte-Carlo bound of LLaDA (arXiv 2502.09992, eq. 14): k of the n tokens masked, k uniform on 1..n and
 stratified over the draws, (n / k) * sum over masked of ln p, with the context always visible. Whether c is what the
-model would write greedily is decided by its own sampler, one token per step.
+model would write greedily is decided by its own sampler, one token per step. Both see a text in the frame that
+`harness_framing` describes, which the result states (config, framing).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -25,15 +24,15 @@ from ..errors import InvalidInput
 from ..models.chat import chat_history_text
 from ..progress import Progress
 from ..specs import SamplingOptions
+from .harness_framing import Framed, Framing
 from .harness_requests import Generation, batches
 from .likelihood import text_likelihood
-from .texts import TextRow
 
 if TYPE_CHECKING:
     from ..models.loaded import LoadedModel
 
 try:
-    from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]  an extra
+    from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]  an extra
     from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]  an extra
     from lm_eval.utils import get_rolling_token_windows  # pyright: ignore[reportMissingImports]  an extra
 except ImportError:
@@ -44,11 +43,10 @@ except ImportError:
 # Float32 logits held at once, about 256 MB.
 _HELD_LOGITS = 1 << 26
 _LONGEST = 2048  # context of a model that sets no limit
-Pair = tuple[list[int], list[int]]  # tokens of a context, tokens of its continuation
 
 
 @register_model("sap")
-class StudioLM(TemplateLM):
+class StudioLM(LM):
     """A `LoadedModel` with the interface of the harness.
 
     Args:
@@ -112,22 +110,37 @@ class StudioLM(TemplateLM):
         self.steps, self.sampler, self.block_length = steps, sampler, block_length
         self.max_gen_toks = max_gen_toks
         self.max_length = max_length or pretrained.info.max_length or _LONGEST
+        self.framing = Framing(pretrained, self.max_length)
         self.batch_size = 16 if isinstance(batch_size, str) else batch_size
         self._device = pretrained.device
 
     # ---- what the harness asks -------------------------------------------------------------------------------------
 
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return the log-likelihood of each continuation after its context, and whether the model would write it."""
+        texts = [request.args for request in requests]
+        framed = [self.framing.pair(*each) for each in texts]
+        self._check_known(framed, [continuation for _, continuation in texts])
+        if self.model.is_diffusion:
+            result = list(zip(self._bound(framed, disable_tqdm), self._written(framed, disable_tqdm), strict=True))
+        else:
+            result = self._exact(framed, disable_tqdm)
+        for each, answer in zip(texts, result, strict=True):
+            self.cache_hook.add_partial("loglikelihood", each, answer)
+        return result
+
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of whole texts; those longer than the context in windows.
 
-        A diffusion model sees nothing but the window; an autoregressive one also the token before it.
+        A diffusion model sees nothing but the window, in its frame; an autoregressive one also the token before it.
         """
-        windows, owners = [], []
+        windows, owners, texts = [], [], []
         for i, request in enumerate(requests):
-            tokens = self.tok_encode(request.args[0], add_special_tokens=False)
-            for context, scored in self._windows(tokens):
-                windows.append((context, scored))
+            for window in self._windows(request.args[0]):
+                windows.append(window)
                 owners.append(i)
+                texts.append(request.args[0])
+        self._check_known(windows, texts)
         totals = [0.0] * len(requests)
         measured = (
             self._bound(windows, disable_tqdm)
@@ -143,98 +156,84 @@ class StudioLM(TemplateLM):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Return what the model's sampler writes after each context, up to the first of the stop texts."""
         texts: dict[int, str] = {}
+        end = self.tokenizer.eos_token_id
         asked = [Generation.of(i, request, self) for i, request in enumerate(requests)]
         with tqdm(total=len(asked), disable=disable_tqdm, desc="generate") as bar:
             for batch in batches(asked, self._alike, self.batch_size):
                 for one, row in zip(batch, self._write(batch), strict=True):
-                    row = row[: row.index(self.eot_token_id)] if self.eot_token_id in row else row
+                    row = row[: row.index(end)] if end in row else row
                     texts[one.index] = one.cut(self.model.decode(row))
                     self.cache_hook.add_partial("generate_until", requests[one.index].args, texts[one.index])
                 bar.update(len(batch))
         return [texts[i] for i in range(len(requests))]
 
-    def _loglikelihood_tokens(
-        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], disable_tqdm: bool = False, **_: Any
-    ) -> list[tuple[float, bool]]:
-        pairs = []
-        for (context, _text), before, scored in requests:
-            # A diffusion model needs no token to start from: without a context there is none.
-            before = [] if self.model.is_diffusion and not context else before
-            if len(scored) > self.max_length:
-                raise InvalidInput(f"a continuation has {len(scored)} tokens; the model takes {self.max_length}.")
-            # Too long a context loses its beginning; an autoregressive model never reads the last token.
-            room = self.max_length - len(scored) + (not self.model.is_diffusion)
-            pairs.append((before[max(0, len(before) - room) :], scored))
-        if self.model.is_diffusion:
-            result = list(zip(self._bound(pairs, disable_tqdm), self._written(pairs, disable_tqdm), strict=True))
-        else:
-            result = self._exact(pairs, disable_tqdm)
-        for (texts, *_tokens), answer in zip(requests, result, strict=True):
-            self.cache_hook.add_partial("loglikelihood", texts, answer)
-        return result
-
     # ---- text ------------------------------------------------------------------------------------------------------
-
-    @property
-    def eot_token_id(self) -> int:
-        """Id of the token that ends a text."""
-        return self.tokenizer.eos_token_id
-
-    @property
-    def prefix_token_id(self) -> int:
-        """Id of the token that a text without context starts with."""
-        start = self.tokenizer.bos_token_id
-        return self.eot_token_id if start is None else start
 
     @property
     def tokenizer_name(self) -> str:
         """Name of the tokenizer, for the harness's cache."""
         return str(self.tokenizer.name_or_path or self.model.info.ref).replace("/", "__")
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return token ids without an end token that the tokenizer adds, because texts are continued here."""
-        special = True if add_special_tokens is None else add_special_tokens
-        ids = self.model.encode(string, special=special)
-        return ids[:-1] if special and self.model.info.row.closes_canvas else ids
-
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a chat as text in the model's template."""
+        self.framing.chat = True
         return chat_history_text(self.model.info, chat_history, generation=add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Return the template that chats are put into, None if they are not."""
+        self.framing.chat = bool(chat_template)
+        return self.model.info.chat_template if chat_template else None
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return what the harness writes into its result: how texts are framed, and what a likelihood is."""
+        exact = "exact" if not self.model.is_diffusion else f"bound of {self.draws} masks, seed {self.seed}"
+        return {"framing": self.framing.describe(), "likelihood": exact}
 
     # ---- likelihood ------------------------------------------------------------------------------------------------
 
-    def _bound(self, pairs: list[Pair], quiet: bool) -> list[float]:
-        """Return the bound of ln p(second | first) of every pair; diffusion models."""
-        rows = []
-        for before, scored in pairs:
-            position = np.arange(len(before) + len(scored))
-            rows.append(TextRow(np.array(before + scored, np.int64), position >= len(before), len(scored)))
+    def _check_known(self, framed: list[Framed], texts: list[str]) -> None:
+        rows = [self.framing.row(each) for each in framed]
+        self.framing.check_known(rows, max(texts, key=len, default=""))
+
+    def _bound(self, framed: list[Framed], quiet: bool) -> list[float]:
+        """Return the bound of ln p(continuation | context) of every request; diffusion models."""
+        result = [0.0] * len(framed)  # of nothing: the probability is 1
+        rows = {i: row for i, row in enumerate(map(self.framing.row, framed)) if row.counted}
         with tqdm(total=len(rows), disable=quiet, desc="log-likelihood") as bar:
 
             def show(progress: Progress) -> None:
                 bar.update(progress.done - bar.n)
 
-            losses = text_likelihood(self.model, rows, draws=self.draws, seed=self.seed, progress=show)
-        return (-losses.nats).tolist()
+            if rows:
+                asked = {"draws": self.draws, "seed": self.seed, "progress": show}
+                losses = text_likelihood(self.model, list(rows.values()), **asked)
+                for i, nats in zip(rows, losses.nats.tolist(), strict=True):
+                    result[i] = -nats
+        return result
 
-    def _written(self, pairs: list[Pair], quiet: bool) -> list[bool]:
+    def _written(self, framed: list[Framed], quiet: bool) -> list[bool]:
         """Return whether each continuation is what the model writes greedily; diffusion models."""
         if not self.check_greedy:
-            return [False] * len(pairs)
-        answers: dict[int, bool] = {}
-        asked = [Generation(i, before, len(scored)) for i, (before, scored) in enumerate(pairs)]
+            return [False] * len(framed)
+        answers = {i: True for i, each in enumerate(framed) if not each.scored}
+        closes = self.model.info.row.closes_canvas
+        asked = [
+            Generation(i, each.before + each.after * closes, len(each.scored))
+            for i, each in enumerate(framed)
+            if each.scored
+        ]
         with tqdm(total=len(asked), disable=quiet, desc="greedy") as bar:
             for batch in batches(asked, self._alike, self.batch_size):
                 for one, row in zip(batch, self._write(batch, steps=batch[0].count), strict=True):
-                    answers[one.index] = row == pairs[one.index][1]
+                    answers[one.index] = row == framed[one.index].scored
                 bar.update(len(batch))
-        return [answers[i] for i in range(len(pairs))]
+        return [answers[i] for i in range(len(framed))]
 
     @torch.no_grad()
-    def _exact(self, pairs: list[Pair], quiet: bool) -> list[tuple[float, bool]]:
-        """Return ln p(second | first) of every pair and whether each token is the most probable; causal models."""
+    def _exact(self, framed: list[Framed], quiet: bool) -> list[tuple[float, bool]]:
+        """Return ln p(continuation | context) of every request and whether each token is the most probable one."""
         result: dict[int, tuple[float, bool]] = {}
-        pairs = [(before or [self.prefix_token_id], scored) for before, scored in pairs]
+        pairs = [(each.before, each.scored) for each in framed]
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         with tqdm(total=len(order), disable=quiet, desc="log-likelihood") as bar:
             while len(result) < len(order):
@@ -254,13 +253,12 @@ class StudioLM(TemplateLM):
                 bar.update(len(batch))
         return [result[i] for i in range(len(pairs))]
 
-    def _windows(self, tokens: list[int]) -> Iterator[Pair]:
+    def _windows(self, text: str) -> list[Framed]:
         if self.model.is_diffusion:
-            for start in range(0, len(tokens), self.max_length):
-                yield [], tokens[start : start + self.max_length]
-            return
-        for inputs, scored in get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1):
-            yield inputs[: len(inputs) - len(scored) + 1], scored
+            return self.framing.windows(text)
+        tokens = self.model.encode(text, special=False) if text else []
+        found = get_rolling_token_windows(tokens, self.framing.start, self.max_length, context_len=1)
+        return [Framed(inputs[: len(inputs) - len(scored) + 1], list(scored), []) for inputs, scored in found]
 
     # ---- generation ------------------------------------------------------------------------------------------------
 
@@ -275,7 +273,7 @@ class StudioLM(TemplateLM):
         from ..samplers.dispatch import sample
 
         count = batch[0].count
-        length = max(len(one.before) for one in batch) + count
+        length = max(len(one.before) for one in batch) + count + self.model.info.row.reserves_end
         canvas = canvas_of_ids(self.model, [one.before for one in batch], length)
         asked = steps or self.steps
         options = SamplingOptions.build(

@@ -22,10 +22,10 @@ class Generation:
         context, asked = request.args
         until = asked.get("until") or ()
         count = min(int(asked.get("max_gen_toks", lm.max_gen_toks)), lm.max_length - 1)
-        before = lm.tok_encode(context) if context else ([] if lm.model.is_diffusion else [lm.prefix_token_id])
+        before = lm.framing.prompt(context, count)
         warm = float(asked.get("temperature") or 0.0) if asked.get("do_sample") else 0.0
         stops = (until,) if isinstance(until, str) else tuple(until)
-        return cls(index, before[max(0, len(before) + count - lm.max_length) :], count, stops, warm)
+        return cls(index, before, count, stops, warm)
 
     def cut(self, text: str) -> str:
         """Return ``text`` up to the first stop text."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,27 +120,86 @@ def text_likelihood(
         ModelProblem: a diffusion model without mask token.
     """
     counted = np.array([row.counted for row in rows])
+    per_text = draws if model.is_diffusion else 1
+    found = np.zeros((2, len(rows), per_text))
+    done = 0
+    for some in scored_passes(model, rows, draws=draws, seed=seed):
+        logits = model.logits(some.inputs.to(model.device))
+        other = None if reference is None else reference.logits(some.inputs.to(reference.device))
+        found[:, some.texts, some.draws] = some.losses(logits, other)
+        done += len(some.texts)
+        progress(Progress("likelihood", done // per_text, len(rows)))
+    nats, kl = found.mean(2)
+    kind = "bound" if model.is_diffusion else "exact"
+    return Losses(nats, counted, kind, None if reference is None else kl)
+
+
+@dataclass(frozen=True)
+class ScoredPass:
+    """One forward pass of the likelihood: some draws of some texts of one length, n rows.
+
+    Attributes:
+        texts: [n], number of each row's text.
+        draws: [n], number of its draw; 0 for an autoregressive model.
+        inputs: [n, S], what the model sees.
+        targets: [n, S], the token that each row of the logits is to predict.
+        where: [n, S], which of them count.
+        scale: [n], what the mean over the counting positions is multiplied by: the scored tokens of the text.
+    """
+
+    texts: Int[np.ndarray, " n"]
+    draws: Int[np.ndarray, " n"]
+    inputs: Int[Tensor, "n position"]
+    targets: Int[Tensor, "n position"]
+    where: Bool[Tensor, "n position"]
+    scale: Int[np.ndarray, " n"]
+
+    def losses(
+        self, logits: Float[Tensor, "n position vocabulary"], other: Float[Tensor, "n position vocabulary"] | None
+    ) -> Float[np.ndarray, "2 n"]:
+        """Return nats, and the KL divergence from the predictions ``other`` (0 without), of each row's whole text."""
+        where = self.where.to(logits.device)
+        picked = None if other is None else other[self.where.to(other.device)]
+        result = np.zeros((2, len(self.texts)))
+        for place, each in enumerate(_each(logits[where], self.targets.to(logits.device)[where], picked)):
+            per_row = torch.zeros(len(self.texts), dtype=torch.float64)
+            per_row.index_add_(0, self.where.nonzero()[:, 0], each)
+            result[place] = per_row.numpy() / self.where.sum(1).clamp(min=1).numpy() * self.scale
+        return result
+
+
+def scored_passes(
+    model: LoadedModel, rows: list[TextRow], *, draws: int, seed: int, at_once: int | None = None
+) -> Iterator[ScoredPass]:
+    """Yield the forward passes of the likelihood, which are the same for every model of this objective.
+
+    ``at_once``: rows of one pass, at most; default: what keeps the logits within 256 MB.
+
+    Raises:
+        ModelProblem: a diffusion model without mask token.
+    """
     groups: dict[int, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         groups[len(row.tokens)].append(i)
-    nats, kl = np.zeros(len(rows)), np.zeros(len(rows))
     mask_id = model.check_masked() if model.is_diffusion else None
-    done = 0
     for length, members in sorted(groups.items()):
-        repeats = draws if mask_id is not None else 1
-        at_once = max(1, min(_ROWS_AT_ONCE, _HELD_LOGITS // (length * model.info.vocab_size)) // repeats)
-        for start in range(0, len(members), at_once):
-            some = members[start : start + at_once]
-            tokens = torch.from_numpy(np.stack([rows[i].tokens for i in some]))
-            scored = torch.from_numpy(np.stack([rows[i].scored for i in some]))
-            if mask_id is None:
-                nats[some], kl[some] = _exact(model, reference, tokens, scored)
+        limit = max(1, min(_ROWS_AT_ONCE, _HELD_LOGITS // (length * model.info.vocab_size), at_once or _ROWS_AT_ONCE))
+        drawn = draws if mask_id is not None else 1
+        pairs = [(i, draw) for i in members for draw in range(drawn)]
+        masks = {i: draw_masks(rows[i].scored, draws, seed, i) for i in members} if mask_id is not None else {}
+        for start in range(0, len(pairs), limit):
+            texts, numbers = (np.array(part) for part in zip(*pairs[start : start + limit], strict=True))
+            tokens = torch.from_numpy(np.stack([rows[i].tokens for i in texts]))
+            scored = torch.from_numpy(np.stack([rows[i].scored for i in texts]))
+            if mask_id is not None:
+                where = torch.stack([masks[i][draw] for i, draw in zip(texts, numbers, strict=True)])
+                inputs, targets = tokens.masked_fill(where, mask_id), tokens
+                scale = scored.sum(1)
             else:
-                masked = torch.stack([draw_masks(rows[i].scored, draws, seed, i) for i in some])
-                nats[some], kl[some] = _bound(model, reference, tokens, masked, scored, mask_id)
-            done += len(some)
-            progress(Progress("likelihood", done, len(rows)))
-    return Losses(nats, counted, "exact" if mask_id is None else "bound", None if reference is None else kl)
+                where, targets = (torch.zeros_like(part) for part in (scored, tokens))
+                where[:, :-1], targets[:, :-1] = scored[:, 1:], tokens[:, 1:]
+                inputs, scale = tokens, where.sum(1)
+            yield ScoredPass(texts, numbers, inputs, targets, where, scale.numpy())
 
 
 def draw_masks(
@@ -156,57 +216,6 @@ def draw_masks(
     for draw, k in enumerate((share * len(places)).astype(int) + 1):
         masks[draw, generator.permutation(places)[:k]] = True
     return torch.from_numpy(masks)
-
-
-def _bound(
-    model: LoadedModel,
-    reference: LoadedModel | None,
-    tokens: Int[Tensor, "batch position"],
-    masked: Bool[Tensor, "batch draw position"],
-    scored: Bool[Tensor, "batch position"],
-    mask_id: int,
-) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
-    """Return (nats, KL) of each text: n times the mean over draws of the mean over the masked tokens.
-
-    ``masked``: bool [B, D, S].
-    """
-    batch, draws, length = masked.shape
-    repeated = tokens[:, None].expand(batch, draws, length)
-    flat = repeated.masked_fill(masked, mask_id).flatten(0, 1)
-    found = np.zeros((2, batch * draws))
-    limit = max(1, _HELD_LOGITS // (length * model.info.vocab_size))
-    for start in range(0, len(flat), limit):
-        some = slice(start, start + limit)
-        where = masked.flatten(0, 1)[some]
-        inputs = flat[some].to(model.device)
-        logits = model.logits(inputs)
-        here = where.to(logits.device)
-        logits = logits[here]
-        targets = repeated.flatten(0, 1)[some][where].to(logits.device)
-        other = None if reference is None else reference.logits(inputs.to(reference.device))[where.to(reference.device)]
-        for place, each in enumerate(_each(logits, targets, other)):
-            per_row = torch.zeros(len(where), dtype=torch.float64)
-            per_row.index_add_(0, where.nonzero()[:, 0], each)
-            found[place, some] = (per_row / where.sum(1)).numpy()
-    nats, kl = found.reshape(2, batch, draws).mean(2) * scored.sum(1).numpy()
-    return nats, kl
-
-
-def _exact(
-    model: LoadedModel,
-    reference: LoadedModel | None,
-    tokens: Int[Tensor, "batch position"],
-    scored: Bool[Tensor, "batch position"],
-) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
-    """Return (nats, KL) of each text: row i of the logits predicts token i + 1."""
-    logits = model.logits(tokens.to(model.device))[:, :-1]
-    targets = tokens[:, 1:].to(logits.device)
-    other = None if reference is None else reference.logits(tokens.to(reference.device))[:, :-1].flatten(0, 1)
-    nats, kl = (
-        (each.view_as(targets).cpu() * scored[:, 1:]).sum(1).numpy()
-        for each in _each(logits.flatten(0, 1), targets.flatten(), other)
-    )
-    return nats, kl
 
 
 def _each(

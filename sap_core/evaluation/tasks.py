@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..progress import Progress, ProgressCallback, silent
@@ -37,34 +38,55 @@ def task_scores(
     Every model continues: it sees what comes before. The three tasks as infilling, which only a diffusion model can do,
     follow under "infilling".
     """
-    from ..stories.tasks import TASKS
-
-    modes = [False, True] if model.is_diffusion else [False]
     scores: dict[str, Any] = {}
-    done = 0
-    for infill in modes:
+    hits: dict[tuple[str, bool], list[bool]] = defaultdict(list)
+    batches = task_batches(model, examples=examples, skip=skip)
+    for done, batch in enumerate(batches):
+        hits[batch.task, batch.infill] += batch.hits(model)
+        progress(Progress("tasks", done + 1, len(batches), message=batch.task))
+    for (task, infill), right in hits.items():
         target = scores.setdefault("infilling", {}) if infill else scores
-        for task in TASKS:
-            target[task] = _score(model, task, examples, infill, skip)
-            done += 1
-            progress(Progress("tasks", done, len(modes) * len(TASKS), message=task))
+        target[task] = score_of(right)
     return scores
 
 
-def _score(model: LoadedModel, task: str, count: int, infill: bool, skip: int = 0) -> dict[str, Any]:
-    from ..stories.tasks import FIRST_SEED, examples
+@dataclass(frozen=True)
+class TaskBatch:
+    """Some examples of one task on canvases of one length, written together."""
 
-    groups: dict[int, list[Example]] = defaultdict(list)
-    for example in examples(task, count, infill=infill, first_seed=FIRST_SEED + skip):
-        groups[example.length].append(example)
-    right = 0
-    for length, members in sorted(groups.items()):
-        for start in range(0, len(members), _ROWS_AT_ONCE):
-            some = members[start : start + _ROWS_AT_ONCE]
-            texts = (_filled if infill else continued)(model, some, length)
-            right += sum(example.score(text) for example, text in zip(some, texts, strict=True))
-    fraction = right / count
-    low, high = share_interval(right, count)
+    task: str
+    infill: bool
+    length: int
+    examples: tuple[Example, ...]
+
+    def hits(self, model: LoadedModel) -> list[bool]:
+        """Return which examples ``model`` gets exactly right."""
+        texts = (_filled if self.infill else continued)(model, list(self.examples), self.length)
+        return [example.score(text) for example, text in zip(self.examples, texts, strict=True)]
+
+
+def task_batches(model: LoadedModel, *, examples: int, skip: int = 0) -> list[TaskBatch]:
+    """Return the examples of all tasks in batches, those of `task_scores` in its order."""
+    from ..stories.tasks import FIRST_SEED, TASKS
+    from ..stories.tasks import examples as made
+
+    batches = []
+    for infill in [False, True] if model.is_diffusion else [False]:
+        for task in TASKS:
+            groups: dict[int, list[Example]] = defaultdict(list)
+            for example in made(task, examples, infill=infill, first_seed=FIRST_SEED + skip):
+                groups[example.length].append(example)
+            for length, members in sorted(groups.items()):
+                some = [members[start : start + _ROWS_AT_ONCE] for start in range(0, len(members), _ROWS_AT_ONCE)]
+                batches += [TaskBatch(task, infill, length, tuple(part)) for part in some]
+    return batches
+
+
+def score_of(right: list[bool]) -> dict[str, Any]:
+    """Return {score, n, standard_error, low, high} of a task's examples, with Wilson's interval."""
+    count = len(right)
+    fraction = sum(right) / count
+    low, high = share_interval(sum(right), count)
     error = math.sqrt(fraction * (1 - fraction) / count)
     return {"score": fraction, "n": count, "standard_error": error, "low": low, "high": high}
 

@@ -21,7 +21,7 @@ from ..runs.paths import check_new_run, new_run_path, runs_root
 from ..specs import Spec
 from ..storage import disk_problem, local_folder, remote_errors, storage_path
 from .documents import JobDocument, ProcessDocument, read_job_document
-from .layout import GONE, INTERACTIVE, LANES, OPEN, JobFolder, JobStatus, lane_of, read_progress
+from .layout import GOES_ON_IN_PLACE, GONE, INTERACTIVE, LANES, OPEN, JobFolder, JobStatus, lane_of, read_progress
 
 if TYPE_CHECKING:
     from ..storage.paths import StoragePath
@@ -60,13 +60,13 @@ class JobClient:
             resume: ``run_dir`` is a capture of ``spec`` that was not finished, to go on with.
 
         Raises:
-            InvalidInput: ``run_dir`` exists (unless the job is a sweep, which goes on there) or can't be written.
+            InvalidInput: ``run_dir`` exists (unless the job is of a kind that goes on there) or can't be written.
             OperationFailed: the disk is full.
         """
         files = self._lanes[lane_of(plain(spec))]
         run = storage_path(run_dir) if run_dir is not None else new_run_path(spec.kind, self.root)
-        if spec.kind == "sweep":  # it goes on in the folder it has, and looks into it first itself
-            run = local_folder(run, "A sweep, which is resumed where it lies,")
+        if spec.kind in GOES_ON_IN_PLACE:
+            run = local_folder(run, f"A job of kind {spec.kind}, which is resumed where it lies,")
         elif resume:
             if spec.kind != "capture" or not run.is_dir():
                 raise InvalidInput(f"{run} is no capture to go on with; give the folder of one.")

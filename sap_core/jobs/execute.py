@@ -15,6 +15,8 @@ from ..runs.publish import made_here
 from ..runs.reading import open_run
 from ..runs.store import create_run
 from ..specs import (
+    AblateHeadsSpec,
+    AblateSinksSpec,
     AttentionMapSpec,
     CaptureSpec,
     ConventionsSpec,
@@ -189,6 +191,17 @@ def _attention_map(spec: AttentionMapSpec, out: Path, models: ModelCache, progre
     return run.path
 
 
+def _ablate(spec: AblateSinksSpec | AblateHeadsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    """Measure an intervention; a folder that holds an unfinished one is gone on with."""
+    from ..interventions.heads import ablate_heads
+    from ..interventions.sinks import ablate_sinks
+
+    model = _model(spec, models, progress)
+    if isinstance(spec, AblateSinksSpec):
+        return ablate_sinks(model, spec=spec, out=out, progress=progress).path
+    return ablate_heads(model, spec=spec, out=out, progress=progress).path
+
+
 def _conventions(spec: ConventionsSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Load the model once causal and once bidirectional, and compare; neither is cached."""
     from ..evaluation.conventions import check_conventions
@@ -219,4 +232,6 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     HealSpec: _heal,
     PushSpec: _push,
     ConventionsSpec: _conventions,
+    AblateSinksSpec: _ablate,
+    AblateHeadsSpec: _ablate,
 }

@@ -29,7 +29,17 @@ _registered: dict[Path, Lock] = {}  # of this process, by the file that says so
 OPEN = ("queued", "running")
 #: Two queues with a worker process each, so that what somebody waits for at the screen never waits for a sweep.
 INTERACTIVE, BACKGROUND = LANES = ("interactive", "background")
-IN_BACKGROUND = ("sweep", "prune_checkpoint", "elastic", "heal", "push")  # kinds of jobs
+IN_BACKGROUND = (
+    "sweep",
+    "prune_checkpoint",
+    "elastic",
+    "heal",
+    "push",
+    "ablate_sinks",
+    "ablate_heads",
+)  # kinds of jobs
+#: Kinds whose folder may exist: they go on with what it holds, after a look into it of their own.
+GOES_ON_IN_PLACE = ("sweep", "ablate_sinks", "ablate_heads")
 LONG_STRATEGIES = ("progressive", "search")  # prunings that prune and measure many times
 #: What is said of a job whose worker is gone, where nobody can know how it ended.
 GONE = "The worker process ended unexpectedly; run it again."

@@ -59,30 +59,41 @@ def check_config(config: Config, where: str, tensors: Sequence[StoredTensor]) ->
         ModelProblem: a field of another type, a size beyond any model's, more layers than stored tensors, or a
             quantization whose loader brings code.
     """
+    _check_types(config, where)
+    if not config.get("quantization_config"):
+        _check_stored_types(tensors, where)
+    for part, name, value in _fields(config):
+        if name.endswith("_config") and part is config and value is not None and not isinstance(value, dict):
+            raise ModelProblem(f"{where}: config.json says {name}={shown(value)}; expected an object.")
+        if name == "quantization_config" and isinstance(value, dict):
+            _check_quantization(value, where)
+        if type(value) is int:
+            _check_size(name, value, where, len(tensors))
+
+
+def _check_types(config: Config, where: str) -> None:
     for field, types in TYPES.items():
         value = config.get(field)
         if value is not None and (not isinstance(value, types) or (bool not in types and isinstance(value, bool))):
             raise ModelProblem(f"{where}: config.json says {field}={shown(value)}; expected {_names(types)}.")
     if not all(isinstance(name, str) for name in config.get("architectures") or []):
         raise ModelProblem(f"{where}: config.json says architectures={shown(config['architectures'])}; expected text.")
-    for tensor in tensors if not config.get("quantization_config") else ():
+
+
+def _check_stored_types(tensors: Sequence[StoredTensor], where: str) -> None:
+    for tensor in tensors:
         if tensor.key.endswith(".weight") and "float" not in tensor.dtype:
             raise ModelProblem(
                 f"{where}: {shown(tensor.key)} is stored as {tensor.dtype}, and config.json has no quantization_config "
                 "that says what it stands for; take the unquantized model."
             )
-    most = max(1000, len(tensors))
-    for part, name, value in _fields(config):
-        if name.endswith("_config") and part is config and value is not None and not isinstance(value, dict):
-            raise ModelProblem(f"{where}: config.json says {name}={shown(value)}; expected an object.")
-        if name == "quantization_config" and isinstance(value, dict):
-            _check_quantization(value, where)
-        if type(value) is not int:
-            continue
-        if _LAYERS.fullmatch(name) and value > most:
-            raise ModelProblem(f"{where}: config.json says {name}={value}, but {len(tensors)} tensors are stored.")
-        if _SIZE.search(name) and abs(value) >= _LARGEST:
-            raise ModelProblem(f"{where}: config.json says {name}={value}, beyond the size of any model.")
+
+
+def _check_size(name: str, value: int, where: str, stored: int) -> None:
+    if _LAYERS.fullmatch(name) and value > max(1000, stored):
+        raise ModelProblem(f"{where}: config.json says {name}={value}, but {stored} tensors are stored.")
+    if _SIZE.search(name) and abs(value) >= _LARGEST:
+        raise ModelProblem(f"{where}: config.json says {name}={value}, beyond the size of any model.")
 
 
 def check_sizes(sizes: dict[str, Any], where: str, shapes: dict[str, tuple[int, ...]], blocks: int) -> None:

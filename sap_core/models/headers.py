@@ -82,36 +82,46 @@ def read_headers(folder: Path) -> tuple[StoredTensor, ...]:
     if is_file(folder / SINGLE):
         return read_header(folder, SINGLE)[0]
     if os.path.lexists(folder / INDEX):
-        index = weight_map(folder)
-        files: dict[str, str] = {}
-        tensors: list[StoredTensor] = []
-        for name in sorted(set(index.values())):
-            for tensor in read_header(folder, name)[0]:
-                if tensor.key in files:
-                    first = files[tensor.key]
-                    raise ModelProblem(f"{folder} has {shown(tensor.key)} both in {first} and in {name}; keep one.")
-                files[tensor.key] = name
-                tensors.append(tensor)
-        for key, name in index.items():
-            if files.get(key) != name:
-                where = f" in {name} but {files[key]} holds it" if key in files else ", which no file holds"
-                raise ModelProblem(f"{folder / INDEX} names {shown(key)}{where}; download it again.")
-        return tuple(tensors)
+        return _read_shards(folder)
+    raise _no_weights(folder)
+
+
+def _read_shards(folder: Path) -> tuple[StoredTensor, ...]:
+    """Return the tensors of all shards, after checking that index and shards say the same."""
+    index = weight_map(folder)
+    files: dict[str, str] = {}
+    tensors: list[StoredTensor] = []
+    for name in sorted(set(index.values())):
+        for tensor in read_header(folder, name)[0]:
+            if tensor.key in files:
+                first = files[tensor.key]
+                raise ModelProblem(f"{folder} has {shown(tensor.key)} both in {first} and in {name}; keep one.")
+            files[tensor.key] = name
+            tensors.append(tensor)
+    for key, name in index.items():
+        if files.get(key) != name:
+            where = f" in {name} but {files[key]} holds it" if key in files else ", which no file holds"
+            raise ModelProblem(f"{folder / INDEX} names {shown(key)}{where}; download it again.")
+    return tuple(tensors)
+
+
+def _no_weights(folder: Path) -> ModelProblem:
+    """Return the error for a folder without a file of weights that can be read: what is there in their place."""
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:
-        raise ModelProblem(
+        return ModelProblem(
             f"{folder} has only pickled weights ({pickled[0]}), which can run code when opened; "
             "convert them to safetensors (model.save_pretrained) and try again."
         )
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if others:
-        raise ModelProblem(
+        return ModelProblem(
             f"{folder} has {others[0]}, but neither {SINGLE} nor {INDEX}, by which weights are found: rename a single "
             "file of transformers' format, or download the missing index."
         )
     if next(folder.glob("*.gguf"), None) is not None:
-        raise ModelProblem(f"{folder} has GGUF weights, which can't be read here; expected {SINGLE} or {INDEX}.")
-    raise ModelProblem(f"{folder} has no weights; expected {SINGLE} or {INDEX} with its shards.")
+        return ModelProblem(f"{folder} has GGUF weights, which can't be read here; expected {SINGLE} or {INDEX}.")
+    return ModelProblem(f"{folder} has no weights; expected {SINGLE} or {INDEX} with its shards.")
 
 
 def weight_map(folder: Path) -> dict[str, str]:

@@ -66,25 +66,7 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
     for name in _NAMES:
         if is_file(folder / name):
             facts.update(read_config(folder / name))
-    ids: dict[str, int] = {}
-    decoder = facts.get("added_tokens_decoder") or {}
-    if not isinstance(decoder, dict):
-        raise _wrong(folder / "tokenizer_config.json", "added_tokens_decoder", decoder)
-    for number, entry in decoder.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or not number.isascii():
-            raise _wrong(folder / "tokenizer_config.json", "added_tokens_decoder", entry)
-        if not number.isdigit() or len(number) > 18:
-            raise _wrong(folder / "tokenizer_config.json", "added_tokens_decoder", number)
-        ids[entry["content"]] = int(number)
-    if is_file(folder / "tokenizer.json"):
-        added = read_config(folder / "tokenizer.json").get("added_tokens") or []
-        if not isinstance(added, list):
-            raise _wrong(folder / "tokenizer.json", "added_tokens", added)
-        for entry in added:
-            content, number = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
-            if not isinstance(content, str) or type(number) is not int:
-                raise _wrong(folder / "tokenizer.json", "added_tokens", entry)
-            ids.setdefault(content, number)
+    ids = _listed(folder / "tokenizer.json") | _decoded(folder / "tokenizer_config.json", facts)
     if is_file(folder / "vocab.txt"):  # WordPiece: one word per line, the number is the id
         text = read_text(folder / "vocab.txt", "vocab.txt", limit=_LIMIT, problem=ModelProblem)
         ids.update({word: i for i, word in enumerate(text.split("\n")) if word == "[MASK]"})
@@ -92,6 +74,35 @@ def tokenizer_facts(folder: Path) -> dict[str, Any]:
         path = folder / "chat_template.jinja"
         facts["chat_template"] = read_text(path, path.name, limit=TEMPLATE_LIMIT, problem=ModelProblem)
     return {**facts, "vocabulary": ids}
+
+
+def _decoded(path: Path, facts: dict[str, Any]) -> dict[str, int]:
+    """Return token -> id of what tokenizer_config.json calls added_tokens_decoder: number -> token."""
+    decoder = facts.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise _wrong(path, "added_tokens_decoder", decoder)
+    ids: dict[str, int] = {}
+    for number, entry in decoder.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or not number.isascii():
+            raise _wrong(path, "added_tokens_decoder", entry)
+        if not number.isdigit() or len(number) > 18:
+            raise _wrong(path, "added_tokens_decoder", number)
+        ids[entry["content"]] = int(number)
+    return ids
+
+
+def _listed(path: Path) -> dict[str, int]:
+    """Return token -> id of the added tokens that tokenizer.json lists; of two entries for a token, the first."""
+    added = (read_config(path).get("added_tokens") or []) if is_file(path) else []
+    if not isinstance(added, list):
+        raise _wrong(path, "added_tokens", added)
+    ids: dict[str, int] = {}
+    for entry in added:
+        content, number = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(content, str) or type(number) is not int:
+            raise _wrong(path, "added_tokens", entry)
+        ids.setdefault(content, number)
+    return ids
 
 
 def _wrong(path: Path, field: str, value: Any) -> ModelProblem:

@@ -5,8 +5,29 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from ..sinks.compare import CURVES, LETTERS, Comparison
+from .lines import step_lines
 from .reduce import reduce_max
-from .theme import DIVERGING, base_figure, colour_bar
+from .theme import DIVERGING, SERIES, base_figure, colour_bar
+
+
+def comparison_curve(found: Comparison, name: str, *, height: int = 260) -> go.Figure:
+    """Draw one curve of `CURVES` for every run, with its 95 % interval over prompts where there are several."""
+    letters = [letter.upper() for letter in LETTERS[: len(found.names)]]
+    title, unit = CURVES[name]
+    return step_lines(
+        dict(zip(letters, found.curves[name], strict=True)),
+        f"{title}<br>({unit})",
+        x=found.time,
+        x_title="share of the run",
+        colours=dict(zip(letters, SERIES, strict=False)),
+        bands={
+            letter: (band[0], band[1])
+            for letter, band in zip(letters, found.bands[name], strict=True)
+            if band is not None
+        },
+        height=height,
+    )
 
 
 def difference_heatmap(

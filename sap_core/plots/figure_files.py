@@ -10,7 +10,7 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from pathlib import Path
@@ -25,16 +25,19 @@ from ..csv_files import csv_bytes, read_csv
 from ..errors import InvalidInput, OperationFailed
 from ..storage import disk_problem
 from ..storage.output import Output
+from .print_version import SIZES, PrintSize, print_version
 from .view import View
 
 FORMATS = ("html", "png", "svg", "csv", "parquet")
-INK, PAPER, QUIET, GRID = "#18212B", "#FFFFFF", "#4A5563", "#E3E8ED"
-WIDTH = 900  # CSS pixels
 CHUNK = b"Description"
 
 
 def save_figure(
-    figure: go.Figure, path: str | Path | Output, about: dict[str, Any], data: View | pd.DataFrame | None = None
+    figure: go.Figure,
+    path: str | Path | Output,
+    about: dict[str, Any],
+    data: View | pd.DataFrame | None = None,
+    size: PrintSize = SIZES["screen"],
 ) -> Path:
     """Write a figure, or its data, in the format that the suffix of ``path`` names, one of `FORMATS`.
 
@@ -45,6 +48,7 @@ def save_figure(
         path: The file, or what `figure_output` reserved.
         about: From `provenance`.
         data: Content of CSV and Parquet; default: what is drawn.
+        size: From `print_size`; of HTML, PNG and SVG.
 
     Raises:
         InvalidInput: another suffix.
@@ -56,26 +60,26 @@ def save_figure(
             table = table_of(figure, data)
             content = csv_bytes(table, about) if kind == "csv" else parquet_bytes(table, about)
         elif kind == "html":
-            content = figure_html(figure, about).encode()
+            content = figure_html(figure, about, size).encode()
         else:
-            content = _image(print_version(figure, about), kind)
+            content = _image(printed(figure, about, size), kind, size)
             content = (
                 png_with_origin(content, about) if kind == "png" else svg_with_origin(content.decode(), about).encode()
             )
         return write_output(output, content)
 
 
-def figure_output(path: str | Path | Output) -> AbstractContextManager[Output]:
+def figure_output(path: str | Path | Output, formats: Sequence[str] = FORMATS) -> AbstractContextManager[Output]:
     """Reserve the file of a figure, or return one that is reserved already.
 
     Raises:
-        InvalidInput: a suffix that is none of `FORMATS`, a folder, or a path that can't be written.
+        InvalidInput: a suffix that is none of ``formats``, a folder, or a path that can't be written.
     """
     if isinstance(path, Output):
         return nullcontext(path)
     ending = Path(path).suffix
-    if ending.lstrip(".").lower() not in FORMATS:
-        raise InvalidInput(f"Figure file {path} ends in {ending or 'nothing'}; expected one of {', '.join(FORMATS)}.")
+    if ending.lstrip(".").lower() not in formats:
+        raise InvalidInput(f"Figure file {path} ends in {ending or 'nothing'}; expected one of {', '.join(formats)}.")
     return Output(path, folder=False, replace=True)
 
 
@@ -118,41 +122,6 @@ def origin_line(about: dict[str, Any]) -> str:
     return " · ".join(part for part in (f"run {runs}" if runs else "", view, about["made with"]) if part)
 
 
-def print_version(figure: go.Figure, about: dict[str, Any]) -> go.Figure:
-    """Return a copy in dark on white, `WIDTH` wide, with its title on top and its provenance at the bottom."""
-    copy = go.Figure(figure)
-    layout: Any = copy.layout
-    margin = layout.margin
-    left = 56 if margin.l is None else margin.l
-    height = (layout.height or 420) + 66
-    below = (40 if margin.b is None else margin.b) + 26
-    copy.update_layout(
-        template="plotly_white",
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"color": INK, "family": "Arial, Helvetica, sans-serif"},
-        width=WIDTH,
-        height=height,
-        margin={"t": (36 if margin.t is None else margin.t) + 40, "b": below},
-        title={"text": escape(about["title"]), "x": 0, "xref": "paper", "y": 1, "yref": "container", "yanchor": "top",
-               "pad": {"t": 8}, "font": {"size": 14, "color": INK}},
-    )  # fmt: skip
-    ink = {"color": INK}
-    copy.update_layout(legend_font=ink)
-    copy.update_xaxes(title_font=ink, tickfont=ink, gridcolor=GRID)
-    copy.update_yaxes(title_font=ink, tickfont=ink, gridcolor=GRID)
-    copy.update_annotations(font=ink)
-    bar = {"tickfont": ink, "title_font": ink}
-    copy.update_traces(colorbar=bar, selector={"type": "heatmap"})
-    if copy.layout.coloraxis.colorbar.thickness is not None:
-        copy.update_layout(coloraxis_colorbar=bar)
-    copy.add_annotation(
-        text=escape(origin_line(about)), xref="paper", yref="paper", x=0, y=0, xshift=8 - left, yshift=4 - below,
-        xanchor="left", yanchor="bottom", showarrow=False, font={"size": 10, "color": QUIET},
-    )  # fmt: skip
-    return copy
-
-
 def table_of(figure: go.Figure, data: View | pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the data behind a figure, one row per value."""
     if isinstance(data, pd.DataFrame):
@@ -166,6 +135,8 @@ def view_table(view: View) -> pd.DataFrame:
         pd.DataFrame(view.share).rename_axis(index="step", columns="position").stack().rename("attention").reset_index()
     )
     frame["times_even"] = view.times_even.ravel()
+    if view.sink_rate is not None:
+        frame["sink_rate"] = view.sink_rate.ravel()
     frame["token"] = view.tokens.ravel()
     frame["masked"] = view.masked.ravel()
     frame["written_now"] = view.accepted.ravel()
@@ -209,9 +180,14 @@ def figure_table(figure: go.Figure) -> pd.DataFrame:
     return whole[["series", "x", "y", *(["value"] if "value" in whole else [])]]
 
 
-def figure_html(figure: go.Figure, about: dict[str, Any]) -> str:
+def printed(figure: go.Figure, about: dict[str, Any], size: PrintSize = SIZES["screen"]) -> go.Figure:
+    """Return the figure in print, with title and provenance on it."""
+    return print_version(figure, about["title"], origin_line(about), size)
+
+
+def figure_html(figure: go.Figure, about: dict[str, Any], size: PrintSize = SIZES["screen"]) -> str:
     """Return one self-contained page, with the provenance as text and as JSON."""
-    page = print_version(figure, about).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    page = printed(figure, about, size).to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     document = json.dumps(about, default=str).replace("<", "\\u003c")
     return page.replace("<body>", f'<body><script type="application/json" id="provenance">{document}</script>', 1)
 
@@ -242,9 +218,9 @@ def png_with_origin(png: bytes, about: dict[str, Any]) -> bytes:
     return png[:end] + chunk + png[end:]
 
 
-def _image(figure: go.Figure, kind: str) -> bytes:
+def _image(figure: go.Figure, kind: str, size: PrintSize) -> bytes:
     try:
-        return figure.to_image(format=kind, scale=2 if kind == "png" else 1)
+        return figure.to_image(format=kind, scale=size.png_scale if kind == "png" else 1)
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split()).split(". ")[0]
         raise OperationFailed(

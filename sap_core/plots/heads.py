@@ -7,14 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..sinks.instability import COMPONENTS
-from .theme import (
-    CASING,
-    PATH,
-    SEQUENTIAL,
-    base_figure,
-    colour_bar,
-    palette,
-)
+from .quantity import FITTED
+from .theme import CASING, PATH, SEQUENTIAL, base_figure, colour_bar, palette
 
 
 def head_grid(
@@ -22,9 +16,10 @@ def head_grid(
     value: str = "instability",
     *,
     selected: tuple[int, int] | None = None,
+    fit: bool = False,
     height: int | None = None,
 ) -> go.Figure:
-    """Draw ``value`` of every head on a scale from 0 to 1, so that two runs can be compared by eye.
+    """Draw ``value`` of every head, from 0 to 1, so that two runs can be compared by eye, or over its own range.
 
     The heatmap itself reports no clicks; the invisible markers on top of it do, as ``customdata`` (layer, head).
 
@@ -32,6 +27,7 @@ def head_grid(
         ranking: The table of `sap_core.rank_heads`.
         value: A column of it.
         selected: (layer, head) to frame.
+        fit: The colours span the values of this grid instead of 0 to 1, and the legend says so.
         height: In CSS pixels.
     """
     both = ranking.set_index(["layer", "head"])[[value, "rank"]].unstack("head")  # in order of layer and head
@@ -43,18 +39,22 @@ def head_grid(
     y = {"title": "layer", "dtick": 1 if len(layers) <= 16 else 4, "autorange": "reversed", **plain}
     figure = base_figure(height, xaxis=x, yaxis=y, clickmode="event+select", dragmode=False)
     title = value_title(value)
+    low, high = (float(table.min(axis=None)), float(table.max(axis=None))) if fit else (0.0, 1.0)
+    high = max(high, low + 1e-6)
+    shades = (table.to_numpy() - low) / (high - low)
+    range_said = f"{FITTED}" if fit else "0 to 1"
     small = table.size <= 256
     figure.add_trace(
         go.Heatmap(
             z=table.to_numpy(np.float32),
             x=heads,
             y=layers,
-            zmin=0,
-            zmax=1,
+            zmin=low,
+            zmax=high,
             colorscale=SEQUENTIAL,
             xgap=2,
             ygap=2,
-            colorbar=colour_bar(f"{title}<br>(0 to 1)", tickformat=".1f"),
+            colorbar=colour_bar(f"{title}<br>({range_said})", tickformat=".2f" if fit else ".1f"),
             hoverinfo="skip",
         )
     )
@@ -67,7 +67,7 @@ def head_grid(
             mode="markers+text" if small else "markers",
             marker={"symbol": "square", "size": size, "color": "rgba(0,0,0,0)"},
             text=[f"{number:.2f}" for number in table.to_numpy().ravel()] if small else None,
-            textfont={"size": 11, "color": [_ink(number) for number in table.to_numpy().ravel()]},
+            textfont={"size": 11, "color": [_ink(shade) for shade in shades.ravel()]},
             selected={"marker": {"opacity": 1}},
             unselected={"marker": {"opacity": 1}},
             customdata=np.stack(

@@ -1,21 +1,13 @@
-"""The step x position heatmap of received attention during generation."""
+"""The step x position heatmap of attention received, or of the sink rate, during generation."""
 
 from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
 
-from .reduce import level_of, reduce_max, share_levels
-from .theme import (
-    CASING,
-    FRONTIER,
-    PATH,
-    SEQUENTIAL,
-    SHARE_TICKS,
-    SHARE_TITLE,
-    base_figure,
-    colour_bar,
-)
+from .quantity import ATTENTION, Quantity, scale_bar
+from .reduce import reduce_max
+from .theme import FRONTIER, PATH, SEQUENTIAL, SINK, add_cursor, base_figure
 from .view import View, printable
 
 TEXT_CELLS = 20_000  # above this, the words in the hover would weigh more than the figure
@@ -24,6 +16,8 @@ TEXT_CELLS = 20_000  # above this, the words in the hover would weigh more than 
 def trajectory_heatmap(
     view: View,
     *,
+    quantity: Quantity = ATTENTION,
+    fit: bool = False,
     step: int | None = None,
     show_path: bool = True,
     show_frontier: bool = True,
@@ -34,10 +28,12 @@ def trajectory_heatmap(
     colour_axis: bool = True,
     window: tuple[int, int, int, int] | None = None,
 ) -> go.Figure:
-    """Draw attention received, in multiples of an even share, on the fixed logarithmic scale.
+    """Draw attention received, in multiples of an even share, or the sink rate.
 
     Args:
         view: What to draw.
+        quantity: `ATTENTION`, on its logarithmic scale, or `SINK_RATE`, from 0 to 1.
+        fit: The colours span the values in view instead of the quantity's own range, and the legend says so.
         step: Draw a cursor line there.
         show_path: Draw the dominant position of each step.
         show_frontier: Draw the step at which each position is written.
@@ -50,8 +46,10 @@ def trajectory_heatmap(
             (`MAX_ROWS` x `MAX_COLUMNS`). Everything larger shows the largest of each block.
     """
     first, end, left, right = window or (0, view.steps, 0, view.positions)
-    levels, tall, wide = reduce_max(share_levels(view.times_even[first:end, left:right]))
-    shares, _, _ = reduce_max(view.share[first:end, left:right])
+    values = quantity.values(view)[first:end, left:right]
+    colours = quantity.scale(values if fit else None)
+    levels, tall, wide = reduce_max(colours.levels(values))
+    shown, _, _ = reduce_max(view.share[first:end, left:right] if quantity is ATTENTION else values)
     rows = np.arange(levels.shape[0]) * tall + (tall - 1) / 2 + first
     columns = np.arange(levels.shape[1]) * wide + (wide - 1) / 2 + left
     scale = 1 / max(view.steps - 1, 1) if normalised else 1
@@ -69,18 +67,16 @@ def trajectory_heatmap(
             z=np.where(levels == 0, np.nan, levels).astype(np.float32) if (levels == 0).any() else levels,
             x=columns,
             y=rows * scale,
-            customdata=shares.astype(np.float32),
+            customdata=shown.astype(np.float32),
             text=_words(view, range(first, end), range(left, right)) if worded else None,
             zmin=1,
             zmax=255,
             colorscale=SEQUENTIAL,
             showscale=colour_axis,
-            colorbar=colour_bar(
-                SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
-            ),
-            hovertemplate=_hover(tall, wide, normalised, worded),
+            colorbar=scale_bar(colours),
+            hovertemplate=_hover(quantity, tall, wide, normalised, worded),
             hoverongaps=False,
-            name="attention received",
+            name=quantity.title,
         )
     )
     if show_frontier:
@@ -90,7 +86,7 @@ def trajectory_heatmap(
     if show_path:
         _add_path(figure, view, scale)
     if step is not None:
-        figure.add_hline(y=step * scale, line={"color": PATH, "width": 1, "dash": "dot"})
+        add_cursor(figure, step * scale)
     return figure
 
 
@@ -104,10 +100,11 @@ def _words(view: View, steps: range, places: range) -> np.ndarray:
     return np.array(words, object)[which.reshape(tokens.shape)]
 
 
-def _hover(tall: int, wide: int, normalised: bool, worded: bool) -> str:
+def _hover(quantity: Quantity, tall: int, wide: int, normalised: bool, worded: bool) -> str:
     word = "<b>%{text}</b><br>" if worded else "largest of a block<br>" if tall * wide > 1 else ""
     time = "%{y:.0%} of the run" if normalised else "step %{y:.0f}"
-    return f"{word}position %{{x:.0f}}, {time}<br>%{{customdata:.2%}} of attention<extra></extra>"
+    value = "%{customdata:.2%} of attention" if quantity is ATTENTION else "a sink in %{customdata:.1%} of heads"
+    return f"{word}position %{{x:.0f}}, {time}<br>{value}<extra></extra>"
 
 
 def _block(name: str, size: int) -> str:
@@ -148,7 +145,7 @@ def _add_sinks(figure: go.Figure, view: View, scale: float, window: tuple[int, i
             x=places,
             y=steps * scale,
             mode="markers",
-            marker={"symbol": "circle-open", "size": 6, "color": FRONTIER, "line": {"width": 1}},
+            marker={"symbol": "circle-open", "size": 6, "color": SINK, "line": {"width": 1.5}},
             name="sink",
             hoverinfo="skip",
         )
@@ -156,12 +153,12 @@ def _add_sinks(figure: go.Figure, view: View, scale: float, window: tuple[int, i
 
 
 def _add_path(figure: go.Figure, view: View, scale: float) -> None:
-    common = {"x": view.path, "y": np.arange(view.steps) * scale, "mode": "lines"}
-    figure.add_trace(go.Scatter(**common, line={"color": CASING, "width": 4}, showlegend=False, hoverinfo="skip"))
     figure.add_trace(
         go.Scatter(
-            **common,
-            line={"color": PATH, "width": 2},
+            x=view.path,
+            y=np.arange(view.steps) * scale,
+            mode="lines",
+            line={"color": PATH, "width": 1},  # thin: the cells below are what it is about
             name="dominant position",
             hovertemplate="dominant: position %{x}<extra></extra>",
         )

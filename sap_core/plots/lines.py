@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from ..sinks.motion import autocorrelation, drift
 from .theme import SERIES, base_figure
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")  # colour is not the only sign
@@ -58,6 +60,23 @@ def step_lines(
     figure.update_yaxes(title=y_title, rangemode="tozero" if from_zero else "normal", zeroline=False)
     figure.update_layout(hovermode="x unified")
     return figure
+
+
+def autocorrelation_lines(received: Float[np.ndarray, "step position"], *, height: int = 260) -> go.Figure:
+    """Draw the autocorrelation of attention received at lags 1 to 32."""
+    lags = range(1, max(2, min(33, len(received))))
+    values = [float(autocorrelation(received, lag)) for lag in lags]
+    return step_lines(
+        {"autocorrelation": values}, "correlation (-1 to 1)", x=list(lags), x_title="lag (steps)", height=height
+    )
+
+
+def drift_lines(received: Float[np.ndarray, "step position"], *, height: int = 260) -> go.Figure:
+    """Draw the Jensen-Shannon distance of attention received at each step from the step before."""
+    values = drift(received) if len(received) > 1 else np.zeros(1)
+    return step_lines(
+        {"drift": values}, "Jensen-Shannon distance (0 to 1)", x=list(range(1, len(values) + 1)), height=height
+    )
 
 
 def frequency_bars(frequency: np.ndarray, words: Sequence[str], *, top: int = 12, height: int = 260) -> go.Figure:

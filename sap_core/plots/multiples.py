@@ -8,16 +8,12 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from ..choices.sink_rules import DEFAULT_RULE, SinkRule
 from ..sinks.token_types import TYPES
 from ..trajectory.access import layer_numbers
-from .reduce import level_of, reduce_max, share_levels
-from .theme import (
-    PATH,
-    SEQUENTIAL,
-    SHARE_TICKS,
-    SHARE_TITLE,
-    colour_bar,
-)
+from .quantity import ATTENTION, SINK_RATE, Quantity, scale_bar
+from .reduce import reduce_max
+from .theme import PATH, SEQUENTIAL
 from .token_types import by_type
 from .view import layer_views
 
@@ -26,20 +22,39 @@ MOST = 32
 FEW_CELLS, MANY_CELLS = (64, 128), (48, 96)  # of one small heatmap: all of them together stay under 2 MB
 
 
-def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: bool = False) -> go.Figure:
-    """Draw one small step x position heatmap per layer (mean over heads, or one head), with its dominant path.
+def layer_multiples(
+    trajectory: xr.Dataset,
+    *,
+    head: int | None = None,
+    kinds: bool = False,
+    quantity: Quantity = ATTENTION,
+    fit: bool = False,
+    rule: SinkRule = DEFAULT_RULE,
+) -> go.Figure:
+    """Draw one small step x position heatmap per layer (all its heads, or one), with its dominant path.
 
-    With ``kinds`` it is step x kind of token, without a path. More than `MOST` layers: evenly spaced ones, first and
-    last included.
+    More than `MOST` layers: evenly spaced ones, first and last included.
+
+    Args:
+        trajectory: See `sap_core.trajectory`.
+        head: None means the mean over heads.
+        kinds: Draw attention by step x kind of token instead, without a path.
+        quantity: `ATTENTION` or `SINK_RATE`.
+        fit: The colours span the values of all layers in view instead of the quantity's own range.
+        rule: What a sink is, for the sink rate.
     """
     numbers = np.array(layer_numbers(trajectory))
     layers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST)).round().astype(int))]
     cells = FEW_CELLS if len(layers) <= MOST // 2 else MANY_CELLS
+    quantity = ATTENTION if kinds else quantity
+    views = list(layer_views(trajectory, layers, head, None if quantity is ATTENTION else rule))
+    each = [by_type(view)[0] if kinds else quantity.values(view) for view in views]
+    small = [reduce_max(values.astype(np.float32), *cells) for values in each]
+    scale = quantity.scale(np.concatenate([part[0].ravel() for part in small]) if fit else None)
+    hover = "a sink in %{customdata:.1%} of heads" if quantity is SINK_RATE else "%{customdata:.2f} × an even share"
     traces: list[dict[str, Any]] = []  # dicts, which plotly looks through once, in the figure
-    for index, (layer, view) in enumerate(zip(layers, layer_views(trajectory, layers, head), strict=True)):
-        values = by_type(view)[0] if kinds else view.times_even
-        shown, tall, wide = reduce_max(values.astype(np.float32), *cells)
-        levels = share_levels(shown)  # rising, so the largest of a block has the largest level
+    for index, (layer, view, (shown, tall, wide)) in enumerate(zip(layers, views, small, strict=True)):
+        levels = scale.levels(shown)  # rising, so the largest of a block has the largest level
         axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
         traces.append(
             {
@@ -52,7 +67,7 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
                 "name": f"layer {layer}",
                 "customdata": shown,
                 "hovertemplate": f"layer {layer}, step %{{y}}, {'' if kinds else 'position '}%{{x}}<br>"
-                "%{customdata:.2f} × an even share<extra></extra>",
+                f"{hover}<extra></extra>",
                 "hoverongaps": False,
                 **axes,
             }
@@ -73,11 +88,7 @@ def layer_multiples(trajectory: xr.Dataset, *, head: int | None = None, kinds: b
                 "cmin": 1,
                 "cmax": 255,
                 "colorscale": SEQUENTIAL,
-                "colorbar": colour_bar(
-                    SHARE_TITLE,
-                    tickvals=[level_of(tick) for tick in SHARE_TICKS if tick % 2 == 0],
-                    ticktext=[text for tick, text in SHARE_TICKS.items() if tick % 2 == 0],
-                ),
+                "colorbar": scale_bar(scale, every=2),
             },
         },
     )

@@ -10,24 +10,18 @@ import pandas as pd
 from ..choices.sink_rules import DEFAULT_RULE, SinkRule, sink_rule
 from ..errors import InvalidInput
 from ..sinks.claims import answer_claims, answers_table
-from ..sinks.compare import (
-    CURVES,
-    LETTERS,
-    compare_runs,
-    rebin,
-)
+from ..sinks.compare import CURVES, LETTERS, compare_runs
 from ..sinks.instability import rank_heads
 from ..sinks.motion import METRICS
 from ..sinks.summary import sink_summary
 from ..trajectory.access import layer_index, trajectories_of
-from .compare import difference_heatmap
+from .compare import comparison_curve, difference_heatmap
 from .figure_files import provenance
+from .forest import claims_forest
 from .heads import head_grid
 from .heatmap import trajectory_heatmap
 from .html_page import Part, html_report
-from .lines import step_lines
 from .multiples import layer_multiples
-from .theme import SERIES
 from .view import View, make_view
 
 
@@ -99,32 +93,19 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
     parts: list[tuple[str, str, Part]] = [
         ("Runs", "A is the reference of every difference", key),
     ]
-    answers = answers_table(answer_claims(found))
-    if answers:  # none is said of autoregressive models
-        parts.append(("The claims", "with 95 % intervals", pd.DataFrame(answers)))
     for letter, run in zip(letters, runs, strict=True):
         view = make_view(run.trajectory, sinks=rule)
         figure = trajectory_heatmap(view, normalised=True, show_sinks=False, height=340)
         parts.append((f"{letter}: {run.name}", "attention received, mean over layers and heads", figure))
-    for letter, received, difference in zip(letters[1:], found.received[1:], found.differences, strict=True):
-        size = difference.shape[1]
-        figure = difference_heatmap(
-            size * rebin(found.received[0], size), size * rebin(received, size), names=("A", letter)
-        )
+    answers = answer_claims(found)
+    if answers:  # none is said of autoregressive models
+        parts.append(("The claims", "with 95 % intervals", claims_forest(answers)))
+        parts.append(("The claims in numbers", "", pd.DataFrame(answers_table(answers))))
+    for run, letter in enumerate(letters[1:], start=1):
+        figure = difference_heatmap(*found.aligned(run), names=("A", letter))
         parts.append((f"{letter} relative to A", "attention received, position by position", figure))
-    for name, (title, unit) in CURVES.items():
-        figure = step_lines(
-            dict(zip(letters, found.curves[name], strict=True)),
-            f"{title}<br>({unit})",
-            x=found.time,
-            x_title="share of the run",
-            colours=dict(zip(letters, SERIES, strict=False)),
-            bands={
-                letter: (band[0], band[1])
-                for letter, band in zip(letters, found.bands[name], strict=True)
-                if band is not None
-            },
-        )
+    for name, (title, _) in CURVES.items():
+        figure = comparison_curve(found, name)
         parts.append((title, "bands: 95 % interval over prompts, where there are several", figure))
     parts.append(("Metrics", "intervals over prompts; NaN with a single prompt", found.table.drop(columns="metric")))
     title = " and ".join(found.names) if len(runs) == 2 else f"{len(runs)} runs compared"
@@ -132,7 +113,9 @@ def comparison_report(runs: Sequence[Any], *, rule: SinkRule) -> str:
     return html_report(f"Comparison: {title}", about, parts)
 
 
-def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rule: SinkRule) -> View:
+def checked_view(
+    run: Any, sample: int, layer: int | None, head: int | None, rule: SinkRule, *, with_sink_rate: bool = False
+) -> View:
     """Return the view of a run with its sinks.
 
     Raises:
@@ -148,4 +131,4 @@ def checked_view(run: Any, sample: int, layer: int | None, head: int | None, rul
             raise InvalidInput(f"{name} is {value}; the run has {name}s 0 to {sizes[name] - 1}.")
     if layer is not None:
         layer_index(trajectories[sample], layer)
-    return make_view(trajectories[sample], layer, head, rule)
+    return make_view(trajectories[sample], layer, head, rule, with_sink_rate=with_sink_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .reduce import share_levels
+from .quantity import share_levels
 from .theme import palette
 from .view import View, printable
 

@@ -2,9 +2,9 @@
 
 One quantity has one scale on every page. Attention received is drawn on a fixed logarithmic scale from a quarter of an
 even share to 64 times an even share, so that two figures can be compared by eye. The scale is cividis, which looks the
-same with and without the common colour-vision deficiencies and in grey. Overlays are vermilion with a dark outline, or
-cyan, visible on both ends of the scale and on the page. Axis and text colours are set by the page, which knows light
-from dark.
+same with and without the common colour-vision deficiencies and in grey. What is drawn over a map differs in form and
+colour: the dominant position is a thin vermilion line, a written token a cyan dash, a sink a magenta ring, the step in
+view a white line with dark edges. Axis and text colours are set by the page, which knows light from dark.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ SEQUENTIAL = "Cividis"
 DIVERGING = "RdBu_r"
 # Okabe and Ito's palette: told apart under the common colour-vision deficiencies.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-PATH = "#FF5A36"
-CASING = "#10151C"
-FRONTIER = "#4FD2EA"
+PATH = "#FF5A36"  # dominant position
+FRONTIER = "#4FD2EA"  # token written
+SINK = "#F050C8"
+CASING = "#10151C"  # edges of the cursor
+CURSOR = "#FFFFFF"  # step in view
 
 # log2 of (attention / even share), and the ticks that stand for it.
 SHARE_RANGE = (-2.0, 6.0)
 SHARE_TICKS = {-2: "¼", -1: "½", 0: "1", 1: "2", 2: "4", 3: "8", 4: "16", 5: "32", 6: "64"}
-SHARE_TITLE = "attention received<br>(× even share)"
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -62,6 +63,12 @@ def colour_bar(title: str, **changes: Any) -> dict[str, Any]:
         "outlinewidth": 0,
         **changes,
     }
+
+
+def add_cursor(figure: go.Figure, y: float) -> None:
+    """Draw the line of the step in view."""
+    for colour, width in ((CASING, 4), (CURSOR, 1.5)):
+        figure.add_hline(y=y, line={"color": colour, "width": width})
 
 
 @cache

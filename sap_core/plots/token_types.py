@@ -6,15 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..sinks.token_types import TYPES, token_type
-from .reduce import level_of, reduce_max, share_levels
-from .theme import (
-    PATH,
-    SEQUENTIAL,
-    SHARE_TICKS,
-    SHARE_TITLE,
-    base_figure,
-    colour_bar,
-)
+from .quantity import ATTENTION, scale_bar
+from .reduce import reduce_max
+from .theme import SEQUENTIAL, add_cursor, base_figure
 from .view import View
 
 
@@ -42,10 +36,14 @@ def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return each, fraction, count
 
 
-def type_heatmap(view: View, *, step: int | None = None, height: int = 420) -> go.Figure:
-    """Draw step x kind of token, on the scale of attention received; empty where no token is of the kind."""
+def type_heatmap(view: View, *, step: int | None = None, fit: bool = False, height: int = 420) -> go.Figure:
+    """Draw step x kind of token, on the scale of attention received; empty where no token is of the kind.
+
+    ``fit``: the colours span the values in view instead of the fixed range.
+    """
     each, fraction, count = by_type(view)
-    levels, tall, _ = reduce_max(share_levels(each).astype(np.uint8), columns=len(TYPES))
+    scale = ATTENTION.scale(each if fit else None)
+    levels, tall, _ = reduce_max(scale.levels(each), columns=len(TYPES))
     shares, _, _ = reduce_max(fraction.astype(np.float32), columns=len(TYPES))
     counts, _, _ = reduce_max(count, columns=len(TYPES))
     values, _, _ = reduce_max(each.astype(np.float32), columns=len(TYPES))
@@ -61,9 +59,7 @@ def type_heatmap(view: View, *, step: int | None = None, height: int = 420) -> g
             zmax=255,
             colorscale=SEQUENTIAL,
             xgap=2,
-            colorbar=colour_bar(
-                SHARE_TITLE, tickvals=[level_of(tick) for tick in SHARE_TICKS], ticktext=list(SHARE_TICKS.values())
-            ),
+            colorbar=scale_bar(scale),
             hovertemplate=(
                 "%{x}, step %{y:.0f}<br>%{customdata[0]:.2f} × an even share each<br>"
                 "%{customdata[2]} tokens, together %{customdata[1]:.1%} of attention<extra></extra>"
@@ -73,7 +69,7 @@ def type_heatmap(view: View, *, step: int | None = None, height: int = 420) -> g
         )
     )
     if step is not None:
-        figure.add_hline(y=step, line={"color": PATH, "width": 1, "dash": "dot"})
+        add_cursor(figure, step)
     figure.update_xaxes(title="kind of token (mean over its tokens)", type="category", showgrid=False)
     figure.update_yaxes(
         title="step" if tall == 1 else f"step, largest of each {tall}",

@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 
 from ..choices.sink_rules import SinkRule
+from ..errors import InvalidInput
 from ..sinks.rules import find_sinks
+from ..sinks.sink_rate import layer_sink_rates, sink_rate
 from ..trajectory.access import layer_index, layers_of, received_by, visibility
 
 
@@ -35,6 +37,7 @@ class View:
     label: str
     objective: str
     steps_total: int
+    sink_rate: np.ndarray | None = None  # float32 (T, S), share of the heads meant by the label; NaN as times_even
 
     @property
     def steps(self) -> int:
@@ -64,6 +67,8 @@ def make_view(
     layer: int | None = None,
     head: int | None = None,
     sinks: np.ndarray | SinkRule | None = None,
+    *,
+    with_sink_rate: bool = False,
 ) -> View:
     """Return the view of one layer and head.
 
@@ -72,7 +77,13 @@ def make_view(
         layer: By the model's number; None means the mean over all.
         head: None means the mean over all.
         sinks: The rule that says which positions are sinks, or bool (T, S); None for no sinks.
+        with_sink_rate: Also compute the sink rate, which reads the attention of every head; ``sinks`` is then a rule.
     """
+    rate = None
+    if with_sink_rate:
+        if not isinstance(sinks, SinkRule):
+            raise InvalidInput(f"sinks is {sinks!r}; the sink rate needs a SinkRule, such as SinkRule('column_sum').")
+        rate = sink_rate(trajectory, sinks, layer=layer, head=head)
     fraction = received_by(trajectory, layer, head)
     queries, visible = visibility(trajectory)
     times_even, path = _relative(fraction, visible > 0)
@@ -92,19 +103,27 @@ def make_view(
         label=selection_label(layer, head),
         objective=trajectory.attrs["objective"],
         steps_total=int(trajectory.attrs["steps_total"]),
+        sink_rate=rate,
     )
 
 
-def layer_views(trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None) -> Iterator[View]:
-    """Yield `make_view` of each of ``layers``; the trajectory is read once for all of them."""
+def layer_views(
+    trajectory: xr.Dataset, layers: np.ndarray, head: int | None = None, rule: SinkRule | None = None
+) -> Iterator[View]:
+    """Yield `make_view` of each of ``layers``; the trajectory is read once for all of them.
+
+    ``rule``: also their sink rates, which reads the attention of every head.
+    """
     exists = visibility(trajectory)[1] > 0
     text: View | None = None  # what all the layers share
     places = np.array([layer_index(trajectory, layer) for layer in layers.tolist()])
+    rates = None if rule is None else layer_sink_rates(trajectory.isel(layer=places), rule, head)
     for layer, fraction in zip(layers.tolist(), layers_of(trajectory, places, head), strict=True):
         if text is None:
             text = make_view(trajectory, layer, head)
         times_even, path = _relative(fraction, exists)
-        yield replace(text, share=fraction, times_even=times_even, path=path, label=selection_label(layer, head))
+        label, rate = selection_label(layer, head), None if rates is None else next(rates)
+        yield replace(text, share=fraction, times_even=times_even, path=path, label=label, sink_rate=rate)
 
 
 def _relative(share: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -269,6 +269,10 @@ def default_name(spec: dict[str, Any]) -> str:
         return f"{PurePath(str(spec.get('run'))).name} to {spec.get('out')}"
     if kind == "push":
         return f"{PurePath(str(spec.get('folder'))).name} to {spec.get('repo')} on the Hub"
+    if kind == "ablate_sinks":
+        return f"{model}: sinks blocked ({', '.join(map(str, spec.get('top') or ()))})"
+    if kind == "ablate_heads":
+        return f"{model}: every head left out"
     if kind == "sweep":
         return f"{model}: {spec.get('preset') or ', '.join(spec.get('methods') or ())} sweep"
     return str(kind)

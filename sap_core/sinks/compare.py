@@ -53,8 +53,8 @@ class Comparison:
         names: what to call the runs.
         time: (points,), 0 = first step, 1 = last step.
         received: per run (points, S), mean over layers, heads and samples, on the run's own positions.
-        differences: per run after the first (points, P), run minus first, both spread over P = the smaller number of
-            positions.
+        present: per run bool (points, S), whether every prompt has that position at that time.
+        differences: per run after the first (points, P), run minus first, see `aligned`; NaN where only one has data.
         paths: per run int (points,), dominant position of ``received`` at the nearest step.
         curves: per name of `CURVES` and run, (points,): mean over layers, heads and prompts.
         bands: per name of `CURVES` and run, (2, points): the 95 % interval over prompts; None with one prompt.
@@ -74,6 +74,7 @@ class Comparison:
     names: tuple[str, ...]
     time: np.ndarray
     received: tuple[np.ndarray, ...]
+    present: tuple[np.ndarray, ...]
     differences: tuple[np.ndarray, ...]
     paths: tuple[np.ndarray, ...]
     curves: dict[str, tuple[np.ndarray, ...]]
@@ -90,6 +91,14 @@ class Comparison:
         """Second run minus first, (points, P)."""
         return self.differences[0]
 
+    def aligned(self, run: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the attention received in the first run and in run number ``run`` on the same positions.
+
+        Both are (points, P), spread over P = the smaller number of positions, in multiples of an even share of P; NaN
+        where one of the runs has no data (the position is not written yet there).
+        """
+        return _aligned(self.received[0], self.present[0], self.received[run], self.present[run])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as lists and numbers, for JSON."""
         metrics = self.table.to_dict(orient="records")
@@ -99,8 +108,8 @@ class Comparison:
             "paths": [path.tolist() for path in self.paths],
             "curves": {name: [curve.tolist() for curve in each] for name, each in self.curves.items()},
             "received": [array.tolist() for array in self.received],
-            "difference": self.difference.tolist(),
-            "differences": [array.tolist() for array in self.differences],
+            "difference": _listed(self.difference),
+            "differences": [_listed(array) for array in self.differences],
             "metrics": [{key: None if value != value else value for key, value in row.items()} for row in metrics],
         }
 
@@ -124,8 +133,8 @@ def compare_runs(
     first, others = sides[0], sides[1:]
     differences = []
     for side in others:
-        size = min(first.received.shape[1], side.received.shape[1])
-        differences.append(rebin(side.received, size) - rebin(first.received, size))
+        a, b = _aligned(first.received, first.present, side.received, side.present)
+        differences.append((b - a) / a.shape[1])
     means = {name: tuple(side.mean(name) for side in sides) for name in LABELS}
     against = {name: tuple(_difference(first, side, name) for side in others) for name in LABELS}
     causal = next((side for side in sides if side.autoregressive), None)
@@ -137,6 +146,7 @@ def compare_runs(
         names=tuple(side.name for side in sides),
         time=time,
         received=tuple(side.received for side in sides),
+        present=tuple(side.present for side in sides),
         differences=tuple(differences),
         paths=tuple(side.path for side in sides),
         curves={name: tuple(side.curves[name].mean(axis=0) for side in sides) for name in CURVES},
@@ -170,6 +180,26 @@ def rebin(received: Float[np.ndarray, "*time position"], size: int) -> Float[np.
     return np.diff(np.moveaxis(resample(edges, np.linspace(0, 1, size + 1)), 0, -1), axis=-1)
 
 
+def _aligned(
+    first: np.ndarray, first_present: np.ndarray, second: np.ndarray, second_present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    size = min(first.shape[1], second.shape[1])
+    common = _all_present(first_present, size) & _all_present(second_present, size)
+    a, b = (np.where(common, size * rebin(received, size), np.nan) for received in (first, second))
+    return a, b
+
+
+def _all_present(present: np.ndarray, size: int) -> np.ndarray:
+    """Return which of ``size`` equal bins lie in present positions wholly."""
+    return rebin(present.astype(float), size) * size / present.shape[1] > 1 - 1e-9
+
+
+def _listed(values: np.ndarray) -> list:
+    shown = values.astype(object)
+    shown[np.isnan(values)] = None
+    return shown.tolist()
+
+
 class _Side:
     """One of the runs. ``metrics`` by name: (prompt, head of any layer)."""
 
@@ -181,6 +211,9 @@ class _Side:
         self.autoregressive = datasets[0].attrs.get("objective") == "autoregressive"
         self.prompts = tuple((getattr(source, "spec", None) or {}).get("prompts") or ())
         self.received = np.mean([rebin(resample(part.received, time), size) for part in scans], axis=0)
+        there = [rebin(resample((part.visible > 0).astype(float), time), size) for part in scans]
+        full = [size / part.visible.shape[1] for part in scans]
+        self.present = np.all([part * scale > 1 - 1e-9 for part, scale in zip(there, full, strict=True)], axis=0)
         self.path = dominant_positions(scans[0].received)[np.rint(time * (len(scans[0].received) - 1)).astype(int)]
         curves = [_curves(dataset, part) for dataset, part in zip(datasets, scans, strict=True)]
         self.curves = {name: np.stack([resample(each[name].mean(axis=1), time) for each in curves]) for name in CURVES}

@@ -1,4 +1,4 @@
-"""Instability of each head: one score in [0, 1] from five visible components, and the ranking by it."""
+"""Instability of each head: one score in [0, 1] from visible components, and the ranking by it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..errors import InvalidInput, UnknownOption
 from ..trajectory.access import by_layer, layer_numbers, trajectories_of, visibility
 from .motion import (
     autocorrelation,
+    dominance_frequency,
     dominant_positions,
     overlap,
     persistence,
@@ -33,6 +34,7 @@ class Component:
     formula: str
     column: str
     rises: bool  # True: unstable = column; False: unstable = 1 - column
+    weight: float = 1.0  # where none are given
 
 
 COMPONENTS: dict[str, Component] = {
@@ -46,6 +48,15 @@ COMPONENTS: dict[str, Component] = {
         ),
         Component(
             "overlap", "1 - overlap", "1 - Jaccard index of the sink sets of neighbouring steps", "overlap", False
+        ),
+        # Tells heads apart where 1 - persistence is near 1 for every head that moves at all; weighs 0 unless asked for.
+        Component(
+            "dominance",
+            "1 - dominance",
+            "share of steps away from the most frequent dominant position",
+            "dominance",
+            False,
+            0.0,
         ),
     )
 }
@@ -61,17 +72,17 @@ def rank_heads(
     """Return one row per (layer, head), the most unstable first.
 
     Instability = weighted mean of {switch rate, 1 - persistence, normalised temporal deviation, 1 - autocorrelation,
-    1 - overlap}. The deviation is 2 std(centroid) / (S - 1), which is 1 at its largest possible value; an
-    autocorrelation below 0 counts as 0. Over several trajectories each column is the mean.
+    1 - overlap}, and 1 - dominance if weights ask for it. The deviation is 2 std(centroid) / (S - 1), which is 1 at its
+    largest possible value; an autocorrelation below 0 counts as 0. Over several trajectories each column is the mean.
 
     Args:
         source: a run, a trajectory, or a list of them.
-        weights: by component name (`COMPONENTS`); what is left out weighs 0. Default: all equal.
+        weights: by component name (`COMPONENTS`); what is left out weighs 0. Default: all equal but for dominance, 0.
         rule: what a sink is, see `find_sinks`: a `SinkRule`, or the name of one.
         threshold: the threshold of a rule given by name; None takes its default.
 
     Returns:
-        Columns layer, head, instability, switch_rate, persistence, deviation, autocorrelation, overlap, rank
+        Columns layer, head, instability, switch_rate, persistence, deviation, autocorrelation, overlap, dominance, rank
         (1 = most unstable; ties keep the order of layer, head).
 
     Raises:
@@ -116,6 +127,7 @@ def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.Da
                     "deviation": deviation,
                     "autocorrelation": autocorrelation(received),
                     "overlap": overlap(sinks),
+                    "dominance": dominance_frequency(path, positions).max(-1),
                 }
             )
         )
@@ -124,7 +136,7 @@ def head_components(dataset: xr.Dataset, rule: SinkRule = DEFAULT_RULE) -> pd.Da
 
 def _shares(weights: Mapping[str, float] | None) -> dict[str, float]:
     if weights is None:
-        return dict.fromkeys(COMPONENTS, 1 / len(COMPONENTS))
+        weights = {name: part.weight for name, part in COMPONENTS.items()}
     for name, value in weights.items():
         if name not in COMPONENTS:
             raise UnknownOption("component of instability", name, COMPONENTS)

@@ -5,6 +5,7 @@ model (a length beyond its positions, a prompt longer than the canvas) is checke
 Importing this module does not import torch.
 """
 
+from .ablate import AblateHeadsSpec, AblateSinksSpec, AblationOptions
 from .attention_map import AttentionMapSpec
 from .base import AUTO, Spec, asked_spec, check_same_model, model_reference
 from .calibration import CalibrationOptions
@@ -25,6 +26,9 @@ from .sweep import SweepSpec
 __all__ = [
     "AUTO",
     "CONVENTIONS",
+    "AblateHeadsSpec",
+    "AblateSinksSpec",
+    "AblationOptions",
     "AttentionMapSpec",
     "CalibrationOptions",
     "CaptureSpec",

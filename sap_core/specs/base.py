@@ -14,6 +14,7 @@ from ..errors import InvalidInput
 AUTO = "auto"
 LARGEST = 2**31 - 1  # of any whole number in a spec
 SEED = "The same seed gives the same result."
+SEEDS = (0, 2**31 - 1)  # what forms offer
 NAME = "Shown in the list of runs."
 KEEP = "Elastic checkpoint: the share of its heads and channels, such as 0.7."
 OVERWRITE = "Replace the model folder that is there."

@@ -25,6 +25,7 @@ def option(
     shown: str | None = None,
     name: str | None = None,
     reads: str = "",
+    offered: tuple[float | None, float | None] = (None, None),
     **bounds: Any,
 ) -> Any:
     """Return a field that is an option of a command.
@@ -36,9 +37,11 @@ def option(
         name: Of the option, if it is not the field's; of a boolean also "yes/no".
         reads: "file" (made absolute), "texts" (a calibration source, its files made absolute) or "run" (a run's folder
             or id).
+        offered: Least and largest value that a form offers, where the bounds do not say it.
         bounds: ge, le, gt, lt, min_length, as `pydantic.Field` takes them.
     """
-    return Field(default, description=help, json_schema_extra={"shown": shown, "name": name, "reads": reads}, **bounds)
+    extra: dict[str, Any] = {"shown": shown, "name": name, "reads": reads, "offered": list(offered)}
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
 def fields_of(*specs: type) -> dict[str, FieldInfo]:
@@ -70,6 +73,16 @@ def option_flags(name: str, field: FieldInfo) -> tuple[str, str]:
 def reads(field: FieldInfo) -> str:
     """Return what the text of a field names: "file", "texts", "run", or "" for a plain value."""
     return _extra(field, "reads") or ""
+
+
+def offered(field: FieldInfo, step: float) -> tuple[float | None, float | None]:
+    """Return the least and the largest value that a form offers; a bound that is excluded is a ``step`` away."""
+    bound = {
+        key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)
+    }
+    least, largest = _extra(field, "offered") or (None, None)
+    least = bound["gt"] + step if "gt" in bound else bound.get("ge", least)
+    return least, bound["lt"] - step if "lt" in bound else bound.get("le", largest)
 
 
 def shown_default(field: FieldInfo) -> str | Literal[False]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UnknownOption
+from .ablate import AblateHeadsSpec, AblateSinksSpec
 from .attention_map import AttentionMapSpec
 from .base import Spec
 from .capture import CaptureSpec
@@ -40,6 +41,8 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         SweepSpec,
         AttentionMapSpec,
         ConventionsSpec,
+        AblateSinksSpec,
+        AblateHeadsSpec,
     )
     kinds = {cls.model_fields["kind"].default: cls for cls in known}
     if kind not in kinds:

@@ -10,13 +10,16 @@ from ..choices.allocations import ALLOCATIONS, check_allocation
 from ..choices.methods import METHODS
 from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO, NAME, OVERWRITE, SEED, VERIFY
+from .base import AUTO, NAME, OVERWRITE, SEED, SEEDS, VERIFY
 from .calibration import CalibrationOptions
 from .model import ModelOptions
 from .options import option
 from .texts import TextOptions
 
-HEADS_RUN = "The capture run that ranks the heads (method or pattern heads, allocation instability, a search)."
+HEADS_RUN = (
+    "The capture run that ranks the heads (method or pattern heads, allocation instability, a search); method "
+    "measured: a run of `sap ablate heads`."
+)
 DUPLICATES = "Heads that attend alike: keep_one never removes the last of a group; ignore."
 
 
@@ -25,7 +28,7 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
 
     kind: Literal["prune"] = "prune"
     method: str = option(help=f"One of {', '.join(METHODS)}.", shown="what measured best")
-    seed: int = option(0, SEED)
+    seed: int = option(0, SEED, offered=SEEDS)
     name: str = option("", NAME)
 
     if TYPE_CHECKING:  # what the strategies add, each its own part; code that takes any of them asks `strategy`
@@ -58,7 +61,7 @@ class PruneOptions(ModelOptions, CalibrationOptions, TextOptions):
 class SparsityOptions(PruneOptions):
     """Options of prunings with a given sparsity and pattern."""
 
-    sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.")
+    sparsity: float = option(0.5, "Share of weights (method heads: of heads) to zero, 0 <= s < 1.", offered=(0, 0.99))
     pattern: str = option(
         "unstructured",
         "unstructured; N:M such as 2:4 or 4:8, N of M consecutive inputs zeroed; heads, channels or layers, taken out "
@@ -132,13 +135,17 @@ class PruneSpec(SparsityOptions):
         )
         if self.allocation_table is not None and self.allocation != "table":
             raise InvalidInput(f"allocation_table belongs to allocation 'table', not to '{self.allocation}'.")
+        ranks = METHODS[self.method].ranks_heads
         if self.method != "heads" and self.heads is not None:
             raise InvalidInput(f"heads belong to method 'heads', not to '{self.method}'; leave them out.")
-        if self.run is not None and "heads" not in (self.method, self.pattern) and self.allocation != "instability":
+        if self.run is not None and not ranks and self.pattern != "heads" and self.allocation != "instability":
             raise InvalidInput(
-                "run belongs to method 'heads', pattern 'heads' and allocation 'instability'; leave it out."
+                "run belongs to methods 'heads' and 'measured', pattern 'heads' and allocation 'instability'; leave it "
+                "out."
             )
-        decides_heads = self.pattern == "heads" or (self.method == "heads" and self.heads is None)
+        if self.method == "measured" and self.run is None:
+            raise InvalidInput("method 'measured' needs the run of a measurement: make one with `sap ablate heads`.")
+        decides_heads = self.pattern == "heads" or (ranks and self.heads is None)
         if self.duplicates == "ignore" and not decides_heads:
             raise InvalidInput(
                 f"duplicates concerns heads, which method '{self.method}' with pattern {self.pattern} does not remove; "

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from ..choices.methods import METHODS
 from ..choices.patterns import check_combination, parse_pattern
 from ..errors import InvalidInput
 from .options import option
@@ -28,7 +29,7 @@ class ProgressivePruneSpec(SparsityOptions):
     @model_validator(mode="after")
     def _weights_only(self) -> ProgressivePruneSpec:
         check_combination(self.method, self.pattern, self.sparsity, self.compare, self.order)
-        if parse_pattern(self.pattern).unit or self.method == "heads":
+        if parse_pattern(self.pattern).unit or METHODS[self.method].ranks_heads:
             raise InvalidInput(
                 "progressive pruning (budget) decides each layer's sparsity itself; it supports the patterns "
                 f"unstructured and N:M with allocation uniform, not {self.method} {self.pattern}."

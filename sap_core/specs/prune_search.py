@@ -40,7 +40,7 @@ class SearchPruneSpec(PruneOptions):
             raise InvalidInput("give a preset, or target_speedup with quality_drop, not both.")
         if self.preset is None and self.target_speedup is None:
             raise InvalidInput("a search needs a preset, or a target_speedup such as 1.3.")
-        if self.method == "heads" or "channels" not in METHODS[self.method].patterns:
+        if METHODS[self.method].ranks_heads or "channels" not in METHODS[self.method].patterns:
             known = ", ".join(name for name, row in METHODS.items() if "channels" in row.patterns)
             raise InvalidInput(f"a search takes out heads, channels and layers, which needs a method of {known}.")
         return self

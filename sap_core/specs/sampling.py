@@ -6,7 +6,7 @@ from pydantic import field_validator
 
 from ..choices.samplers import SAMPLERS, CacheName, EndRuleName
 from ..errors import InvalidInput, UnknownOption
-from .base import AUTO, SEED, Spec
+from .base import AUTO, SEED, SEEDS, Spec
 from .options import option
 
 HOTTEST = 1e4  # beyond, draws are uniform and float32 overflows
@@ -17,7 +17,10 @@ class SamplingOptions(Spec):
 
     length: int = option(128, "Tokens in all, prompt included.", ge=1)
     steps: int | None = option(
-        None, "Denoising steps; autoregressive: tokens to generate.", shown="64, or all tokens if fewer"
+        None,
+        "Denoising steps; autoregressive: tokens to generate.",
+        shown="64, or all tokens if fewer",
+        offered=(1, None),
     )
     sampler: str = option(AUTO, f"One of {', '.join(SAMPLERS)}.", shown="the model's own")
     block_length: int | None = option(None, "Tokens per semi-autoregressive block.", shown="one block", ge=1)
@@ -48,7 +51,7 @@ class SamplingOptions(Spec):
         "Fast-dLLM's caches, approximate: they change the tokens. prefix keeps what stands before a block as it was "
         "when the block began; dual also what stands behind it.",
     )
-    seed: int = option(0, SEED)
+    seed: int = option(0, SEED, offered=SEEDS)
 
     @field_validator("steps")
     @classmethod

@@ -53,22 +53,9 @@ class Output:
         self._lock: Lock | None = None
         self._published = False
         recover(target)
-        try:
-            os.lstat(target)
-        except FileNotFoundError:
-            there = False
-        except OSError as error:
-            raise _not_writable(what, target, error) from None
-        else:
-            there = True
+        there = _is_there(what, target)
         if there:
-            if not replace:
-                raise InvalidInput(f"{what} {target} exists already; choose another, or remove it first.")
-            if target.is_dir() != folder:
-                kind = "not a folder" if folder else "a folder"
-                raise InvalidInput(f"{what} {target} exists and is {kind}; choose another.")
-            if folder and os.path.ismount(target):
-                raise InvalidInput(f"{what} {target} is a mount point; give a folder below it.")
+            _check_replaceable(what, target, folder=folder, replace=replace)
         self.target, self.folder, self.resumable = target, folder, resumable
         self._seen = content(target) if there else None
         try:
@@ -215,6 +202,26 @@ class Output:
         while os.path.lexists(kept := self.target.with_name(f"{stem}-{number}{suffix}")):
             number += 1
         return kept
+
+
+def _is_there(what: str, target: Path) -> bool:
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _not_writable(what, target, error) from None
+    return True
+
+
+def _check_replaceable(what: str, target: Path, *, folder: bool, replace: bool) -> None:
+    if not replace:
+        raise InvalidInput(f"{what} {target} exists already; choose another, or remove it first.")
+    if target.is_dir() != folder:
+        kind = "not a folder" if folder else "a folder"
+        raise InvalidInput(f"{what} {target} exists and is {kind}; choose another.")
+    if folder and os.path.ismount(target):
+        raise InvalidInput(f"{what} {target} is a mount point; give a folder below it.")
 
 
 def _not_writable(what: str, target: Path, error: OSError) -> InvalidInput:

@@ -76,27 +76,19 @@ class RayExecutor:
                 if not ready:
                     yield Event("idle")
                 for actor in [actor for actor in workers if actor.pending in ready]:
-                    task, replaced = actor.task, False
+                    workers.remove(actor)
                     try:
                         answer = self.ray.get(actor.pending)
                     except self.ray.exceptions.RayActorError as error:
-                        answer, replaced = {}, True
                         lost = f"a Ray actor was lost ({_cause(error)})"
-                        failed_starts = failed_starts + 1 if task is None else failed_starts
+                        failed_starts += actor.task is None
                         if failed_starts > self.retries * self.workers:
                             raise OperationFailed(f"No Ray actor stays up: {lost}.") from None
-                        if task is not None:
-                            yield waiting.requeue(task, lost)
-                    workers.remove(actor)
-                    if "unusable" in answer:
-                        raise OperationFailed(answer["unusable"])
-                    if "record" in answer:
-                        yield Event("finished", task, record=answer["record"])
-                    elif "error" in answer:
-                        yield Event("failed", task, error=answer["error"])
-                    if replaced:
+                        if actor.task is not None:
+                            yield waiting.requeue(actor.task, lost)
                         workers.append(_Actor(self, runner, options))
                         continue
+                    yield from _told(answer, actor.task)
                     failed_starts = 0
                     following = waiting.take(actor.group, {other.group for other in workers if other.group})
                     if following is None:
@@ -118,6 +110,16 @@ class RayExecutor:
         counts = [room.get("CPU", 0) / self.cpus] if self.cpus else []
         counts += [room.get("GPU", 0) / self.gpus] if self.gpus else []
         return max(1, math.floor(min(counts))) if counts else 1
+
+
+def _told(answer: dict[str, Any], task: Task | None) -> Iterator[Event]:
+    """Yield what an actor's answer says of its task; the answer to its start says nothing."""
+    if "unusable" in answer:
+        raise OperationFailed(answer["unusable"])
+    if "record" in answer:
+        yield Event("finished", task, record=answer["record"])
+    elif "error" in answer:
+        yield Event("failed", task, error=answer["error"])
 
 
 class _Actor:

@@ -25,12 +25,12 @@ def find_chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def studio(runs: Path, app: Path = ROOT / "app.py") -> Iterator[str]:
+def studio(runs: Path, app: Path = ROOT / "app.py", python: str = sys.executable) -> Iterator[str]:
     """The address of a studio (or another ``app``) whose runs lie in ``runs``; it and its worker end with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
+    command = [python, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
     runs.parent.mkdir(parents=True, exist_ok=True)
     log = runs.parent / "studio.log"
     with open(log, "wb") as out:

@@ -31,7 +31,7 @@ def window():
 
 
 @pytest.fixture(scope="session")
-def desk(window, tmp_path_factory):
+def desk(window, tmp_path_factory, quick_interpreter):
     """The studio, with a diffusion run of two prompts and an autoregressive one of the same."""
     import sap_core as sap
 
@@ -48,7 +48,7 @@ def desk(window, tmp_path_factory):
             **settings,
         )
         made[name] = run.id
-    with studio(root) as address:
+    with studio(root, python=quick_interpreter) as address:
         yield Desk(address, root, made["diffusion"], made["ar"])
 
 

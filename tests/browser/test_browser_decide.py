@@ -21,6 +21,7 @@ POINT = """(name) => {
 }"""
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_from_a_measured_point_to_a_checkpoint_that_loads(tab, desk, tiny_diffusion, tmp_path):
     model = str(tiny_diffusion)
     sweep_run(desk.runs, {"wanda": (0.4,), "magnitude": (0.6,)}, model=model, name="made before")

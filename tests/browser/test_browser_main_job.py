@@ -19,9 +19,9 @@ CELL = """([layer, head]) => {
 
 
 @pytest.fixture(scope="module")
-def page(window, tmp_path_factory):
+def page(window, tmp_path_factory, quick_interpreter, warm_python):
     folder = tmp_path_factory.mktemp("studio")
-    with studio(folder / "runs") as address:
+    with studio(folder / "runs", python=quick_interpreter) as address:
         tab = window.new_page(viewport={"width": 1280, "height": 900})
         tab.set_default_timeout(PATIENCE)
         tab.address, tab.folder = address, folder

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chosen import mostly_slow
 
 import sap_core as sap
 from sap_core.capturing.checkpoint import read_checkpoint
@@ -56,8 +57,10 @@ def assert_same(one: Path, other: Path) -> None:
     assert digests[0] == digests[1] and digests[0]
 
 
-@pytest.mark.parametrize("at", [1, 7, 12])
-@pytest.mark.parametrize("more", [{}, {"precision": "uint8", "query_stride": 2, "block_length": 4}, {"guidance": 1.5}])
+@pytest.mark.parametrize(("at", "more"), mostly_slow([
+    (7, {}), (1, {}), (12, {}), (12, {"guidance": 1.5}),
+    (7, {"precision": "uint8", "query_stride": 2, "block_length": 4}),
+], 1))  # fmt: skip
 def test_a_resumed_run_is_an_uninterrupted_one(tiny_diffusion: Path, tmp_path: Path, at: int, more: dict) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     fields = DRAWN | more
@@ -70,6 +73,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(tiny_diffusion: Path, tmp_path: P
     assert_same(tmp_path / "whole", out)
 
 
+@pytest.mark.slow
 def test_stopped_twice_and_by_an_interrupt(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     sap.capture(model, prompts=PROMPTS, out=tmp_path / "whole", **DRAWN)
@@ -80,7 +84,7 @@ def test_stopped_twice_and_by_an_interrupt(tiny_diffusion: Path, tmp_path: Path)
     assert_same(tmp_path / "whole", out)
 
 
-@pytest.mark.parametrize("sampler", sorted(set(RUN) - set(FROM_START)))
+@pytest.mark.parametrize("sampler", mostly_slow(sorted(set(RUN) - set(FROM_START))))
 def test_every_sampler_goes_on_from_each_step(tiny_diffusion: Path, sampler: str) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     canvas = build_canvas(model, list(PROMPTS), 16)
@@ -125,6 +129,7 @@ def killed(model, out: Path, at: int, **fields) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_killed_capture_goes_on(tiny_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sap_core.trajectory.store.FLUSH_SECONDS", 0.0)  # steps lie behind the place that was kept
     monkeypatch.setattr("sap_core.trajectory.store.FLUSH_SHARE", 1e9)
@@ -143,6 +148,7 @@ def test_a_killed_capture_goes_on(tiny_diffusion: Path, tmp_path: Path, monkeypa
     assert_same(tmp_path / "whole", out)
 
 
+@pytest.mark.slow
 def test_killed_before_any_place_was_kept(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     sap.capture(model, prompts=PROMPTS, out=tmp_path / "whole", **DRAWN)
@@ -152,6 +158,7 @@ def test_killed_before_any_place_was_kept(tiny_diffusion: Path, tmp_path: Path) 
     assert_same(tmp_path / "whole", out)
 
 
+@pytest.mark.slow
 def test_left_to_right_begins_again_in_its_folder(tiny_causal: Path, tmp_path: Path) -> None:
     fields = {"length": 16, "temperature": 0.8, "seed": 2}
     model = sap.load_model(str(tiny_causal), device="cpu")
@@ -182,6 +189,7 @@ def test_what_is_refused_and_leaves_the_run_as_it_was(tiny_diffusion: Path, tmp_
         sap.capture(model, resume=out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -205,6 +213,7 @@ def test_a_damaged_place_is_refused(tiny_diffusion: Path, tmp_path: Path, change
     assert sap.open_run(out, unfinished=True).trajectory.sizes["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_is_refused(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     out = stopped(model, tmp_path / "cut", 4, **DRAWN)
@@ -216,6 +225,7 @@ def test_a_model_that_changed_is_refused(tiny_diffusion: Path, tmp_path: Path) -
         sap.capture(model, resume=out)
 
 
+@pytest.mark.slow
 def test_two_at_once_are_refused(tiny_diffusion: Path, tmp_path: Path) -> None:
     model = sap.load_model(str(tiny_diffusion), device="cpu")
     out = stopped(model, tmp_path / "cut", 4, **DRAWN)

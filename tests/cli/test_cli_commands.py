@@ -40,7 +40,6 @@ from sap_core.specs.options import fields_of, shown_default
 pytest_plugins = ["cli_fixtures"]
 
 ROOT = Path(__file__).parents[2]
-SAP = [sys.executable, "-c", "import sys; from sap_core.cli import main; sys.exit(main())"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -147,6 +146,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(sap, tiny_diffusion, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_prune_evaluate_and_verify(sap, tiny_diffusion, tmp_path):
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(3, 96, (4, 16)))
@@ -168,6 +168,7 @@ def test_prune_evaluate_and_verify(sap, tiny_diffusion, tmp_path):
     assert sap("verify", "out", "--json").json["equal"] is True
 
 
+@pytest.mark.slow
 def test_export_of_a_prune_run(sap, tiny_diffusion, tmp_path):
     from sap_core.jobs.cache import ModelCache
     from sap_core.jobs.execute import execute
@@ -237,10 +238,13 @@ def test_studio_serves_this_machine_only(monkeypatch):
     assert demo_home() == ROOT / "assets" / "demo"
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_real_processes_keep_standard_output_pure(tiny_diffusion, tmp_path):
     words = ["capture", "--model", str(tiny_diffusion), "--length", "8", "--steps", "2", "--out", "run", "--json"]
-    done = subprocess.run([*SAP, *words], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
+    done = subprocess.run(
+        [sys.executable, "-m", "sap_core.cli", *words], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == str(tmp_path / "run")
 

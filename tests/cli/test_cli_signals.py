@@ -95,6 +95,7 @@ def recorded(out: Path) -> Callable[[str], bool]:
     return ready
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)], ids=lambda n: str(int(n))
 )
@@ -124,6 +125,7 @@ def test_a_capture_keeps_its_steps_and_goes_on(
     assert all(np.array_equal(one[n].values, other[n].values, equal_nan=one[n].dtype.kind == "f") for n in one)
 
 
+@pytest.mark.slow
 def test_a_killed_capture_opens_as_unfinished(
     tiny_diffusion: Path, tmp_path: Path, slow: None, capsys: pytest.CaptureFixture
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_killed_capture_opens_as_unfinished(
     assert main(["capture", "--resume", str(out)]) == 0 and sap.open_run(out).state == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -165,6 +168,7 @@ def test_other_long_commands_leave_nothing(tiny_diffusion: Path, tmp_path: Path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_is_interrupted(tiny_diffusion: Path, tmp_path: Path, monkeypatch) -> None:
     whole = LoadedModel.logits
 

@@ -56,6 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_diffusion: Path) -> Path:
     return sap.capture(model, prompt="w1 w2", length=12, steps=4, out=out).path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
 @pytest.mark.parametrize(
     "words",

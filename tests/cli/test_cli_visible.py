@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import pytest
+from chosen import mostly_slow
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_runs import capture_run
@@ -39,7 +40,7 @@ def hostile(tmp_path, monkeypatch):
      ["sinks", "RUN"], ["heads", "RUN"], ["models", EVIL], ["runs", "show", EVIL], ["runs", "import", EVIL], [EVIL],
      ["capture", "--model", EVIL, "--sampler", EVIL], ["figure", "RUN", "--out", EVIL]],
 )  # fmt: skip
-@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("options", mostly_slow([[], ["--json"]], 1))
 def test_no_command_prints_control_characters(hostile, capsys, words, options):
     main([hostile.name if word == "RUN" else word for word in words] + options)
     said = capsys.readouterr()
@@ -51,6 +52,7 @@ def test_json_says_what_is_there(hostile, capsys):
     assert json.loads(capsys.readouterr().out)["name"] == EVIL
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_text_without_them_is_left_alone_and_json_says_the_same(text):
     assert CONTROL.search(visible(text)) is None and visible(visible(text)) == visible(text)

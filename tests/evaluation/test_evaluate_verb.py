@@ -23,6 +23,7 @@ def diffusion(tiny_diffusion):
     return load_model(str(tiny_diffusion))
 
 
+@pytest.mark.slow
 def test_a_pruned_model_beside_its_baseline(diffusion):
     pruned = prune(diffusion, method="magnitude", sparsity=0.5).model
     found = evaluate(pruned, diffusion, samples=3, draws=2)

@@ -23,6 +23,7 @@ def test_variety_and_agreement_by_hand():
     assert same == {"same_tokens": 3 / 5, "same_texts": 0.5, "texts": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiny_diffusion", "tiny_causal"])
 def test_a_model_agrees_with_itself_and_not_with_a_ruin(request, kind):
     import numpy as np

@@ -45,7 +45,7 @@ def test_causal_likelihood_is_exact_whatever_shares_the_batch(causal):
     ids = causal.encode("w1 w2 w3 w4 w5")
     p = log_p(causal, ids)
     assert found[0][0] == pytest.approx(sum(float(p[i - 1, ids[i]]) for i in (2, 3, 4)), abs=1e-5)
-    ids = [lm.prefix_token_id, *causal.encode("w6 w7")]
+    ids = [lm.framing.start, *causal.encode("w6 w7")]
     p = log_p(causal, ids)
     assert found[2][0] == pytest.approx(sum(float(p[i - 1, ids[i]]) for i in (1, 2)), abs=1e-5)
 
@@ -87,7 +87,7 @@ def test_generation_is_our_samplers_and_stops_where_asked(diffusion, causal):
         lm = StudioLM(model)
         size = 6
         written = generate(model, ["w1 w2"], length=2 + size)
-        expected = model.decode(written.row(0, lm.eot_token_id))
+        expected = model.decode(written.row(0, lm.tokenizer.eos_token_id))
         requests = [ask("w1 w2", {"max_gen_toks": size}), ask("w1 w2 w3", {"max_gen_toks": 3})]
         found = lm.generate_until(requests, disable_tqdm=True)
         assert found[0] == expected and len(found[1].split()) <= 3
@@ -110,7 +110,7 @@ def test_long_texts_are_cut_into_windows_and_long_contexts_lose_their_beginning(
     text = " ".join(f"w{i % 90}" for i in range(100))  # the models have 64 positions
     ids = causal.encode(text)
     (found,) = StudioLM(causal).loglikelihood_rolling([ask(text)], disable_tqdm=True)
-    start = StudioLM(causal).prefix_token_id
+    start = StudioLM(causal).framing.start
     first = log_p(causal, [start, *ids[:63]])
     later = log_p(causal, ids[35:99])  # the rest behind as much context as fits
     expected = sum(float(first[i, ids[i]]) for i in range(64)) + sum(

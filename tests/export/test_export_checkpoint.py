@@ -17,7 +17,7 @@ from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 from sap_core.specs import ExportSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_python")]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def pruned(tiny_diffusion):
 
 
 @pytest.fixture(scope="module")
-def exported(pruned, tmp_path_factory):
+def exported(pruned, tmp_path_factory, warm_python):
     """One export, verified; its folder and report."""
     common = {"standard_error": 0.1, "kind": "bound", "texts": 8}
     quality = {

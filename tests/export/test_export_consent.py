@@ -17,8 +17,6 @@ from sap_core.export.verify import EXPECTED, verify_checkpoint
 from sap_core.models.loading import load_model
 from sap_core.models.per_layer import CODE, brings_own_code, code_of, config_entries
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,6 +35,8 @@ def hostile_tokenizer(folder: Path, mark: Path) -> None:
     (folder / "evil.py").write_text(code)
 
 
+@pytest.mark.usefixtures("warm_python")
+@pytest.mark.slow
 def test_a_tokenizer_with_code_is_verified_without_running_it(export: Path, tmp_path: Path) -> None:
     """Also where somebody's standard input holds a yes."""
     hostile_tokenizer(export, tmp_path / "ran")

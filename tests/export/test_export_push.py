@@ -95,6 +95,7 @@ def sap(hub, tmp_path, *words, code="from sap_core.cli import main; import sys; 
     )
 
 
+@pytest.mark.slow
 def test_a_folder_arrives_byte_for_byte_and_the_token_is_only_in_the_header(hub, folder, tmp_path):
     done = sap(hub, tmp_path, "push", folder, "somebody/small", "--private", "--json")
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,7 @@ def published(tmp_path: Path, mark: Path) -> Path:
 CARRIED = ("configuration_tiny.py", "modeling_tiny.py", "rotary_tiny.py")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["unstructured", "channels", "layers"])
 def test_an_export_carries_the_code_and_it_computes_the_same(
@@ -136,6 +137,8 @@ def test_an_export_carries_the_code_and_it_computes_the_same(
     found = verify_checkpoint(out, original_code=True, trust_remote_code=True)
     assert mark.exists()
     assert (found["loader"], found["class"], found["equal"]) == ("original", "TinyForMaskedDiffusion", True)
+    if pattern != "channels":
+        return
     text = (out / "modeling_tiny.py").read_text()
     (out / "modeling_tiny.py").write_text(text.replace("x = x + self.attn_out", "x = x - self.attn_out"))
     assert not verify_checkpoint(out, original_code=True, trust_remote_code=True)["equal"]
@@ -147,6 +150,7 @@ def sap(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, input="y\n" * 5, capture_output=True, text=True, env=place)
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_the_command_asks_for_consent_and_for_files_that_are_not_there(
     published: Path, mark: Path, tmp_path: Path
@@ -167,6 +171,7 @@ def test_the_command_asks_for_consent_and_for_files_that_are_not_there(
     )
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_what_is_broken_is_named(published: Path, tmp_path: Path) -> None:
     out = export_checkpoint(load_model(str(published)), tmp_path / "out", verify=False).folder

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory):
+def jobs(tmp_path_factory, warm_python):
     found = JobClient(tmp_path_factory.mktemp("runs"))
     found.ensure_worker()
     yield found

@@ -19,6 +19,8 @@ from sap_core.runs.reading import open_run
 from sap_core.specs import CaptureSpec, Spec, SweepSpec
 from sap_core.specs.prune_strategies import build_prune_spec
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 
 

@@ -139,6 +139,7 @@ def test_threads_follow_the_environment_and_leave_a_core(monkeypatch):
 WRONG = [b"", b"null", b"[]", b"7", b"{", b"\xff", b'{"a": 1}', b"[" * 100_000, b'{"state": 7}', b'{"pid": "x"}']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["job.json", "state.json", "progress.json", "cancel"])
 def test_a_crafted_document_fails_its_job_alone(jobs, worker, name):
     for number, content in enumerate(WRONG):

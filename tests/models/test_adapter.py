@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chosen import mostly_slow
 from safetensors.torch import load_file, save_file
 from tiny_families import made
 
@@ -81,7 +82,7 @@ def merged(folder: Path, base: Path, adapter: Path, scale: dict[str, float]) -> 
     return folder
 
 
-@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("name", mostly_slow(CHANGED, 2))
 def test_the_merged_model_is_the_sum(name: str, base, tmp_path: Path) -> None:
     fields = {"fan_in_fan_out": True} if name == "causal-gpt2" else {}
     adapter = lora(tmp_path / "lora", base(name), CHANGED[name], **fields)
@@ -178,6 +179,7 @@ def test_tied_embeddings_are_not_changed_on_one_side(base, tmp_path: Path) -> No
         load_model(str(base("causal-gpt2")), device="cpu", adapter=str(adapter))
 
 
+@pytest.mark.slow
 def test_a_run_says_its_adapter_and_can_be_repeated(base, tmp_path: Path) -> None:
     adapter = lora(tmp_path / "lora", base("dream"), CHANGED["dream"])
     model = load_model(str(base("dream")), device="cpu", adapter=str(adapter))
@@ -193,6 +195,7 @@ def test_a_run_says_its_adapter_and_can_be_repeated(base, tmp_path: Path) -> Non
         prune(model, spec=pruned.spec.model_copy(update={"adapter": None}))
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_the_command_takes_it(base, tmp_path: Path) -> None:
     adapter = lora(tmp_path / "lora", base("llada"), CHANGED["llada"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from safetensors.torch import load_file
 from tiny_models import save_word_tokenizer
 
@@ -97,7 +98,7 @@ def run(model, prompts: list[str], **fields):
     return list(sample(model, build_canvas(model, prompts, 20), spec))
 
 
-@pytest.mark.parametrize("fields", [{}, {"guidance": 1.5}, {"steps": 6, "threshold": 0.05}])
+@pytest.mark.parametrize("fields", mostly_slow([{}, {"guidance": 1.5}, {"steps": 6, "threshold": 0.05}], 1))
 @pytest.mark.parametrize("sampler", ["low_confidence_static", "low_confidence_dynamic"])
 def test_kept_blocks_give_the_same_text_as_whole_forwards(sdar: Path, sampler: str, fields: dict) -> None:
     if sampler == "low_confidence_static":

@@ -20,7 +20,7 @@ from sap_core.models.loading import load_model
 from sap_core.pruning.streamed.streamed_model import open_streamed
 
 ROOT = Path(__file__).parents[2]
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

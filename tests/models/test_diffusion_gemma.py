@@ -84,6 +84,7 @@ def test_described_by_its_decoder(folder: Path) -> None:
     assert "experts" in info.patterns and sum(".experts." in matrix.name for matrix in info.matrices) == 2 * 4 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("canvases", "steps", "seed"), [(1, 8, 1), (1, 2, 1), (2, 6, 5), (3, 3, 2)])
 def test_text_is_that_of_its_own_generate(model, canvases: int, steps: int, seed: int) -> None:
     length = 5 + 8 * canvases

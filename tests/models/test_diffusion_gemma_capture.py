@@ -50,6 +50,7 @@ def steps_of(model):
     return sample(model, build_canvas(model, PROMPTS, 21), spec)
 
 
+@pytest.mark.slow
 def test_recorded_rows_are_those_of_the_canvas(model) -> None:
     plain = [step.next_tokens for step in steps_of(model)]
     received = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chosen import mostly_slow
 from safetensors.torch import load_file
 from tiny_families import BLOCKS, CAUSAL, EVERY, MASK, made
 
@@ -47,7 +48,7 @@ def recorded(model, ids: torch.Tensor, mask: torch.Tensor | None):
     return found
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", mostly_slow(EVERY, 6))
 def test_recording_changes_nothing_and_padding_counts_for_nothing(name: str, model) -> None:
     ids = IDS.clone()
     if name not in CAUSAL:
@@ -67,7 +68,7 @@ def test_recording_changes_nothing_and_padding_counts_for_nothing(name: str, mod
             torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", mostly_slow(EVERY))
 def test_a_pruned_folder_has_the_keys_shapes_and_config_of_its_source(name: str, model, folder, tmp_path: Path) -> None:
     """And what is untouched comes back bit for bit."""
     pruned = prune(model(name), method="magnitude", pattern="2:4").model
@@ -84,7 +85,7 @@ def test_a_pruned_folder_has_the_keys_shapes_and_config_of_its_source(name: str,
     assert again.keys() == before.keys() and all(torch.equal(again[key], before[key]) for key in before)
 
 
-@pytest.mark.parametrize(("name", "unit"), UNITS)
+@pytest.mark.parametrize(("name", "unit"), mostly_slow(UNITS, 9))
 def test_units_go_where_the_table_says_so(name: str, unit: str, model, tmp_path: Path) -> None:
     info = model(name).info
     native = info.native_config["model_type"]
@@ -150,7 +151,7 @@ def spoilt(source: Path, target: Path, damage: str) -> str:
 
 
 @pytest.mark.parametrize("damage", ["shard", "header", "truncated", "pickled", "config"])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", mostly_slow(EVERY, 6))
 def test_a_spoilt_folder_is_refused_in_one_line(name: str, damage: str, folder, tmp_path: Path) -> None:
     words = spoilt(folder(name), tmp_path / "spoilt", damage)
     with pytest.raises(ModelProblem, match=words) as caught:

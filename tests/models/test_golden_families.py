@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chosen import mostly_slow
 from golden_families import CASES, MASK, checkpoint, expected
 from safetensors.torch import load_file
 
@@ -34,7 +35,7 @@ def test_logits_are_the_published_codes(name: str, model) -> None:
     torch.testing.assert_close(found, stored[CASES[name].logits], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES))
 def test_recording_changes_nothing(name: str, model) -> None:
     ids = expected(name)["input_ids"].long()
     plain = model(name).logits(ids)
@@ -45,7 +46,7 @@ def test_recording_changes_nothing(name: str, model) -> None:
     torch.testing.assert_close(found.received.sum(-1), torch.ones(found.received.shape[:-1]))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES))
 def test_the_format_comes_back_bit_for_bit(name: str, model, folder, tmp_path: Path) -> None:
     before = load_file(folder(name) / "model.safetensors")
     load_model(str(folder(name)), device="cpu").save(tmp_path / "whole")
@@ -85,6 +86,7 @@ def test_one_block_computed_alone_is_that_of_the_whole_text(name: str, model) ->
         torch.testing.assert_close(loaded.span_logits(ids, span, memory), whole[:, span], atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llada2", "rnd1"])
 def test_methods_that_look_at_inputs_prune_every_expert(name: str, model, tmp_path: Path) -> None:
     import numpy as np

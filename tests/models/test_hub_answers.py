@@ -88,7 +88,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def said(tiny_diffusion: Path, tmp_path_factory: pytest.TempPathFactory):
+def said(tiny_diffusion: Path, tmp_path_factory: pytest.TempPathFactory, warm_python: None):
     """ref -> what `inspect_model` says, asked in a process of its own; and what the server sent."""
     sent: list[tuple[str, int]] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("TinyHub", (Hub,), {"folder": tiny_diffusion, "sent": sent}))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from safetensors.torch import load_file, safe_open
 from tiny_models import save_word_tokenizer
 
@@ -161,7 +162,7 @@ CAUSAL = {
 }
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", mostly_slow(CAUSAL))
 def test_causal_families_load_save_and_load_in_stock_transformers(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = getattr(transformers, name)(**CAUSAL[name])
@@ -182,7 +183,7 @@ def test_causal_families_load_save_and_load_in_stock_transformers(name: str, tmp
         assert torch.equal(again(IDS).logits, model.logits(IDS))
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", mostly_slow(CAUSAL))
 def test_greedy_text_is_that_of_generate(name: str, tmp_path: Path) -> None:
     """Four settings: one prompt or a padded batch of two, few tokens or many."""
     torch.manual_seed(0)

@@ -86,6 +86,7 @@ def test_padding_changes_nothing(folder: Path, side: str) -> None:
     torch.testing.assert_close(valid, model.logits(IDS), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["auto", "mdlm"])
 def test_samples_without_ever_writing_a_mask(folder: Path, sampler: str) -> None:
     model = load_model(str(folder), device="cpu")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from chosen import a_third, mostly_slow
 from plain_decoder import PlainDecoder
 from published_samplers import dream, llada, sdar
 from safetensors.torch import load_file
@@ -81,7 +82,7 @@ def test_the_plain_decoder_is_lladas() -> None:
     torch.testing.assert_close(plain.float(), stored["logits"], atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", [*BOTH_WAYS, *BLOCKS])
+@pytest.mark.parametrize("name", mostly_slow([*BOTH_WAYS, *BLOCKS], 5))
 def test_logits(name: str, tiny) -> None:
     ids = torch.randint(3, 96, (2, 19), generator=torch.Generator().manual_seed(1))
     expected, found = tiny(name).published(ids), tiny(name).model.logits(ids).double()
@@ -91,7 +92,7 @@ def test_logits(name: str, tiny) -> None:
 
 
 @pytest.mark.parametrize("setting", LLADA_SETTINGS)
-@pytest.mark.parametrize("name", [*(name for name in BOTH_WAYS if name != "dream"), *ENCODERS])
+@pytest.mark.parametrize("name", a_third([*(name for name in BOTH_WAYS if name != "dream"), *ENCODERS], 2))
 def test_greedy_text_is_lladas(name: str, setting: str, tiny) -> None:
     fields, published = LLADA_SETTINGS[setting]
     shares = {"rounded": name.startswith("a2d")}
@@ -100,7 +101,7 @@ def test_greedy_text_is_lladas(name: str, setting: str, tiny) -> None:
 
 
 @pytest.mark.parametrize("rule", ["origin", "maskgit_plus", "topk_margin", "entropy"])
-@pytest.mark.parametrize("steps", [16, 6])
+@pytest.mark.parametrize("steps", mostly_slow([6, 16], 1))
 @pytest.mark.parametrize("top_k", [0, 5, None])
 def test_greedy_text_is_dreams(rule: str, steps: int, top_k: int | None, tiny) -> None:
     """Without being asked, the 50 likeliest tokens, as its code has it on the transformers it needs."""
@@ -110,7 +111,7 @@ def test_greedy_text_is_dreams(rule: str, steps: int, top_k: int | None, tiny) -
 
 
 @pytest.mark.parametrize("setting", SDAR_SETTINGS)
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", mostly_slow(BLOCKS, 2))
 def test_greedy_text_is_sdars(name: str, setting: str, tiny) -> None:
     fields, published = SDAR_SETTINGS[setting]
     block = BLOCKS[name]

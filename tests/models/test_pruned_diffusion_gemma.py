@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from safetensors.torch import load_file
 from test_diffusion_gemma import TEXT, VISION
 from tiny_models import save_word_tokenizer
@@ -78,7 +79,7 @@ METHODS = (
 )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", mostly_slow(METHODS, 2))
 def test_weights_inside_experts_are_pruned_by_every_method(method: str, dense, folder: Path, tmp_path: Path) -> None:
     looks = {} if method == "magnitude" else texts(folder)
     small = prune(dense, method=method, sparsity=0.5, **looks)
@@ -108,6 +109,7 @@ def test_wanda_of_an_expert_by_hand(dense, folder: Path) -> None:
     assert torch.equal(small.model.module.get_submodule(name).weight, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["expert_frequency", "reap", "random"])
 def test_whole_experts_leave_with_their_rows_of_the_router(method: str, dense, folder: Path, tmp_path: Path) -> None:
     looks = {} if method == "random" else texts(folder)
@@ -136,6 +138,8 @@ def test_its_noise_is_random_tokens(dense) -> None:
     assert torch.equal(rows, noised_rows(dense, IDS, Inputs("noised", "each", 4, seed=3)))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_an_export_is_verified_by_the_stock_class(dense, folder: Path, tmp_path: Path) -> None:
     report = export_checkpoint(prune(dense, method="magnitude", sparsity=0.5), tmp_path / "out")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from golden_families import checkpoint, expected
 from safetensors.torch import load_file
 from tiny_families import made
@@ -71,7 +72,7 @@ def texts(tmp_path: Path):
     return write
 
 
-@pytest.mark.parametrize("method", ["expert_frequency", "reap", "noised_reap", "random"])
+@pytest.mark.parametrize("method", mostly_slow(["reap", "expert_frequency", "noised_reap", "random"], 1))
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_third_goes_from_every_mixture_and_the_folder_loads(name: str, method: str, model, folder, texts, tmp_path):
     if name == "mixtral" and method == "noised_reap":

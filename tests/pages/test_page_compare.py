@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from page_text import words
 from sample_runs import capture_run
 
@@ -35,6 +36,7 @@ def test_the_demo_pair_is_chosen_with_the_autoregressive_one_as_a(page, root):
     assert "A: causal" in words(at) and "B: diffusion" in words(at)
 
 
+@pytest.mark.slow
 def test_three_runs_with_intervals_over_their_prompts(page, root):
     steady = capture_run(root, "fixed", samples=3, name="steady")
     capture_run(root, "drifting", name="not chosen")

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from chosen import mostly_slow
 from sample_runs import capture_run, export_run, prune_run, sweep_run
 from streamlit.testing.v1 import AppTest
 
@@ -61,7 +62,7 @@ def shown(at: AppTest) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", PAGE_NAMES)
+@pytest.mark.parametrize("name", mostly_slow(PAGE_NAMES, 2))
 def test_a_hostile_run_is_text_on_every_page(page, hostile, name):
     named = {"prune": {"model": hostile["model"], "result": hostile["pruned"]}, "export": {"prune": hostile["pruned"]}}
     address = named.get(name, {key: hostile[key] for key in ("run", "a", "b", "model")})
@@ -70,14 +71,15 @@ def test_a_hostile_run_is_text_on_every_page(page, hostile, name):
     assert [text for text in texts if ACTIVE.search(text)] == []
 
 
-@pytest.mark.parametrize("which", ["run", "damaged", "failed", "pruned"])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", mostly_slow(["damaged", "run", "failed", "pruned"], 1))
 def test_runs_shows_each_of_them_as_text(page, hostile, which):
     texts = shown(page("runs", run=hostile[which]))
     assert any("evil" in text for text in texts)
     assert [text for text in texts if ACTIVE.search(text)] == []
 
 
-@pytest.mark.parametrize("name", ["capture", "prune", "tradeoff", "sinks", "compare"])
+@pytest.mark.parametrize("name", mostly_slow(["sinks", "capture", "prune", "tradeoff", "compare"], 1))
 def test_an_address_that_is_hostile_is_text(page, hostile, name):
     texts = shown(page(name, **dict.fromkeys(("model", "run", "a", "b", "result"), EVIL)))
     assert [text for text in texts if ACTIVE.search(text)] == []
@@ -92,6 +94,6 @@ def test_the_check_can_fail(root):
         st.pills("x", [evil])
         st.button(evil, key="b")
 
-    at = AppTest.from_function(hostile_page)
+    at = AppTest.from_function(hostile_page, default_timeout=60)
     at.session_state["evil"] = EVIL
     assert sum(bool(ACTIVE.search(text)) for text in shown(at.run())) == 3

@@ -116,6 +116,7 @@ def test_a_map_equal_to_the_capture_is_said(page, root):
 ERROR = {"stride": 4, "checked_steps": 2, "displaced": 0.031, "largest": 0.0125, "dominant_agreement": 0.9}
 
 
+@pytest.mark.slow
 def test_an_estimate_says_so_and_how_far_it_is_off(page, root):
     run = capture_run(root, positions=32, told={"query_sampling": ERROR})
     spec = AttentionMapSpec(run=str(run), layer=1, head=2, step=3)

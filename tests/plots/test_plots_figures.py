@@ -18,7 +18,8 @@ from sap_core.plots.lines import frequency_bars, step_lines
 from sap_core.plots.multiples import layer_multiples
 from sap_core.plots.plan import plan_bars, plan_matrices, removed_heads
 from sap_core.plots.prediction import prediction_curve
-from sap_core.plots.reduce import reduce_max, share_levels
+from sap_core.plots.quantity import share_levels
+from sap_core.plots.reduce import reduce_max
 from sap_core.plots.shaded import shaded_text
 from sap_core.plots.theme import palette
 from sap_core.plots.tradeoff import Axis, tradeoff

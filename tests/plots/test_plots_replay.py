@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from sap_core.plots.reduce import share_levels
+from sap_core.plots.quantity import share_levels
 from sap_core.plots.replay import (
     ACCEPTED,
     MASKED,

@@ -19,7 +19,7 @@ from sap_core.plots.figure_files import (
     figure_table,
     parquet_bytes,
     png_with_origin,
-    print_version,
+    printed,
     provenance,
     save_figure,
     svg_with_origin,
@@ -28,6 +28,7 @@ from sap_core.plots.figure_files import (
 from sap_core.plots.heads import head_grid
 from sap_core.plots.heatmap import trajectory_heatmap
 from sap_core.plots.lines import step_lines
+from sap_core.plots.print_version import print_size
 from sap_core.plots.run_report import report
 from sap_core.plots.view import make_view
 from sap_core.sinks.instability import rank_heads
@@ -88,10 +89,18 @@ def test_html_csv_parquet_svg_and_png_carry_the_origin(view):
 
 def test_the_picture_has_its_title_and_origin_in_dark_ink_on_white(view):
     figure = trajectory_heatmap(view)
-    paper = print_version(figure, ABOUT)
+    paper = printed(figure, ABOUT)
     assert paper.layout.paper_bgcolor == "#FFFFFF" and paper.layout.title.text == "Attention &lt;received&gt;"
     assert Source.id in paper.layout.annotations[-1].text and "layer 1" in paper.layout.annotations[-1].text
     assert figure.layout.title.text is None  # the page's figure stays as it is
+    column = printed(figure, ABOUT, print_size("column", 8))
+    assert column.layout.width == 321 and column.layout.font.size == pytest.approx(8 * 4 / 3)
+    assert all(len(line) < 60 for line in column.layout.annotations[-1].text.split("<br>"))
+    slide = printed(figure, ABOUT, print_size("slide"))
+    assert (slide.layout.width, slide.layout.height) == (1280, 720)
+    for wrong in (("poster", None), ("slide", 100)):
+        with pytest.raises(InvalidInput):
+            print_size(*wrong)
 
 
 def test_the_data_is_what_is_drawn(view):
@@ -142,6 +151,6 @@ def test_the_report_of_a_run_holds_text_figures_numbers_and_origin():
 
 def test_the_report_of_a_comparison_holds_claims_and_every_run():
     page = report(Source("fixed", objective="autoregressive"), Source("mixed", "drifting"), Source("alternating"))
-    assert page.count("Plotly.newPlot") == 3 + 2 + 4
+    assert page.count("Plotly.newPlot") == 3 + 1 + 2 + 4
     assert "B against A" in page and "C against A" in page and "3 runs compared" in page
     assert page.count("plotly.js v") == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sap_core.plots.multiples import layer_multiples
-from sap_core.plots.reduce import share_levels
+from sap_core.plots.quantity import share_levels
 from sap_core.plots.token_types import by_type, type_heatmap
 from sap_core.plots.view import make_view
 from sap_core.sinks.summary import sink_summary

@@ -94,6 +94,7 @@ def test_a_model_loses_nothing_against_itself(tiny_diffusion):
     assert module.ShapeSearch(model, "sink", {"samples": 2}, texts).drop(model.clone()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "quality"), [("quality", 4.0), ("balanced", 1.0), ("speed", 0.5), ("memory", 0.5)])
 def test_a_preset_is_the_best_point_of_the_measured_curve_at_its_exchange_rate(pruner, preset, quality):
     """Here loss rises by the share of weights that go and time falls by it, so only the exchange rate decides."""

@@ -49,6 +49,7 @@ def test_the_first_layer_s_weights_are_the_least_squares_ones(model, rows, unit,
     assert torch.equal(changed.module.get_submodule(other).weight, model.module.get_submodule(other).weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["heads", "channels"])
 def test_what_is_left_comes_nearer_to_the_dense_model(model, unit):
     asked = {"method": "wanda", "pattern": unit, "sparsity": 0.5, "samples": 16}

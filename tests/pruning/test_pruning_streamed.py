@@ -109,6 +109,7 @@ def test_every_format_keeps_its_names_shards_and_config(folders, calibration, tm
     assert loaded.logits(tokens).equal(whole.model.logits(tokens))
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_folder_is_an_export_with_card_and_manifest_that_verifies(folders, tmp_path):
     done = sap.prune_checkpoint(str(folders("llama")), tmp_path / "out", method="magnitude")
     assert done.export.verification["equal"] and done.export.verification["max_difference"] < 1e-5

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("method", ["sink", "sparsegpt"])
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path, method):
     folder, ids = save_sharded(tmp_path / "model", "llama"), save_ids(tmp_path / "ids.npy")

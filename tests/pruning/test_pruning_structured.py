@@ -123,6 +123,7 @@ def test_an_export_loads_here_in_its_new_shape(model, tmp_path, method, unit, sp
     assert (tmp_path / "out" / "model.safetensors").stat().st_size < model.info.bytes
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_heads_that_do_not_divide_the_width_are_exported_as_mistral_and_load_in_stock(tmp_path):
     """Width 24, 4 heads of 6: three are left. One fresh process shows that stock classes agree."""

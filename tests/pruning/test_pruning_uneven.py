@@ -88,6 +88,7 @@ def test_uneven_heads_are_pruned_and_read_again_and_what_needs_a_grid_of_heads_s
         recorder.collect()
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_an_uneven_export_says_so_before_and_loads_in_a_fresh_process(model, tmp_path):
     fields = {"method": "flap", "pattern": "channels", "sparsity": 0.5, "allocation": "ramp", **FIELDS}
@@ -114,6 +115,7 @@ def test_an_uneven_export_says_so_before_and_loads_in_a_fresh_process(model, tmp
         assert load_model(str(tmp_path / str(number))).logits(TOKENS).equal(one.model.logits(TOKENS))
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_a_folder_with_changed_code_is_not_run(model, tmp_path):
     from sap_core.export.verify import verify_checkpoint

@@ -50,6 +50,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES)
 def test_every_file_that_is_damaged_is_named(run, how):
     for name in files_of(run):

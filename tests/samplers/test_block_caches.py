@@ -12,6 +12,7 @@ from tiny_models import GOLDEN, save_tiny_llama
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from chosen import mostly_slow
 from plain_decoder import PlainDecoder
 
 from sap_core.attention.recorder import record_attention
@@ -129,7 +130,7 @@ CASES = [("llada", "low_confidence", 8, None), ("llada", "low_confidence", 12, N
 
 
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
-@pytest.mark.parametrize(("family", "sampler", "steps", "threshold"), CASES)
+@pytest.mark.parametrize(("family", "sampler", "steps", "threshold"), mostly_slow(CASES))
 def test_generations_equal_the_algorithm(
     family: str, sampler: str, steps: int, threshold: float | None, cache: str
 ) -> None:

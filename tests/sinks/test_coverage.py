@@ -157,8 +157,8 @@ def test_what_is_pooled_over_seeds_on_the_same_texts(seeds, n, between):
         found = seeds_interval(losses, (float(errors.mean()), n))
         return 1.0, found["low"], found["high"]
 
-    holds(draw)
-    holds(row_of_a_sweep, seed=1)
+    holds(draw, seed=2)
+    holds(row_of_a_sweep, seed=2)
 
 
 def test_a_row_of_a_sweep_has_the_interval_of_its_seeds():
@@ -180,6 +180,7 @@ def test_the_score_of_a_task(n):
     holds(draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["even", "heavy"])
 def test_a_speed(noise):
     """The machine slows for a while now and then; both models of a turn are slowed."""

@@ -27,6 +27,8 @@ def test_known_heads_have_known_scores(mixed):
     assert table["head"].tolist() == [2, 2, 1, 1, 0, 3, 0, 3], "drifting, alternating, then the still ones in order"
     alternating = table[(table.layer == 0) & (table["head"] == 1)].iloc[0]
     assert alternating.switch_rate == 1 and alternating.persistence == 1 / 16 and alternating.overlap == 0
+    assert alternating.dominance == 0.5
+    assert rank_heads(mixed, weights={"dominance": 1})["instability"].tolist()[2:4] == [0.5, 0.5]
     assert alternating.deviation == pytest.approx(2 * 8 / 31)  # centroids 0 and 16: deviation 8 of at most 15.5
     assert alternating.autocorrelation == pytest.approx(-1 / 31)
     assert alternating.instability == pytest.approx((1 + 15 / 16 + 16 / 31 + 1 + 1) / 5)

@@ -53,6 +53,7 @@ def test_a_killed_output_is_found_where_it_was_written_and_removed(tmp_path):
     assert [path.name for path in away.iterdir()] == [".hidden"] and list_leftovers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_kill_at_any_moment_of_an_overwrite_leaves_one_whole_version(tmp_path, exchange):
     """Killed before every single call that changes the file system, the next look finds the old or the new version."""

@@ -40,6 +40,7 @@ def swap_last(text, old, new):
     return " ".join([*tokens[:at], new, *tokens[at + 1 :]])
 
 
+@pytest.mark.slow
 def test_generated_texts_are_clean_in_both_forms():
     for story in generate_stories(1500, seed=100):
         assert story_faults(story.text, strict=True) == []

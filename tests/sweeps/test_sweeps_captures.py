@@ -43,6 +43,7 @@ def manifests(out) -> dict[str, str]:
     return {path.name: (path / "manifest.json").read_text() for path in out.iterdir()}
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_each_prompt_is_a_run_like_the_one_captured_alone(tiny_diffusion, out, tmp_path):
     seen: list[Progress] = []
@@ -90,6 +91,7 @@ def test_a_prompt_that_fails_leaves_the_others(tiny_diffusion, out):
     assert open_run(out / "prompt-0000").state == open_run(out / "prompt-0002").state == "finished"
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_the_command_makes_the_same_runs(tiny_diffusion, out, capsys):
     from sap_core.cli import main

@@ -48,6 +48,7 @@ def test_a_cell_measures_what_the_verbs_measure(fields):
     assert cell["quality"]["nonzero_parameters"] == expected["nonzero_parameters"]
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_worker_processes_do_real_cells(fields, tmp_path):
     done = sweep(**fields, out=tmp_path / "out", speed=True)
     assert done.complete and done.failed == {}

@@ -179,6 +179,7 @@ def test_a_plain_studio_lets_this_machine_in_and_no_other_name(tmp_path: Path) -
         assert handshake(port, Origin=f"http://evil.example:{port}", Host=f"evil.example:{port}") == 403
 
 
+@pytest.mark.slow
 def test_sap_studio_with_a_token(tmp_path: Path) -> None:
     port = free_port()
     code = "import sys; from sap_core.cli import main; sys.exit(main())"

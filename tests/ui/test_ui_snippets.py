@@ -17,6 +17,8 @@ from sap_core.choices.sink_rules import SinkRule
 from sap_core.cli.options import _value
 from sap_core.errors import InvalidInput
 from sap_core.specs import (
+    AblateHeadsSpec,
+    AblateSinksSpec,
     CaptureSpec,
     ElasticSpec,
     EvaluateSpec,
@@ -46,6 +48,9 @@ SPECS = [
     SearchPruneSpec(model="m", method="sink", target_speedup=1.3, quality_drop=0.1, duplicates="ignore"),
     SearchPruneSpec(model="m", method="wanda", preset="memory"),
     PruneCheckpointSpec(model="m", method="wanda", order="one_shot", out="/OUT", overwrite=True, verify=False),
+    AblateSinksSpec(model="m", top=(1, 5), rule="rate", by="run", what="values", heads=((0, 1), (2, 3)),
+                    controls=False),
+    AblateHeadsSpec(model="m", scores=("wanda", "flap"), greedy=3, curves=False),
     EvaluateSpec(model="m", baseline="b c", tasks=False, generate=0),
     ExportSpec(run="/r/p 1", out="/x y", overwrite=True, verify=False),
     ElasticSpec(model="m", method="wanda", out="/o p", samples=8),
@@ -61,7 +66,10 @@ def parsed(command: str) -> tuple[str, click.Context]:
     words = shlex.split(command.replace("\\\n", " "))
     assert words.pop(0) == "sap"
     group = typer.main.get_command(cli.app)
-    name, chosen, rest = group.resolve_command(click.Context(group, info_name="sap"), words)
+    context = click.Context(group, info_name="sap")
+    name, chosen, rest = group.resolve_command(context, words)
+    while hasattr(chosen, "resolve_command"):
+        _, chosen, rest = chosen.resolve_command(context, rest)
     return name, chosen.make_context(name, rest)
 
 
@@ -149,6 +157,7 @@ def test_a_capture_is_the_same_either_way(place, tiny_diffusion, capsys):
     assert sap.open_run("from-command").spec == spec.model_dump(mode="json")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.slow
 def test_a_pruning_is_the_same_either_way(place, tiny_diffusion, capsys):
     fields = {"method": "heads", "heads": ((0, 1), (2, 3))}

@@ -64,6 +64,7 @@ def outcome(name: str, folder: Path) -> str:
     return "seen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("third", range(3))
 def test_a_decoder_said_to_be_bidirectional_is_or_is_refused(tmp_path, third):
     if third and os.environ.get("ZOO") != "all":

@@ -68,6 +68,7 @@ def save(folder, config: str, kind: str, fields: dict[str, Any]):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(RIGHT))
 def test_attention_is_the_class_own_and_pruning_is_what_was_asked(tmp_path, name: str):
     config, kind, fields = RIGHT[name]

@@ -43,8 +43,9 @@ def make_plan(
     Args:
         info: Shapes and names of the model.
         spec: The settings.
-        ranking: Method `heads` only: the table of `sap_core.rank_heads`. Without it (and without chosen heads) the plan
-            has the number of heads, and ``pending`` says that the choice is open.
+        ranking: Methods that rank heads only: a table with layer, head and rank, such as that of `sap_core.rank_heads`.
+            Without it (and without chosen heads) the plan has the number of heads, and ``pending`` says that the choice
+            is open.
         measured: One value per layer for allocations that follow a measurement; without it the plan is uniform and
             ``pending`` says what will be measured.
         groups: Method `heads` only: near-duplicate heads, the last of which is kept unless the spec ignores them.
@@ -58,7 +59,7 @@ def make_plan(
         return _open_plan(info, spec)
     if isinstance(spec, PruneSpec) and parse_pattern(spec.pattern).unit:
         return _unit_plan(info, spec, measured)
-    if isinstance(spec, PruneSpec) and spec.method == "heads":
+    if isinstance(spec, PruneSpec) and METHODS[spec.method].ranks_heads:
         return _head_plan(info, spec, ranking, groups if spec.duplicates == KEEP_ONE else ())
     method, pattern = METHODS[spec.method], parse_pattern(spec.pattern)
     compare = method.compare if spec.compare == AUTO else spec.compare
@@ -220,22 +221,30 @@ def check_pattern(name: str, cols: int, pattern: Pattern) -> None:
 def _head_plan(info: ModelInfo, spec: PruneSpec, ranking: pd.DataFrame | None, groups: Sequence[Group]) -> PruningPlan:
     outputs = {m.layer: m for m in info.matrices if m.kind == "o"}
     if not outputs:
-        raise InvalidInput(f"method 'heads' is not supported for {info.title}: its attention output is not known.")
+        raise InvalidInput(
+            f"method '{spec.method}' is not supported for {info.title}: its attention output is not known."
+        )
     count = int(len(info.attention_layers) * info.heads * spec.sparsity)
     pending = ""
     if spec.heads is not None:
         heads = _checked(spec.heads, info)
     elif ranking is not None:
-        heads = _most_unstable(ranking, info, count, groups)
+        heads = _first_to_go(ranking, info, count, groups)
     else:
-        heads, pending = (), f"{count} heads, chosen by their instability in a short text that the model writes"
+        heads, pending = (), f"{count} heads, chosen by {_CHOSEN_BY[spec.method]}"
     rows = []
     for layer, m in outputs.items():
         gone = sum(1 for where, _ in heads if where == layer) * info.head_dim
         rows.append(PlannedMatrix(m.name, layer, m.rows, m.cols, gone / m.cols, m.rows * gone))
     return PruningPlan(
-        "heads", spec.pattern, spec.sparsity, "head", tuple(rows), tuple(heads), info.parameters, pending
+        spec.method, spec.pattern, spec.sparsity, "head", tuple(rows), tuple(heads), info.parameters, pending
     )
+
+
+_CHOSEN_BY = {
+    "heads": "their instability in a short text that the model writes",
+    "measured": "their measured damage",
+}
 
 
 def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[int, int]]:
@@ -252,9 +261,7 @@ def _checked(heads: Iterable[tuple[int, int]], info: ModelInfo) -> list[tuple[in
     return chosen
 
 
-def _most_unstable(
-    ranking: pd.DataFrame, info: ModelInfo, count: int, groups: Sequence[Group]
-) -> list[tuple[int, int]]:
+def _first_to_go(ranking: pd.DataFrame, info: ModelInfo, count: int, groups: Sequence[Group]) -> list[tuple[int, int]]:
     """Return the first ``count`` heads of the ranking that may be removed.
 
     The last head of a layer is never removed: a layer without attention is a different intervention, which has to be

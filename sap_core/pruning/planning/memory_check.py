@@ -65,7 +65,7 @@ def check_streamed(spec: PruneOptions) -> None:
         raise InvalidInput(
             f"allocation 'sensitivity' measures the whole model once per layer; streamed pruning supports: {known}."
         )
-    chooses = spec.method == "heads" and spec.heads is None
+    chooses = METHODS[spec.method].ranks_heads and spec.heads is None
     if spec.run is None and (chooses or spec.allocation == "instability"):
         what = "method 'heads'" if chooses else "allocation 'instability'"
         raise InvalidInput(f"{what} would have to generate with the whole model; give a finished capture run with run.")

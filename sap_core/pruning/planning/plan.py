@@ -84,6 +84,15 @@ class PruningPlan:
             row["heads"] = sum(1 for where, _ in self.heads if where == layer)
         return pd.DataFrame(list(rows.values()), columns=["layer", "weights", "zeros", "sparsity", "heads"])
 
+    def by_kind(self) -> tuple[list[str], list[list[float]]]:
+        """Return short matrix names and, per name, the fraction removed in every layer (NaN if a layer lacks it)."""
+        import pandas as pd
+
+        rows = [(m.name.rsplit(".", 1)[-1], m.layer, m.sparsity) for m in self.matrices]
+        table = pd.DataFrame(rows, columns=["kind", "layer", "share"])
+        wide = table.pivot_table(index="kind", columns="layer", values="share", sort=False)
+        return wide.index.tolist(), wide.to_numpy().tolist()
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able document that `from_dict` reads."""
         return asdict(self) | {"heads": [list(head) for head in self.heads], "totals": self.totals()}

@@ -11,6 +11,7 @@ from ...errors import InvalidInput
 from ...memoize import memoize
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
+from ..planning.head_damage import rank_by_damage
 from ..planning.redundant_heads import Group
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def zero_heads(model: LoadedModel, heads: Iterable[tuple[int, int]]) -> None:
 
 
 def ranking(model: LoadedModel, run: str | None, seed: int, progress: ProgressCallback = silent) -> pd.DataFrame:
-    """Return the instability of every head, from a capture ``run`` or, if it is None, from a short generation."""
+    """Return the instability of every head, from a capture ``run`` or, if it is None, from a short generation.
+
+    A run of `ablate_heads` ranks by the damage that was measured.
+    """
     if run is not None:
         return rank_from_run(run)
     return rank_on_own_text(model, seed, progress)
@@ -58,14 +62,21 @@ def duplicates(model: LoadedModel, run: str | None, seed: int, progress: Progres
 
 
 def rank_from_run(run: str) -> pd.DataFrame:
-    """Return the instability ranking of a finished capture run.
+    """Return the ranking of a finished capture run, by instability, or of a run of `ablate_heads`, by damage.
+
+    Columns layer, head, instability and its components, importance (high: should stay) and rank (1 goes first).
 
     Raises:
-        RunProblem: the folder is missing, unfinished, or not a capture.
+        RunProblem: the folder is missing, unfinished, or of another kind.
     """
+    from ...runs.store import open_run
     from ...sinks.instability import rank_heads
 
-    return rank_heads(_capture_run(run))
+    opened = open_run(Path(run))
+    if opened.kind == "ablate_heads":
+        return rank_by_damage(opened)
+    table = rank_heads(_capture_run(run))
+    return table.assign(importance=-table["instability"])
 
 
 def duplicates_from_run(run: str) -> list[Group]:

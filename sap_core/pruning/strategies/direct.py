@@ -9,7 +9,7 @@ from ...progress import ProgressCallback, silent
 from ...specs import PruneSpec, SparsityOptions
 from ..scoring.inputs import Inputs
 from .preparation import head_facts, prepare
-from .removal import Recipe, remove
+from .removal import Recipe, Removal, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ def prune_directly(
         compensate = spec.compensate
         ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential, compensate)
-    pruned, decided = remove(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups)
+    pruned, decided = remove(Removal(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups))
     report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)

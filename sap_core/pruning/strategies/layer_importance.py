@@ -94,7 +94,7 @@ def counts_across_layers(
     """Return how many units each layer loses when the units of all layers compete by the plan's method."""
     scores = measured_unit_scores(model, plan.method, plan.pattern, inputs, calibration, ranking, progress)
     total = sum(units_gone(model.info, plan.pattern, plan.sparsity))
-    return unit_choice.counts_across_layers(scores, total, relative=plan.method != "heads")
+    return unit_choice.counts_across_layers(scores, total, relative=not METHODS[plan.method].ranks_heads)
 
 
 def head_stability(ranking: pd.DataFrame) -> list[float]:

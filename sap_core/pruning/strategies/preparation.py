@@ -69,7 +69,7 @@ def loaded(model: LoadedModel | str, options: ModelOptions) -> LoadedModel:
 def check_method(model: LoadedModel, method: Method) -> None:
     """Raise InvalidInput if ``method`` does not fit the model's objective or tokenizer."""
     model.info.check_prunable()
-    if (method.sinks != "none" or method.score == "heads") and not has_even_heads(model.info):
+    if (method.sinks != "none" or method.ranks_heads) and not has_even_heads(model.info):
         raise InvalidInput(
             f"method '{method.name}' looks at attention head by head, but the layers of {model.info.ref} have "
             "different numbers of heads; use a method that looks at inputs or weights, such as noised_wanda or wanda."
@@ -104,7 +104,7 @@ def measures(spec: PruneSpec) -> bool:
 
 def chooses_heads(spec: PruneSpec) -> bool:
     """Return whether the plan follows the ranking of heads, and not heads chosen by hand."""
-    return spec.method == "heads" and spec.pattern == "unstructured" and spec.heads is None
+    return METHODS[spec.method].ranks_heads and spec.pattern == "unstructured" and spec.heads is None
 
 
 def head_facts(
@@ -112,7 +112,9 @@ def head_facts(
 ) -> tuple[pd.DataFrame | None, list[Group]]:
     """Return (the ranking of heads, if the method follows it, groups of near-duplicates of which one is kept)."""
     run, seed = spec.run, spec.seed
-    ranking = head_ranking.ranking(dense, run, seed, progress) if spec.method == "heads" else None
+    ranking = head_ranking.ranking(dense, run, seed, progress) if METHODS[spec.method].ranks_heads else None
+    if spec.method == "measured":
+        run = None  # it holds no attention: which heads attend alike is looked at on a short text
     groups = [] if spec.duplicates == IGNORE else head_ranking.duplicates(dense, run, seed, progress)
     return ranking, groups
 
@@ -132,7 +134,7 @@ def measured_plan(
     elif needs:
         by_loss = needs == "loss"
         measure: Any = layer_importance.loss_increases if by_loss else layer_importance.counts_across_layers
-        heads = head_ranking.ranking(dense, spec.run, spec.seed, progress) if spec.method == "heads" else None
+        heads = head_ranking.ranking(dense, spec.run, spec.seed, progress) if METHODS[spec.method].ranks_heads else None
         measured = measure(dense, make_plan(dense.info, spec), inputs, calibration, heads, progress)
     return make_plan(dense.info, spec, ranking, measured, groups)
 

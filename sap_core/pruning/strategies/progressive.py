@@ -20,7 +20,7 @@ from ..planning.make_plan import planned_zeros
 from ..planning.plan import PlannedMatrix, PruningPlan
 from ..scoring.inputs import Inputs
 from .preparation import prepare
-from .removal import Recipe, prune_block, remove
+from .removal import Recipe, Removal, prune_block, remove
 from .report import Pruned, report_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def prune_within_budget(
     gate = _Gate(dense.clone(), plan, spec.seed, rows, spec.budget, progress)
     gate.dense_loss = _losses(dense, rows, spec.seed)
     recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential)
-    pruned, _ = remove(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer)
+    pruned, _ = remove(Removal(dense, gate.model, plan, recipe, calibration, progress, each=gate.layer))
     result = replace(plan, matrices=tuple(gate.kept), pending="")
     report = report_of(pruned, result, calibration, time.perf_counter() - started)
     decisions = {

@@ -46,20 +46,11 @@ class Recipe:
     compensate: str = "none"
 
 
-def remove(
-    dense: LoadedModel,
-    pruned: LoadedModel,
-    plan: PruningPlan,
-    recipe: Recipe,
-    calibration: Calibration | None,
-    progress: ProgressCallback = silent,
-    ranking: pd.DataFrame | None = None,
-    groups: Sequence[Group] = (),
-    each: Callable[[int, dict[str, Tensor]], None] | None = None,
-) -> tuple[LoadedModel, dict[str, Any]]:
-    """Remove from ``pruned``, a copy of ``dense``, what ``plan`` says, by the recipe of its method.
+@dataclass(frozen=True)
+class Removal:
+    """A plan, the models it is carried out on, and everything that takes.
 
-    Args:
+    Attributes:
         dense: The dense model.
         pruned: A copy of it, which is changed.
         plan: What is removed.
@@ -69,71 +60,69 @@ def remove(
         ranking: For method heads with pattern heads.
         groups: Near-duplicate heads, one of each group of which is kept.
         each: Prunes one block of ``pruned`` given the statistics of its matrices, in place of `prune_block`.
+    """
+
+    dense: LoadedModel
+    pruned: LoadedModel
+    plan: PruningPlan
+    recipe: Recipe
+    calibration: Calibration | None = None
+    progress: ProgressCallback = silent
+    ranking: pd.DataFrame | None = None
+    groups: Sequence[Group] = ()
+    each: Callable[[int, dict[str, Tensor]], None] | None = None
+
+    @property
+    def texts(self) -> Calibration:
+        """The calibration texts of a method that needs them."""
+        return required(self.calibration, "calibration")
+
+
+def remove(removal: Removal) -> tuple[LoadedModel, dict[str, Any]]:
+    """Remove from ``removal.pruned`` what the plan says, by the recipe of its method.
 
     Returns:
-        The result, which is another object than ``pruned`` where whole units were removed, and details for the report.
+        The result, which is another object than ``removal.pruned`` where whole units were removed, and details for the
+        report.
     """
-    with dense.calibrating(), pruned.calibrating():
-        return _remove(dense, pruned, plan, recipe, calibration, progress, ranking, groups, each)
+    with removal.dense.calibrating(), removal.pruned.calibrating():
+        if removal.plan.shape is not None:
+            return _remove_units(removal)
+        if METHODS[removal.plan.method].ranks_heads:
+            zero_heads(removal.pruned, removal.plan.heads)
+        else:
+            _prune_blocks(removal)
+        return removal.pruned, {}
 
 
-def _remove(
-    dense: LoadedModel,
-    pruned: LoadedModel,
-    plan: PruningPlan,
-    recipe: Recipe,
-    calibration: Calibration | None,
-    progress: ProgressCallback,
-    ranking: pd.DataFrame | None,
-    groups: Sequence[Group],
-    each: Callable[[int, dict[str, Tensor]], None] | None,
-) -> tuple[LoadedModel, dict[str, Any]]:
-    method, inputs = METHODS[plan.method], recipe.inputs
-    if plan.shape is not None:
-        return _remove_units(dense, pruned, plan, recipe, calibration, progress, ranking, groups)
-    if method.score == "heads":
-        zero_heads(pruned, plan.heads)
-        return pruned, {}
-    each = each or (lambda layer, found: prune_block(pruned, layer, found, plan, inputs.seed))
-    if calibration is not None and recipe.sequential:
-        rows = weighted_rows(dense, inputs, calibration, progress)
-        block_by_block(pruned, rows, statistic_of(method.score, inputs), each, progress=progress)
-        return pruned, {}
+def _prune_blocks(removal: Removal) -> None:
+    """Prune the matrices of one block after the other; sequentially, each on what the pruned ones before it compute."""
+    dense, pruned, plan, progress = removal.dense, removal.pruned, removal.plan, removal.progress
+    statistic, inputs = METHODS[plan.method].score, removal.recipe.inputs
+    each = removal.each or (lambda layer, found: prune_block(pruned, layer, found, plan, inputs.seed))
+    if removal.calibration is not None and removal.recipe.sequential:
+        rows = weighted_rows(dense, inputs, removal.calibration, progress)
+        block_by_block(pruned, rows, statistic_of(statistic, inputs), each, progress=progress)
+        return
     found: dict[str, Tensor] = {}
-    if calibration is not None:
-        found = dense_statistics(dense, method.score, inputs, calibration, progress)
+    if removal.calibration is not None:
+        found = dense_statistics(dense, statistic, inputs, removal.calibration, progress)
     for layer in range(len(pruned.blocks)):
         each(layer, found)
         progress(Progress("prune", layer + 1, len(pruned.blocks)))
-    return pruned, {}
 
 
-def _remove_units(
-    dense: LoadedModel,
-    pruned: LoadedModel,
-    plan: PruningPlan,
-    recipe: Recipe,
-    calibration: Calibration | None,
-    progress: ProgressCallback,
-    ranking: pd.DataFrame | None,
-    groups: Sequence[Group],
-) -> tuple[LoadedModel, dict[str, Any]]:
-    means, inputs = None, recipe.inputs
-    if recipe.compensate == "bias" or plan.method == "flap":
-        moments = dense_statistics(dense, "flap", Inputs(), required(calibration, "calibration"), progress)
-        means = {name: both[0] for name, both in moments.items()}
-    levels: dict[str, Any] = {}
-    if plan.pattern == "experts":
-        scores, levels = expert_scores(dense, METHODS[plan.method].score, inputs, calibration, progress)
-    else:
-        scores = measured_unit_scores(dense, plan.method, plan.pattern, inputs, calibration, ranking, progress)
-    gone, saved = units_that_go(dense.info, plan, scores, groups)
+def _remove_units(removal: Removal) -> tuple[LoadedModel, dict[str, Any]]:
+    """Score the units, compensate for those that are removed, and return the smaller model with what was removed."""
+    dense, pruned, plan, recipe = removal.dense, removal.pruned, removal.plan, removal.recipe
+    means = _means(removal) if recipe.compensate == "bias" or plan.method == "flap" else None
+    scores, levels = _scores_of_units(removal)
+    gone, saved = units_that_go(dense.info, plan, scores, removal.groups)
     if recipe.compensate == "weights":
         # On the inputs that generation meets, whatever the scores looked at.
-        rows, _ = calibration_rows(
-            dense, Inputs("noised", "none", inputs.levels, inputs.seed), required(calibration, "calibration")
-        )
-        least_squares_update(pruned, plan.pattern, gone, rows, progress)
+        noised = Inputs("noised", "none", recipe.inputs.levels, recipe.inputs.seed)
+        rows, _ = calibration_rows(dense, noised, removal.texts)
+        least_squares_update(pruned, plan.pattern, gone, rows, removal.progress)
     small = remove_units(pruned, plan.pattern, gone, required(plan.left(), "the shape left"), means)
     before = [dense.info.layers] if plan.pattern == "layers" else layer_units(dense.info, plan.pattern)
     removed = {
@@ -144,9 +133,24 @@ def _remove_units(
     }
     if levels:
         removed["levels"] = level_differences(levels, planned_counts(dense.info, plan), dense.info)
-    if groups:
-        removed["duplicates"] = {"groups": len(groups), "kept": [list(unit) for unit in saved]}
+    if removal.groups:
+        removed["duplicates"] = {"groups": len(removal.groups), "kept": [list(unit) for unit in saved]}
     return small, {"removed": removed}
+
+
+def _means(removal: Removal) -> dict[str, Tensor]:
+    """Return the mean input of every matrix, which the bias makes up for (FLAP)."""
+    moments = dense_statistics(removal.dense, "flap", Inputs(), removal.texts, removal.progress)
+    return {name: both[0] for name, both in moments.items()}
+
+
+def _scores_of_units(removal: Removal) -> tuple[list[Tensor], dict[str, Any]]:
+    """Return the scores of the units, per layer, and of experts those of each noise level."""
+    dense, plan, inputs = removal.dense, removal.plan, removal.recipe.inputs
+    texts, progress = removal.calibration, removal.progress
+    if plan.pattern == "experts":
+        return expert_scores(dense, METHODS[plan.method].score, inputs, texts, progress)
+    return measured_unit_scores(dense, plan.method, plan.pattern, inputs, texts, removal.ranking, progress), {}
 
 
 def measured_unit_scores(

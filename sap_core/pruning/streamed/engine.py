@@ -96,7 +96,7 @@ def prune_blocks(
     for layer in stage.layers():
         statistic = statistic_of(method.score, inputs)
         result = {} if data is None else measure(stage, layer, data, statistic, put=not sequential)
-        if method.score == "heads":
+        if method.ranks_heads:
             zero_heads(model, [head for head in plan.heads if head[0] == layer])
         else:
             prune_block(model, layer, result, plan, spec.seed, spend=True)

@@ -28,17 +28,17 @@ def unit_scores(
 ) -> list[Tensor]:
     """Return, per layer, the score of each of its units, float32 [groups] or [channels], or [1] for a whole layer.
 
-    ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: method
-    heads only; a group's score is minus the mean instability of its heads.
+    ``found``: the method's statistic by matrix name; for flap the moments of `statistics.Moments`. ``ranking``: methods
+    that rank heads only; a group's score is the mean importance of its heads.
     """
     info = model.info
-    if method == "heads":
+    if METHODS[method].ranks_heads:
         table = (
             required(ranking, "the ranking of heads")
-            .pivot(index="layer", columns="head", values="instability")
+            .pivot(index="layer", columns="head", values="importance")
             .sort_index()
         )
-        return [-torch.tensor(row, dtype=torch.float32).view(info.kv_heads, -1).mean(1) for row in table.to_numpy()]
+        return [torch.tensor(row, dtype=torch.float32).view(info.kv_heads, -1).mean(1) for row in table.to_numpy()]
     scores = []
     for layer in range(info.layers):
         columns = [
@@ -51,6 +51,21 @@ def unit_scores(
         else:
             scores.append(columns[0].view(layer_units(info, unit)[layer], -1).sum(1))
     return scores
+
+
+def head_scores(model: LoadedModel, method: str, found: dict[str, Tensor], *, seed: int) -> dict[int, Tensor]:
+    """Return the score of every single head by layer, float32 [heads], whether or not heads share keys and values.
+
+    ``found``: as `unit_scores` takes it.
+    """
+    width = model.info.head_dim
+    return {
+        m.layer: _column_scores(method, model.module.get_submodule(m.name).weight.data, found.get(m.name), seed, m.name)
+        .view(-1, width)
+        .sum(1)
+        for m in model.info.matrices
+        if m.kind == "o"
+    }
 
 
 def _column_scores(method: str, weight: Tensor, statistic: Tensor | None, seed: int, name: str) -> Tensor:

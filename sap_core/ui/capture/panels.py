@@ -20,6 +20,7 @@ from ...samplers.prompts import PRESETS, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
+from ..widgets.fields import number_of
 from ..widgets.figure import draw
 from ..widgets.formatting import duration, many, plain_text
 from ..widgets.layout import go
@@ -28,17 +29,17 @@ from ..widgets.results import run_at
 PROMPTS_HELP = "A .txt has one prompt per line; a .jsonl one JSON string or object (key prompt) per line."
 
 PROMPT = "once there was a"
-LENGTH = 128
 PRECISIONS = get_args(CaptureSpec.model_fields["precision"].annotation)
-# Field of the spec -> label, least, most, step.
-SETTINGS: dict[str, tuple[str, Any, Any, Any]] = {
-    "top_k": ("Top k", 0, 1_000_000, 1),
-    "top_p": ("Top p", 0.01, 1.0, 0.05),
-    "confidence_temperature": ("Confidence temperature", 0.0, 10.0, 0.1),
-    "entropy_limit": ("Entropy limit", 0.0, 100.0, 0.1),
-    "edit_threshold": ("Edit threshold", 0.01, 1.0, 0.05),
-    "remasking": ("Remasking", 0.0, 1.0, 0.01),
+# Field of the spec -> label, step.
+SETTINGS: dict[str, tuple[str, float]] = {
+    "top_k": ("Top k", 1),
+    "top_p": ("Top p", 0.01),
+    "confidence_temperature": ("Confidence temperature", 0.1),
+    "entropy_limit": ("Entropy limit", 0.1),
+    "edit_threshold": ("Edit threshold", 0.01),
+    "remasking": ("Remasking", 0.01),
 }
+UNBOUNDED = 1_000_000  # largest value that is offered where a field has no bound
 SOURCES = {"one": "one", "several": "several lines", "set": "a ready set", "file": "a file"}
 
 
@@ -54,26 +55,20 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> CaptureSp
         fields["chat"] = st.toggle("Chat template", key="chat", help=help_of(CaptureSpec, "chat"))
     left, middle, right = st.columns(3)
     longest = info.max_length or 4096
-    length = left.number_input(
-        "Length (tokens)", 2, longest, min(LENGTH, longest), key="length", help=help_of(CaptureSpec, "length")
-    )
+    bounds = number_of(CaptureSpec, "length", most=longest)
+    length = left.number_input("Length (tokens)", key="length", **bounds | {"value": min(bounds["value"], longest)})
     diffusion = info.objective == "masked_diffusion"
     steps = middle.number_input(
         "Steps",
-        1,
-        longest,
-        None,
         key=f"steps_{info.objective}",
         placeholder="64, or fewer" if diffusion else "all tokens",
-        help="Denoising steps; more steps write fewer tokens each. Empty: 64, or one per token where there are fewer."
-        if diffusion
-        else "Tokens to generate. Empty: until the length is reached.",
+        **number_of(CaptureSpec, "steps", most=longest),
     )
-    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=help_of(CaptureSpec, "seed"))
+    seed = right.number_input("Seed", key="seed", **number_of(CaptureSpec, "seed"))
     if diffusion:
         fields |= _pick_sampler(info, longest)
     fields["temperature"] = left.number_input(
-        "Temperature", 0.0, 5.0, 0.0, 0.1, key="temperature", help=help_of(CaptureSpec, "temperature")
+        "Temperature", key="temperature", **number_of(CaptureSpec, "temperature", step=0.1)
     )
     fields["name"] = middle.text_input("Name", key="name", placeholder="optional", help=help_of(CaptureSpec, "name"))
     fields["precision"] = right.selectbox(
@@ -128,34 +123,23 @@ def _pick_sampler(info: ModelInfo, longest: int) -> dict[str, Any]:
     rule = SAMPLERS.get(fields["sampler"])
     first, second, third = st.columns(3)
     fields["block_length"] = first.number_input(
-        "Block length", 1, longest, None, key="block_length", placeholder="one block",
-        help=help_of(CaptureSpec, "block_length"),
+        "Block length", key="block_length", placeholder="one block",
+        **number_of(CaptureSpec, "block_length", most=longest),
     )  # fmt: skip
     if rule is not None and rule.threshold is not None:
         fields["threshold"] = second.number_input(
             "Confidence",
-            0.01,
-            1.0,
-            rule.threshold,
-            0.05,
             key="threshold_sampling",
-            help=help_of(CaptureSpec, "threshold"),
+            **number_of(CaptureSpec, "threshold", step=0.01, value=rule.threshold),
         )
     elif rule is None or rule.guidance:
         fields["guidance"] = second.number_input(
-            "Guidance",
-            0.0,
-            20.0,
-            0.0,
-            0.5,
-            key="guidance",
-            help=help_of(CaptureSpec, "guidance"),
+            "Guidance", key="guidance", **number_of(CaptureSpec, "guidance", step=0.5)
         )
     fields |= _pick_settings(rule)
     fields["query_stride"] = third.number_input(
-        "Use every n-th query", 1, 64, 1, key="query_stride",
-        help=help_of(CaptureSpec, "query_stride"),
-    )  # fmt: skip
+        "Use every n-th query", key="query_stride", **number_of(CaptureSpec, "query_stride", most=longest)
+    )
     return fields
 
 
@@ -169,11 +153,11 @@ def _pick_settings(rule: SamplerRule | None) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     with st.expander("More settings of the sampler", icon=":material/tune:"):
         columns = st.columns(3)
-        for place, name in enumerate(names):
-            label, least, most, step = SETTINGS[name]
-            fields[name] = columns[place % 3].number_input(
-                label, least, most, None, step, key=f"sampling_{name}", placeholder="its own",
-                help=help_of(CaptureSpec, name),
+        for number, name in enumerate(names):
+            label, step = SETTINGS[name]
+            fields[name] = columns[number % 3].number_input(
+                label, key=f"sampling_{name}", placeholder="its own",
+                **number_of(CaptureSpec, name, most=UNBOUNDED, step=step),
             )  # fmt: skip
         if "ends" in read:
             fields["ends"] = columns[len(names) % 3].selectbox(

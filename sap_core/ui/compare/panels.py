@@ -9,10 +9,9 @@ import streamlit as st
 
 from ...choices.sink_rules import SinkRule
 from ...errors import SapError
-from ...plots.compare import difference_heatmap
+from ...plots.compare import comparison_curve, difference_heatmap
+from ...plots.forest import claims_forest
 from ...plots.heatmap import trajectory_heatmap
-from ...plots.lines import step_lines
-from ...plots.theme import SERIES
 from ...runs.listing import RunSummary
 from ...runs.reading import Run
 from ...sinks.claims import answer_claims, answers_table
@@ -21,7 +20,6 @@ from ...sinks.compare import (
     LETTERS,
     MOST,
     Comparison,
-    rebin,
 )
 from ...sinks.intervals import Interval
 from ..widgets import results
@@ -102,7 +100,7 @@ def heatmaps(runs: list[Run], rule: SinkRule) -> None:
             view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule)
             with column:
                 st.subheader(f"{letter}: {plain_text(run.name)}", anchor=False)
-                figure = trajectory_heatmap(view, normalised=True, height=380, show_sinks=False)
+                figure = trajectory_heatmap(view, normalised=True, height=300, show_sinks=False)
                 draw(figure, key=f"map_{letter}", alt=f"Attention received over run {letter}, {view.label}", data=view)
 
 
@@ -121,15 +119,16 @@ def differences(found: Comparison) -> None:
             help="The figure shows this run relative to A.",
         )
         chosen = letters.index(label)
-    size = found.differences[chosen].shape[1]
-    first, second = rebin(found.received[0], size), rebin(found.received[chosen + 1], size)
     name = letters[chosen]
     draw(
-        difference_heatmap(size * first, size * second, names=("A", name)),
+        difference_heatmap(*found.aligned(chosen + 1), names=("A", name)),
         key="difference",
         alt=f"Attention received in {name} relative to A, over the share of the run and position",
     )
-    st.caption("Mean over layers, heads and prompts. Runs of different length are spread over the shorter's positions.")
+    st.caption(
+        "Mean over layers, heads and prompts. Runs of different length are spread over the shorter's positions. Blank: "
+        "only one of the runs has this position at this time."
+    )
 
 
 def curves(found: Comparison) -> None:
@@ -138,18 +137,9 @@ def curves(found: Comparison) -> None:
     st.subheader("Over the run", anchor=False)
     columns = st.columns(2)
     for place, (name, (title, unit)) in enumerate(CURVES.items()):
-        bands = {letter: band for letter, band in zip(letters, found.bands[name], strict=True) if band is not None}
         with columns[place % 2]:
             draw(
-                step_lines(
-                    dict(zip(letters, found.curves[name], strict=True)),
-                    f"{title}<br>({unit})",
-                    x=found.time,
-                    x_title="share of the run",
-                    colours=dict(zip(letters, SERIES, strict=False)),
-                    bands={letter: (band[0], band[1]) for letter, band in bands.items()},
-                    height=230,
-                ),
+                comparison_curve(found, name, height=230),
                 key=f"curve_{name}",
                 alt=f"{title} ({unit}) over the runs {', '.join(letters)}",
             )
@@ -198,16 +188,24 @@ def metrics_table(found: Comparison) -> pd.DataFrame:
 def claims(found: Comparison) -> None:
     """Show the three claims on diffusion models' sinks, tested on these runs."""
     st.subheader("Do the three claims hold here?", anchor=False)
-    answers = answers_table(answer_claims(found))
+    answers = answer_claims(found)
     if not answers:
         st.caption("They are claims about diffusion models, and all of these runs are autoregressive.")
         return
-    st.dataframe(answers, hide_index=True, height=35 * (len(answers) + 1) + 3, alt="The claims and their answers")
-    st.caption(
-        "“Holds”: the 95 % interval lies on the claimed side of 0. “Doesn't hold”: it lies on the other side. "
-        "“Undecided”: it reaches 0. Position variance and transience are differences from the autoregressive run; the "
-        "third claim is the change of the attention distance within the run. Autoregressive runs are not asked."
+    table = pd.DataFrame(answers_table(answers))
+    draw(
+        claims_forest(answers),
+        key="claims",
+        alt="Effects in the direction of the claims, with 95 % intervals",
+        data=table,
     )
+    with st.expander("The claims in numbers"):
+        st.dataframe(table, hide_index=True, height=35 * (len(table) + 1) + 3, alt="The claims and their answers")
+        st.caption(
+            "“Holds”: the 95 % interval lies on the claimed side of 0. “Doesn't hold”: it lies on the other side. "
+            "“Undecided”: it includes 0. Position variance and transience are differences from the autoregressive run; "
+            "the third claim is the change of the attention distance within the run."
+        )
 
 
 def _between(found: Interval) -> str:

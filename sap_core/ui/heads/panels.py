@@ -23,19 +23,29 @@ def pick_value(container: Any) -> str:
         "value",
         format_func=lambda name: value_title(name).capitalize(),
         container=container,
-        help="The score, or one of the five quantities it is made of, as the table below lists them.",
+        help="The score, or one of the quantities it is made of, as the table below lists them.",
     )
 
 
 def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
     """Show the grid of layers and heads; a click selects a head."""
     draw(
-        head_grid(ranking, value, selected=(layer, head)),
+        head_grid(ranking, value, selected=(layer, head), fit=fitted_colours()),
         key="grid",
         on_select=grid_clicked,
         selection_mode="points",
         alt=f"Grid of layers and heads coloured by {value}; the table beside it holds the same numbers",
     )
+
+
+def fitted_colours() -> bool:
+    """Show the choice of the grid's range of colours; True: that of its values."""
+    ranges = ["this grid", "0 to 1"]
+    chosen = st.segmented_control(
+        "Colours span", ranges, default=ranges[0], key="grid_range", required=True, bind="query-params",
+        help="The range of this grid shows differences between its heads; 0 to 1 is the same for every run.",
+    )  # fmt: skip
+    return chosen == ranges[0]
 
 
 def head_map(view: View) -> None:
@@ -44,18 +54,18 @@ def head_map(view: View) -> None:
 
 
 def pick_weights() -> dict[str, float] | None:
-    """Show the weights of the score's components and return them; None if all are equal."""
+    """Show the weights of the score's components and return them; None if they are the usual ones."""
     with st.expander("Weights of the instability score", icon=":material/tune:"):
-        st.caption("The score is the weighted mean of five components, each from 0 (steady) to 1 (unstable).")
+        st.caption("The score is the weighted mean of these components, each from 0 (steady) to 1 (unstable).")
         weights = {}
         for column, (name, part) in zip(st.columns(len(COMPONENTS)), COMPONENTS.items(), strict=True):
             weights[name] = column.slider(
-                part.title, 0.0, 1.0, 1.0, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
+                part.title, 0.0, 1.0, part.weight, 0.05, key=f"w_{name}", bind="query-params", help=part.formula
             )
         if not any(weights.values()):
-            st.warning("All weights are 0; give at least one a positive weight. Equal weights are used meanwhile.")
+            st.warning("All weights are 0; give at least one a positive weight. The usual weights are used meanwhile.")
             return None
-    return None if len(set(weights.values())) == 1 else weights
+    return None if weights == {name: part.weight for name, part in COMPONENTS.items()} else weights
 
 
 def weights_text(weights: dict[str, float] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ...byte_size import format_bytes
+from ...choices.methods import METHODS
 from ...errors import SapError
 from ...jobs.layout import JobStatus
 from ...models.info import ModelInfo
@@ -32,8 +33,10 @@ def plan_of(spec: PruneOptions, info: ModelInfo) -> PruningPlan:
     Raises:
         InvalidInput: the spec can't be carried out.
     """
-    follows = (isinstance(spec, PruneSpec) and spec.method == "heads" and spec.heads is None and spec.run) or None
-    ranking = results.ranking_of(follows) if follows else None
+    follows = (
+        isinstance(spec, PruneSpec) and METHODS[spec.method].ranks_heads and spec.heads is None and spec.run
+    ) or None
+    ranking = results.head_order(follows) if follows else None
     return make_plan(info, spec, ranking)
 
 

@@ -76,18 +76,18 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
     if mode == "search":
         fields = _pick_goal()
     else:
-        fields = _pick_heads(info, pattern) if method == "heads" else {}
+        fields = _pick_heads(info, method, pattern) if METHODS[method].ranks_heads else {}
         fields["pattern"] = pattern
         fields["sparsity"] = _pick_sparsity(method, pattern)
         if mode == "progressive":
             fields |= _pick_budget()
-        elif pattern == "unstructured" and method != "heads":
+        elif pattern == "unstructured" and not METHODS[method].ranks_heads:
             fields |= pick_allocation(info, fields["sparsity"])
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
             fields |= _pick_recipe(row, pattern)
         fields |= pick_calibration(row, fields)
-        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed", most=2**31 - 1, min_value=0))
+        seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed"))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
@@ -97,9 +97,9 @@ def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
     if row.needs_mask_token and info.mask_token_id is None:
         return False
     if mode == "search":
-        return name != "heads" and "channels" in row.patterns
+        return not row.ranks_heads and "channels" in row.patterns
     kind = "N:M" if parse_pattern(pattern).structured else pattern
-    return kind in row.patterns and (mode == "direct" or name != "heads")
+    return kind in row.patterns and (mode == "direct" or not row.ranks_heads)
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
@@ -114,9 +114,8 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
 
 def _pick_budget() -> dict[str, Any]:
     budget = st.slider(
-        "Loss budget", 0.0, 1.0, 0.05, 0.01, key="budget", format="percent",
-        help="Largest rise of the loss, as a share of the dense model's. Each layer is pruned at most as hard as the "
-        "sparsity above, less where the loss would leave the budget.",
+        "Loss budget", key="budget", format="percent",
+        **number_of(ProgressivePruneSpec, "budget", most=1, step=0.01, value=0.05),
     )  # fmt: skip
     validation = st.text_input(
         "Validation texts",
@@ -155,39 +154,27 @@ def _pick_sparsity(method: str, pattern: str) -> float:
     if parsed.structured:
         fraction = parsed.n / parsed.m
         st.slider(
-            "Sparsity",
-            0.0,
-            0.95,
-            fraction,
-            key="fixed_sparsity",
-            disabled=True,
-            format="percent",
-            help=f"{pattern} fixes it.",
-        )
+            "Sparsity", key="fixed_sparsity", disabled=True, format="percent",
+            **number_of(PruneSpec, "sparsity", step=0.01, value=fraction, help=f"{pattern} fixes it."),
+        )  # fmt: skip
         return fraction
-    what = "heads" if method == "heads" else parsed.unit or "weights in the attention and feed-forward matrices"
-    if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
-        st.session_state["sparsity"] = 0.5
-    fraction = st.slider(
-        "Sparsity",
-        min_value=0.0,
-        max_value=0.95,
-        step=0.01,
-        key="sparsity",
-        bind="query-params",
-        format="percent",
-        help=f"Share of the {what} that goes.",
+    what = (
+        "heads" if METHODS[method].ranks_heads else parsed.unit or "weights in the attention and feed-forward matrices"
     )
+    bounds = number_of(PruneSpec, "sparsity", step=0.01, help=f"Fraction of the {what} that is removed.")
+    start = bounds.pop("value")
+    if "sparsity" not in st.session_state and "sparsity" not in st.query_params:
+        st.session_state["sparsity"] = start
+    fraction = st.slider("Sparsity", key="sparsity", bind="query-params", format="percent", **bounds)
     return round(float(fraction), 4)
 
 
-def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
+def _pick_heads(info: ModelInfo, method: str, pattern: str) -> dict[str, Any]:
     """Show the choice of a ranking, or of single heads, and return its fields."""
-    summary = pick_run(
-        "capture", "ranking", "Ranked by run", states=("finished", "cancelled"), help="A captured run of this model.",
-        model=info.ref,
-    )  # fmt: skip
-    if pattern == "unstructured":
+    kind, what = ("ablate_heads", "measurement") if method == "measured" else ("capture", "captured run")
+    states = ("finished",) if method == "measured" else ("finished", "cancelled")
+    summary = pick_run(kind, "ranking", "Ranked by run", states=states, help=f"A {what} of this model.", model=info.ref)
+    if pattern == "unstructured" and method == "heads":
         grid = [(layer, head) for layer in info.attention_layers for head in range(info.heads)]
         chosen = st.multiselect(
             "Exactly these heads", grid, key="heads", format_func=lambda pair: f"layer {pair[0]}, head {pair[1]}",
@@ -198,6 +185,8 @@ def _pick_heads(info: ModelInfo, pattern: str) -> dict[str, Any]:
     if summary is None:
         raise InvalidInput(
             "No captured run to rank the heads by; capture one of this model, or choose the heads one by one."
+            if method == "heads"
+            else "No measurement to rank the heads by; leave out every head of this model on Interventions first."
         )
     return {"run": str(summary.path)}
 
@@ -221,7 +210,7 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[row.compare]}"),
             help=help_of(PruneSpec, "compare"),
         )
-    if pattern == "heads" or row.name == "heads":
+    if pattern == "heads" or row.ranks_heads:
         keep = st.toggle(
             "Keep one of heads that attend alike", True, key="keep_one",
             help=help_of(PruneSpec, "duplicates"),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from ...choices.methods import METHODS
 from ...models.info import ModelInfo
 from ...plots.plan import plan_bars, plan_matrices, removed_heads
 from ...plots.prediction import prediction_curve
@@ -34,7 +35,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         st.caption(f"**Protected:** {_protected(plan, info)}")
         return
     first, second, third = st.columns(3)
-    if plan.method == "heads":
+    if METHODS[plan.method].ranks_heads:
         first.metric("Heads removed", f"{totals['heads']} of {len(info.attention_layers) * info.heads}", border=True)
     else:
         first.metric("Weights removed", count(totals["zeros"]), border=True, help="In the matrices considered.")
@@ -53,7 +54,7 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
         key="plan_layers",
         alt="Weights kept and removed per layer; the same numbers are in the table Layer by layer",
     )
-    if plan.method == "heads":
+    if METHODS[plan.method].ranks_heads:
         draw(
             removed_heads(info.layers, info.heads, plan.heads),
             key="plan_heads",
@@ -119,21 +120,12 @@ def _tables(plan: PruningPlan, layers: pd.DataFrame) -> None:
         column_config={"share removed": st.column_config.NumberColumn(format="percent")},
         alt="The plan layer by layer",
     )
-    names, rows = _by_kind(plan)
+    names, rows = plan.by_kind()
     draw(
         plan_matrices(layers["layer"].tolist(), names, rows),
         key="plan_kinds",
         alt="Share removed per matrix",
     )
-
-
-def _by_kind(plan: PruningPlan) -> tuple[list[str], list[list[float]]]:
-    """Return short matrix names and, per name, the fraction removed in every layer (NaN if a layer lacks it)."""
-    table = pd.DataFrame(
-        [(m.name.rsplit(".", 1)[-1], m.layer, m.sparsity) for m in plan.matrices], columns=["kind", "layer", "share"]
-    )
-    wide = table.pivot_table(index="kind", columns="layer", values="share", sort=False)
-    return wide.index.tolist(), wide.to_numpy().tolist()
 
 
 def _protected(plan: PruningPlan, info: ModelInfo) -> str:
@@ -146,7 +138,7 @@ def _protected(plan: PruningPlan, info: ModelInfo) -> str:
     untouched = [str(layer) for layer, share in plan.per_layer()[["layer", "sparsity"]].values.tolist() if share == 0]
     if untouched and plan.totals()["zeros"]:
         kept.append(f"all of layer {', '.join(str(int(float(layer))) for layer in untouched)}")
-    if plan.method == "heads":
+    if METHODS[plan.method].ranks_heads:
         kept.append("the last head of every layer")
     if plan.pattern == "heads":
         kept.append("at least one key-value group of heads per layer")

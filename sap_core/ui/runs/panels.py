@@ -20,7 +20,8 @@ from ..widgets.formatting import duration, format_time, plain_text
 from ..widgets.layout import go
 
 KINDS = (
-    "capture", "prune", "prune_checkpoint", "heal", "sweep", "evaluate", "export", "elastic", "push", "attention_map",
+    "capture", "ablate_sinks", "ablate_heads", "prune", "prune_checkpoint", "heal", "sweep", "evaluate", "export",
+    "elastic", "push", "attention_map",
 )  # fmt: skip
 SORTS = {
     "newest": "newest first",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
-from ...plots.lines import frequency_bars, step_lines
+from ...plots.lines import autocorrelation_lines, drift_lines, frequency_bars
 from ...plots.view import View, printable
 from ...sinks import motion as formulas
 from ..widgets.figure import draw
@@ -35,7 +34,6 @@ def figures_strip(view: View) -> None:
 
 def panel(view: View) -> None:
     """Show dwell times, dominance, autocorrelation by lag and drift, each with its formula."""
-    received = view.share
     left, right = st.columns(2)
     with left:
         st.subheader("Which positions dominate", anchor=False)
@@ -44,20 +42,11 @@ def panel(view: View) -> None:
         draw(frequency_bars(frequency, last), alt="Share of steps in which each position dominates")
     with right:
         st.subheader("Autocorrelation", anchor=False)
-        lags = range(1, max(2, min(33, view.steps)))
-        values = [float(formulas.autocorrelation(received, lag)) for lag in lags]
-        draw(
-            step_lines({"autocorrelation": values}, "correlation (-1 to 1)", x=list(lags), x_title="lag (steps)"),
-            alt="Autocorrelation of received attention by lag",
-        )
+        draw(autocorrelation_lines(view.share), alt="Autocorrelation of received attention by lag")
     left, right = st.columns(2)
     with left:
         st.subheader("Drift from step to step", anchor=False)
-        drift = formulas.drift(received) if view.steps > 1 else np.zeros(1)
-        draw(
-            step_lines({"drift": drift}, "Jensen-Shannon distance (0 to 1)", x=list(range(1, len(drift) + 1))),
-            alt="Jensen-Shannon distance between neighbouring steps",
-        )
+        draw(drift_lines(view.share), alt="Jensen-Shannon distance between neighbouring steps")
     with right:
         st.subheader("Dwell times", anchor=False)
         dwells = formulas.dwell_times(view.path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import streamlit as st
 import xarray as xr
 
+from ...choices.sink_rules import SinkRule
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.multiples import layer_multiples
+from ...plots.quantity import Quantity
 from ...plots.reduce import MAX_COLUMNS, MAX_ROWS
 from ...plots.token_types import type_heatmap
 from ...plots.view import View
@@ -16,14 +18,15 @@ from ..widgets.figure import draw
 KINDS = "kind of token"
 
 
-def large_heatmap(view: View) -> None:
+def large_heatmap(view: View, quantity: Quantity, fit: bool) -> None:
     """Show step x position, or step x kind of token, with a cursor at the replay's step."""
     step = address_number("step", 0, 0, view.steps - 1)
     if pick_axis("axis") == KINDS:
-        figure, across = type_heatmap(view, step=step), KINDS
+        figure, alt = type_heatmap(view, step=step, fit=fit), f"Attention received per step and {KINDS}"
     else:
-        figure, across = trajectory_heatmap(view, step=step, window=_pick_window(view)), "position"
-    draw(figure, alt=f"Attention received per step and {across}, {view.label}", key="figure", data=view)
+        figure = trajectory_heatmap(view, step=step, window=_pick_window(view), quantity=quantity, fit=fit)
+        alt = f"{quantity.title.capitalize()} per step and position"
+    draw(figure, alt=f"{alt}, {view.label}", key="figure", data=view)
 
 
 def _pick_window(view: View) -> tuple[int, int, int, int] | None:
@@ -41,7 +44,7 @@ def _pick_window(view: View) -> tuple[int, int, int, int] | None:
     return tuple(ends)
 
 
-def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
+def every_layer(trajectory: xr.Dataset, head: int | None, quantity: Quantity, fit: bool, rule: SinkRule) -> None:
     """Show small multiples of all layers."""
     kinds = pick_axis("axis") == KINDS
     st.caption(
@@ -49,11 +52,11 @@ def every_layer(trajectory: xr.Dataset, head: int | None) -> None:
         + (", mean over the tokens of a kind." if kinds else ", with its dominant position.")
         + " Choose one above to see it large."
     )
-    shown = "mean over heads" if head is None else f"head {head}"
-    across = KINDS if kinds else "position"
+    shown = "all heads" if head is None else f"head {head}"
+    across, name = (KINDS, "Attention received") if kinds else ("position", quantity.title.capitalize())
     draw(
-        layer_multiples(trajectory, head=head, kinds=kinds),
-        alt=f"Attention received per step and {across} in every layer, {shown}",
+        layer_multiples(trajectory, head=head, kinds=kinds, quantity=quantity, fit=fit, rule=rule),
+        alt=f"{name} per step and {across} in every layer, {shown}",
         key="layers",
     )
 

@@ -18,6 +18,7 @@ from ...sweeps.grid import make_grid
 from ...sweeps.table import summarise, sweep_table
 from ..prune.plan_form import COMPENSATIONS, PATTERNS
 from ..widgets import jobs, results
+from ..widgets.fields import number_of
 from ..widgets.formatting import duration, format_time, plain_text
 
 GRID, ABLATION = "grid", "ablation"
@@ -40,14 +41,14 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
     left, middle, right = st.columns([2, 1, 1])
     patterns = left.multiselect(
         "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.__getitem__, key="sweep_patterns",
-        help="An N:M pattern has its own sparsity.",
+        help=help_of(SweepSpec, "patterns"),
     )  # fmt: skip
     compensations = middle.multiselect(
         "Compensation", list(COMPENSATIONS), ["none"], format_func=COMPENSATIONS.__getitem__, key="sweep_compensations",
-        help="Patterns heads and channels: how the remaining weights compensate for removed units.",
+        help=help_of(SweepSpec, "compensations"),
     )  # fmt: skip
     shares = right.text_input(
-        "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help="Shares between 0 and 1, with commas."
+        "Sparsities", "0.3, 0.5, 0.7", key="sweep_sparsities", help=help_of(SweepSpec, "sparsities")
     )
     with st.expander("Seeds, texts, tasks, timing", icon=":material/settings:"):
         fields |= _pick_measuring()
@@ -82,7 +83,7 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     usable = [
         name
         for name, row in METHODS.items()
-        if name != "heads" and (not row.needs_mask_token or info.mask_token_id is not None)
+        if not row.ranks_heads and (not row.needs_mask_token or info.mask_token_id is not None)
     ]
     left, middle, right = st.columns([2, 1, 1])
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
@@ -90,19 +91,19 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
         "methods": tuple(
             left.multiselect(
                 "Methods", usable, default, format_func=lambda name: METHODS[name].title, key="sweep_methods",
-                help="Each with every pattern and sparsity.",
+                help=help_of(SweepSpec, "methods"),
             )
         ),
         "orders": tuple(
             middle.multiselect(
-                "Orders", [AUTO, *ORDERS], [AUTO], key="sweep_orders", help="auto: as the method was published."
+                "Orders", [AUTO, *ORDERS], [AUTO], key="sweep_orders", help=help_of(SweepSpec, "orders")
             )
         ),
         "allocations": tuple(
             right.multiselect(
                 "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
-                help="How the sparsity is shared among the layers.",
+                help=help_of(SweepSpec, "allocations"),
             )
         ),
     }  # fmt: skip
@@ -110,31 +111,15 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
 
 def _pick_measuring() -> dict[str, Any]:
     first, second, third, fourth = st.columns(4)
-    seeds = first.number_input("Seeds", 1, 20, 1, key="sweep_seeds", help="Of calibration texts and noise: 0, 1, 2 …")
-    samples = second.number_input(
-        "Calibration samples", 1, 4096, 64, key="sweep_samples", help=help_of(SweepSpec, "samples")
-    )
-    texts = third.number_input("Texts", 1, 4096, 32, key="sweep_texts", help=help_of(SweepSpec, "texts"))
-    draws = fourth.number_input("Masks per text", 1, 256, 8, key="sweep_draws", help=help_of(SweepSpec, "draws"))
-    tasks = first.number_input(
-        "Task examples",
-        0,
-        1000,
-        0,
-        key="sweep_tasks",
-        help="Of each demo task, others for each seed; 0: none.",
-    )
-    name = second.text_input("Name", key="sweep_name", placeholder="optional", help="Shown in the lists.")
-    speed = third.toggle("Time generation", True, key="sweep_speed", help="In turns with the dense model.")
-    return {
-        "seeds": tuple(range(int(seeds))),
-        "samples": samples,
-        "texts": texts,
-        "draws": draws,
-        "tasks": tasks,
-        "speed": speed,
-        "name": name,
+    numbers = {"samples": "Calibration samples", "texts": "Texts", "draws": "Masks per text", "tasks": "Task examples"}
+    seeds = first.number_input("Number of seeds", 1, 20, 1, key="sweep_seeds", help=help_of(SweepSpec, "seeds"))
+    fields: dict[str, Any] = {
+        name: column.number_input(label, key=f"sweep_{name}", **number_of(SweepSpec, name, most=4096))
+        for (name, label), column in zip(numbers.items(), (second, third, fourth, first), strict=True)
     }
+    name = second.text_input("Name", key="sweep_name", placeholder="optional", help=help_of(SweepSpec, "name"))
+    speed = third.toggle("Time generation", True, key="sweep_speed", help=help_of(SweepSpec, "speed"))
+    return {"seeds": tuple(range(int(seeds))), **fields, "speed": speed, "name": name}
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -12,13 +12,13 @@ import streamlit as st
 
 from ...csv_files import csv_bytes
 from ...plots.figure_files import (
-    WIDTH,
     figure_html,
     parquet_bytes,
-    print_version,
+    printed,
     provenance,
     table_of,
 )
+from ...plots.print_version import FONT_SIZES, SIZES, print_size
 from ...plots.theme import CONFIG
 from ...plots.view import View
 from ...runs.reading import Run
@@ -97,17 +97,25 @@ def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None
 @st.dialog("Take this figure along", width="large", icon=":material/download:")
 def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> None:
     about = origin_here(title)
-    paper = print_version(figure, about)
+    left, right = st.columns([3, 1])
+    chosen = left.segmented_control(
+        "Size", list(SIZES), default="screen", required=True, key="take_size", format_func=lambda key: SIZES[key].title
+    )
+    points = right.number_input(
+        "Font size (pt)", *FONT_SIZES, SIZES[chosen].points, 0.5, key=f"take_font_{chosen}", format="%g"
+    )
+    size = print_size(chosen, points)
+    paper = printed(figure, about, size)
     name = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()[:8])
     st.caption("Run, settings and version are written into every file, and into the foot of the picture.")
     with st.container(horizontal=True):
-        picture_buttons(name, about, of="take_preview")
-        _download("HTML", lambda: figure_html(figure, about), f"{name}.html", "text/html")
+        picture_buttons(name, about, of="take_preview", scale=size.png_scale)
+        _download("HTML", lambda: figure_html(figure, about, size), f"{name}.html", "text/html")
         _download("Data as CSV", lambda: csv_bytes(table_of(figure, data), about), f"{name}.csv", "text/csv")
         _download("Data as Parquet", lambda: parquet_bytes(table_of(figure, data), about), f"{name}.parquet")
     with st.container(key="take_preview"):
         st.plotly_chart(
-            paper, theme=None, width=WIDTH, config={**CONFIG, "displayModeBar": False}, key="taken", alt=title
+            paper, theme=None, width=size.width, config={**CONFIG, "displayModeBar": False}, key="taken", alt=title
         )
 
 

@@ -37,6 +37,13 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("compare", "Compare", "compare", "compare_arrows", "Two runs on one time axis"),
     ),
     "Decide": (
+        (
+            "interventions",
+            "Interventions",
+            "interventions",
+            "science",
+            "Block sinks, leave heads out: what do they do?",
+        ),
         ("prune", "Prune", "prune", "content_cut", "Plan, apply, see what it cost"),
         ("tradeoff", "Trade-off", "tradeoff", "scatter_plot", "Every measured plan: quality against speed and size"),
         ("export", "Export", "export", "download", "A checkpoint that loads elsewhere"),

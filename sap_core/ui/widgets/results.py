@@ -18,6 +18,7 @@ from ...models.duration import machine_pace, step_flops
 from ...models.info import ModelInfo
 from ...models.inspection import inspect_model
 from ...plots.view import View, make_view
+from ...pruning.planning.head_damage import rank_by_damage
 from ...runs.files import file_stamp
 from ...runs.listing import RunSummary, list_runs, recorded_runs
 from ...runs.reading import Run, open_run
@@ -91,9 +92,11 @@ def view_of(
     layer: int | None = None,
     head: int | None = None,
     rule: SinkRule | None = None,
+    with_sink_rate: bool = False,
 ) -> View:
     """Return the attention of one head or mean with its sinks; ``rule`` None: without sinks."""
-    return make_view(opened(path, stamp, True).trajectories[sample], layer, head, rule)
+    trajectory = opened(path, stamp, True).trajectories[sample]
+    return make_view(trajectory, layer, head, rule, with_sink_rate=with_sink_rate)
 
 
 @st.cache_data(max_entries=16, show_spinner="Ranking the heads …")
@@ -107,6 +110,12 @@ def components_of(path: str, stamp: Stamp, rule: SinkRule) -> pd.DataFrame:
 def ranking_of(path: str | Path, rule: SinkRule = DEFAULT_RULE, weights: Any = None) -> pd.DataFrame:
     """Return the ranking of `sap_core.rank_heads`; changed weights do not read the run again."""
     return score_heads(components_of(str(path), stamp(path), rule), weights)
+
+
+def head_order(path: str | Path) -> pd.DataFrame:
+    """Return the order in which heads go by a run: a capture's instability, or the damage that a measurement found."""
+    run = opened(str(path), stamp(path))
+    return rank_by_damage(run) if run.kind == "ablate_heads" else ranking_of(path)
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for sinks …")

@@ -12,6 +12,8 @@ from typing import Any
 
 from ...choices.sink_rules import SinkRule
 from ...specs import (
+    AblateHeadsSpec,
+    AblateSinksSpec,
     CaptureSpec,
     ElasticSpec,
     EvaluateSpec,
@@ -68,6 +70,10 @@ ACTIONS: dict[type[Spec], Action] = {
     ExportSpec: Action(
         "export", "sap.export_run", arguments=("run",), positional=("run", "out"), always=("run",), result="report"
     ),
+    AblateSinksSpec: Action(
+        "ablate sinks", "sap.ablate_sinks", always=("model", "top"), result="run", then="run.result"
+    ),
+    AblateHeadsSpec: Action("ablate heads", "sap.ablate_heads", result="run", then="run.result[\"agreement\"]"),
     HealSpec: Action(
         "heal", "sap.heal", arguments=("model",), positional=("model", "teacher"), always=("model", "teacher", "steps"),
         result="healed", then="healed.quality",

@@ -12,11 +12,13 @@ from streamlit.components import v2
 _HERE = Path(__file__).parent
 
 
-def picture_buttons(name: str, about: dict[str, Any], *, of: str) -> None:
-    """Show buttons that save the plotly figure in the container with key ``of``, with ``about`` written in."""
-    _component()(
-        key=f"pictures_{of}", data={"name": name, "about": json.dumps(about, default=str), "of": of}, width="content"
-    )
+def picture_buttons(name: str, about: dict[str, Any], *, of: str, scale: float = 2) -> None:
+    """Show buttons that save the plotly figure in the container with key ``of``, with ``about`` written in.
+
+    ``scale``: pixels of the PNG for each CSS pixel.
+    """
+    data = {"name": name, "about": json.dumps(about, default=str), "of": of, "scale": scale}
+    _component()(key=f"pictures_{of}", data=data, width="content")
 
 
 @cache

@@ -1,6 +1,5 @@
 // Saves the plotly figure inside the container `.st-key-<of>` as SVG or PNG. Plotly's layers are already SVG (maps are
 // images inside it), so they are joined into one document; the origin goes in as <metadata> or as a PNG text chunk.
-const SCALE = 2;
 const SVG = "http://www.w3.org/2000/svg";
 
 export default function (component) {
@@ -11,7 +10,7 @@ export default function (component) {
       said.textContent = "";
       try {
         const drawn = joined(document.querySelector(`.st-key-${data.of} .js-plotly-plot`), data.about);
-        const blob = button.dataset.kind === "svg" ? drawn.blob : await png(drawn, data.about);
+        const blob = button.dataset.kind === "svg" ? drawn.blob : await png(drawn, data.about, data.scale);
         save(blob, `${data.name}.${button.dataset.kind}`);
       } catch (error) {
         said.textContent = `The picture could not be made: ${error.message}`;
@@ -37,13 +36,13 @@ function joined(plot, about) {
   return { width, height, blob: new Blob([text], { type: "image/svg+xml" }), text };
 }
 
-async function png(drawn, about) {
+async function png(drawn, about, scale) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(drawn.text)}`;
   await image.decode();
   const canvas = document.createElement("canvas");
-  canvas.width = SCALE * drawn.width;
-  canvas.height = SCALE * drawn.height;
+  canvas.width = Math.round(scale * drawn.width);
+  canvas.height = Math.round(scale * drawn.height);
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   const made = await new Promise((done) => canvas.toBlob(done, "image/png"));
   const bytes = new Uint8Array(await made.arrayBuffer());

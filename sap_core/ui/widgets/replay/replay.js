@@ -18,7 +18,10 @@ function mount(root, data, report) {
   const levels = bytes(data.levels), states = bytes(data.states);
   const words = new Uint16Array(bytes(data.words).buffer);
   const colours = data.colours, inks = colours.map(inkOn);
+  const attention = data.maps.find((map) => map.name === "attention");
+  const maps = data.maps.map((map) => ({ ...map, levels: bytes(map.levels) }));
   const memory = root.memory;
+  memory.map = Math.max(0, maps.findIndex((map) => map.name === data.quantity));
   const at = (name) => root.querySelector(`[data-part="${name}"]`);
   const scrub = at("scrub"), play = at("play"), readout = at("readout"), text = at("text");
   const canvas = at("canvas"), map = at("map"), tip = at("tip"), speed = at("speed");
@@ -55,12 +58,22 @@ function mount(root, data, report) {
   }
 
   // ---- the map --------------------------------------------------------------------------------------------------
+  // The levels between which the colours run: the quantity's own range, or what this view holds.
+  function range(drawn) {
+    if (!at("fit").checked) return [1, 255];
+    let low = 255, high = 1;
+    for (const level of drawn.levels) if (level) { low = Math.min(low, level); high = Math.max(high, level); }
+    return low < high ? [low, high] : [1, 255];
+  }
+
   function paintBackground(width, height) {
     const image = new ImageData(places, steps);
     const table = colours.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
-    for (let cell = 0; cell < levels.length; cell++) {
-      const [r, g, b] = table[levels[cell]];
-      image.data.set([r, g, b, levels[cell] ? 255 : 0], cell * 4);
+    const drawn = maps[memory.map], [low, high] = range(drawn);
+    for (let cell = 0; cell < drawn.levels.length; cell++) {
+      const level = drawn.levels[cell];
+      const [r, g, b] = table[1 + Math.round((254 * (Math.max(level, low) - low)) / (high - low))];
+      image.data.set([r, g, b, level ? 255 : 0], cell * 4);
     }
     const small = new OffscreenCanvas(places, steps);
     small.getContext("2d").putImageData(image, 0, 0);
@@ -69,12 +82,12 @@ function mount(root, data, report) {
     pen.drawImage(small, 0, 0, width, height);
     const dx = width / places, dy = height / steps, ratio = window.devicePixelRatio || 1;
     if (at("show-written").checked) {
-      pen.fillStyle = data.overlay.frontier;
+      pen.fillStyle = data.overlay.written;
       eachState(ACCEPTED, (row, place) => pen.fillRect(place * dx + 1, (row + 0.5) * dy - ratio, Math.max(dx - 2, 1), 2 * ratio));
     }
     if (at("show-sinks").checked) {
-      pen.strokeStyle = data.overlay.frontier;
-      pen.lineWidth = ratio;
+      pen.strokeStyle = data.overlay.sink;
+      pen.lineWidth = 1.5 * ratio;
       const radius = Math.max(1.5 * ratio, Math.min(dx, dy, 8 * ratio) * 0.36);
       eachState(SINK, (row, place) => {
         pen.beginPath();
@@ -84,13 +97,11 @@ function mount(root, data, report) {
     }
     if (at("show-path").checked) {
       pen.lineJoin = "round";
-      for (const [colour, thick] of [[data.overlay.casing, 4], [data.overlay.path, 2]]) {
-        pen.strokeStyle = colour;
-        pen.lineWidth = thick * ratio;
-        pen.beginPath();
-        data.path.forEach((place, row) => pen.lineTo((place + 0.5) * dx, (row + 0.5) * dy));
-        pen.stroke();
-      }
+      pen.strokeStyle = data.overlay.path;
+      pen.lineWidth = ratio;
+      pen.beginPath();
+      data.path.forEach((place, row) => pen.lineTo((place + 0.5) * dx, (row + 0.5) * dy));
+      pen.stroke();
     }
     return layer;
   }
@@ -112,12 +123,11 @@ function mount(root, data, report) {
     const pen = canvas.getContext("2d"), dx = width / places, dy = height / steps;
     pen.clearRect(0, 0, width, height);
     pen.drawImage(background, 0, 0);
-    pen.strokeStyle = "#ffffff";
-    pen.lineWidth = 3 * ratio;
-    pen.strokeRect(0, index * dy, width, dy);
-    pen.strokeStyle = data.overlay.path;
-    pen.lineWidth = 1.5 * ratio;
-    pen.strokeRect(0, index * dy, width, dy);
+    for (const [colour, thick] of [[data.overlay.casing, 4], [data.overlay.cursor, 2]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = thick * ratio;
+      pen.strokeRect(0, index * dy, width, dy);
+    }
     if (place >= 0) {
       pen.strokeStyle = "#ffffff";
       pen.lineWidth = ratio;
@@ -160,10 +170,13 @@ function mount(root, data, report) {
   // ---- hover ----------------------------------------------------------------------------------------------------
   function describe(index, place, target) {
     const level = levels[index * places + place];
-    const share = level ? `${(2 ** (-2 + (8 * (level - 1)) / 254)).toPrecision(2)} × an even share` : "not there yet";
+    const share = level ? `${valueOf(attention, level).toPrecision(2)} × an even share` : "not there yet";
     const edge = level === 255 ? "at least " : level === 1 ? "at most " : "";
     const marks = states[index * places + place] & SINK ? ", sink" : "";
-    tip.textContent = `${wordAt(index, place)}\nposition ${place}, step ${data.steps[index]}\n${edge}${share}${marks}`;
+    const rates = maps.filter((map) => map.name === "sink_rate" && level).map((map) =>
+      `\na sink in ${(100 * valueOf(map, map.levels[index * places + place])).toFixed(0)} % of heads`).join("");
+    tip.textContent =
+      `${wordAt(index, place)}\nposition ${place}, step ${data.steps[index]}\n${edge}${share}${marks}${rates}`;
     tip.hidden = false;
     const frame = root.getBoundingClientRect(), box = target.getBoundingClientRect();
     const x = (target.hoverX ?? box.left + box.width / 2) - frame.left, y = (target.hoverY ?? box.bottom) - frame.top;
@@ -207,19 +220,42 @@ function mount(root, data, report) {
 
   at("label").textContent = data.label;
   canvas.setAttribute("aria-label",
-    `Heatmap of attention received, ${steps} steps by ${places} positions, ${data.label}. ` +
+    `Heatmap of ${data.maps.map((map) => map.title).join(" or ")}, ${steps} steps by ${places} positions, ${data.label}. ` +
     `The dominant position changes ${data.path.filter((p, i) => i && p !== data.path[i - 1]).length} times.`);
   ticks(at("rows"), data.steps, (i) => ({ top: `${((i + 0.5) / steps) * 100}%` }), 6);
   ticks(at("columns"), [...Array(places).keys()], (i) => ({ left: `${((i + 0.5) / places) * 100}%` }), 8);
   at("bar").style.background = `linear-gradient(to right, ${colours.filter((_, i) => i % 16 === 1).join(",")})`;
-  const scale = at("scale");
-  scale.replaceChildren();
-  for (const [power, label] of Object.entries(data.ticks).sort((a, b) => a[0] - b[0])) {
-    const tick = document.createElement("span");
-    tick.textContent = label;
-    tick.style.left = `${((Number(power) + 2) / 8) * 100}%`;
-    scale.append(tick);
+  function drawKey() {
+    const drawn = maps[memory.map], [low, high] = range(drawn);
+    const axis = (level) => drawn.low + ((drawn.high - drawn.low) * (level - 1)) / 254;
+    const from = axis(low), to = axis(high), scale = at("scale");
+    let shown = drawn.ticks.filter(([place]) => place >= from && place <= to);
+    if (shown.length < 3)
+      shown = [0, 1, 2, 3].map((i) => from + ((to - from) * i) / 3)
+        .map((place) => [place, (drawn.logarithmic ? 2 ** place : place).toPrecision(2)]);
+    scale.replaceChildren();
+    for (const [place, label] of shown) {
+      const tick = document.createElement("span");
+      tick.textContent = label;
+      tick.style.left = `${((place - from) / (to - from)) * 100}%`;
+      scale.append(tick);
+    }
+    at("unit").textContent = `${drawn.title} (${drawn.unit})${at("fit").checked ? ", fitted to this view" : ""}`;
   }
+
+  const quantity = at("quantity");
+  quantity.replaceChildren(...maps.map((map, i) => {
+    const option = document.createElement("option");
+    option.value = i;
+    option.textContent = map.title[0].toUpperCase() + map.title.slice(1);
+    return option;
+  }));
+  quantity.value = memory.map;
+  at("fit").checked = data.fit;
+  function redraw() { background = null; drawKey(); drawMap(memory.index); }
+  quantity.onchange = () => { memory.map = Number(quantity.value); redraw(); report("quantity", maps[memory.map].name); };
+  at("fit").onchange = () => { redraw(); report("fit", at("fit").checked); };
+  drawKey();
 
   const watcher = new ResizeObserver(() => { background = null; drawMap(memory.index); });
   watcher.observe(map);
@@ -240,6 +276,11 @@ function ticks(box, values, place, wanted) {
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+function valueOf(map, level) {
+  const place = map.low + ((map.high - map.low) * (level - 1)) / 254;
+  return map.logarithmic ? 2 ** place : place;
 }
 
 function inkOn(colour) {
