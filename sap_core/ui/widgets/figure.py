@@ -102,7 +102,7 @@ def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> No
         "Size", list(SIZES), default="screen", required=True, key="take_size", format_func=lambda key: SIZES[key].title
     )
     points = right.number_input(
-        "Font size (pt)", *FONT_SIZES, SIZES[chosen].points, 0.5, key=f"take_font_{chosen}", format="%g"
+        "Font size (pt)", *FONT_SIZES, float(SIZES[chosen].points), 0.5, key=f"take_font_{chosen}", format="%g"
     )
     size = print_size(chosen, points)
     paper = printed(figure, about, size)
