@@ -7,7 +7,6 @@ from sap_core.ui.widgets import jobs, results, snippets
 from sap_core.ui.widgets.address import choose
 from sap_core.ui.widgets.layout import heading, show_snippets
 from sap_core.ui.widgets.models import describe, loading_options, pick_model
-from sap_core.ui.widgets.pickers import pick_run
 
 heading(
     "Interventions",
@@ -35,14 +34,10 @@ if status and status.state == "finished" and status.run_path and st.session_stat
     choose("measurement", status.run_path.name)
 panels.unfinished(slot, model)
 
-run = None
-if results.runs_of(slot, states=("finished",)):
-    st.divider()
-    run = pick_run(
-        slot, "measurement", "Measurement", states=("finished",), help="Finished measurements, newest first."
-    )
+st.divider()
+run = panels.pick_measurement(slot, model)
 if run is None:
-    st.info("Nothing measured yet. Choose what to do above and press Measure.")
+    st.info("Nothing measured of this model yet. Choose what to do above and press Measure.")
 else:
     opened = results.run_at(run.path)
     (panels.sink_results if kind == forms.SINKS else panels.head_results)(opened)

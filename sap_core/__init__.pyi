@@ -9,6 +9,7 @@ from .evaluation.api import evaluate as evaluate
 from .export.checkpoint import export_checkpoint as export_checkpoint
 from .export.elastic import export_elastic as export_elastic
 from .export.from_run import export_run as export_run
+from .export.gguf import export_gguf as export_gguf
 from .export.healed import heal as heal
 from .export.push import push_checkpoint as push_checkpoint
 from .export.streamed import prune_checkpoint as prune_checkpoint
@@ -18,6 +19,7 @@ from .interventions.heads import ablate_heads as ablate_heads
 from .interventions.sinks import ablate_sinks as ablate_sinks
 from .models.inspection import inspect_model as inspect_model
 from .models.loading import load_model as load_model
+from .plots.player import replay as replay
 from .pruning.api import plan_pruning as plan_pruning
 from .pruning.api import prune as prune
 from .pruning.pruner import SinkAwarePruner as SinkAwarePruner

@@ -45,13 +45,15 @@ def read_bytes(path: str | os.PathLike, what: str, *, limit: int, problem: type[
     except OSError as error:
         raise problem(f"{what} '{path}' can't be read ({error.strerror}).") from error
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise problem(f"{what} '{path}' is no regular file; expected a file with content, not a folder or a pipe.")
         try:
-            content = file.read(limit + 1)
+            # The size says it before anything is read; /proc and the like say 0 whatever they hold.
+            content = file.read(limit + 1) if found.st_size <= limit else b""
         except OSError as error:
             raise problem(f"{what} '{path}' can't be read ({error.strerror}).") from error
-    if len(content) > limit:
+    if max(len(content), found.st_size) > limit:
         raise problem(
             f"{what} '{path}' is larger than {format_bytes(limit)}, the most that is read; give a smaller one."
         )

@@ -61,11 +61,12 @@ ALLOCATIONS: dict[str, Allocation] = {
 }
 
 
-def looks_at_texts(method: str, allocation: str = "uniform", compensate: str = "none") -> bool:
-    """Return whether calibration texts are needed: for the scores, for the allocation, or for compensation."""
-    return (
-        METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss") or compensate != "none"
-    )
+def looks_at_texts(
+    method: str, allocation: str = "uniform", compensate: str = "none", quantize: str = "none", by: str = "solver"
+) -> bool:
+    """Return whether calibration texts are needed: for scores, allocation, compensation, or the quantizing solver."""
+    measured = METHODS[method].needs_calibration or ALLOCATIONS[allocation].needs in ("inputs", "loss")
+    return measured or compensate != "none" or (quantize != "none" and by == "solver")
 
 
 def check_allocation(name: str) -> None:

@@ -164,7 +164,7 @@ METHODS: dict[str, Method] = {
         Method(
             "flap",
             "Fluctuation",
-            "Units whose activations vary least, made up for by a bias that is what they gave on average.",
+            "Units whose activations vary least, compensated by a bias: their mean contribution.",
             "FLAP, arXiv 2312.11983",
             patterns=("heads", "channels"),
             score="flap",

@@ -18,6 +18,7 @@ from .console import emit, work
 from .prune_text import (
     decision_lines,
     export_lines,
+    gguf_lines,
     plan_lines,
     quality_lines,
     search_lines,
@@ -99,10 +100,16 @@ def prune(
 
 @opt.from_specs(ExportSpec, arguments=("run",))
 def export(fields: dict[str, Any], as_json: opt.Json = False) -> None:
-    """Write the result of a prune run as a checkpoint that stock transformers loads."""
+    """Write the result of a prune run as a checkpoint that stock transformers loads, or a model as a GGUF file."""
     from ..runs.reading import open_run
 
     spec = ExportSpec.build(**fields)
+    if spec.format == "gguf":
+        with work("export") as progress:
+            from ..export.from_run import export_to_gguf
+
+            written = export_to_gguf(spec, progress)
+        return emit(written.to_dict(), as_json, lambda: gguf_lines(written))
     opened = open_run(spec.run)
     with work("export") as progress:
         from ..export.from_run import export_run
@@ -151,7 +158,8 @@ def check_calibration(spec: Any) -> None:
     """
     from ..texts.source import read_ids, read_texts
 
-    if not looks_at_texts(spec.method, getattr(spec, "allocation", "uniform"), getattr(spec, "compensate", "none")):
+    asked = ("allocation", "uniform"), ("compensate", "none"), ("quantize", "none"), ("quantize_by", "solver")
+    if not looks_at_texts(spec.method, *(getattr(spec, name, default) for name, default in asked)):
         return
     source = spec.calibration_source
     source.check()

@@ -14,14 +14,14 @@ def plan_lines(plan: Any) -> list[str]:
     totals = plan.totals()
     lines = table(
         plan.per_layer().to_dict(orient="records"),
-        {"layer": "layer", "weights": "weights", "zeros": "go", "sparsity": "share", "heads": "heads that go"},
+        {"layer": "layer", "weights": "weights", "zeros": "removed", "sparsity": "share", "heads": "heads removed"},
     )
-    share = f"{totals['zeros']:,} of {totals['weights']:,} weights go ({totals['sparsity']:.1%})"
+    share = f"{totals['zeros']:,} of {totals['weights']:,} weights removed ({totals['sparsity']:.1%})"
     lines += ["", f"{plan.method}, {plan.pattern}: {share}, {totals['of_all_parameters']:.1%} of all parameters."]
     if plan.heads:
-        lines.append("Heads that go (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
+        lines.append("Heads removed (layer.head): " + " ".join(f"{layer}.{head}" for layer, head in plan.heads))
     if plan.shape:
-        lines += [f"Left: {plan.left().words()}.", f"An export loads with {plan.loads}."]
+        lines += [f"Remaining: {plan.left().words()}.", f"An export loads with {plan.loads}."]
     return [*lines, *([f"Still open: {plan.pending}."] if plan.pending else [])]
 
 
@@ -45,6 +45,18 @@ def export_lines(report: Any) -> list[str]:
     """Return the export's folder and how to load it."""
     verified = "verified in a fresh process" if report.verification else "not verified"
     return [f"{report.folder}: {format_bytes(report.bytes)}, {verified}.", "", report.code.rstrip()]
+
+
+def gguf_lines(report: Any) -> list[str]:
+    """Return the file, what is in it, and how far its weights are from the model's."""
+    lines = [
+        f"{report.file}: {format_bytes(report.bytes)}, architecture {report.architecture}, {report.precision}.",
+        f"{report.tensors} tensors read back; the largest error is {report.largest_error:.2g} of its group's largest "
+        "weight.",
+    ]
+    if report.tokenizer == "none":
+        lines.append("llama.cpp knows no tokenizer of this kind: the file takes and gives token ids only.")
+    return lines
 
 
 def decision_lines(report: dict[str, Any]) -> list[str]:

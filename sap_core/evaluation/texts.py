@@ -112,7 +112,9 @@ def encoder_of(model: LoadedModel) -> Encoder | None:
         ModelProblem: a diffusion model without mask token.
     """
     mask_id = model.check_masked() if model.is_diffusion and model.info.row.has_mask else None
-    return None if model.tokenizer is None else Encoder(model.tokenizer, model.is_diffusion, mask_id)
+    if model.tokenizer is None:
+        return None
+    return Encoder(model.tokenizer, model.is_diffusion, mask_id, model.encode_marked)
 
 
 def longest_row(model: LoadedModel) -> int:
@@ -189,6 +191,6 @@ def written_texts(model: LoadedModel, *, samples: int, seed: int) -> TextSet:
 
     length = min(_WRITTEN_LENGTH, model.info.max_length or _WRITTEN_LENGTH)
     mask_id = model.check_masked() if model.is_diffusion else None
-    encoder = Encoder(model.tokenizer, model.is_diffusion, mask_id)
+    encoder = Encoder(model.tokenizer, model.is_diffusion, mask_id, model.encode_marked)
     rows = [encoder.row(ids, given) for ids, given in sample_rows(model, samples, length=length, seed=seed)]
     return TextSet([row for row in rows if row.counted], WRITTEN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..choices.methods import METHODS
+from ..choices.quantizers import SOLVER
 from ..choices.strategies import PRESETS
 from ..errors import required
 from ..models.code_files import CodeFiles
@@ -58,6 +59,9 @@ def model_card(
         parts.append(f"{'A' if healing else 'An unpruned'} copy of `{source}` ({kind}).")
     if healing:
         parts.append(healing_section(healing))
+    quantization = (pruning or {}).get("report", {}).get("quantized")
+    if quantization:
+        parts.append(_quantized_use(quantization))
     parts += [
         _quality(quality),
         _size(size),
@@ -99,6 +103,8 @@ def _table(pruning: dict[str, Any]) -> str:
     if report["calibration"]:
         used = report["calibration"]
         rows.append(("calibration", f"{used['source']}, {used['samples']} x {used['length']} tokens"))
+    if report.get("quantized"):
+        rows.append(("quantized", quantized_words(report["quantized"])))
     rows.append(("seed", str(spec["seed"])))
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
 
@@ -164,6 +170,23 @@ def _tasks(tasks: dict[str, Any] | None, dense: dict[str, Any] | None) -> list[s
         original = f"{dense[name]['score']:.2f}" if dense else ""
         lines.append(f"| {name} | {result['score']:.2f} | {original} | {result['n']} |")
     return lines
+
+
+def quantized_words(found: dict[str, Any]) -> str:
+    """Return how weights were quantized, and what it saves."""
+    grid = f"int{found['bits']}, " + (f"groups of {found['group']} inputs" if found["group"] else "a scale per output")
+    how = "second-order solver" if found["by"] == SOLVER else "rounding to the nearest"
+    bytes_ = f"{found['bytes']:,} bytes where {found['bytes_before']:,} were"
+    return f"{grid}, by {how}; the {found['matrices']} matrices of the blocks take {bytes_}"
+
+
+def _quantized_use(quantization: dict[str, Any]) -> str:
+    return (
+        f"## Quantized weights\n\n{quantized_words(quantization)}. Pruned weights are exact zeros on the grid. The "
+        "format is compressed-tensors' pack-quantized: `pip install compressed-tensors`, and transformers loads the "
+        "folder. It unpacks the weights then, so files are smaller, but memory and speed are those of the unquantized "
+        "model; vLLM and SGLang have kernels that compute from packed weights, which were not run here."
+    )
 
 
 def _size(size: dict[str, int]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OperationFailed
+from ..errors import InvalidInput, OperationFailed
 from ..models.code_files import code_files
+from ..models.headers import read_headers
 from ..models.loaded import LoadedModel
+from ..models.packing import pack_checkpoint
 from ..progress import Progress, ProgressCallback, silent
 from ..runs.files import write_json
 from ..runs.manifest import list_files, versions
@@ -80,12 +83,16 @@ def export_checkpoint(
     """
     model, done = provenance_of(pruned)
     stages = 3 if verify else 2
+    if verify:
+        check_reader(model)
     with checkpoint_output(out, overwrite=overwrite) as output:
         check_room(model, output)
         target, aside = output.target, _folder_beside(output)
         try:
             progress(Progress("export", 0, stages, message="writing weights"))
             model.save(aside)
+            if model.quantized is not None:
+                pack_checkpoint(aside, model, model.quantized)
             write_expected(model, aside)
             for name, document in (extra or {}).items():
                 write_json(aside / name, document)
@@ -104,6 +111,15 @@ def export_checkpoint(
     own_code = bool(model.info.config.get("per_layer_config"))
     code = loading_code(loader, auto_class(model.info), str(target), own_code=own_code)
     return ExportReport(target, sum(sizes.values()), tuple(sizes), loader, code, verification)
+
+
+def check_reader(model: LoadedModel) -> None:
+    """Raise InvalidInput if a quantized export can't be verified because the package that unpacks it is missing."""
+    if model.quantized is not None and loads_with(model.info) == "transformers" and not find_spec("compressed_tensors"):
+        raise InvalidInput(
+            "the export of a quantized model is verified with compressed-tensors, which transformers needs to load it "
+            "and is not installed: pip install 'sap-studio[quantize]', or leave the check out (--no-verify)."
+        )
 
 
 def check_room(model: LoadedModel, output: Output) -> None:
@@ -134,7 +150,7 @@ def _card(name: str, folder: Path, model: LoadedModel, done: Provenance, loader:
         pruning=done.pruning,
         healing=done.healing,
         quality=quality,
-        size=model_size(model),
+        size=model_size(model) | ({"bytes": sum(t.bytes for t in read_headers(folder))} if model.quantized else {}),
         own_code=bool(model.info.config.get("per_layer_config")),
         code=code_files(folder),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, OperationFailed, RunProblem
@@ -10,6 +11,7 @@ from ..progress import ProgressCallback, silent
 from ..runs.reading import Run, open_run
 from ..specs import ExportSpec, parse_spec
 from ..specs.base import asked_spec
+from ..untrusted import is_file
 from .target import checkpoint_output
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ..pruning.strategies.report import Pruned
     from ..storage.output import Output
     from .checkpoint import ExportReport
+    from .gguf import GgufReport
 
 
 def export_run(
@@ -54,6 +57,8 @@ def export_run(
     fields = {"run": run, "out": out, "overwrite": overwrite, "verify": verify}
     if spec is not None:
         asked_spec(ExportSpec.build, None, spec, fields)
+        if spec.format != "checkpoint":
+            raise InvalidInput(f"export_run writes checkpoints, not {spec.format}; use `sap.export_gguf`.")
         run, out, overwrite, verify = spec.run, spec.out, spec.overwrite, spec.verify
     elif run is None or out is None:
         raise InvalidInput("export_run needs run and out, or a spec.")
@@ -64,6 +69,22 @@ def export_run(
             pruned = prune_again(run, model, progress)
         quality = {key: value for key, value in run.result.items() if key not in ("plan", "report")}
         return export_checkpoint(pruned, output, verify=verify is not False, quality=quality or None, progress=progress)
+
+
+def export_to_gguf(spec: ExportSpec, progress: ProgressCallback = silent) -> GgufReport:
+    """Write a model, or the result of a finished prune run, as a GGUF file.
+
+    Raises:
+        RunProblem: neither a model on this machine nor a finished prune run.
+        InvalidInput, OperationFailed: as `export_gguf`, and as `export_run`.
+    """
+    from ..models.loading import load_model
+    from .gguf import check_gguf, export_gguf
+
+    check_gguf(spec.out, spec.precision)
+    is_model = spec.run.startswith("demo:") or is_file(Path(spec.run).expanduser() / "config.json")
+    model = load_model(spec.run) if is_model else prune_again(open_prune_run(spec.run), progress=progress).model
+    return export_gguf(model, spec.out, precision=spec.precision, overwrite=spec.overwrite, progress=progress)
 
 
 def _check_room(run: Run, output: Output) -> None:

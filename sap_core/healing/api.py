@@ -113,7 +113,11 @@ def check_pair(pruned: LoadedModel, teacher: LoadedModel) -> None:
             )
         pruned.check_masked()
     for model in (pruned, teacher):
-        if getattr(model.module, "is_quantized", False):
+        if (
+            getattr(model.module, "is_quantized", False)
+            or model.quantized
+            or model.info.config.get("quantization_config")
+        ):
             raise InvalidInput(
                 f"{model.info.ref} is quantized, and quantized weights can't learn; give it unquantized."
             )

@@ -32,6 +32,7 @@ from ..specs import (
     SearchPruneSpec,
     Spec,
     SweepSpec,
+    VerifySpec,
     parse_spec,
 )
 from ..storage import storage_of
@@ -119,8 +120,12 @@ def _evaluate(spec: EvaluateSpec, out: Path, models: ModelCache, progress: Progr
 
 def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     """Export the weights from the worker's memory; if they are no longer there, prune again from the run."""
-    from ..export.from_run import export_run, open_prune_run, prune_again
+    from ..export.from_run import export_run, export_to_gguf, open_prune_run, prune_again
 
+    if spec.format == "gguf":
+        with create_run("export", spec, out=out) as run:
+            run.finish(export_to_gguf(spec, progress).to_dict())
+        return run.path
     source = open_prune_run(spec.run)
     with checkpoint_output(spec.out, overwrite=spec.overwrite) as output, create_run("export", spec, out=out) as run:
         pruned = models.pruned(source.path)
@@ -129,6 +134,16 @@ def _export(spec: ExportSpec, out: Path, models: ModelCache, progress: ProgressC
             models.keep_pruned(source.path, pruned)
         report = export_run(source, output, verify=spec.verify, pruned=pruned, progress=progress)
         run.finish(report.to_dict())
+    return run.path
+
+
+def _verify(spec: VerifySpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
+    from ..export.verify import verify_checkpoint
+
+    progress(Progress("verify", 0, 1, "Loading it in a fresh process"))
+    found = verify_checkpoint(spec.folder, original_code=spec.original_code, trust_remote_code=spec.trust_remote_code)
+    with create_run("verify", spec, out=out) as run:
+        run.finish(found)
     return run.path
 
 
@@ -226,6 +241,7 @@ KINDS: dict[type[Spec], Callable[[Any, Path, ModelCache, ProgressCallback], Path
     PruneCheckpointSpec: _prune_checkpoint,
     EvaluateSpec: _evaluate,
     ExportSpec: _export,
+    VerifySpec: _verify,
     AttentionMapSpec: _attention_map,
     SweepSpec: _sweep,
     ElasticSpec: _elastic,

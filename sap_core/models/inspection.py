@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import ModelProblem
@@ -18,6 +19,14 @@ from .info import ModelInfo
 from .layout import BLOCK, EXPERT, PACKED_TYPES, Matrix, find_matrices, module_key
 from .sizes import read_sizes
 from .source import Source, find_source
+
+# Stored matrices that the class of transformers holds as several.
+SPLIT = {
+    "nomic_bert": r"\.Wqkv\.",
+    "jina_embeddings_v3": r"\.Wqkv\.",
+    "gte": r"\.(qkv_proj|up_gate_proj)\.",
+    "hrm_text": r"\.(gate_up_proj|gqkv_proj)\.",
+}
 
 
 def inspect_model(
@@ -94,6 +103,7 @@ def _describe(source: Source, mask_token_id: int | None, given: Given) -> ModelI
         no_pruning=family.no_pruning
         or _quantized(source.config)
         or _packed_experts(shapes, model_type)
+        or _split(source.tensors, model_type)
         or _incomplete(matrices, sizes["layers"]),
         chat_template=template_of(source.tokenizer),
         special_words=special_words(source.tokenizer),
@@ -165,6 +175,13 @@ def _incomplete(matrices: tuple[Matrix, ...], layers: int) -> str:
     if len(missing) == layers:
         return "no linear layers stand in numbered blocks in it: its layers share their weights, or are convolutions"
     return f"layer {missing[0]} holds no linear layer that could be pruned" if missing else ""
+
+
+def _split(tensors: Sequence[StoredTensor], model_type: str) -> str:
+    """Return why matrices that transformers splits when it loads them can't be pruned; "" where there are none."""
+    pattern = SPLIT.get(model_type)
+    name = next((tensor.key for tensor in tensors if pattern and re.search(pattern, tensor.key)), None)
+    return f"transformers splits {name} when it loads it, and no pruning pattern here reads its parts" if name else ""
 
 
 def _packed_experts(shapes: dict[str, tuple[int, ...]], model_type: str) -> str:

@@ -21,7 +21,7 @@ from .layout import TRANSPOSED
 from .row_positions import positions, shift_back
 from .saving import save_checkpoint
 from .sizes import first_position
-from .tokens import encode
+from .tokens import encode, encode_marked
 
 RECORDING = "sap_"
 
@@ -45,6 +45,7 @@ class LoadedModel:
         observed: False during forwards that a recorder must ignore, such as guidance's unconditional half.
     """
 
+    quantized: Any = None  # `sap_core.models.packing.Quantized` of a model whose matrices were put on a grid
     records_through = "interface"
     reads_cache = False  # its blocks need the cache of keys and values that they are called with
 
@@ -229,7 +230,14 @@ class LoadedModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Return the token ids of a text; ``special``: with the special tokens that the tokenizer adds."""
-        ids = encode(self._tokenizer(), text, special=special)
+        return self._known(encode(self._tokenizer(), text, special=special))
+
+    def encode_marked(self, text: str) -> tuple[list[int], list[bool]]:
+        """Return (ids, which of them the tokenizer added around the text)."""
+        ids, added = encode_marked(self._tokenizer(), text)
+        return self._known(ids), added
+
+    def _known(self, ids: list[int]) -> list[int]:
         beyond = next((token for token in ids if token >= self.info.vocab_size), None)
         if beyond is not None:
             raise ModelProblem(

@@ -16,6 +16,8 @@ from ..untrusted import foreign
 from .config_check import without_code
 from .family import Family
 from .info import ModelInfo
+from .packed import Grid, grid_of
+from .packing import read_unpacked
 from .per_layer import kind_of
 from .source import Source
 
@@ -50,6 +52,8 @@ def native_config_object(info: ModelInfo) -> Any:
     from transformers import AutoConfig
 
     fields = _numbers(without_code(info.native_config))
+    if grid_of(info.config) is not None:  # its weights are unpacked here
+        fields.pop("quantization_config", None)
     model_type = fields.pop("model_type", None)
     own = own_classes(info)
     with foreign(f"{info.ref}: config.json does not fit its class", problem=ModelProblem):
@@ -74,7 +78,7 @@ def check_shapes(source: Source, info: ModelInfo, config: Any) -> None:
         ModelProblem: a tensor of another shape than the config says, or integers where floating-point is expected.
     """
     expected = empty_module(info, config).state_dict()
-    if info.config.get("quantization_config"):
+    if info.config.get("quantization_config") and grid_of(info.config) is None:
         return
     for tensor in source.tensors:
         wanted = expected.get(info.keys[tensor.key])
@@ -174,6 +178,9 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
     Raises:
         ModelProblem: tensors are missing, or transformers refuses them.
     """
+    grid = grid_of(info.config)
+    if grid is not None:
+        return _read_packed(info, config, placing, grid)
     loader, options = _loader(info), dict(placing)
     if info.row.key_mapping:
         options["key_mapping"] = dict(info.row.key_mapping)
@@ -203,6 +210,34 @@ def read_weights(info: ModelInfo, config: Any, placing: dict[str, Any]) -> nn.Mo
     if report["unexpected_keys"]:
         log.info("%s: tensors not used: %s", info.ref, sorted(report["unexpected_keys"]))
     return module
+
+
+def _read_packed(info: ModelInfo, config: Any, placing: dict[str, Any], grid: Grid) -> nn.Module:
+    """Return the native module with the weights that packed whole numbers stand for.
+
+    Raises:
+        ModelProblem: tensors are missing, or of other shapes than the class; several devices are asked for.
+    """
+    if "device_map" in placing:
+        raise ModelProblem(f"{info.ref} is stored packed and is unpacked on one device; give device cpu or cuda.")
+    state = {info.keys[name]: value for name, value in read_unpacked(info.folder, grid).items()}
+    for name, value in state.items():
+        check_finite(info, name, value)
+    loader = _loader(info)
+    with foreign(f"{info.ref} can't be loaded", problem=ModelProblem), quiet():
+        build = loader.from_config if hasattr(loader, "from_config") else loader
+        module = build(config)
+        missing, unexpected = module.load_state_dict(state, strict=False, assign=True)
+        module.tie_weights()
+    tied = set(getattr(module, "_tied_weights_keys", None) or ())
+    missing = [name for name in missing if name not in tied]
+    if missing:
+        raise ModelProblem(
+            f"{info.ref} lacks {len(missing)} tensors its config calls for, first {missing[0]}; download it again."
+        )
+    if unexpected:
+        log.info("%s: tensors not used: %s", info.ref, sorted(unexpected))
+    return module.to(placing["dtype"])
 
 
 def check_finite(info: ModelInfo, name: str, value: torch.Tensor) -> None:

@@ -47,7 +47,7 @@ def save_checkpoint(info: ModelInfo, module: nn.Module, state: dict[str, torch.T
     source = info.folder
     if not source.is_dir():
         raise OperationFailed(f"{source}, where the model was loaded from, is gone; its names and config are needed.")
-    if getattr(module, "is_quantized", False):
+    if getattr(module, "is_quantized", False) or info.config.get("quantization_config"):
         raise OperationFailed(f"{info.ref} was loaded quantized and can't be written in its source's format.")
     folder.mkdir(parents=True, exist_ok=True)
     stored = read_headers(source)

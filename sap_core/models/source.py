@@ -13,6 +13,7 @@ from ..storage.output import recover
 from ..untrusted import check_path, foreign, is_file, read_text, shown
 from .code_files import ENCODING, FILE_LIMIT, documents_of, follow
 from .headers import DTYPES, StoredTensor, read_headers
+from .packed import grid_of, unpacked
 from .small_files import ADAPTER, CONFIG, SMALL_FILES, check_small_files, read_config, tokenizer_facts
 
 DEMO = "demo:"
@@ -65,7 +66,7 @@ def read_folder(ref: str, folder: Path) -> Source:
         if not is_file(path):
             raise ModelProblem(_without_config(folder))
         config = read_config(path)
-        tensors = read_headers(folder)
+        tensors = unpacked(read_headers(folder), grid_of(config), str(folder))
         check_small_files(folder)
         return Source(ref, folder, config, tensors, tokenizer_facts(folder))
 

@@ -8,11 +8,12 @@ loaded: dict[str, Tokenizer] = {}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Take {"tokenizer": JSON}, once; then return {"ids": [...]} for {"text", "special"}."""
+    """Take {"tokenizer": JSON}, once; then return {"ids", "added"} for {"text", "special"}."""
     if "tokenizer" in request:
         tokenizer = Tokenizer.from_str(request["tokenizer"])
         tokenizer.no_padding()
         tokenizer.no_truncation()
         loaded["tokenizer"] = tokenizer
         return {}
-    return {"ids": loaded["tokenizer"].encode(request["text"], add_special_tokens=request["special"]).ids}
+    found = loaded["tokenizer"].encode(request["text"], add_special_tokens=request["special"])
+    return {"ids": found.ids, "added": found.special_tokens_mask}

@@ -73,12 +73,28 @@ def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
     Raises:
         InvalidInput: the tokenizer fails on it, or takes more time or memory than a text of its length may.
     """
+    return _encoding(tokenizer, text, special)[0]
+
+
+def encode_marked(tokenizer: Any, text: str) -> tuple[list[int], list[bool]]:
+    """Return (ids, which of them the tokenizer added around the text).
+
+    Raises:
+        InvalidInput: as `encode`.
+    """
+    ids, added = _encoding(tokenizer, text, True)
+    return ids, [bool(flag) for flag in added]
+
+
+def _encoding(tokenizer: Any, text: str, special: bool) -> tuple[list[int], list[int]]:
     confined = _confined.get(tokenizer)
     if confined is not None:
         seconds = SECONDS + len(text) / CHARACTERS_A_SECOND
-        return confined.ask({"text": text, "special": special}, seconds=seconds)["ids"]
+        found = confined.ask({"text": text, "special": special}, seconds=seconds)
+        return found["ids"], found["added"]
     with foreign("The tokenizer fails on a text", "; check its files"):
-        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+        found = tokenizer(text, add_special_tokens=special, return_special_tokens_mask=True)
+        return list(found["input_ids"]), list(found["special_tokens_mask"])
 
 
 def _linear(text: str) -> bool:

@@ -10,6 +10,9 @@ import plotly.graph_objects as go
 from .lines import step_lines
 from .theme import PATH, SERIES, base_figure, colour_bar
 
+# Colours of rankings: none is the grey of chance.
+MANY = (*SERIES[:6], "#8A3D00", "#00664A", "#8C4B72", "#8F6200")
+
 BLOCKED = {"sinks": "sinks", "random": "as many others", "mass": "others of equal mass"}
 COLOURS = {"sinks": SERIES[1], "random": SERIES[0], "mass": SERIES[2]}
 RANKINGS = {"measured": "measured damage", "greedy": "greedy group", "random": "random orders"}
@@ -44,7 +47,7 @@ def blocking_curves(result: dict[str, Any], measure: str = "difference", *, heig
         from_zero=False,
     )  # fmt: skip
     figure.update_xaxes(tickvals=tops)
-    figure.for_each_trace(lambda trace: trace.update(mode="lines+markers"), selector={"mode": "lines"})
+    figure.for_each_trace(lambda trace: trace.update(mode="lines+markers") if trace.name else None)
     return figure
 
 
@@ -163,7 +166,7 @@ def ranking_curves(result: dict[str, Any], *, height: int = 400) -> go.Figure:
         name, points = titles.get(one["ranking"], one["ranking"]), one["points"]
         places = [point["heads"] for point in points]
         series[name] = [point["difference"]["nats_per_token"] for point in points]
-        colours[name] = "#7F7F7F" if one["ranking"] == "random" else SERIES[number % (len(SERIES) - 1)]
+        colours[name] = "#7F7F7F" if one["ranking"] == "random" else MANY[number % len(MANY)]
         if one["ranking"] == "random" and points[0]["difference"]["low"] is not None:
             bands[name] = ([p["difference"]["low"] for p in points], [p["difference"]["high"] for p in points])
     return step_lines(

@@ -40,6 +40,7 @@ def step_lines(
                 go.Scatter(
                     x=np.r_[places, places[::-1]],
                     y=np.r_[high, low[::-1]],
+                    mode="lines",
                     fill="toself",
                     fillcolor=_translucent(colour),
                     line={"width": 0},

@@ -87,6 +87,11 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, kind={self.kind!r}, state={self.state!r})"
 
+    def _repr_html_(self) -> str:
+        from ..plots.player import run_html
+
+        return run_html(self)
+
     @property
     def id(self) -> str:
         """The folder's name; for a run that comes with the package its name there."""

@@ -42,6 +42,14 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# What a set is made of, for a choice: its language decides whether a model can read it.
+TITLES = {
+    "stories": "stories (English in lower case, as the demo models read it)",
+    "english": "openings (English)",
+    "questions": "questions (English)",
+    "code": "code (Python and SQL)",
+}
+
 
 def preset(name: str) -> tuple[str, ...]:
     """Return the prompts of a named set.

@@ -148,7 +148,9 @@ def _cold(shares: Tensor, best: Tensor, temperature: float) -> Tensor:
 
 
 def _draw(p: Tensor, masked: Tensor, mask_id: int, chances: Chances, generator: torch.Generator) -> Tensor:
-    """Return one draw at every position: argmax(q / (1e-10 - ln(u + 1e-10)))."""
+    """Return one draw at every position: argmax(q / (1e-10 - ln(u + 1e-10))), in float64 as published."""
+    device = p.device
+    p = p.double() if device.type != "mps" else p.cpu().double()
     before, after, sigma = chances
     opened = p * ((after - (1 - sigma) * before) / (1 - before))
     stays = (1 - after - sigma * before) / (1 - before)
@@ -158,7 +160,7 @@ def _draw(p: Tensor, masked: Tensor, mask_id: int, chances: Chances, generator: 
     )
     q[..., mask_id] = chance[..., 0].to(q)
     noise = torch.rand(q.shape, generator=generator, dtype=q.dtype).to(q.device)
-    return (q / (1e-10 - (noise + 1e-10).log())).argmax(-1)
+    return (q / (1e-10 - (noise + 1e-10).log())).argmax(-1).to(device)
 
 
 remdm_cap: Callable = Remdm("cap")

@@ -12,7 +12,7 @@ from .calibration import CalibrationOptions
 from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
-from .export import ElasticSpec, ExportSpec, PushSpec
+from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
 from .heal import HealSpec
 from .model import CONVENTIONS, ModelOptions
 from .parse import parse_spec
@@ -48,6 +48,7 @@ __all__ = [
     "SparsityOptions",
     "Spec",
     "SweepSpec",
+    "VerifySpec",
     "asked_spec",
     "build_prune_spec",
     "check_same_model",

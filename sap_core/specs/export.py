@@ -1,4 +1,4 @@
-"""Write checkpoints: of a prune run, elastic ones, and upload to the Hub."""
+"""Write checkpoints: of a prune run, elastic ones; verify them, and upload to the Hub."""
 
 from __future__ import annotations
 
@@ -17,13 +17,37 @@ from .options import option
 
 
 class ExportSpec(Spec):
-    """Write the result of a prune run as a checkpoint that stock transformers loads."""
+    """Write the result of a prune run as a checkpoint that stock transformers loads, or a model as a GGUF file."""
 
     kind: Literal["export"] = "export"
-    run: str = option(help="A finished prune run: its folder, or its id.")
-    out: str = option(help="Folder of the checkpoint; must not exist unless it may be replaced.", reads="file")
+    run: str = option(help="A finished prune run: its folder, or its id; format gguf: or a model.")
+    out: str = option(
+        help="Folder of the checkpoint (format gguf: FILE.gguf); must not exist unless it may be replaced.",
+        reads="file",
+    )
+    format: Literal["checkpoint", "gguf"] = option(
+        "checkpoint", "checkpoint (safetensors and config.json) or gguf (one file, for llama.cpp; needs gguf)."
+    )
+    precision: Literal["f16", "q8_0", "q4_0"] = option("f16", "Format gguf: type of the matrices: f16, q8_0 or q4_0.")
     overwrite: bool = option(False, OVERWRITE)
     verify: bool = option(True, VERIFY, shown="verify")
+
+    @model_validator(mode="after")
+    def _of_one_format(self) -> ExportSpec:
+        if self.format != "gguf" and self.precision != "f16":
+            raise InvalidInput("precision belongs to format gguf; give that too, or leave it out.")
+        if self.format == "gguf" and not self.verify:
+            raise InvalidInput("format gguf is always read back; leave --no-verify out.")
+        return self
+
+
+class VerifySpec(Spec):
+    """Load an exported checkpoint in a fresh process and compare its logits with those it was exported with."""
+
+    kind: Literal["verify"] = "verify"
+    folder: str = option(help="A folder written by `sap prune` or `sap export`.", reads="file")
+    original_code: bool = option(False, "Compute them with the folder's own Python code, as its publisher does.")
+    trust_remote_code: bool = option(False, "With original_code: run that code; read it first.")
 
 
 class PushSpec(Spec):

@@ -11,7 +11,7 @@ from .base import Spec
 from .capture import CaptureSpec
 from .conventions import ConventionsSpec
 from .evaluate import EvaluateSpec
-from .export import ElasticSpec, ExportSpec, PushSpec
+from .export import ElasticSpec, ExportSpec, PushSpec, VerifySpec
 from .heal import HealSpec
 from .prune import PruneCheckpointSpec
 from .prune_strategies import build_prune_spec
@@ -35,6 +35,7 @@ def parse_spec(document: dict[str, Any]) -> Spec:
         CaptureSpec,
         EvaluateSpec,
         ExportSpec,
+        VerifySpec,
         PushSpec,
         ElasticSpec,
         HealSpec,

@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 from ..choices.allocations import ALLOCATIONS, check_allocation
 from ..choices.methods import METHODS
 from ..choices.patterns import check_combination, parse_pattern
+from ..choices.quantizers import QUANTIZE, QUANTIZE_BY
 from ..errors import InvalidInput, UnknownOption
 from .base import AUTO, NAME, OVERWRITE, SEED, SEEDS, VERIFY
 from .calibration import CalibrationOptions
@@ -111,6 +112,8 @@ class PruneSpec(SparsityOptions):
         "(those that are kept, moved by least squares).",
         shown="none; without --method weights",
     )
+    quantize: Literal["none", "int8", "int4"] = option("none", QUANTIZE)
+    quantize_by: Literal["solver", "rounding"] = option("solver", QUANTIZE_BY)
     heads: tuple[tuple[int, int], ...] | None = option(
         None, "Method heads: exactly these instead of the most unstable, as LAYER.HEAD,LAYER.HEAD."
     )
@@ -143,6 +146,8 @@ class PruneSpec(SparsityOptions):
                 "run belongs to methods 'heads' and 'measured', pattern 'heads' and allocation 'instability'; leave it "
                 "out."
             )
+        if self.quantize == "none" and self.quantize_by != "solver":
+            raise InvalidInput("quantize_by belongs to quantize; give that too, or leave it out.")
         if self.method == "measured" and self.run is None:
             raise InvalidInput("method 'measured' needs the run of a measurement: make one with `sap ablate heads`.")
         decides_heads = self.pattern == "heads" or (ranks and self.heads is None)
@@ -169,6 +174,8 @@ class PruneCheckpointSpec(PruneSpec):
     def _measures_nothing(self) -> PruneCheckpointSpec:
         if self.text is not None:
             raise InvalidInput("text: a streamed pruning measures no quality; leave it out and use `sap evaluate`.")
+        if self.quantize != "none":
+            raise InvalidInput("quantize: a streamed pruning keeps the precision of the weights; leave it out.")
         return self
 
     @property

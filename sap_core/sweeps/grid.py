@@ -86,7 +86,7 @@ def make_grid(spec: SweepSpec, info: ModelInfo | None = None) -> Grid:
     if skipped and not spec.skip_invalid:
         raise InvalidInput(_refusal(skipped, len(cells) + len(skipped)))
     if not cells:
-        raise InvalidInput(f"no combination of this sweep can be; the first reason: {skipped[0].reason}")
+        raise InvalidInput(f"no combination of this sweep is valid; the first reason: {skipped[0].reason}")
     return Grid((Cell(DENSE, None, DENSE), *cells), tuple(skipped))
 
 

@@ -5,13 +5,13 @@ Tokens that a tokenizer adds around a text ([CLS], [SEP], <bos>) and padding are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, required
 from .source import TextSource, iterate_texts, read_ids, read_texts
 
 #: Above this share of unknown tokens a measurement says nothing of the texts.
@@ -103,16 +103,17 @@ class Encoder:
         tokenizer: A transformers tokenizer.
         diffusion: Whether rows are masked and filled in; else each token after the first is predicted.
         mask_id: The mask token, which a text may hold: such a position is seen, but not scored.
+        tokenize: Returns (ids, which of them were added around the text); the tokenizer, where it can be stopped.
     """
 
     tokenizer: Any
     diffusion: bool
     mask_id: int | None = None
+    tokenize: Callable[[str], tuple[list[int], list[bool]]] | None = None
 
     def encode(self, text: str) -> tuple[list[int], list[bool]]:
         """Return (ids, which of them the tokenizer added around the text)."""
-        result = self.tokenizer(text, return_special_tokens_mask=True)
-        return list(result["input_ids"]), [bool(flag) for flag in result["special_tokens_mask"]]
+        return required(self.tokenize, "the tokenizer")(text)
 
     def row(self, ids: Sequence[int], special: Sequence[bool]) -> TextRow:
         """Return token ids as a row; ``special``: which of them are not text."""

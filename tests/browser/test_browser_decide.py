@@ -91,7 +91,7 @@ def test_a_run_is_found_renamed_taken_along_deleted_and_brought_back(tab, desk, 
     visit(tab, f"{desk.address}/runs?q=found&run={run.name}")
     tab.get_by_role("heading", name="found again").wait_for()
     with tab.expect_download() as download:
-        tab.get_by_role("link", name="Take it along (zip)").click()
+        tab.get_by_role("link", name="Download (zip)").click()
     archive = tmp_path / "run.zip"
     download.value.save_as(archive)
     tab.get_by_role("button", name="Delete", exact=True).click()
@@ -100,7 +100,7 @@ def test_a_run_is_found_renamed_taken_along_deleted_and_brought_back(tab, desk, 
     assert not run.exists()
     tab.get_by_text("Bring in a run from its archive").click()
     tab.locator("input[type=file]").set_input_files(archive)
-    tab.get_by_role("button", name="Bring it in").click()
+    tab.get_by_role("button", name="Import", exact=True).click()
     tab.get_by_text("Here now:").wait_for()
     assert json.loads((run / "meta.json").read_text())["tags"] == ["paper"]
 

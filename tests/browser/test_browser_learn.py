@@ -47,7 +47,7 @@ def test_the_keyboard_alone_steps_through_a_run_and_opens_a_head(tab, desk):
         tab.keyboard.press("Tab")
         after.append(tab.evaluate(ACTIVE))
     assert any("sinks under the rule" in name or name == "show-sinks" for name in after), after
-    assert any("Take along" in name for name in after), after
+    assert any("Download" in name for name in after), after
 
 
 def test_figures_have_texts_for_those_who_cannot_see_them(tab, desk):

@@ -116,7 +116,7 @@ def test_weights_move_the_ranking_and_the_grid_opens_a_head(tab, desk):
     tab.wait_for_url(re.compile(r"w_autocorrelation=0(\.0+)?(&|$)"))
     tab.get_by_text(first).wait_for(state="detached")  # the address changes before the page is drawn
     score.wait_for()
-    tab.get_by_text("The same from the command line and from Python").click()
+    tab.get_by_text("CLI and Python").click()
     tab.get_by_text(re.compile(r"sap\.rank_heads\(.*'autocorrelation': 0\.0")).wait_for()
     choice = tab.get_by_role("combobox", name="Head in detail")
     choice.click()

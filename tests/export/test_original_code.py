@@ -16,9 +16,14 @@ from tiny_models import GOLDEN
 from sap_core.errors import InvalidInput, OperationFailed
 from sap_core.export.checkpoint import export_checkpoint
 from sap_core.export.verify import verify_checkpoint
+from sap_core.jobs.cache import ModelCache
+from sap_core.jobs.execute import execute
+from sap_core.models import remote
 from sap_core.models.code_files import code_files
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
+from sap_core.runs.reading import open_run
+from sap_core.specs import VerifySpec
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = """
@@ -141,7 +146,18 @@ def test_an_export_carries_the_code_and_it_computes_the_same(
         return
     text = (out / "modeling_tiny.py").read_text()
     (out / "modeling_tiny.py").write_text(text.replace("x = x + self.attn_out", "x = x - self.attn_out"))
-    assert not verify_checkpoint(out, original_code=True, trust_remote_code=True)["equal"]
+    spec = VerifySpec.build(folder=str(out), original_code=True, trust_remote_code=True)  # as the studio does it
+    assert open_run(execute(spec, tmp_path / "run", ModelCache(0), lambda _: None)).result["equal"] is False
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_code(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large(torch.nn.Module):
+        def forward(self, tokens):
+            raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(remote, "read_remote", lambda *_: Large())
+    with pytest.raises(torch.OutOfMemoryError):
+        remote.original_logits(str(published), torch.tensor([[1, 2]]))
 
 
 def sap(*words: str, **environment: str) -> subprocess.CompletedProcess:

@@ -3,8 +3,8 @@
 A child is judged by its exit code, by its error (one line, none of Python's own), by what it left behind, by whether
 code of a file ran, and by the time and memory it took. Memory is the peak of the child or of any process it waited for.
 Time is both what was computed, by the child and by all it waited for, and what passed on the clock, without the time
-in which the child was ready and other processes had its processor. What it waited for may have waited as well, so a
-case that is late by the clock alone is tried again.
+in which its threads, or those of its own children, were ready and other processes had the processor. A case that is
+late by the clock alone is tried again.
 """
 
 from __future__ import annotations
@@ -116,17 +116,19 @@ def in_child(work: Callable[[], Any], folder: Path, *, kill_after: float | None 
         if child == 0:
             _be_child(work, folder, error.fileno())
         until = started + (PATIENCE if kill_after is None else kill_after)
-        over = False
+        over, waited = False, {}
         while time.monotonic() < until:
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 break
-            time.sleep(0.005)
+            _note_waiting(child, waited)
+            time.sleep(0.02)
         else:
             over = True
             os.kill(child, signal.SIGKILL)
             os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         passed = time.monotonic() - started
-        seconds = passed - _waited(child)
+        _note_waiting(child, waited)
+        seconds = passed - sum(waited.values())
         _, status, used = os.wait4(child, 0)
         code = None if over and kill_after is None else os.waitstatus_to_exitcode(status)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -137,12 +139,14 @@ def in_child(work: Callable[[], Any], folder: Path, *, kill_after: float | None 
         return Ended(code, text, passed, seconds, computed, _megabytes(used.ru_maxrss))
 
 
-def _waited(child: int) -> float:
-    """Seconds in which an ended child was ready to run and had no processor (Documentation/scheduler/sched-stats)."""
-    try:
-        return int(Path(f"/proc/{child}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):  # not Linux, or a kernel that does not count
-        return 0.0
+def _note_waiting(process: int, waited: dict[str, float]) -> None:
+    """Note the seconds in which each thread was ready and had no processor (Documentation/scheduler/sched-stats)."""
+    with contextlib.suppress(OSError, IndexError, ValueError):  # it ended just now; not Linux; a kernel that counts not
+        for thread in os.listdir(f"/proc/{process}/task"):
+            place = f"/proc/{process}/task/{thread}"
+            waited[thread] = int(Path(place, "schedstat").read_text().split()[1]) / 1e9
+            for child in Path(place, "children").read_text().split():
+                _note_waiting(int(child), waited)
 
 
 def _megabytes(peak: int) -> int:

@@ -255,6 +255,57 @@ def test_p2_is_open_dllms(model) -> None:
     assert torch.equal(last.next_tokens, ids) and again > 0
 
 
+@pytest.mark.parametrize("variant", ["cap", "rescale", "conf", "loop"])
+def test_remdm_is_the_published_rule_draw_by_draw(model, variant: str) -> None:
+    """arXiv 2503.00307, written plainly: alpha = 1 - t, both cases of q, and the three phases of the loop."""
+    a2d, prompt = model("a2d"), expected("a2d")["prompt"][0].tolist()
+    eta, count, fill = 0.3, 40, 20
+    torch.manual_seed(4)
+    ids = torch.tensor([prompt + [MASK] * fill])
+    given = ids != MASK
+    doubt = torch.full(ids.shape, -torch.inf)
+    again = 0
+    times, step = torch.linspace(1, 1e-5, count).tolist(), (1 - 1e-5) / (count - 1)
+    for t in times:
+        logits = a2d.logits(ids).clone()
+        logits[..., MASK] = -torch.inf
+        p = logits.softmax(-1)
+        p[ids != MASK] = torch.nn.functional.one_hot(ids[ids != MASK], p.shape[-1]).float()
+        if t == times[-1]:
+            ids = p.argmax(-1)
+            break
+        s, written = t - step, ids != MASK
+        alpha, then = 1 - t, 1 - s
+        most = min(1.0, (1 - then) / alpha) if alpha > 0 else 1.0
+        sigma = torch.full(ids.shape, {"cap": min(eta, most), "rescale": eta * most}.get(variant, eta))
+        if variant == "conf":
+            sigma = doubt.softmax(-1).nan_to_num(0).masked_fill(~written, 0) * most
+        if variant == "loop":
+            phase = 0 if t > 0.55 else 2 if t <= 0.05 else 1
+            alpha = (0.9 * alpha / 0.45, 0.9, 1 - t * 0.1 / 0.05)[phase]
+            then = (0.9 * then / 0.45, 0.9, 1 - s * 0.1 / 0.05)[phase]
+            sigma = sigma * (phase == 1)
+        q = torch.zeros(p.shape, dtype=torch.float64)
+        for i in range(ids.shape[1]):
+            off = float(sigma[0, i])
+            keeps, hides = (1 - off, off)
+            if not written[0, i]:
+                keeps, hides = (then - (1 - off) * alpha) / (1 - alpha), (1 - then - off * alpha) / (1 - alpha)
+            q[0, i] = p[0, i].double() * keeps
+            q[0, i, MASK] = hides
+        new = (q / (1e-10 - (torch.rand(q.shape, dtype=torch.float64) + 1e-10).log())).argmax(-1)
+        new = torch.where(given, ids, new)
+        again += int((written & (new == MASK)).sum())
+        opened = ~written & (new != MASK)
+        doubt[opened] = -p.gather(-1, new[..., None])[..., 0][opened]
+        doubt[new == MASK] = -torch.inf
+        ids = new
+    ids = torch.where(given, torch.tensor([prompt + [0] * fill]), ids)
+    settings = {"steps": count, "temperature": 1.0, "seed": 4} | ({} if variant == "conf" else {"remasking": eta})
+    *_, last = steps_of(a2d, prompt, len(prompt) + fill, sampler=f"remdm_{variant}", **settings)
+    assert torch.equal(last.next_tokens, ids) and again > 0
+
+
 # ---- end rules and what is refused ---
 
 

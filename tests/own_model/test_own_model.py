@@ -103,6 +103,30 @@ def test_a_sweep_agrees_with_the_truth_in_values_order_and_errors(own, cells):
     assert all(product[a][0] < product[b][0] for a, b in settled)
 
 
+def test_captured_attention_and_the_ranking_of_heads_agree_with_the_truth(own, tmp_path):
+    import sap_core as sap
+
+    folder = own[0]
+    run = sap.capture(str(folder), prompt="Return the ", length=32, steps=8, out=tmp_path / "run")
+    found = run.trajectory
+    tokens, received = found["token"].values, found["received"].values
+    if folder.name == "bert":
+        expected = np.stack([truth.attention(folder, ids).mean(2) for ids in tokens])
+    else:  # rows do not change while the text grows: the mean over those that are there
+        maps = truth.attention(folder, tokens[-1])
+        expected = np.stack([maps[:, :, :known].mean(2) for known in (~found["masked"].values).sum(-1)])
+    np.testing.assert_allclose(received, expected, atol=2e-6)
+    ranked = sap.rank_heads(run)
+    order = list(zip(ranked["layer"], ranked["head"], strict=True))
+    if folder.name == "bert":
+        plain = truth.heads(expected, expected * expected.shape[-1])
+        assert ranked["instability"].tolist() == pytest.approx([plain[key] for key in order], abs=1e-4)
+        assert [plain[key] for key in order] == pytest.approx(sorted(plain.values(), reverse=True), abs=1e-4)
+    paths = expected.argmax(-1)
+    moved = (paths[1:] != paths[:-1]).mean(0)
+    assert ranked["switch_rate"].tolist() == pytest.approx([moved[key] for key in order], abs=1e-6)
+
+
 def test_a_quick_comparison_measures_on_the_texts_that_are_given(own):
     model = load_model(str(own[0]))
     spec = PruneSpec.build(model=str(own[0]), method="magnitude", sparsity=0.7, text=TEXTS)
@@ -116,6 +140,29 @@ def test_a_quick_comparison_measures_on_the_texts_that_are_given(own):
     assert found["texts"]["source"] == TEXTS and found["texts"]["texts"] == 24
     assert truth.read("evaluation")[0].startswith(found["prompt"][:4])
     assert json.loads(json.dumps(found)) == found
+
+
+def test_an_export_is_what_the_truth_prunes_and_its_card_says_what_the_truth_measures(own, tmp_path):
+    """Read back by transformers alone: weights, and the numbers of the card re-computed from the files."""
+    import sap_core as sap
+
+    model, out = load_model(str(own[0])), tmp_path / own[0].name
+    spec = PruneSpec.build(model=str(own[0]), method="magnitude", sparsity=0.5, text=TEXTS)
+    pruned = prune(model, spec=spec)
+    done = sap.export_checkpoint(pruned, out, quality=quick_compare(model, pruned.model, spec=spec))
+    assert done.verification["equal"]
+    exported, _ = truth.load(out)
+    expected = truth.prune(own[1], own[2], "magnitude", 0.5).state_dict()
+    assert all(bool((weight == expected[name]).all()) for name, weight in exported.state_dict().items())
+    base, counts = true_nats(own, draws=4)
+    after = true_nats(own, exported, draws=4)[0]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    for title, nats in (("this model", after), ("original", base), ("difference, paired", after - base)):
+        shown = next(line for line in card.splitlines() if line.startswith(f"| {title} |")).split("|")[2]
+        value, error = (float(part) for part in shown.replace("±", " ").split()[:2])
+        expected = truth.per_token(nats, counts)
+        assert value == pytest.approx(expected[0], abs=2e-4) and error == pytest.approx(expected[1], rel=0.06)
+    assert "24 texts" in card
 
 
 def test_without_texts_quality_is_on_what_calibration_left_or_what_the_dense_model_writes(own):

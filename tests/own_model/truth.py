@@ -7,6 +7,7 @@ text is neither masked nor scored; errors are over texts, and pairs share texts 
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,40 @@ def per_token(nats, counts) -> tuple[float, float]:
     nats, counts = np.array(nats), np.array(counts)
     mean = nats.sum() / counts.sum()
     return mean, np.sqrt(len(nats) / (len(nats) - 1) * ((nats - mean * counts) ** 2).sum()) / counts.sum()
+
+
+@torch.no_grad()
+def attention(folder: Path, ids) -> np.ndarray:
+    """Return the attention maps [layer, head, query, key] of one text, by transformers' eager code."""
+    auto = AutoModelForMaskedLM if folder.name == "bert" else AutoModelForCausalLM
+    model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    return torch.cat(model(torch.as_tensor(ids)[None], output_attentions=True).attentions).numpy()
+
+
+def heads(received: np.ndarray, sums: np.ndarray) -> dict[tuple[int, int], float]:
+    """Return the instability of each (layer, head): the mean of five components (METRICS, section 3).
+
+    ``received``: [step, layer, head, position], shares; ``sums``: the same as column sums, of mean 1. A sink is a
+    position whose sum exceeds the mean of the others' by more than 3.
+    """
+    _, layers, number, size = received.shape
+    found = {}
+    for layer, head in np.ndindex(layers, number):
+        rows, columns = received[:, layer, head].astype(float), sums[:, layer, head].astype(float)
+        path = rows.argmax(-1)
+        moved = path[1:] != path[:-1]
+        sinks = [{j for j in range(size) if row[j] > (row.sum() - row[j]) / (size - 1) + 3} for row in columns]
+        centroids = [
+            sum(j * row[j] for j in k) / sum(row[j] for j in k) for k, row in zip(sinks, rows, strict=True) if k
+        ]
+        same = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in pairwise(sinks)]
+        alike = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(rows)]
+        parts = [
+            moved.mean(), 1 - 1 / (moved.sum() + 1), 2 * np.std(centroids) / (size - 1) if centroids else 0.0,
+            1 - np.mean(alike), 1 - np.mean(same),
+        ]  # fmt: skip
+        found[layer, head] = float(np.clip(parts, 0, 1).mean())
+    return found
 
 
 @torch.no_grad()

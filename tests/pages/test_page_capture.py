@@ -94,6 +94,9 @@ def test_a_cancelled_job_keeps_its_steps(page, jobs, root, tiny_diffusion):
 
 def test_a_ready_set_and_a_file_are_batches(page, jobs, tiny_diffusion, tmp_path):
     at = page("capture", state={"prompt_source": "set"}, model=tiny_diffusion)
+    assert at.selectbox(key="prompt_set").value is None  # nobody knows the language of a model of one's own
+    assert "Choose a set" in at.error[0].value and "code (Python and SQL)" in at.selectbox(key="prompt_set").options
+    at.selectbox(key="prompt_set").select("english").run()
     next(button for button in at.button if button.label == "Run").click().run()
     assert len(jobs.submitted[0].prompts) == 4
     at = page(
@@ -107,7 +110,7 @@ def test_the_time_is_told_before_and_follows_earlier_runs(page, root, tiny_diffu
     capture_run(root, model=str(tiny_diffusion), positions=64, step_seconds=2.0)
     at = page("capture", state={"length": 64, "steps_masked_diffusion": 30}, model=tiny_diffusion)
     assert at.dataframe[0].value.set_index("what").loc["time, about", "needs"] == "1 min 00 s"
-    assert "pace of 1 earlier run" in words(at)
+    assert "from 1 earlier run" in words(at)
 
 
 def test_the_prompt_of_the_demo_is_not_put_before_other_models(page, jobs, tiny_diffusion):

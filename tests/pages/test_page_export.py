@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 
@@ -10,7 +11,8 @@ from page_text import words
 from sample_runs import export_run, prune_run
 
 from sap_core.progress import Progress
-from sap_core.specs import ElasticSpec, ExportSpec, PushSpec
+from sap_core.runs.files import plain
+from sap_core.specs import ElasticSpec, ExportSpec, PushSpec, VerifySpec, parse_spec
 from sap_core.ui.export.panels import zipped
 
 
@@ -32,6 +34,25 @@ def test_a_written_checkpoint_shows_its_verification_and_code(page, root, tmp_pa
     at = page("export")
     assert "its outputs equal the pruned model's" in at.success[0].value
     assert "load()" in words(at)
+
+
+def test_the_original_code_is_run_after_consent_only(page, root, tmp_path, jobs):
+    out = tmp_path / "out"
+    export_run(root, prune_run(root), out)
+    assert "original code" not in words(page("export"))  # it brings none
+    (out / "config.json").write_text(json.dumps({"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}))
+    (out / "modeling_x.py").write_text("class X: pass")
+    at = page("export")
+    assert "class X: pass" in words(at) and "modeling_x.py (sha256 " in words(at)
+
+    def run():
+        return next(button for button in at.button if button.label == "Run the code and compare")
+
+    assert run().disabled
+    next(box for box in at.checkbox if "trust" in box.label).check().run()
+    run().click().run()
+    expected = VerifySpec.build(folder=str(out), original_code=True, trust_remote_code=True)
+    assert jobs.submitted == [expected] and parse_spec(plain(expected)) == expected
 
 
 def test_a_folder_that_is_gone_is_said(page, root, tmp_path):

@@ -55,7 +55,7 @@ def test_blocked_sinks_are_drawn_and_the_form_makes_their_spec(page, jobs, root,
     at.text_input(key="top").set_value("1, 3").run()
     at.number_input(key="ablation_samples").set_value(5).run()
     next(one for one in at.button if one.label == "Measure").click().run()
-    assert jobs.submitted == [AblateSinksSpec(model=model, top=(1, 3), samples=5, parts=4)]
+    assert jobs.submitted == [AblateSinksSpec(model=model, top=(1, 3), samples=5, draws=4, generate=4)]
     at.text_input(key="top").set_value("one").run()
     assert "expected whole numbers" in words(at)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from tiny_models import lettered_tokenizer
 
 from sap_core.errors import InvalidInput
+from sap_core.models.tokens import encode_marked
 from sap_core.pruning.scoring.calibration import read_calibration
 from sap_core.texts.rows import Encoder
 from sap_core.texts.source import TextSource
@@ -17,7 +20,7 @@ TOKENIZER = lettered_tokenizer()
 def read(source, **changes):
     reading = {name: changes.pop(name) for name in ("columns", "split", "join") if name in changes}
     options = {"samples": 4, "length": None, "seed": 0, "vocab_size": 96, "max_length": 64}
-    options |= {"encoder": Encoder(TOKENIZER, True, 2)} | changes
+    options |= {"encoder": Encoder(TOKENIZER, True, 2, partial(encode_marked, TOKENIZER))} | changes
     return read_calibration(TextSource(str(source), "calibration", **reading), **options)
 
 

@@ -104,3 +104,12 @@ def test_what_can_not_be_read_is_named(tmp_path, name: str):
         sap.capture(load_model(folder), prompt="w1", length=8, steps=2, out=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_matrices_that_are_split_on_loading_are_told_before_any_work(tmp_path):
+    from sap_core.models.inspection import inspect_model
+
+    folder = save(tmp_path / "model", "NomicBertConfig", "NomicBertForMaskedLM", ENCODER)
+    info = inspect_model(folder)
+    assert "Wqkv.weight when it loads it" in info.no_pruning and not info.patterns
+    assert load_model(folder).info.no_pruning == info.no_pruning

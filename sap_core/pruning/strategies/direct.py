@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ...choices.methods import METHODS
+from ...choices.quantizers import NONE, SOLVER
+from ...models.packing import Quantized
 from ...progress import ProgressCallback, silent
 from ...specs import PruneSpec, SparsityOptions
 from ..scoring.inputs import Inputs
 from .preparation import head_facts, prepare
+from .quantize import grid_of_model, mark_quantized, quantization_report, quantize_model
 from .removal import Recipe, Removal, remove
 from .report import Pruned, report_of
 
@@ -43,7 +47,18 @@ def prune_directly(
     if isinstance(spec, PruneSpec):  # a progressive pruning, made again from its plan, takes no units
         compensate = spec.compensate
         ranking, groups = head_facts(dense, spec, progress) if spec.pattern == "heads" else (None, [])
-    recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential, compensate)
+    quantize, by = (spec.quantize, spec.quantize_by) if isinstance(spec, PruneSpec) else (NONE, SOLVER)
+    joint = None
+    if quantize != NONE and by == SOLVER and METHODS[spec.method].score == "sparsegpt":
+        joint = Quantized(grid_of_model(dense, quantize))
+    recipe = Recipe(Inputs.of(spec.method, spec), spec.sequential, compensate, joint)
     pruned, decided = remove(Removal(dense, dense.clone(), plan, recipe, calibration, progress, ranking, groups))
+    if joint is not None:
+        mark_quantized(pruned, joint)
+    elif quantize != NONE:
+        how = {"levels": spec.noise_levels, "seed": spec.seed, "progress": progress}
+        quantize_model(pruned, quantize, by, calibration, **how)
+    if quantize != NONE:
+        decided |= {"quantized": quantization_report(pruned, quantize, by)}
     report = report_of(pruned, plan, calibration, time.perf_counter() - started) | decided
     return Pruned(pruned, plan, spec, report)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices.allocations import ALLOCATIONS, looks_at_texts
 from ...choices.methods import METHODS, Method
+from ...choices.quantizers import SOLVER
 from ...errors import InvalidInput, required
 from ...evaluation.tasks import knows_stories
 from ...evaluation.texts import encoder_of
 from ...models.inspection import inspect_model
 from ...models.loading import load_model
+from ...models.packing import check_packable
 from ...models.resizing.units import has_even_heads
 from ...progress import ProgressCallback, silent
 from ...specs import CalibrationOptions, ModelOptions, PruneSpec, SparsityOptions
@@ -47,8 +49,12 @@ def prepare(
         spec.calibration_source.check()
     dense = loaded(model, spec)
     check_method(dense, METHODS[spec.method])
-    if isinstance(spec, PruneSpec) and spec.compensate == "weights" and dense.is_diffusion:
-        dense.check_masked()
+    if isinstance(spec, PruneSpec):
+        solves = spec.quantize != "none" and spec.quantize_by == SOLVER
+        if (spec.compensate == "weights" or solves) and dense.is_diffusion and dense.info.row.has_mask:
+            dense.check_masked()
+        if spec.quantize != "none":
+            check_packable(dense)
     calibration = (texts or calibration_of(dense, spec, spec.seed)) if looks else None
     if plan is not None and not plan.pending:
         check_plan(plan, dense.info, spec.method, spec.pattern)
@@ -93,7 +99,7 @@ _NEEDS_NOISE = {"noised_wanda": "wanda", "noised_sparsegpt": "sparsegpt", "sink_
 def needs_texts(spec: SparsityOptions) -> bool:
     """Return whether the pruning reads calibration texts."""
     if isinstance(spec, PruneSpec):
-        return looks_at_texts(spec.method, spec.allocation, spec.compensate)
+        return looks_at_texts(spec.method, spec.allocation, spec.compensate, spec.quantize, spec.quantize_by)
     return looks_at_texts(spec.method)
 
 

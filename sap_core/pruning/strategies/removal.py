@@ -11,6 +11,7 @@ from torch import Tensor
 from ...choices.methods import METHODS
 from ...choices.patterns import parse_pattern
 from ...errors import OperationFailed, required
+from ...models.packing import Quantized
 from ...models.resizing.remove_units import remove_units
 from ...models.resizing.units import layer_units
 from ...progress import Progress, ProgressCallback, silent
@@ -21,7 +22,7 @@ from ..scoring.head_ranking import zero_heads
 from ..scoring.inputs import Inputs, calibration_rows, weighted_rows
 from ..scoring.masks import lowest
 from ..scoring.scores import score
-from ..scoring.sparsegpt import solve
+from ..scoring.sparsegpt import UNSTRUCTURED, solve, solve_on_grid
 from ..scoring.statistics import block_by_block
 from ..structured.compensation import least_squares_update
 from ..structured.expert_scores import expert_scores, level_differences
@@ -39,11 +40,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a plan is carried out: the inputs, whether block by block, and the compensation for removed units."""
+    """How a plan is carried out.
+
+    Attributes:
+        inputs: The inputs that are measured on.
+        sequential: Whether block by block.
+        compensate: The compensation for removed units.
+        quantized: What is quantized in the same pass, and gets the scales; None: nothing.
+    """
 
     inputs: Inputs
     sequential: bool = False
     compensate: str = "none"
+    quantized: Quantized | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ def _prune_blocks(removal: Removal) -> None:
     """Prune the matrices of one block after the other; sequentially, each on what the pruned ones before it compute."""
     dense, pruned, plan, progress = removal.dense, removal.pruned, removal.plan, removal.progress
     statistic, inputs = METHODS[plan.method].score, removal.recipe.inputs
-    each = removal.each or (lambda layer, found: prune_block(pruned, layer, found, plan, inputs.seed))
+    joint = removal.recipe.quantized
+    each = removal.each or (lambda layer, found: prune_block(pruned, layer, found, plan, inputs.seed, quantized=joint))
     if removal.calibration is not None and removal.recipe.sequential:
         rows = weighted_rows(dense, inputs, removal.calibration, progress)
         block_by_block(pruned, rows, statistic_of(statistic, inputs), each, progress=progress)
@@ -173,16 +183,32 @@ def measured_unit_scores(
 
 
 def prune_block(
-    model: LoadedModel, layer: int, found: dict[str, Tensor], plan: PruningPlan, seed: int, *, spend: bool = False
+    model: LoadedModel,
+    layer: int,
+    found: dict[str, Tensor],
+    plan: PruningPlan,
+    seed: int,
+    *,
+    spend: bool = False,
+    quantized: Quantized | None = None,
 ) -> None:
     """Remove what ``plan`` says from one block, given the statistic of each of its matrices by name.
 
-    ``spend``: remove each statistic from the dict once it has been used, to free its memory.
+    ``spend``: remove each statistic from the dict once it has been used, to free its memory. ``quantized``: put the
+    weights that stay on its grid in the same pass (method sparsegpt), those of matrices that lose none included.
     """
     take = found.pop if spend else found.get
     method, pattern = METHODS[plan.method], parse_pattern(plan.pattern)
     planned = {matrix.name: matrix for matrix in plan.matrices if matrix.layer == layer and matrix.zeros}
     for name, module in model.linears(layer).items():
+        if quantized is not None:
+            share = planned[name].sparsity if name in planned else 0.0
+            rule = pattern if name in planned else UNSTRUCTURED
+            hessian = required(take(name), "the Hessian")
+            moved, scales = solve_on_grid(module.weight.data, hessian, quantized.grid, sparsity=share, pattern=rule)
+            module.weight.data.copy_(moved)
+            quantized.scales[name] = scales
+            continue
         if name not in planned:
             continue
         weight = module.weight.data

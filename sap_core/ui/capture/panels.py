@@ -16,7 +16,7 @@ from ...models.memory import available_memory, estimate_memory
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import make_view
 from ...samplers.check import default_steps
-from ...samplers.prompts import PRESETS, read_prompts
+from ...samplers.prompts import PRESETS, TITLES, read_prompts
 from ...specs import CaptureSpec
 from ...specs.options import help_of
 from ..widgets import results
@@ -85,7 +85,13 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
         help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
-        name = st.selectbox("Set", list(PRESETS), key="prompt_set", help="Openings of different lengths.")
+        # Of a model of one's own nobody knows the language: its user chooses.
+        name = st.selectbox(
+            "Set", list(PRESETS), index=0 if default else None, format_func=TITLES.__getitem__, key="prompt_set",
+            placeholder="in a language that the model reads", help="Openings of different lengths.",
+        )  # fmt: skip
+        if name is None:
+            raise InvalidInput("Choose a set of prompts in a language that the model reads.")
         st.caption(" · ".join(plain_text(prompt) for prompt in PRESETS[name]))
         return PRESETS[name]
     if source == "file":
@@ -212,9 +218,9 @@ def _time_needed(info: ModelInfo, spec: CaptureSpec, steps: int) -> tuple[str, s
     own = [pace for model, pace in known if model == spec.model] or [pace for _, pace in known]
     seconds = estimate_seconds(flops, steps, own)
     if seconds is not None:
-        return duration(seconds), f"Time by the pace of {len(own)} earlier run{'s' if len(own) > 1 else ''}."
+        return duration(seconds), f"Estimated from {len(own)} earlier run{'s' if len(own) > 1 else ''}."
     if spec.device not in ("auto", "cpu"):
-        return "–", "How long it takes there is known after the first run."
+        return "–", "No estimate for this device before its first run."
     probed = duration(estimate_seconds(flops, steps, [results.probed_pace()]))
     return probed, "Time is rough: from a probe of the processor; it gets better with the first run."
 

@@ -79,7 +79,7 @@ def headline(found: Comparison) -> None:
     for start in range(0, len(wanted), width):
         for column, (name, run) in zip(st.columns(width), wanted[start : start + width], strict=False):
             row, letter, mean = rows.loc[name], LETTERS[run], found.means_of[name][run]
-            spread = f"95 %: {_between(mean)}" if mean.over == "prompts" else f"± {row[f'{letter}_sd']:.3f} heads"
+            spread = f"95 %: {_between(mean)}" if mean.over == "prompts" else f"SD over heads {row[f'{letter}_sd']:.3f}"
             column.metric(
                 f"{row['title']}, {letter.upper()}",
                 f"{mean.value:.3f}",

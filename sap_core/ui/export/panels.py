@@ -20,6 +20,7 @@ from ...storage import storage_of
 from ..widgets import jobs, results, snippets
 from ..widgets.formatting import format_time, plain_text
 from ..widgets.layout import show_snippets
+from .original_code import original_code_panel
 
 LARGEST_DOWNLOAD = 1 << 30  # a browser download is built in memory; above this the folder itself is the way
 
@@ -90,6 +91,7 @@ def written(source: RunSummary) -> None:
             )  # fmt: skip
         else:
             st.caption("Too large for a download through the browser; copy the folder.")
+        original_code_panel(folder)
     st.subheader("Load it anywhere", anchor=False)
     st.code(result["code"], language="python", wrap_lines=True)
     to_the_hub(folder)

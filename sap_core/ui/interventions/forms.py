@@ -23,6 +23,8 @@ SINKS, HEADS = "sinks", "heads"
 TITLES = {SINKS: "Block sinks", HEADS: "Leave heads out"}
 WHAT = {"scores": "can't be attended to", "values": "are attended to, but give nothing"}
 BY = {"step": "the sinks of each step", "run": "the sinks of the whole text"}
+#: A first look: minutes on the demo models. The command line's defaults are steadier and slower.
+QUICK_TEXTS, QUICK_DRAWS, QUICK_WRITTEN = 16, 4, 4
 ANY = "the positions that receive most"
 
 
@@ -54,7 +56,7 @@ def cost_line(spec: Any, info: ModelInfo) -> None:
 
 def _sinks(model: str, info: ModelInfo, loading: dict[str, Any]) -> AblateSinksSpec:
     first, second, third, fourth = st.columns(4)
-    top = first.text_input("Sinks blocked", "0, 1, 5, 10", key="top", help=help_of(AblateSinksSpec, "top"))
+    top = first.text_input("Sinks blocked", "0, 1, 5", key="top", help=help_of(AblateSinksSpec, "top"))
     rule = second.selectbox(
         "Which count", [None, *SINK_RULES], key="sink_kind",
         format_func=lambda name: ANY if name is None else SINK_RULES[name].title,
@@ -70,11 +72,11 @@ def _sinks(model: str, info: ModelInfo, loading: dict[str, Any]) -> AblateSinksS
     fields = _texts(AblateSinksSpec)
     left, middle, right, last = st.columns(4, vertical_alignment="bottom")
     fields["generate"] = left.number_input(
-        "Texts to go on with", key="written", **number_of(AblateSinksSpec, "generate", most=256)
+        "Texts to go on with", key="written", **number_of(AblateSinksSpec, "generate", most=256, value=QUICK_WRITTEN)
     )
     if info.objective == "masked_diffusion":
         parts = middle.number_input(
-            "Parts of the generation", 0, 16, 4, key="parts",
+            "Parts of the generation", 0, 16, 0, key="parts",
             help="Block in one part of the denoising steps at a time, of so many; 0: not.",
         )  # fmt: skip
         fields["parts"] = parts if fields["generate"] and parts > 1 else 0
@@ -111,9 +113,11 @@ def _texts(spec: type) -> dict[str, Any]:
     )
     fields = {
         "samples": second.number_input(
-            "Number of texts", key="ablation_samples", **number_of(spec, "samples", most=4096)
+            "Number of texts", key="ablation_samples", **number_of(spec, "samples", most=4096, value=QUICK_TEXTS)
         ),
-        "draws": third.number_input("Masks per text", key="ablation_draws", **number_of(spec, "draws", most=64)),
+        "draws": third.number_input(
+            "Masks per text", key="ablation_draws", **number_of(spec, "draws", most=64, value=QUICK_DRAWS)
+        ),
         "name": fourth.text_input("Name", key="ablation_name", placeholder="optional", help=help_of(spec, "name")),
     }
     return fields | ({"text": text.strip()} if text.strip() else {})

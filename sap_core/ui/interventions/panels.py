@@ -8,14 +8,29 @@ import pandas as pd
 import streamlit as st
 
 from ...plots import interventions as plots
+from ...runs.listing import RunSummary
 from ...runs.reading import Run
 from ...specs import parse_spec
 from ...texts.wording import with_error
 from ..widgets import jobs, results
 from ..widgets.address import address_choice, choose
 from ..widgets.figure import draw
-from ..widgets.formatting import format_time, plain_text
+from ..widgets.formatting import format_time, plain_text, run_label
 from ..widgets.layout import go
+
+WEAK = 0.4  # a coefficient below it leaves most of the order unexplained
+
+
+def pick_measurement(kind: str, model: str) -> RunSummary | None:
+    """Show the choice of a finished measurement of a model, newest first, and return it; None if there is none."""
+    known = {run.id: run for run in results.runs_of(kind, states=("finished",)) if run.model == model}
+    if not known:
+        return None
+    chosen = address_choice(
+        "Measurement", list(known), "measurement", help="Finished measurements of this model, newest first.",
+        format_func=lambda name: run_label(known[name].name, known[name].created, known[name].state),
+    )  # fmt: skip
+    return known[chosen]
 
 
 def sink_results(run: Run) -> None:
@@ -121,11 +136,12 @@ def _agreement_line(result: dict[str, Any], score: str) -> None:
     if one["spearman"] is None:
         st.caption("All heads have the same score: it ranks nothing.")
         return
+    weak = "weakly " if abs(one["spearman"]) < WEAK else ""
     says = "says nothing sure about the damage"
     if one["spearman_low"] is not None and one["spearman_low"] > 0:
-        says = "ranks the heads as the damage does: what it would remove first matters less"
+        says = f"{weak}ranks the heads as the damage does: what it would remove first matters less"
     elif one["spearman_high"] is not None and one["spearman_high"] < 0:
-        says = "ranks the heads the wrong way round: what it would remove first matters more"
+        says = f"{weak}ranks the heads the wrong way round: what it would remove first matters more"
     st.markdown(
         f"**{one['title']}** {says}. Spearman {_interval(one, 'spearman')}, Kendall {_interval(one, 'kendall')}; "
         "1 means that it removes exactly the least harmful heads first."

@@ -17,7 +17,7 @@ from ..widgets.pickers import pick_run
 def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
     """Show the choice of allocation and return its fields of a `PruneSpec`; uniform unless another rule is chosen."""
     name = address_choice(
-        "Shared among layers",
+        "Layer allocation",
         list(ALLOCATIONS),
         "allocation",
         format_func=lambda name: ALLOCATIONS[name].title,

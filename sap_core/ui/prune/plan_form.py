@@ -55,7 +55,7 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         InvalidInput: the settings don't fit each other or the model.
     """
     mode = address_choice(
-        "Decided by", list(MODES), "decided", format_func=MODES.__getitem__,
+        "Mode", list(MODES), "decided", format_func=MODES.__getitem__,
         help="How much goes from where: as set below; as hard as the loss allows, layer after layer; or searched for "
         "among shapes of the model, each measured on this machine.",
     )  # fmt: skip
@@ -106,7 +106,7 @@ def _pick_pattern(mode: str, info: ModelInfo) -> str:
     """Show the patterns that the mode and the model allow, and return the chosen one."""
     kinds = [*WEIGHTS, *(supported_units(info) if mode == "direct" else ())]
     return address_choice(
-        "What goes", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
+        "Pattern", [pattern for kind in kinds for pattern in EXPANDED.get(kind, (kind,))], "pattern",
         format_func=lambda name: str(PATTERNS.get(name, name)),
         help="Single weights become zeros in place. Heads, channels and layers are taken out: the file gets smaller.",
     )  # fmt: skip
@@ -133,7 +133,7 @@ def _pick_goal() -> dict[str, Any]:
         "Goal", list(goals), "goal", format_func=goals.__getitem__, default=1, help="What is looked for."
     )
     if goal != OWN_GOAL:
-        st.caption(f"{PRESETS[goal].help} The point follows from what is measured, and is not fixed.")
+        st.caption(f"{PRESETS[goal].help} Which plan reaches it depends on what is measured.")
         return {"preset": goal}
     left, right = st.columns(2)
     speed = left.number_input(
@@ -219,7 +219,7 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
             fields["duplicates"] = "ignore"
     if parsed.unit in ("heads", "channels") and row.name != "flap":
         fields["compensate"] = address_choice(
-            "Made up for by",
+            "Compensation",
             list(COMPENSATIONS),
             "compensate",
             format_func=COMPENSATIONS.__getitem__,

@@ -66,8 +66,8 @@ def show_plan(plan: PruningPlan, info: ModelInfo, spec: PruneOptions) -> None:
             _tables(plan, layers)
     st.caption(f"**Protected:** {_protected(plan, info)}")
     if plan.shape:
-        left = ", ".join(f"{value} {name}" for name, value in plan.shape.items())
-        st.caption(plain_text(f"Left: {left}. {plan.loads}"))
+        left = plan.left()
+        st.caption(plain_text(f"Remaining: {left.words() if left else ''}. An export loads with {plan.loads}."))
 
 
 def predicted(spec: PruneOptions) -> None:
@@ -84,10 +84,9 @@ def predicted(spec: PruneOptions) -> None:
         value, why = f"at least {found.loss:+.3f}", "beyond the highest sparsity that was measured"
     else:
         value = f"{found.loss:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
-        why = "measured at this very sparsity" if found.measured else "between measured sparsities"
+        why = "measured at this sparsity" if found.measured else "between measured sparsities"
     st.markdown(f"**Predicted loss increase: {value} nats per token**", help=PREDICTION_HELP)
-    where = many(found.points, "sparsity", "sparsities")
-    st.caption(f"95 % interval; {why}, from plans of this kind measured at {where}.")
+    st.caption(f"95 % interval; {why}, from {many(found.points, 'measured plan')} of this kind.")
     curve = st.expander("Loss against sparsity, as measured", key="plan_loss", on_change="rerun")
     if curve.open:
         with curve:

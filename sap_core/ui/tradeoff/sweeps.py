@@ -40,7 +40,7 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
     fields: dict[str, Any] = {"preset": ABLATION} if kind == ABLATION else _pick_methods(info)
     left, middle, right = st.columns([2, 1, 1])
     patterns = left.multiselect(
-        "What goes", list(PATTERNS), ["unstructured"], format_func=PATTERNS.__getitem__, key="sweep_patterns",
+        "Patterns", list(PATTERNS), ["unstructured"], format_func=PATTERNS.__getitem__, key="sweep_patterns",
         help=help_of(SweepSpec, "patterns"),
     )  # fmt: skip
     compensations = middle.multiselect(
@@ -101,7 +101,7 @@ def _pick_methods(info: ModelInfo) -> dict[str, Any]:
         ),
         "allocations": tuple(
             right.multiselect(
-                "Shared among layers", [name for name in ALLOCATIONS if name not in ("table", "instability")],
+                "Layer allocations", [name for name in ALLOCATIONS if name not in ("table", "instability")],
                 ["uniform"], format_func=lambda name: ALLOCATIONS[name].title, key="sweep_allocations",
                 help=help_of(SweepSpec, "allocations"),
             )

@@ -49,7 +49,7 @@ def draw(
     with st.container(gap=None):
         result = st.plotly_chart(figure, config=CONFIG, key=key, alt=alt, **options)
         wanted = st.button(
-            "Take along",
+            "Download",
             key=f"take_{name}",
             type="tertiary",
             icon=":material/download:",
@@ -94,7 +94,7 @@ def table_downloads(table: pd.DataFrame, name: str, runs: Iterable[Run]) -> None
         _download("Table (Parquet)", lambda: parquet_bytes(table, about), f"{name}.parquet")
 
 
-@st.dialog("Take this figure along", width="large", icon=":material/download:")
+@st.dialog("Download figure", width="large", icon=":material/download:")
 def _take(figure: go.Figure, title: str, data: View | pd.DataFrame | None) -> None:
     about = origin_here(title)
     left, right = st.columns([3, 1])

@@ -48,7 +48,7 @@ PAGES: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("tradeoff", "Trade-off", "tradeoff", "scatter_plot", "Every measured plan: quality against speed and size"),
         ("export", "Export", "export", "download", "A checkpoint that loads elsewhere"),
     ),
-    "Keep": (("runs", "Runs", "runs", "history", "Everything that was run"),),
+    "Library": (("runs", "Runs", "runs", "history", "Everything that was run"),),
 }
 
 
@@ -137,7 +137,7 @@ def visit(page: str, **address: Any) -> None:
 
 def show_snippets(command: str, python: str) -> None:
     """Show the same action from the command line and from Python, to copy."""
-    with st.expander("The same from the command line and from Python", icon=":material/terminal:"):
+    with st.expander("CLI and Python", icon=":material/terminal:"):
         st.code(command, language="bash", wrap_lines=True)
         st.code(python, language="python", wrap_lines=True)
 
@@ -153,7 +153,7 @@ def work_panel() -> None:
     """Show, in the sidebar, what runs now in any tab. Polls only while something runs."""
     if open_jobs():
         with st.sidebar:
-            st.markdown("**At work**")
+            st.markdown("**Running**")
             _work_list()
 
 
@@ -161,7 +161,7 @@ def work_panel() -> None:
 def _work_list() -> None:
     jobs = open_jobs()
     if not jobs:
-        st.caption("All done.")
+        st.caption("Nothing is running any more.")
         return
     for lane, heading_ in (("interactive", ""), ("background", "In the background")):
         waiting = 0
