@@ -9,9 +9,9 @@ from sap_core.ui.widgets.models import describe, loading_options, pick_model
 from sap_core.ui.widgets.results import measured_of
 
 heading("Trade-off", "Every measured plan of a model: what it gains against what it costs. Click one to take it.")
-place = st.container()
+container = st.container()
 loading = loading_options()
-with place:
+with container:
     model, info = pick_model(loading=loading)
     if info is None:
         st.stop()

@@ -47,15 +47,15 @@ def _send(request: Request) -> Response:
     if name != Path(name).name or name.startswith(".") or "\0" in name or not is_run(root / name):
         return PlainTextResponse("There is no such run.", 404)
     try:
-        pieces = archive_pieces(open_run(root / name))
-        first = next(pieces)
+        chunks = archive_pieces(open_run(root / name))
+        first = next(chunks)
     except SapError as error:
         return PlainTextResponse(str(error), 409)
     except OSError as error:
         return PlainTextResponse(str(disk_problem(error, root / name)), 409)
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip"}
     headers |= {"cache-control": "no-store"}
-    return StreamingResponse(itertools.chain([first], pieces), media_type="application/zip", headers=headers)
+    return StreamingResponse(itertools.chain([first], chunks), media_type="application/zip", headers=headers)
 
 
 async def _receive(request: Request) -> Response:
@@ -67,9 +67,9 @@ async def _receive(request: Request) -> Response:
         with _place(int(length)) as archive:
             received, waiting = 0, bytearray()
             with open(archive, "wb") as file:
-                async for piece in request.stream():
-                    received += len(piece)
-                    waiting += piece
+                async for chunk in request.stream():
+                    received += len(chunk)
+                    waiting += chunk
                     if received > int(length):
                         return PlainTextResponse("The archive is larger than was said.", 413)
                     if len(waiting) >= PIECE:

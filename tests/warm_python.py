@@ -2,8 +2,10 @@
 
 ``python warm_python.py serve SOCKET`` preloads and waits. The script that `write_launcher` makes is used in place of
 ``sys.executable``: it hands its arguments, environment, working folder and standard streams to the server, forwards
-signals, and ends as the forked process does. If it is killed, so is the forked process. transformers and
-huggingface_hub are not preloaded, because they read the environment when they are imported.
+signals, and ends as the forked process does. If it is killed, so is the forked process.
+
+transformers and huggingface_hub read the environment when they are imported: a process whose environment differs in
+that imports them again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ from pathlib import Path
 PRELOADED = (
     "torch", "torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.export", "scipy.optimize",
     "safetensors.torch", "tokenizers", "numpy", "pandas", "pydantic", "xarray", "zarr", "typer", "jinja2", "regex",
+    "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto", "transformers.generation.utils",
 )  # fmt: skip
+READ_AT_IMPORT = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN", "XDG_CACHE_HOME")
+READERS = ("transformers", "huggingface_hub", "accelerate")
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # as the command line sets them
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 LAUNCHER = """#!{python} -IS
@@ -58,7 +65,8 @@ def warm_interpreter(folder: Path) -> Iterator[str]:
         yield sys.executable
         return
     address = str(folder / "socket")
-    server = subprocess.Popen([sys.executable, __file__, "serve", address], stdout=subprocess.PIPE)
+    command = [sys.executable, __file__, "serve", address]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | QUIET)
     try:
         assert server.stdout is not None and server.stdout.readline() == b"ready\n"
         yield str(write_launcher(folder / "python", address))
@@ -108,8 +116,7 @@ def _answer(link: socket.socket) -> list[str]:
         sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", closefd=False), _errors()
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         os.chdir(asked["folder"])
-        os.environ.clear()
-        os.environ.update(asked["environment"])
+        _change_environment(asked["environment"])
         sys.executable, *words = asked["argv"]  # what this process starts is quick, too
         return words
     for stream in streams:
@@ -126,6 +133,20 @@ def _answer(link: socket.socket) -> list[str]:
             with contextlib.suppress(OSError):
                 link.sendall(code.to_bytes(4, "big", signed=True))
             os._exit(0)
+
+
+def _change_environment(environment: dict[str, str]) -> None:
+    """Replace the environment, also where a preloaded module has read it."""
+    before = [os.environ.get(name) for name in READ_AT_IMPORT]
+    os.environ.clear()
+    os.environ.update(environment)
+    if before != [os.environ.get(name) for name in READ_AT_IMPORT]:
+        for name in [name for name in sys.modules if name.partition(".")[0] in READERS]:
+            del sys.modules[name]
+    elif "HF_MODULES_CACHE" in environment:
+        for name in ("transformers.utils.hub", "transformers.utils", "transformers.dynamic_module_utils"):
+            if name in sys.modules:
+                sys.modules[name].HF_MODULES_CACHE = environment["HF_MODULES_CACHE"]
 
 
 def _errors():

@@ -112,19 +112,19 @@ def attention_rows(
     groups = heads // kv
     device = inputs.query.device
     picked = sampled(size, stride)
-    places = range(*picked.indices(size))
-    query = buffers.take("query", (batch, heads, len(places), width), device)
+    positions = range(*picked.indices(size))
+    query = buffers.take("query", (batch, heads, len(positions), width), device)
     key = buffers.take("key", (batch, kv, size, width), device)
     torch.mul(query.copy_(inputs.query[:, :, picked]), inputs.scale, out=query)
-    query = query.view(batch * kv, groups, len(places), width)
+    query = query.view(batch * kv, groups, len(positions), width)
     key = key.copy_(inputs.key).view(batch * kv, size, width).transpose(1, 2)
-    chunk = min(chunk, len(places))
+    chunk = min(chunk, len(positions))
     budget = CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS
     together = max(1, min(budget // (groups * chunk * size), batch * kv))
     for first in range(0, batch * kv, together):
         n = min(together, batch * kv - first)
-        for start in range(0, len(places), chunk):
-            here = places[start : start + chunk]
+        for start in range(0, len(positions), chunk):
+            here = positions[start : start + chunk]
             count, queries = len(here), slice(here[0], here[-1] + 1, stride)
             keys = queries.stop if inputs.causal else size
             part = query[first : first + n, :, start : start + count].reshape(n, groups * count, width)
@@ -140,10 +140,10 @@ def attention_rows(
 def _given_rows(rows: Tensor, chunk: int, stride: int) -> Iterator[Piece]:
     """Yield rows that exist already, one head at a time."""
     batch, heads, size, _ = rows.shape
-    places = range(*sampled(size, stride).indices(size))
+    positions = range(*sampled(size, stride).indices(size))
     for index in range(batch * heads):
-        for start in range(0, len(places), chunk):
-            here = places[start : start + chunk]
+        for start in range(0, len(positions), chunk):
+            here = positions[start : start + chunk]
             queries = slice(here[0], here[-1] + 1, stride)
             part = rows[index // heads, index % heads, queries].to(torch.float32, copy=True)[None, None]
             shifted = part.log().clamp_(min=BLOCKED)
@@ -155,8 +155,8 @@ def _restrict(logits: Tensor, inputs: Attention, first: int, queries: slice, kv:
     if inputs.softcap is not None:
         logits.div_(inputs.softcap).tanh_().mul_(inputs.softcap)
     if inputs.causal:
-        place = torch.arange(queries.start, queries.stop, device=logits.device)
-        later = place > place[:: queries.step, None]
+        position = torch.arange(queries.start, queries.stop, device=logits.device)
+        later = position > position[:: queries.step, None]
         logits[..., queries.start :].masked_fill_(later, BLOCKED)
     if inputs.mask is None:
         return

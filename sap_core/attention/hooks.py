@@ -35,8 +35,8 @@ class Listener(Protocol):
         """Whether an observed forward is running."""
         ...
 
-    def record(self, place: Any, inputs: Attention) -> None:
-        """Process one attention call; ``place`` identifies the layer, None: the running block."""
+    def record(self, index: Any, inputs: Attention) -> None:
+        """Process one attention call; ``index`` identifies the layer, None: the running block."""
 
     def edit(self, inputs: Attention, value: Tensor | None) -> Tensor | None:
         """Return what takes the place of an attention call's output, or of the ``inputs.rows``; None: nothing does."""
@@ -44,8 +44,8 @@ class Listener(Protocol):
 
 
 @contextmanager
-def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Module, Any]) -> Iterator[None]:
-    """While open, the modules of ``places`` within ``module`` report to ``recorder``, each with its place.
+def interface_route(recorder: Listener, module: nn.Module, indices: dict[nn.Module, Any]) -> Iterator[None]:
+    """While open, the modules of ``indices`` within ``module`` report to ``recorder``, each with its index.
 
     Raises:
         OperationFailed: attention that is neither sdpa nor eager.
@@ -55,14 +55,14 @@ def interface_route(recorder: Listener, module: nn.Module, places: dict[nn.Modul
         raise OperationFailed(f"Attention '{base}' can't be recorded; load the model with sdpa or eager attention.")
     name = _register(base)
     switch: Any = module.set_attn_implementation
-    for part, place in places.items():
-        _ACTIVE[id(part)] = recorder, place
+    for part, index in indices.items():
+        _ACTIVE[id(part)] = recorder, index
     try:
         switch(name)
         yield
     finally:
         switch(base)
-        for part in places:
+        for part in indices:
             _ACTIVE.pop(id(part), None)
 
 
@@ -202,14 +202,14 @@ def _edited(
 
     The call is recorded like any other.
     """
-    recorder, place = _ACTIVE.get(id(module), (None, None))
+    recorder, index = _ACTIVE.get(id(module), (None, None))
     if recorder is None or not recorder.listening:
         return None
     inputs = _inputs(module, query, key, mask, kwargs, eager)
     output = recorder.edit(inputs, value)
     if output is None:
         return None
-    recorder.record(place, inputs)
+    recorder.record(index, inputs)
     return output.transpose(1, 2).contiguous()
 
 
@@ -222,10 +222,10 @@ def _observe(
     eager: bool = False,
     lse: Tensor | None = None,
 ) -> None:
-    recorder, place = _ACTIVE.get(id(module), (None, None))
+    recorder, index = _ACTIVE.get(id(module), (None, None))
     if recorder is None or not recorder.listening:
         return
-    recorder.record(place, replace(_inputs(module, query, key, mask, kwargs, eager), lse=lse))
+    recorder.record(index, replace(_inputs(module, query, key, mask, kwargs, eager), lse=lse))
 
 
 def _inputs(

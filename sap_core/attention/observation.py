@@ -105,8 +105,8 @@ class AttentionRecorder:
         for device in {layer.received.device for layer in layers if layer.received.is_cuda}:
             torch.cuda.synchronize(device)
         stats = AttentionStats(*found)
-        for place, number in enumerate(self.layers):
-            if not bool(torch.isfinite(stats.received[:, place].sum() + stats.entropy[:, place].sum())):
+        for index, number in enumerate(self.layers):
+            if not bool(torch.isfinite(stats.received[:, index].sum() + stats.entropy[:, index].sum())):
                 raise OperationFailed(
                     f"The attention of layer {number} is not finite (NaN or infinity) in this step: the model's "
                     "activations are not, as where every token is masked in a model that divides by the unmasked ones, "
@@ -162,7 +162,7 @@ class AttentionRecorder:
         self._queries = None
         self._complete = True
 
-    def record(self, place: Any, inputs: Attention) -> None:
+    def record(self, index: Any, inputs: Attention) -> None:
         """Process one attention call of a running forward; called by a route."""
         if self._queries is None:
             return

@@ -230,8 +230,8 @@ def run_trial(model: Any, module: nn.Module) -> None:
     mask = getattr(info, "mask_token_id", None)
     tokens = [(11 + 29 * i) % size for i in range(length)]
     tokens = [token if token != mask else (token + 1) % size for token in tokens]
-    places = (weight.device for weight in module.parameters() if weight.device.type != "meta")
-    ids = torch.tensor([tokens], device=next(places, torch.device("cpu")))
+    devices = (weight.device for weight in module.parameters() if weight.device.type != "meta")
+    ids = torch.tensor([tokens], device=next(devices, torch.device("cpu")))
     if hasattr(model, "logits"):
         model.logits(ids)
     else:

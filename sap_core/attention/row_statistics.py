@@ -60,7 +60,7 @@ def layer_statistics(
     kv = inputs.key.shape[1]
     device = inputs.query.device
     groups = heads // kv
-    place = torch.arange(size, device=device, dtype=torch.float32)
+    position = torch.arange(size, device=device, dtype=torch.float32)
     used = torch.zeros_like(valid)
     used[:, sampled(size, stride)] = valid[:, sampled(size, stride)]
     share = used.float() / used.sum(1, keepdim=True).clamp(min=1)
@@ -68,24 +68,24 @@ def layer_statistics(
     sums = torch.zeros(batch * kv, groups, 2, size, device=device)
     entropy = torch.zeros(batch * kv, groups, device=device)
     distance = torch.zeros(batch * kv, groups, device=device)
-    for piece in attention_rows(inputs, chunk, buffers, stride):
-        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
+    for part in attention_rows(inputs, chunk, buffers, stride):
+        rows, (start, stop) = part.exponentials, (part.queries.start, part.queries.stop)
         n, _, count, keys = rows.shape
-        away = place[:keys] - start
-        weight = weights[piece.heads, None, :, piece.queries] / piece.totals[:, :, None]  # (n, groups, 2, count)
+        away = position[:keys] - start
+        weight = weights[part.heads, None, :, part.queries] / part.totals[:, :, None]  # (n, groups, 2, count)
         own = weight[:, :, 0]
-        weight = torch.cat([weight, (own * away[piece.queries])[:, :, None]], 2)
+        weight = torch.cat([weight, (own * away[part.queries])[:, :, None]], 2)
         columns = torch.bmm(weight.view(n * groups, 3, count), rows.view(n * groups, count, keys))
         columns = columns.view(n, groups, 3, keys)
-        sums[piece.heads, :, :, :keys] += columns[:, :, :2]
-        offset = (place[piece.queries, None] - place[start:stop]).abs()
+        sums[part.heads, :, :, :keys] += columns[:, :, :2]
+        offset = (position[part.queries, None] - position[start:stop]).abs()
         square = buffers.take("square", (n, groups, count, stop - start), device)
         near = (torch.mul(rows[..., start:stop], offset, out=square).sum(-1) * own).sum(-1)
         apart = columns[:, :, 2] - away * columns[:, :, 0]  # sum_i w_i A[i, j] (i - j)
-        distance[piece.heads] += near + apart[..., :start].sum(-1) - apart[..., stop:].sum(-1)
+        distance[part.heads] += near + apart[..., :start].sum(-1) - apart[..., stop:].sum(-1)
         # -sum_j A ln A = ln total - sum_j A * shifted
-        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
-        entropy[piece.heads] += (own * (piece.totals * piece.totals.log() - surprise)).sum(-1)
+        surprise = torch.mul(part.shifted, rows, out=part.shifted).sum(-1)
+        entropy[part.heads] += (own * (part.totals * part.totals.log() - surprise)).sum(-1)
     received, received_masked = sums.view(batch, heads, 2, size).unbind(2)
     return LayerStatistics(received, received_masked, entropy.view(batch, heads), distance.view(batch, heads))
 
@@ -114,27 +114,27 @@ def prefix_statistics(
     kv = inputs.key.shape[1]
     groups = heads // kv
     device = inputs.query.device
-    place = torch.arange(size, device=device, dtype=torch.float32)
+    position = torch.arange(size, device=device, dtype=torch.float32)
     length = torch.arange(first, size + 1, dtype=torch.float32)
     received = torch.zeros(batch * kv, groups, len(length), size)
     rows_entropy = torch.zeros(batch * kv, groups, size, device=device)
     rows_distance = torch.zeros(batch * kv, groups, size, device=device)
     carried = torch.zeros(0)
-    for piece in attention_rows(inputs, chunk, buffers):
-        rows, (start, stop) = piece.exponentials, (piece.queries.start, piece.queries.stop)
-        rows /= piece.totals[..., None]
+    for part in attention_rows(inputs, chunk, buffers):
+        rows, (start, stop) = part.exponentials, (part.queries.start, part.queries.stop)
+        rows /= part.totals[..., None]
         keys = rows.shape[-1]
-        surprise = torch.mul(piece.shifted, rows, out=piece.shifted).sum(-1)
-        rows_entropy[piece.heads, :, start:stop] = piece.totals.log() - surprise
-        rows_distance[piece.heads, :, start:stop] = place[start:stop] - rows @ place[:keys]
-        running = torch.cumsum(rows, -2, out=piece.shifted)
+        surprise = torch.mul(part.shifted, rows, out=part.shifted).sum(-1)
+        rows_entropy[part.heads, :, start:stop] = part.totals.log() - surprise
+        rows_distance[part.heads, :, start:stop] = position[start:stop] - rows @ position[:keys]
+        running = torch.cumsum(rows, -2, out=part.shifted)
         if start:
             running[..., : carried.shape[-1]] += carried
         carried = running[..., -1:, :].clone()
         wanted = max(first - 1, start)  # row m - 1 completes the prefix of m tokens
         if wanted < stop:
             at = wanted - first + 1
-            received[piece.heads, :, at : at + stop - wanted, :keys] = running[:, :, wanted - start :].cpu()
+            received[part.heads, :, at : at + stop - wanted, :keys] = running[:, :, wanted - start :].cpu()
     means = [received.view(batch, heads, len(length), size) / length[:, None]]
     for values in (rows_entropy, rows_distance):
         sums = torch.cumsum(values, -1, dtype=torch.float64)[..., first - 1 :].cpu()

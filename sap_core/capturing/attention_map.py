@@ -105,15 +105,15 @@ def _full_map(inputs: Attention, head: int | None) -> np.ndarray:
     size = inputs.query.shape[2]
     groups = inputs.query.shape[1] // inputs.key.shape[1]
     total = np.zeros((size, size))
-    for piece in attention_rows(inputs):
-        rows = (piece.exponentials / piece.totals[..., None]).cpu().numpy()
+    for part in attention_rows(inputs):
+        rows = (part.exponentials / part.totals[..., None]).cpu().numpy()
         n, _, count, keys = rows.shape
         rows = rows.reshape(n * groups, count, keys)  # query heads in order: the batch is one sample
-        first = piece.heads.start * groups
+        first = part.heads.start * groups
         if head is None:
-            total[piece.queries, :keys] += rows.sum(axis=0) / inputs.query.shape[1]
+            total[part.queries, :keys] += rows.sum(axis=0) / inputs.query.shape[1]
         elif first <= head < first + n * groups:
-            total[piece.queries, :keys] = rows[head - first]
+            total[part.queries, :keys] = rows[head - first]
     return total.astype(np.float32)
 
 

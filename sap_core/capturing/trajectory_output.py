@@ -125,17 +125,17 @@ def live_text(model: LoadedModel, tokens: Tensor, blank: Tensor) -> str:
     if model.tokenizer is None:
         return ""
     parts: list[str] = []
-    words: list[int] = []
+    run: list[int] = []
     for token, empty in zip(tokens.tolist(), blank.tolist(), strict=True):
         if not empty:
-            words.append(token)
+            run.append(token)
             continue
-        if words:
-            parts.append(model.decode(words))
-            words = []
+        if run:
+            parts.append(model.decode(run))
+            run = []
         parts.append(BLANK)
-    if words:
-        parts.append(model.decode(words))
+    if run:
+        parts.append(model.decode(run))
     return " ".join(parts)
 
 

@@ -23,8 +23,8 @@ class Allocation:
 
 
 ALLOCATIONS: dict[str, Allocation] = {
-    row.name: row
-    for row in (
+    entry.name: entry
+    for entry in (
         Allocation("uniform", "Uniform", "Every layer loses the same share.", ""),
         Allocation(
             "owl",

@@ -53,24 +53,24 @@ def check_combination(
     Raises:
         InvalidInput: an unsupported combination.
     """
-    row, parsed = METHODS[method], parse_pattern(pattern)
-    if (parsed.unit or ("N:M" if parsed.structured else pattern)) not in row.patterns:
-        raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(row.patterns)}.")
+    entry, parsed = METHODS[method], parse_pattern(pattern)
+    if (parsed.unit or ("N:M" if parsed.structured else pattern)) not in entry.patterns:
+        raise InvalidInput(f"method '{method}' has no pattern {pattern}; it supports: {', '.join(entry.patterns)}.")
     if compensate != "none" and parsed.unit not in ("heads", "channels"):
         raise InvalidInput(f"compensate needs pattern heads or channels, not {pattern}; leave it out.")
     if compensate == "weights" and method == "flap":
         raise InvalidInput("method 'flap' makes up by a bias, which is its own way; leave compensate out.")
     if parsed.unit and order == "sequential":
         raise InvalidInput(f"pattern {pattern} is scored on the dense model; leave order at auto.")
-    if order != AUTO and order not in row.orders:
-        known = ", ".join(row.orders) or "none, for it does not look at inputs"
+    if order != AUTO and order not in entry.orders:
+        known = ", ".join(entry.orders) or "none, for it does not look at inputs"
         raise InvalidInput(f"method '{method}' has no order '{order}'; it supports: {known}. Leave order at auto.")
     if compare != AUTO and parsed.unit:
         raise InvalidInput(f"pattern {pattern} compares whole {pattern} of a layer; leave compare at auto.")
-    if compare != AUTO and (parsed.structured or row.compare not in COMPARISONS):
+    if compare != AUTO and (parsed.structured or entry.compare not in COMPARISONS):
         raise InvalidInput(
             f"compare is '{compare}' but method '{method}' with pattern {pattern} compares weights within "
-            f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + row.compare}; leave compare at auto."
+            f"{f'{parsed.m} consecutive inputs' if parsed.structured else 'a ' + entry.compare}; leave compare at auto."
         )
     _check_allocation(method, pattern, parsed, allocation)
     if not parsed.structured:

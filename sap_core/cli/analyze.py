@@ -84,7 +84,7 @@ def heads(
     opened = open_run(run, unfinished=unfinished)
     ranking = rank_heads(opened, rule=asked, weights=_weights(weights))
     rows = ranking.to_dict(orient="records")
-    rows = [{"rank": row["rank"], **row} for row in rows][:top]
+    rows = [{"rank": record["rank"], **record} for record in rows][:top]
     names = {name: name.replace("_", " ") for name in rows[0]} if rows else {}
     if as_json:
         warn_partial([opened])  # the document is the list of heads
@@ -129,9 +129,9 @@ def compare(
     found = compare_runs(*opened, points=points, rule=asked)
     letters = LETTERS[: len(runs)]
     rows = [
-        {"metric": row["title"], "unit": row["unit"], "difference": row["difference"]}
-        | {letter: f"{cell(row[letter])} ± {cell(row[f'{letter}_sd'])}" for letter in letters}
-        for row in found.table.to_dict(orient="records")
+        {"metric": record["title"], "unit": record["unit"], "difference": record["difference"]}
+        | {letter: f"{cell(record[letter])} ± {cell(record[f'{letter}_sd'])}" for letter in letters}
+        for record in found.table.to_dict(orient="records")
     ]
     answers = answers_table(answer_claims(found))
 

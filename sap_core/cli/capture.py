@@ -179,7 +179,7 @@ def _show_what_is_sent(spec: CaptureSpec) -> None:
 
 def _prompts(texts: list[str] | None, file: str | None, name: str | None, column: str | None) -> tuple[str, ...] | None:
     """Return the prompts from the one option of three that names them."""
-    if sum(place is not None for place in (texts or None, file, name)) > 1:
+    if sum(given is not None for given in (texts or None, file, name)) > 1:
         raise InvalidInput("--prompt, --prompts and --preset are three ways to say the same; give one of them.")
     if file is not None:
         if column is not None and not file.endswith(".jsonl"):

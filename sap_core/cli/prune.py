@@ -143,8 +143,8 @@ def verify(
         from ..export.verify import verify_checkpoint
 
         found = verify_checkpoint(folder, original_code=original_code, trust_remote_code=trust_remote_code)
-    words = "loads and gives the logits it was exported with" if found["equal"] else "loads, but with OTHER logits"
-    emit(found, as_json, lambda: [f"{folder} {words} (largest difference {found['max_difference']:.3g})."])
+    text = "loads and gives the logits it was exported with" if found["equal"] else "loads, but with OTHER logits"
+    emit(found, as_json, lambda: [f"{folder} {text} (largest difference {found['max_difference']:.3g})."])
     if not found["equal"]:
         raise typer.Exit(1)
 

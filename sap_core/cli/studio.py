@@ -82,7 +82,7 @@ def stories(
 
     found = generate_stories(n, seed or 0)
     rows = [{key: getattr(story, key) for key in ("text", "task", "plot", "seed")} for story in found]
-    emit(rows, as_json, lambda: "\n\n".join(row["text"] for row in rows).split("\n"))
+    emit(rows, as_json, lambda: "\n\n".join(one["text"] for one in rows).split("\n"))
 
 
 def _training_tool() -> Callable[..., dict[str, Path]]:
@@ -107,12 +107,10 @@ def studio_command(port: int, host: str = HOST, *, headless: bool = False) -> li
 
     An installed package serves its own copy of the app, a checkout its own.
     """
-    places = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
-    app = next((place for place in places if place.is_file()), None)
+    paths = (PACKAGE / "studio" / "app.py", PACKAGE.parent / "app.py")
+    app = next((path for path in paths if path.is_file()), None)
     if app is None:
-        raise OperationFailed(
-            f"The studio's app.py is neither at {places[0]} nor at {places[1]}; reinstall sap-studio."
-        )
+        raise OperationFailed(f"The studio's app.py is neither at {paths[0]} nor at {paths[1]}; reinstall sap-studio.")
     settings = {
         "server.address": host,
         "server.port": port,
@@ -132,13 +130,13 @@ def check_port(port: int, host: str = HOST) -> None:
         InvalidInput: it is not.
     """
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, path = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError, ValueError):
         raise InvalidInput(f"--host is '{host}'; expected an address of this machine, such as {HOST}.") from None
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(place)
+            probe.bind(path)
         except OSError as error:
             raise InvalidInput(
                 f"Port {port} of {host} can't be used ({error.strerror}); give another with --port."

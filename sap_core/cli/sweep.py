@@ -80,9 +80,9 @@ def document(done: Any) -> dict[str, Any]:
 def lines(done: Any) -> list[str]:
     """Return the mean change against dense per combination, failed and skipped cells, and the table's path."""
     summary = _plain(_summary(done))
-    for row in summary:
-        row["change"] = f"{row['mean']:+.4g}"
-        row["interval"] = f"{row['low']:+.4g} to {row['high']:+.4g}"
+    for record in summary:
+        record["change"] = f"{record['mean']:+.4g}"
+        record["interval"] = f"{record['low']:+.4g} to {record['high']:+.4g}"
     named = {"method": "method", "pattern": "pattern", "sparsity": "sparsity", "seeds": "seeds"}
     options = [key for key in (summary[0] if summary else ()) if key in ("order", "allocation")]
     measured = {"change": "nats/token vs dense", "interval": "95 % interval"}

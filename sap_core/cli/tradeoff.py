@@ -46,14 +46,14 @@ def tradeoff(
             return [f"No measured plan of {model}; `sap sweep` measures many, Apply on the Prune page one."]
         told = [
             {
-                "plan": row["label"],
-                "in": row["source"],
-                "change": with_error(row, "+.4g", "loss", "error"),
-                "left": f"{row['size']:.0%}" if row["size"] is not None else "",
-                "speed": speed_cell(row),
-                "best": "yes" if row["frontier"] else "",
+                "plan": record["label"],
+                "in": record["source"],
+                "change": with_error(record, "+.4g", "loss", "error"),
+                "left": f"{record['size']:.0%}" if record["size"] is not None else "",
+                "speed": speed_cell(record),
+                "best": "yes" if record["frontier"] else "",
             }
-            for row in rows
+            for record in rows
         ]
         columns = {"plan": "plan", "in": "measured in", "change": "nats/token vs dense", "left": "parameters left"}
         return table(told, columns | {"speed": "speed over dense", "best": "frontier"})

@@ -49,16 +49,16 @@ def agreement(mine: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) ->
     interval over texts, "low" and "high" (None for one text); "same_texts": fraction of texts that are equal; "texts"}.
     """
     pairs = list(zip(mine, theirs, strict=True))
-    places = np.array([max(len(a), len(b)) for a, b in pairs], np.float64)
+    positions = np.array([max(len(a), len(b)) for a, b in pairs], np.float64)
     equal = np.array([sum(x == y for x, y in zip(a, b, strict=False)) for a, b in pairs], np.float64)
     result = {
-        "same_tokens": float(equal.sum() / places.sum()) if places.sum() else 1.0,
+        "same_tokens": float(equal.sum() / positions.sum()) if positions.sum() else 1.0,
         "low": None,
         "high": None,
         "same_texts": sum(list(a) == list(b) for a, b in pairs) / max(len(pairs), 1),
         "texts": len(pairs),
     }
-    if len(pairs) > 1 and places.all():
-        found = ratio_interval(equal, places).named("same_tokens")
+    if len(pairs) > 1 and positions.all():
+        found = ratio_interval(equal, positions).named("same_tokens")
         result |= {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
     return result

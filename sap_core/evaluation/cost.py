@@ -56,13 +56,13 @@ def generation_speed(
     different = list({id(model): model for model in models}.values())
     if len(different) < len(models):
         rows = generation_speed(different, repeats=repeats, progress=progress)
-        places = {id(model): row for model, row in zip(different, rows, strict=True)}
-        return [places[id(model)] for model in models]
+        timed = {id(model): record for model, record in zip(different, rows, strict=True)}
+        return [timed[id(model)] for model in models]
     turns: list[list[float]] = [[] for _ in models]
     written = [0] * len(models)
     for turn in range(repeats + 1):
-        for place, i in enumerate(range(len(models))[:: -1 if turn % 2 else 1]):
-            progress(Progress("speed", turn * len(models) + place, (repeats + 1) * len(models), "Timing generation"))
+        for number, i in enumerate(range(len(models))[:: -1 if turn % 2 else 1]):
+            progress(Progress("speed", turn * len(models) + number, (repeats + 1) * len(models), "Timing generation"))
             started = time.perf_counter()
             written[i] = _generate(models[i])
             if turn:
@@ -85,7 +85,7 @@ def speedup(own: dict[str, Any], dense: dict[str, Any]) -> dict[str, float | Non
     """
     if own is dense:
         return {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
-    written = [row["tokens_per_second"] * row["seconds"] for row in (own, dense)]
+    written = [record["tokens_per_second"] * record["seconds"] for record in (own, dense)]
     ratios = np.array(dense["turns"]) / np.array(own["turns"]) * (written[0] / written[1])
     value, low, high = median_interval(ratios)
     interval = (None, None) if math.isnan(low) else (low, high)

@@ -102,7 +102,7 @@ def sample_rows(model: LoadedModel, count: int, *, length: int, seed: int) -> li
     end = getattr(model.tokenizer, "eos_token_id", None)
     rows = []
     for ids, given in zip(tokens.tolist(), canvas.given.tolist(), strict=True):
-        behind = [place for place, flag in enumerate(given) if not flag and ids[place] == end]
+        behind = [position for position, flag in enumerate(given) if not flag and ids[position] == end]
         stop = behind[0] + 1 if behind else len(ids)
         rows.append((ids[:stop], given[:stop]))
     return rows

@@ -161,10 +161,10 @@ class ScoredPass:
         where = self.where.to(logits.device)
         picked = None if other is None else other[self.where.to(other.device)]
         result = np.zeros((2, len(self.texts)))
-        for place, each in enumerate(_each(logits[where], self.targets.to(logits.device)[where], picked)):
+        for number, each in enumerate(_each(logits[where], self.targets.to(logits.device)[where], picked)):
             per_row = torch.zeros(len(self.texts), dtype=torch.float64)
             per_row.index_add_(0, self.where.nonzero()[:, 0], each)
-            result[place] = per_row.numpy() / self.where.sum(1).clamp(min=1).numpy() * self.scale
+            result[number] = per_row.numpy() / self.where.sum(1).clamp(min=1).numpy() * self.scale
         return result
 
 
@@ -210,11 +210,11 @@ def draw_masks(
     It depends only on the seed and the text's index, and is therefore equal for all models.
     """
     generator = np.random.default_rng((seed, index))
-    places = np.flatnonzero(scored)
+    indices = np.flatnonzero(scored)
     share = (np.arange(draws) + generator.random(draws)) / draws
     masks = np.zeros((draws, len(scored)), bool)
-    for draw, k in enumerate((share * len(places)).astype(int) + 1):
-        masks[draw, generator.permutation(places)[:k]] = True
+    for draw, k in enumerate((share * len(indices)).astype(int) + 1):
+        masks[draw, generator.permutation(indices)[:k]] = True
     return torch.from_numpy(masks)
 
 

@@ -24,8 +24,8 @@ def knows_stories(model: LoadedModel) -> bool:
 
     if model.tokenizer is None:
         return False
-    words = model.tokenizer.get_vocab()
-    return all(word in words for word in vocabulary())
+    known = model.tokenizer.get_vocab()
+    return all(word in known for word in vocabulary())
 
 
 def task_scores(

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InvalidInput, OperationFailed
 from ..models.gguf_names import Architecture, architecture_of, gguf_name
+from ..models.layout import expert_counts
 from ..progress import Progress, ProgressCallback, silent
 from ..storage import check_space, disk_problem
 from ..storage.output import Output
@@ -85,6 +86,12 @@ def export_gguf(
     if model.offloaded or getattr(model.module, "is_quantized", False):
         raise InvalidInput(f"{info.ref} has weights out of reach or in bitsandbytes' form; load it in full precision.")
     architecture = architecture_of(info)
+    counts = set(expert_counts(info.matrices, info.layers))
+    if len(counts) > 1:
+        raise InvalidInput(
+            f"{info.ref} can't be written as GGUF: its layers have {min(counts)} to {max(counts)} experts, and "
+            f"{architecture.name} has one number for all."
+        )
     tensors = dict(_tensors(model, architecture))
     vocabulary = vocabulary_of(model)
     with Output(out, folder=False, replace=overwrite) as output:
@@ -197,8 +204,9 @@ def _write_sizes(writer: Any, model: LoadedModel) -> None:
     writer.add_rope_freq_base(float(rope.get("rope_theta", config.get("rope_theta", 10000.0))))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_vocab_size(info.vocab_size)
-    if config.get("num_experts") and info.row.mixture:
-        writer.add_expert_count(config["num_experts"])
+    counts = expert_counts(info.matrices, info.layers)
+    if any(counts):
+        writer.add_expert_count(max(counts))
         writer.add_expert_used_count(config["num_experts_per_tok"])
         writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
     if model.is_diffusion:

@@ -145,9 +145,9 @@ def _in_fresh_process(folder: Path, loader: str, *, trusted: bool) -> dict[str, 
 
 def loads_with(info: ModelInfo) -> str:
     """Return "transformers" if stock classes read the family's own format, else "sap_core"."""
-    row = info.row
-    stock = info.native_config.get("model_type") == info.config.get("model_type") and not row.key_mapping
-    return "transformers" if stock and not row.remote_code else "sap_core"
+    family = info.row
+    stock = info.native_config.get("model_type") == info.config.get("model_type") and not family.key_mapping
+    return "transformers" if stock and not family.remote_code else "sap_core"
 
 
 def auto_class(info: ModelInfo) -> str:

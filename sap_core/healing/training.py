@@ -143,9 +143,9 @@ def _parts(
     for share, row in zip(shares, rows, strict=True):
         where = row.scored
         if model.is_diffusion:
-            places = np.flatnonzero(row.scored)
+            scored = np.flatnonzero(row.scored)
             where = np.zeros(len(row.tokens), bool)
-            where[generator.permutation(places)[: int(share * len(places)) + 1]] = True
+            where[generator.permutation(scored)[: int(share * len(scored)) + 1]] = True
         groups[len(row.tokens)].append((row.tokens, where))
     for length, members in sorted(groups.items()):
         at_once = max(1, _HELD_LOGITS // (length * model.info.vocab_size))

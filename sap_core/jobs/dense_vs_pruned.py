@@ -52,7 +52,7 @@ def denoise_both(
     return {"steps": steps}
 
 
-def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
+def _record(model: LoadedModel, folder: Path, index: int, prompt: str, seed: int, progress: ProgressCallback) -> int:
     """Record one model's trajectory as ``folder``/PLACE.zarr and return its number of steps.
 
     A capture always writes sample 0, so it is written beside and then moved.
@@ -67,12 +67,12 @@ def _record(model: LoadedModel, folder: Path, place: int, prompt: str, seed: int
     options = shown_generation(model, prompt, seed)
     canvas = build_canvas(model, [prompt], options.length)
     sampling = check_sampling(model.info, options, canvas.fill)
-    beside = folder / f".{place}"
+    beside = folder / f".{index}"
     beside.mkdir()
     method = DiffusionCapture if model.is_diffusion else AutoregressiveCapture
     work = method(model, options, canvas, sampling.steps, beside, progress, Recording())
     work.run()
-    (beside / "0.zarr").rename(folder / f"{place}.zarr")
+    (beside / "0.zarr").rename(folder / f"{index}.zarr")
     shutil.rmtree(beside)
     return int(work.result()["steps"])
 

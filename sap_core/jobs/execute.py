@@ -67,8 +67,8 @@ def execute(spec: Spec, out: Path, models: ModelCache, progress: ProgressCallbac
 def _capture(spec: CaptureSpec, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:
     from ..capturing.api import capture
 
-    place: dict[str, Any] = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
-    return capture(_model(spec, models, progress), spec=spec, progress=progress, **place).path
+    target: dict[str, Any] = {"resume": out} if storage_of(out).stamp(out / SPEC)[1] else {"out": out}
+    return capture(_model(spec, models, progress), spec=spec, progress=progress, **target).path
 
 
 def _prune(spec: PruneOptions, out: Path, models: ModelCache, progress: ProgressCallback) -> Path:

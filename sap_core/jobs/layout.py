@@ -130,9 +130,9 @@ class JobFolder:
             return False
         order.remove(job_id)
         order.insert(max(0, to), job_id)
-        for place, other in enumerate(order):
+        for number, other in enumerate(order):
             with contextlib.suppress(FileNotFoundError), open(self.queue / other, "r+", encoding="utf-8") as file:
-                file.write(f"{place:<9}")  # never makes the file: a job that was taken just now stays taken
+                file.write(f"{number:<9}")  # never makes the file: a job that was taken just now stays taken
         return True
 
     def _place(self, job_id: str) -> float:

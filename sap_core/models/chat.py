@@ -67,10 +67,10 @@ def template_of(tokenizer: dict[str, Any]) -> str:
 
 def special_words(tokenizer: dict[str, Any]) -> dict[str, str]:
     """Return bos_token and similar tokens as text, which templates refer to."""
-    words = {}
+    tokens = {}
     for name, value in tokenizer.items():
         if name.endswith("_token"):
             text = value.get("content") if isinstance(value, dict) else value
             if isinstance(text, str):
-                words[name] = text
-    return words
+                tokens[name] = text
+    return tokens

@@ -175,5 +175,5 @@ def _fields(config: Config) -> Iterator[tuple[Config, str, Any]]:
 
 
 def _names(types: tuple[type, ...]) -> str:
-    words = {str: "text", list: "a list", dict: "an object", bool: "true or false", int: "a whole number"}
-    return " or ".join(words[kind] for kind in types)
+    names = {str: "text", list: "a list", dict: "an object", bool: "true or false", int: "a whole number"}
+    return " or ".join(names[kind] for kind in types)

@@ -18,11 +18,11 @@ def checkpoint_path(name: str) -> Path:
     """Return the folder of a demo model: inside the installed package, or in `assets/demo` of a checkout."""
     if name not in MODELS:
         raise UnknownOption("demo model", name, MODELS)
-    places = (_HERE / "checkpoints" / name, _HERE.parents[1] / "assets" / "demo" / name)
-    for place in places:
-        if (place / "config.json").is_file():
-            return place
+    paths = (_HERE / "checkpoints" / name, _HERE.parents[1] / "assets" / "demo" / name)
+    for path in paths:
+        if (path / "config.json").is_file():
+            return path
     raise ModelProblem(
-        f"the demo model '{name}' was not found in {places[0].parent} or {places[1].parent}: "
+        f"the demo model '{name}' was not found in {paths[0].parent} or {paths[1].parent}: "
         "reinstall the package, or make it with `sap demo train`"
     )

@@ -84,8 +84,8 @@ def unpack_experts(module: nn.Module, matrices: tuple[Matrix, ...]) -> None:
         experts = Experts(Expert(*halves(both), last, packed.act_fn) for both, last in zip(gate_up, down, strict=True))
         for name, other in list(module.named_modules()):
             if getattr(other, "gate_up_proj", None) is packed.gate_up_proj:
-                place, _, last = name.rpartition(".")
-                setattr(module.get_submodule(place), last, experts if other is packed else _sharing(experts))
+                parent, _, last = name.rpartition(".")
+                setattr(module.get_submodule(parent), last, experts if other is packed else _sharing(experts))
 
 
 def pack_experts(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:

@@ -126,15 +126,15 @@ def _pruning(family: Family) -> str:
     """Return the supported patterns in words: of single weights, then of whole units and their classes."""
     if family.no_pruning:
         return f"refused: {family.no_pruning}"
-    words = ", ".join(family.patterns)
+    text = ", ".join(family.patterns)
     experts = "; whole experts of mixtures" if family.mixture else ""
     if not family.units:
-        return words + experts
+        return text + experts
     resizable = [name for name in RESIZABLE if not family.natives or name in family.natives]
     of_all = family.architecture or (family.natives and set(family.natives) <= set(resizable))
     more = [name for name in family.natives if name in LAYERED and name not in RESIZABLE]
     layers = f"; whole layers of {', '.join(more)}" if more and "layers" in family.units else ""
-    units = f"{words}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
+    units = f"{text}; whole {', '.join(family.units)}" + ("" if of_all else f" (of {', '.join(resizable)})")
     return units + layers + experts
 
 
@@ -147,20 +147,20 @@ def _conventions(family: Family) -> str:
     if family.remote_code:
         return "as the user says"
     shifted, block = family.shift_logits({}), family.block_size({})
-    words = ["row i predicts token i + 1" if shifted else "row i predicts token i"]
+    text = ["row i predicts token i + 1" if shifted else "row i predicts token i"]
     if family.name == "native-diffusion":
-        words = ["row i predicts token i, or i + 1 as declared or given"]
+        text = ["row i predicts token i, or i + 1 as declared or given"]
     if not family.has_mask:
         return f"no mask token; canvases of {block} random tokens behind a causal prompt"
     if family.adapter.endswith("block_causal"):
         sizes = f"blocks of {block}" if block and block > 1 else "blocks as config.json says"
         start = "where the prompt ends" if family.answer_starts_block else "the first token"
-        words.insert(0, f"{sizes} from {start}, each sees itself and those before")
+        text.insert(0, f"{sizes} from {start}, each sees itself and those before")
     else:
-        words.insert(0, "bidirectional")
+        text.insert(0, "bidirectional")
     if family.mask_token_id is not None:
-        words.append(f"mask {family.mask_token_id}")
-    return "; ".join(words)
+        text.append(f"mask {family.mask_token_id}")
+    return "; ".join(text)
 
 
 def _loads_as(family: Family) -> str:

@@ -75,8 +75,8 @@ def load_model(
     if info.path is None:
         source = read_folder(ref, download(ref))
         info = describe(source, mask_token_id=mask_token_id, given=Given(causal, shift_logits, block_size))
-    row = info.row
-    module = reader_of(row)(source, info, placing)
+    family = info.row
+    module = reader_of(family)(source, info, placing)
     if dtype in QUANTIZED:
         info = dataclasses.replace(info, no_pruning=f"it was loaded in {dtype}; load it in another dtype to prune it")
     else:
@@ -85,9 +85,11 @@ def load_model(
     if lora is not None:
         module, info = merge_adapter(module, lora, info), dataclasses.replace(info, adapter=str(lora.folder.absolute()))
     info = prunable_as_loaded(module, info)
-    tokenizer = load_tokenizer(info.folder, module.config, trust_remote_code=row.remote_code, class_name=row.tokenizer)
+    tokenizer = load_tokenizer(
+        info.folder, module.config, trust_remote_code=family.remote_code, class_name=family.tokenizer
+    )
     placed = module if "device_map" in placing else module.to(target)
-    model = adapter_of(row)(placed, tokenizer, info)
+    model = adapter_of(family)(placed, tokenizer, info)
     if model.offloaded:
         reason = f"device {device} keeps some of its weights out of reach between passes; load it on one device"
         model.info = dataclasses.replace(info, no_pruning=info.no_pruning or reason)

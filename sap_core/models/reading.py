@@ -157,7 +157,7 @@ def _loader(info: ModelInfo) -> Any:
     return own[1] if own else loader_class(info.row)
 
 
-def loader_class(row: Family) -> Any:
+def loader_class(family: Family) -> Any:
     """Return the transformers class, or Auto class, that loads a family.
 
     Raises:
@@ -165,10 +165,12 @@ def loader_class(row: Family) -> Any:
     """
     import transformers
 
-    name = row.architecture or "AutoModelForCausalLM"
+    name = family.architecture or "AutoModelForCausalLM"
     result = getattr(transformers, name, None)
     if result is None:
-        raise ModelProblem(f"transformers {transformers.__version__} has no {name}; {row.title} needs a newer version.")
+        raise ModelProblem(
+            f"transformers {transformers.__version__} has no {name}; {family.title} needs a newer version."
+        )
     return result
 
 

@@ -12,7 +12,7 @@ from .theme import SEQUENTIAL, base_figure, colour_bar
 FLOOR = -4.0  # log10 of the smallest share that is told apart
 
 
-def attention_figure(attention: Float[np.ndarray, "query key"], words: list[str], *, height: int = 520) -> go.Figure:
+def attention_figure(attention: Float[np.ndarray, "query key"], tokens: list[str], *, height: int = 520) -> go.Figure:
     """Draw ``attention`` (query, key), rows sum to 1, on a logarithmic scale from 0.01 % to 100 %."""
     shares, tall, wide = reduce_max(attention.astype(np.float32), rows=384, columns=384)
     with np.errstate(divide="ignore"):
@@ -21,7 +21,7 @@ def attention_figure(attention: Float[np.ndarray, "query key"], words: list[str]
     rows, columns = np.arange(levels.shape[0]) * tall, np.arange(levels.shape[1]) * wide
     figure = base_figure(height)
     ticks = range(int(FLOOR), 1)
-    labelled = len(words) <= 160
+    labelled = len(tokens) <= 160
     figure.add_trace(
         go.Heatmap(
             z=levels,
@@ -30,7 +30,7 @@ def attention_figure(attention: Float[np.ndarray, "query key"], words: list[str]
             zmin=0,
             zmax=255,
             customdata=shares,
-            text=[[f"{words[row]} → {words[column]}" for column in columns] for row in rows] if labelled else None,
+            text=[[f"{tokens[row]} → {tokens[column]}" for column in columns] for row in rows] if labelled else None,
             colorscale=SEQUENTIAL,
             name="attention",
             colorbar=colour_bar(

@@ -14,8 +14,8 @@ def differing_words(first: str, second: str) -> tuple[str, str]:
     a, b = first.split(), second.split()
     sides: tuple[list[str], list[str]] = ([], [])
     for operation, a0, a1, b0, b1 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        for side, words in ((sides[0], a[a0:a1]), (sides[1], b[b0:b1])):
-            if words:
-                text = escape(" ".join(words))
+        for side, tokens in ((sides[0], a[a0:a1]), (sides[1], b[b0:b1])):
+            if tokens:
+                text = escape(" ".join(tokens))
                 side.append(text if operation == "equal" else f'<mark style="{_MARK};color:inherit">{text}</mark>')
     return tuple(f'<div style="{_BOX}">{" ".join(side) or "(nothing)"}</div>' for side in sides)  # type: ignore[return-value]

@@ -141,7 +141,7 @@ def view_table(view: View) -> pd.DataFrame:
     frame["masked"] = view.masked.ravel()
     frame["written_now"] = view.accepted.ravel()
     frame["sink"] = view.sinks.ravel()
-    frame["text"] = [view.piece(step, place) for step in range(view.steps) for place in range(view.positions)]
+    frame["text"] = [view.piece(step, position) for step in range(view.steps) for position in range(view.positions)]
     return frame
 
 

@@ -94,9 +94,9 @@ def head_grid(
     return figure
 
 
-def component_bars(row: pd.Series, *, height: int = 200) -> go.Figure:
+def component_bars(head: pd.Series, *, height: int = 200) -> go.Figure:
     """Draw the components of one head's score, each from 0 (stable) to 1 (unstable)."""
-    values = [row[part.column] if part.rises else 1 - row[part.column] for part in COMPONENTS.values()]
+    values = [head[part.column] if part.rises else 1 - head[part.column] for part in COMPONENTS.values()]
     figure = base_figure(
         height,
         xaxis={"range": [0, 1], "title": "0 steady, 1 unstable"},

@@ -33,12 +33,12 @@ def step_lines(
     figure = base_figure(height)
     for index, (name, values) in enumerate(series.items()):
         colour = (colours or {}).get(name, SERIES[index % len(SERIES)])
-        places = np.arange(np.asarray(values).shape[0]) if x is None else np.asarray(x)
+        x_values = np.arange(np.asarray(values).shape[0]) if x is None else np.asarray(x)
         if bands and name in bands:
             low, high = (np.asarray(edge, float) for edge in bands[name])
             figure.add_trace(
                 go.Scatter(
-                    x=np.r_[places, places[::-1]],
+                    x=np.r_[x_values, x_values[::-1]],
                     y=np.r_[high, low[::-1]],
                     mode="lines",
                     fill="toself",
@@ -50,7 +50,7 @@ def step_lines(
             )
         figure.add_trace(
             go.Scatter(
-                x=places,
+                x=x_values,
                 y=np.asarray(values, float),
                 mode="lines",
                 name=name,

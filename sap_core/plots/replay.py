@@ -27,7 +27,7 @@ def replay_data(view: View, *, step: int = 0, quantity: Quantity | None = None, 
     stride = -(-view.share.size // MAX_CELLS)
     kept = np.unique(np.append(np.arange(0, view.steps, stride), view.steps - 1))
     tokens = view.tokens[kept]
-    ids, words = np.unique(tokens, return_inverse=True)
+    ids, distinct = np.unique(tokens, return_inverse=True)
     states = MASKED * view.masked[kept] + ACCEPTED * view.accepted[kept] + SINK * view.sinks[kept]
     maps = [row for row in QUANTITIES.values() if row.name == "attention" or view.sink_rate is not None]
     return {
@@ -50,7 +50,7 @@ def replay_data(view: View, *, step: int = 0, quantity: Quantity | None = None, 
         "positions": view.positions,
         "levels": _encode(share_levels(view.times_even[kept])),
         "states": _encode(states.astype(np.uint8)),
-        "words": _encode(words.reshape(tokens.shape).astype("<u2")),
+        "words": _encode(distinct.reshape(tokens.shape).astype("<u2")),
         "vocabulary": [printable(view.pieces.get(int(token), f"#{token}")) for token in ids],
         "spaced": not any(text.startswith((" ", "▁", "Ġ")) for text in view.pieces.values()),
         "path": view.path[kept].tolist(),

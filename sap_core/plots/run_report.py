@@ -61,16 +61,18 @@ def run_report(run: Any, *, rule: SinkRule, sample: int = 0, layer: int | None =
     numbers = pd.DataFrame(
         [
             {
-                "quantity": row["title"],
-                "mean over heads": row["mean"],
-                "± over heads": row["sd_heads"],
-                "unit": row["unit"],
+                "quantity": record["title"],
+                "mean over heads": record["mean"],
+                "± over heads": record["sd_heads"],
+                "unit": record["unit"],
                 "formula": METRICS[name].formula,
             }
-            for name, row in summary["metrics"].items()
+            for name, record in summary["metrics"].items()
         ]
     )
-    tokens = pd.DataFrame([{"token": row["piece"], "share of sinks": row["share"]} for row in summary["tokens"]])
+    tokens = pd.DataFrame(
+        [{"token": record["piece"], "share of sinks": record["share"]} for record in summary["tokens"]]
+    )
     said = f"sink rule: {rule.info.title}, threshold {rule.threshold:g} ({rule.info.unit})"
     parts: list[tuple[str, str, Part]] = [
         ("Text", "", run.text),

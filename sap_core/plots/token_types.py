@@ -21,7 +21,7 @@ def by_type(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count: number of tokens of the kind.
     """
     before = view.masked | view.accepted  # not written when the step began
-    kind_of = {token: TYPES.index(token_type(piece)) for token, piece in view.pieces.items()}
+    kind_of = {token: TYPES.index(token_type(token_text)) for token, token_text in view.pieces.items()}
     kinds = np.vectorize(lambda token: kind_of.get(int(token), 0), otypes=[int])(view.tokens)
     kinds = np.where(before, TYPES.index("mask"), kinds)
     exists = ~np.isnan(view.times_even)

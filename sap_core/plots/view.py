@@ -154,7 +154,7 @@ def selection_label(layer: int | None, head: int | None) -> str:
     return f"layer {layer}, head {head}"
 
 
-def printable(piece: str) -> str:
+def printable(text: str) -> str:
     """Return a token's text with its white space made visible."""
-    shown = piece.replace("\n", "↵").replace("\t", "⇥")
+    shown = text.replace("\n", "↵").replace("\t", "⇥")
     return shown if shown.strip() else shown.replace(" ", "␣") or "∅"

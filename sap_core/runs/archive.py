@@ -50,8 +50,8 @@ def export_archive(run: str | os.PathLike, out: str | os.PathLike, *, root: str 
         opened = open_run(run, root=root)
         try:
             with open(output.part, "wb") as file:
-                for piece in archive_pieces(opened, near=output.target.parent):
-                    file.write(piece)
+                for chunk in archive_pieces(opened, near=output.target.parent):
+                    file.write(chunk)
         except OSError as error:
             raise disk_problem(error, output.target) from error
         return output.publish()
@@ -83,8 +83,8 @@ def archive_pieces(run: Run, *, near: str | os.PathLike | None = None) -> Iterat
             for name in names:
                 info = zipfile.ZipInfo.from_file(folder / name, f"{top}/{name}", strict_timestamps=False)
                 with open(folder / name, "rb") as source, archive.open(info, "w") as sink:
-                    while piece := source.read(PIECE):
-                        sink.write(piece)
+                    while chunk := source.read(PIECE):
+                        sink.write(chunk)
                         yield written.take()
             yield written.take()
         yield written.take()

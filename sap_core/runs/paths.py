@@ -66,11 +66,13 @@ def recorded_path(name: str) -> Path:
     if name not in RECORDED:
         raise UnknownOption("recorded run", name, RECORDED)
     folder = name.removeprefix("demo:")
-    places = [home / folder for home in _RECORDED_HOMES]
-    for place in places:
-        if (place / "manifest.json").is_file():
-            return place
-    raise RunProblem(f"The recorded run '{name}' is neither in {places[0]} nor in {places[1]}: reinstall the package.")
+    folders = [home / folder for home in _RECORDED_HOMES]
+    for home in folders:
+        if (home / "manifest.json").is_file():
+            return home
+    raise RunProblem(
+        f"The recorded run '{name}' is neither in {folders[0]} nor in {folders[1]}: reinstall the package."
+    )
 
 
 def recorded_name(path: os.PathLike) -> str | None:

@@ -248,8 +248,8 @@ def usable_document(path: StoragePath, schema: type[Document]) -> dict[str, Any]
 
 
 def _time_of(path: StoragePath) -> str:
-    moment = storage_of(path).modified(path)
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds") if moment else ""
+    modified = storage_of(path).modified(path)
+    return datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds") if modified else ""
 
 
 def default_name(spec: dict[str, Any]) -> str:

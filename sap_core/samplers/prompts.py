@@ -100,9 +100,9 @@ def unknown_prompts(model: LoadedModel, prompts: Sequence[str]) -> str | None:
     if not lost:
         return None
     text, ids = lost[0]
-    words = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
+    shown = " ".join(model.tokenizer.convert_ids_to_tokens(ids[:12])) + (" ..." if len(ids) > 12 else "")
     which = "the prompt" if len(prompts) == 1 else f"{len(lost)} of {len(prompts)} prompts"
     return (
-        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {words}. Give a prompt in the "
+        f"{which} holds no token that {model.info.ref} knows: it reads '{text[:40]}' as {shown}. Give a prompt in the "
         "language and spelling of its training texts, or an empty one."
     )

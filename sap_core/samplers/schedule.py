@@ -147,10 +147,10 @@ def _keep_scheduled(context: StepContext, predicted: Tensor, score: Tensor) -> t
     chosen = torch.zeros_like(context.allowed)
     for row, count in enumerate(counts.tolist()):
         if count:
-            places = torch.multinomial(
+            drawn = torch.multinomial(
                 torch.softmax(chances[row : row + 1], -1).cpu(), count, generator=context.generator
             )
-            chosen[row, places[0].to(chosen.device)] = True
+            chosen[row, drawn[0].to(chosen.device)] = True
     return predicted, score, chosen
 
 

@@ -66,8 +66,10 @@ def answer_claims(found: Comparison) -> list[Answer]:
         for claim in CLAIMS:
             part = (found.from_autoregressive if claim.between else found.means_of)[claim.metric][run]
             reference = found.reference if claim.between else None
-            row = rows.loc[claim.metric]
-            answers.append(Answer(claim, run, reference, _answer(part, claim.rises), row["title"], row["unit"], part))
+            record = rows.loc[claim.metric]
+            answers.append(
+                Answer(claim, run, reference, _answer(part, claim.rises), record["title"], record["unit"], part)
+            )
     return answers
 
 

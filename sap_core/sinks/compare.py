@@ -28,13 +28,13 @@ CURVES = {
 HEAD_CURVES = ("entropy", "distance", "masked_share")  # the mean of sinks is the metric sinks_per_step
 CHANGES = ("entropy", "distance")
 LABELS: dict[str, tuple[str, str]] = {
-    **{name: (row.title, row.unit) for name, row in METRICS.items()},
+    **{name: (record.title, record.unit) for name, record in METRICS.items()},
     **{name: CURVES[name] for name in HEAD_CURVES},
     **{f"{name}_change": (f"{CURVES[name][0]}, last step - first", CURVES[name][1]) for name in CHANGES},
 }
 # What each can't leave: its interval and, between the widest differences, that of a difference end there.
 BOUNDS: dict[str, tuple[float, float]] = {
-    **{name: row.bounds for name, row in METRICS.items()},
+    **{name: record.bounds for name, record in METRICS.items()},
     "entropy": (0.0, math.inf),
     "distance": (0.0, 1.0),
     "masked_share": (0.0, 1.0),
@@ -110,7 +110,9 @@ class Comparison:
             "received": [array.tolist() for array in self.received],
             "difference": _listed(self.difference),
             "differences": [_listed(array) for array in self.differences],
-            "metrics": [{key: None if value != value else value for key, value in row.items()} for row in metrics],
+            "metrics": [
+                {key: None if value != value else value for key, value in record.items()} for record in metrics
+            ],
         }
 
 
@@ -164,10 +166,10 @@ def resample(
     values: Shaped[np.ndarray, " step *head"], time: Shaped[np.ndarray, " time"]
 ) -> Float[np.ndarray, " time *head"]:
     """Return ``values`` (step, ...) at normalised times in 0..1, by linear interpolation: (time, ...)."""
-    place = time * (len(values) - 1)
-    left = np.floor(place).astype(int)
+    at = time * (len(values) - 1)
+    left = np.floor(at).astype(int)
     right = np.minimum(left + 1, len(values) - 1)
-    share = (place - left).reshape(-1, *[1] * (values.ndim - 1))
+    share = (at - left).reshape(-1, *[1] * (values.ndim - 1))
     return values[left] * (1 - share) + values[right] * share
 
 
@@ -269,14 +271,14 @@ def _table(
 ) -> pd.DataFrame:
     rows = []
     for name, (title, unit) in LABELS.items():
-        row: dict[str, Any] = {"metric": name, "title": title, "unit": unit}
+        record: dict[str, Any] = {"metric": name, "title": title, "unit": unit}
         for letter, side, mean in zip(LETTERS, sides, means[name], strict=False):
-            row |= {letter: mean.value, f"{letter}_sd": float(side.metrics[name].std())}
+            record |= {letter: mean.value, f"{letter}_sd": float(side.metrics[name].std())}
             low, high = (mean.low, mean.high) if mean.over == "prompts" else (float("nan"),) * 2
-            row |= {f"{letter}_low": low, f"{letter}_high": high}
+            record |= {f"{letter}_low": low, f"{letter}_high": high}
         for letter, part in zip(LETTERS[1:], against[name], strict=False):
             tail = "" if letter == "b" else f"_{letter}"
-            row |= {f"difference{tail}": part.value, f"difference_low{tail}": part.low}
-            row |= {f"difference_high{tail}": part.high, f"interval_over{tail}": part.over}
-        rows.append(row)
+            record |= {f"difference{tail}": part.value, f"difference_low{tail}": part.low}
+            record |= {f"difference_high{tail}": part.high, f"interval_over{tail}": part.over}
+        rows.append(record)
     return pd.DataFrame(rows)

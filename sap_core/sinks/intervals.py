@@ -213,14 +213,14 @@ def _within(value: float, half: float, bounds: tuple[float, float]) -> tuple[flo
     low, high = bounds
     if math.isinf(low) or half != half:
         return value - half, value + half
-    place = value - low if math.isinf(high) else (value - low) / (high - low)
-    if half == 0 or place <= 0 or (place >= 1 and not math.isinf(high)):
+    fraction = value - low if math.isinf(high) else (value - low) / (high - low)
+    if half == 0 or fraction <= 0 or (fraction >= 1 and not math.isinf(high)):
         return value, value
     if math.isinf(high):
-        factor = math.exp(min(half / place, 700.0))
-        return low + place / factor, low + place * factor
-    spread = half / (high - low) / (place * (1 - place))
-    odds, factor = place / (1 - place), math.exp(min(spread, 300.0))
+        factor = math.exp(min(half / fraction, 700.0))
+        return low + fraction / factor, low + fraction * factor
+    spread = half / (high - low) / (fraction * (1 - fraction))
+    odds, factor = fraction / (1 - fraction), math.exp(min(spread, 300.0))
     return low + (high - low) / (1 + factor / odds), low + (high - low) / (1 + 1 / (factor * odds))
 
 

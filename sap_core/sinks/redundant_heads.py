@@ -35,8 +35,8 @@ def duplicate_heads(source: Any, *, threshold: float = 0.95) -> pd.DataFrame:
     rows = []
     for number, group in enumerate(sorted(_linked(links), key=lambda group: (-len(group), group))):
         for index in group:
-            place, head = divmod(index, heads)
-            layer = layer_numbers(datasets[0])[place]
+            layer_index, head = divmod(index, heads)
+            layer = layer_numbers(datasets[0])[layer_index]
             rows.append({"group": number, "layer": layer, "head": head, "similarity": float(similar[index].max())})
     return pd.DataFrame(rows, columns=["group", "layer", "head", "similarity"])
 

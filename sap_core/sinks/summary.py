@@ -56,7 +56,7 @@ def sink_summary(
         "path": path.tolist(),
         "path_tokens": _pieces(dataset, dataset["token"].values[np.arange(len(path)), path]),
         "sinks_per_step": _mean_count(found, dataset).tolist(),
-        "by_layer": [_layer(found, place, number) for place, number in enumerate(layer_numbers(dataset))],
+        "by_layer": [_layer(found, index, number) for index, number in enumerate(layer_numbers(dataset))],
         "sink_positions": _positions(dataset, found),
         "tokens": _tokens(datasets, scans),
         "types": _types(datasets, scans),
@@ -65,11 +65,11 @@ def sink_summary(
 
 def _metrics(scans: list[Scan]) -> dict[str, dict[str, Any]]:
     table = {}
-    for name, row in METRICS.items():
+    for name, metric in METRICS.items():
         samples = np.array([part.heads[name].mean() for part in scans])
         table[name] = {
-            "title": row.title,
-            "unit": row.unit,
+            "title": metric.title,
+            "unit": metric.unit,
             "mean": float(samples.mean()),
             "sd_heads": float(np.mean([part.heads[name].std() for part in scans])),
             "sd_samples": float(samples.std(ddof=1)) if len(samples) > 1 else None,
@@ -96,16 +96,16 @@ def _positions(dataset: xr.Dataset, found: Scan) -> list[dict[str, Any]]:
     received = found.received.mean(axis=0)
     final = dataset["next_token"].values[-1]
     best = [int(j) for j in np.argsort(-share, kind="stable")[:TOP] if share[j] > 0]
-    pieces = _pieces(dataset, final[best])
+    token_texts = _pieces(dataset, final[best])
     return [
         {
             "position": j,
             "token": int(final[j]),
-            "piece": piece,
+            "piece": token_text,
             "sink_share": float(share[j]),
             "received": float(received[j]),
         }
-        for j, piece in zip(best, pieces, strict=True)
+        for j, token_text in zip(best, token_texts, strict=True)
     ]
 
 
@@ -115,13 +115,13 @@ def _tokens(datasets: list[xr.Dataset], scans: list[Scan]) -> list[dict[str, Any
     for dataset, found in zip(datasets, scans, strict=True):
         tokens = dataset["token"].values
         for token in np.unique(tokens[found.sink_counts > 0]):
-            piece = _pieces(dataset, [token])[0]
-            counts[int(token), piece] += int(found.sink_counts[tokens == token].sum())
+            token_text = _pieces(dataset, [token])[0]
+            counts[int(token), token_text] += int(found.sink_counts[tokens == token].sum())
     total = max(sum(counts.values()), 1)
     mask = datasets[0].attrs.get("mask_token_id")
     return [
-        {"token": token, "piece": piece, "type": token_type(piece, bool(token == mask)), "share": n / total}
-        for (token, piece), n in counts.most_common(TOP)
+        {"token": token, "piece": token_text, "type": token_type(token_text, bool(token == mask)), "share": n / total}
+        for (token, token_text), n in counts.most_common(TOP)
     ]
 
 

@@ -16,24 +16,26 @@ MARKS = str.maketrans("", "", "▁Ġ")  # word starts as sentencepiece and byte-
 NEWLINES = "ĊĉčĠ▁"
 
 
-def token_type(piece: str, masked: bool = False) -> str:
+def token_type(text: str, masked: bool = False) -> str:
     """Return the kind of one token by its text, one of `TYPES`; a token without a letter or digit is punctuation."""
     if masked:
         return "mask"
-    if SPECIAL.fullmatch(piece.strip()) and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece.strip()):
+    if SPECIAL.fullmatch(text.strip()) and not re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text.strip()):
         return "special"
-    if not piece.strip().strip(NEWLINES):
+    if not text.strip().strip(NEWLINES):
         return "whitespace"
-    bare = piece.translate(MARKS)
+    bare = text.translate(MARKS)
     return "content" if any(letter.isalnum() for letter in bare) else "punctuation"
 
 
 def token_types(trajectory: xr.Dataset) -> Int[np.ndarray, "step position"]:
     """Return indices into `TYPES` (step, position) of the tokens that the step's attention was computed over."""
-    pieces = json.loads(trajectory.attrs.get("pieces", "{}"))
+    token_texts = json.loads(trajectory.attrs.get("pieces", "{}"))
     tokens = trajectory["token"].values
     mask = trajectory.attrs.get("mask_token_id")
     ids, where = np.unique(tokens, return_inverse=True)
-    kinds = np.array([TYPES.index(token_type(pieces.get(str(int(token)), ""), bool(token == mask))) for token in ids])
+    kinds = np.array(
+        [TYPES.index(token_type(token_texts.get(str(int(token)), ""), bool(token == mask))) for token in ids]
+    )
     found = kinds[where].reshape(tokens.shape)
     return np.where(trajectory["masked"].values, TYPES.index("mask"), found)

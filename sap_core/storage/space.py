@@ -11,11 +11,11 @@ from ..errors import InvalidInput
 from .paths import is_remote
 
 
-def check_space(place: str | os.PathLike, needed: int, what: str, hint: str = "choose another folder") -> None:
-    """Refuse what would not fit the disk of ``place``, which need not exist yet; of an address nothing is known.
+def check_space(path: str | os.PathLike, needed: int, what: str, hint: str = "choose another folder") -> None:
+    """Refuse what would not fit the disk of ``path``, which need not exist yet; of an address nothing is known.
 
     Args:
-        place: a folder or an address.
+        path: a folder or an address.
         needed: bytes, an estimate from above.
         what: what needs them, as the message begins.
         hint: what else to do than to free space.
@@ -23,9 +23,9 @@ def check_space(place: str | os.PathLike, needed: int, what: str, hint: str = "c
     Raises:
         InvalidInput: less is free.
     """
-    if is_remote(place):
+    if is_remote(path):
         return
-    folder = Path(place).absolute()
+    folder = Path(path).absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     try:

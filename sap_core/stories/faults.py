@@ -176,18 +176,18 @@ def _loose_faults(tokens: list[str], roles: dict[str, str]) -> list[Fault]:
 
 def _order_faults(reading: Reading) -> list[Fault]:
     order = plot_beats(reading.plot or "")
-    place = {beat: i for i, (beat, _) in enumerate(order)}
+    position = {beat: i for i, (beat, _) in enumerate(order)}
     faults, reached, untold = [], -1, 0
     for beat, _, _, tokens in reading.sentences:
         if beat is None:
             untold += 1
-        elif beat not in place:
+        elif beat not in position:
             faults.append(Fault("plot", f"does not belong to the plot '{reading.plot}': {readable(tokens)}"))
-        elif place[beat] <= reached:
+        elif position[beat] <= reached:
             faults.append(Fault("order", f"told twice or too late: {readable(tokens)}"))
         else:
-            faults += _skipped(order[reached + 1 : place[beat]], untold)
-            reached, untold = place[beat], 0
+            faults += _skipped(order[reached + 1 : position[beat]], untold)
+            reached, untold = position[beat], 0
     return faults
 
 

@@ -96,12 +96,12 @@ class LocalExecutor:
         worker.give(task)
         yield Event("begun", task)
 
-    def _environment(self, place: int) -> dict[str, str]:
+    def _environment(self, index: int) -> dict[str, str]:
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(self.threads))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE), environment.get("PYTHONPATH")]))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index % len(self.gpus)]
         return environment
 
 

@@ -116,7 +116,7 @@ def curve_of(plans: pd.DataFrame, spec: PruneOptions, sparsity: float | None = N
     asked = spec.model_dump(mode="json")
     names = CURVE + (CALIBRATED if METHODS[spec.method].needs_calibration else ())
     same = [
-        all(_value(row, name) == _value(asked, name) for name in names) for row in plans["spec"]
+        all(_value(record, name) == _value(asked, name) for name in names) for record in plans["spec"]
     ]  # a table has hundreds of rows at most
     if not any(same):
         return None
@@ -148,5 +148,5 @@ def _curve(protocol: str, rows: pd.DataFrame) -> Curve:
     return Curve(protocol, share, loss, half)
 
 
-def _value(row: dict, name: str) -> object:
-    return row.get(name, prune_default(name))
+def _value(record: dict, name: str) -> object:
+    return record.get(name, prune_default(name))

@@ -70,11 +70,11 @@ def sweep_table(folder: str | os.PathLike) -> pd.DataFrame:
     rows, options, tasks = [], {}, {}
     for cell in document["cells"]:
         fields = _fields(cell["spec"])
-        row = _row(cell["id"], fields, sweep.record(cell["id"]), failures.get(cell["id"]), dense)
+        cells = _row(cell["id"], fields, sweep.record(cell["id"]), failures.get(cell["id"]), dense)
         options |= dict.fromkeys(name for name in fields if name not in FIRST)
-        tasks |= dict.fromkeys(name for name in row if name.startswith(_TASK))
-        rows.append(row)
-    measured = [name for name in MEASURED if any(name in row for row in rows) or name in MEASURED[:_ALWAYS]]
+        tasks |= dict.fromkeys(name for name in cells if name.startswith(_TASK))
+        rows.append(cells)
+    measured = [name for name in MEASURED if any(name in cells for cells in rows) or name in MEASURED[:_ALWAYS]]
     return pd.DataFrame(rows, columns=[*FIRST, *options, *measured[:_ALWAYS], *tasks, *measured[_ALWAYS:]])
 
 
@@ -147,31 +147,31 @@ def _row(
     cell: str, fields: dict[str, Any], record: dict[str, Any] | None, error: str | None, dense: dict[str, Any] | None
 ) -> dict[str, Any]:
     state = "finished" if record else "failed" if error else "waiting"
-    row: dict[str, Any] = {"id": cell, "state": state, **fields}
+    cells: dict[str, Any] = {"id": cell, "state": state, **fields}
     if record is not None:
         quality = record["quality"]
         nats, counted = np.asarray(quality["nats"], float), np.asarray(quality["counted"], float)
         own = ratio_interval(nats, counted, at_least=0.0)
-        row["found_sparsity"] = record["pruning"].get("sparsity", 0.0)
-        row |= {
+        cells["found_sparsity"] = record["pruning"].get("sparsity", 0.0)
+        cells |= {
             "nats_per_token": own.value,
             "standard_error": _or_nan(own.error),
             "perplexity": math.exp(min(own.value, 700.0)),
         }
-        row |= {"kind": quality["kind"], "texts": len(counted)}
+        cells |= {"kind": quality["kind"], "texts": len(counted)}
         if dense is not None:
             change = paired_difference(record, dense)
-            row["difference"], row["difference_error"] = change.value, _or_nan(change.error)
+            cells["difference"], cells["difference_error"] = change.value, _or_nan(change.error)
         if quality.get("kl") is not None:
             moved = ratio_interval(quality["kl"], counted)
-            row["kl"], row["kl_error"] = moved.value, _or_nan(moved.error)
-        row |= _task_columns(quality.get("tasks"))
+            cells["kl"], cells["kl_error"] = moved.value, _or_nan(moved.error)
+        cells |= _task_columns(quality.get("tasks"))
         for name in ("parameters", "nonzero_parameters", "bytes", "tokens_per_second", *SPEED):
             if name in quality:
-                row[name] = quality[name]
-        row["seconds"] = record["seconds"]
-    row["error"] = error
-    return row
+                cells[name] = quality[name]
+        cells["seconds"] = record["seconds"]
+    cells["error"] = error
+    return cells
 
 
 def _task_columns(tasks: dict[str, Any] | None) -> dict[str, float]:

@@ -40,12 +40,12 @@ def dataset_texts(
     if rows.column_names is not None and column not in rows.column_names:
         raise InvalidInput(f"data set '{name}' has the columns {', '.join(rows.column_names)}, not '{column}'.")
     rows = rows if seed is None else rows.shuffle(seed=seed, buffer_size=_SHUFFLED)
-    for row in rows.take(_ROWS_AT_MOST):
-        text = row.get(column)
+    for record in rows.take(_ROWS_AT_MOST):
+        text = record.get(column)
         if not isinstance(text, str):
             kind = type(text).__name__
             raise InvalidInput(
-                f"column '{column}' of data set '{name}' holds {kind}; expected text (of {', '.join(row)})."
+                f"column '{column}' of data set '{name}' holds {kind}; expected text (of {', '.join(record)})."
             )
         yield text
 

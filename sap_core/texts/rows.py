@@ -137,8 +137,8 @@ class Encoder:
         """Return (the start of a text, the text of its tokens)."""
         start = text[:characters]
         ids, special = self.encode(start)
-        words = self.tokenizer.convert_ids_to_tokens([i for i, s in zip(ids, special, strict=True) if not s])
-        return start, " ".join(words)[: 4 * characters]
+        token_texts = self.tokenizer.convert_ids_to_tokens([i for i, s in zip(ids, special, strict=True) if not s])
+        return start, " ".join(token_texts)[: 4 * characters]
 
 
 def source_rows(

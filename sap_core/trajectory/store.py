@@ -94,15 +94,15 @@ class TrajectoryWriter:
             self._arrays = {
                 name: self._group.create_array(
                     name,
-                    shape=tuple(self.sizes[dim] for dim in row.dims),
-                    chunks=chunks_of(row, self.sizes, self.chunk),
-                    dtype=row.dtype,
-                    fill_value=row.fill,
-                    compressors=_compressor(row),
-                    dimension_names=row.dims,
-                    attributes={"units": row.units, "long_name": row.help},
+                    shape=tuple(self.sizes[dim] for dim in variable.dims),
+                    chunks=chunks_of(variable, self.sizes, self.chunk),
+                    dtype=variable.dtype,
+                    fill_value=variable.fill,
+                    compressors=_compressor(variable),
+                    dimension_names=variable.dims,
+                    attributes={"units": variable.units, "long_name": variable.help},
                 )
-                for name, row in stored_variables(precision).items()
+                for name, variable in stored_variables(precision).items()
             }
         except Exception as error:
             raise self._problem(error, "Choose another folder") from None
@@ -117,18 +117,18 @@ class TrajectoryWriter:
         try:
             self._group = zarr.open_group(self._storage.zarr(storage_path(self.path)), mode="r+")
             self._arrays = {name: self._group[name] for name in variables}
-            for name, row in variables.items():
+            for name, variable in variables.items():
                 array: Any = self._arrays[name]
-                shape = tuple(self.sizes[dim] for dim in row.dims)
-                expected = shape, row.dtype, chunks_of(row, self.sizes, self.chunk)
+                shape = tuple(self.sizes[dim] for dim in variable.dims)
+                expected = shape, variable.dtype, chunks_of(variable, self.sizes, self.chunk)
                 if (array.shape, array.dtype, array.chunks) != expected:
                     raise ValueError(f"{name} has shape {array.shape}")
             if int(str(self._group.attrs["steps_written"])) < self.written:
                 raise ValueError("steps are missing")
             kept = {
                 name: np.asarray(cast("zarr.Array", self._arrays[name])[first : self.written])
-                for name, row in variables.items()
-                if row.dims[0] == "step"
+                for name, variable in variables.items()
+                if variable.dims[0] == "step"
             }
         except Exception as error:
             problem = self._storage.problem(error, storage_path(self.path)) if self._storage.remote else None
@@ -241,13 +241,15 @@ class TrajectoryWriter:
         self._layers = {}
 
     def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
-        row = VARIABLES.get(name)
-        if row is None or row.dims[0] != "step":
+        variable = VARIABLES.get(name)
+        if variable is None or variable.dims[0] != "step":
             raise ValueError(f"no variable '{name}' with a step dimension")
-        value = np.asarray(value, dtype=row.dtype)
-        shape = tuple(self.sizes[dim] for dim in row.dims[1:])
+        value = np.asarray(value, dtype=variable.dtype)
+        shape = tuple(self.sizes[dim] for dim in variable.dims[1:])
         if value.shape != shape:
-            raise ValueError(f"{name} has shape {value.shape}; expected {dict(zip(row.dims[1:], shape, strict=True))}")
+            raise ValueError(
+                f"{name} has shape {value.shape}; expected {dict(zip(variable.dims[1:], shape, strict=True))}"
+            )
         return value
 
     def _coded(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -289,11 +291,11 @@ class TrajectoryWriter:
         return error
 
 
-def _compressor(row: Variable) -> Any:
+def _compressor(variable: Variable) -> Any:
     """Return the codec of a variable: LZ4 on shuffled bytes for attention, zstd for the rest.
 
     Attention hardly compresses, so its codec must be fast.
     """
-    if row.dtype in ("float32", "float16") and row.dims[-1] == "position":
-        return BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=np.dtype(row.dtype).itemsize)
+    if variable.dtype in ("float32", "float16") and variable.dims[-1] == "position":
+        return BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=np.dtype(variable.dtype).itemsize)
     return "auto"

@@ -74,8 +74,12 @@ def synthetic_trajectory(
         "prompt": position < prompt_length,
     }
     variables = {
-        name: (row.dims, arrays[name].astype(row.dtype), {"units": row.units, "long_name": row.help})
-        for name, row in VARIABLES.items()
+        name: (
+            variable.dims,
+            arrays[name].astype(variable.dtype),
+            {"units": variable.units, "long_name": variable.help},
+        )
+        for name, variable in VARIABLES.items()
     }
     attrs = {
         "schema": SCHEMA,

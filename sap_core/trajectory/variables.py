@@ -93,10 +93,10 @@ def stored_variables(precision: str) -> dict[str, Variable]:
     """Return every array of a store in this precision, with its stored dtype."""
     dtype = PRECISIONS[precision].dtype
     stored = {
-        name: Variable(row.dims, dtype, 0 if dtype == "uint8" else row.fill, row.units, row.help)
+        name: Variable(variable.dims, dtype, 0 if dtype == "uint8" else variable.fill, variable.units, variable.help)
         if name in ATTENTION
-        else row
-        for name, row in {**VARIABLES, **MEANS}.items()
+        else variable
+        for name, variable in {**VARIABLES, **MEANS}.items()
     }
     if precision == "uint8":
         stored[SCALE] = Variable(_HEADS, "float32", np.nan, "share", "largest share of a row, scale of its 8-bit codes")
@@ -114,14 +114,14 @@ def chunk_sizes(steps: int, layers: int, heads: int, positions: int) -> dict[str
     return {"step": step, "layer": layer, "head": head, "position": positions}
 
 
-def chunks_of(row: Variable, sizes: dict[str, int], chunk: dict[str, int]) -> tuple[int, ...]:
+def chunks_of(variable: Variable, sizes: dict[str, int], chunk: dict[str, int]) -> tuple[int, ...]:
     """Return the chunk shape of one variable.
 
     It is that of ``received``, larger along layers or heads where a dim is missing.
     """
-    if len(row.dims) == 4 or row.dims[0] != "step":
-        return tuple(chunk[dim] for dim in row.dims)
-    if len(row.dims) == 3 and row.dims[2] == "position":
+    if len(variable.dims) == 4 or variable.dims[0] != "step":
+        return tuple(chunk[dim] for dim in variable.dims)
+    if len(variable.dims) == 3 and variable.dims[2] == "position":
         kept = max(1, CHUNK_BYTES // (4 * chunk["step"] * sizes["position"]))
-        return chunk["step"], min(sizes[row.dims[1]], kept), sizes["position"]
-    return chunk["step"], *(sizes[dim] for dim in row.dims[1:])
+        return chunk["step"], min(sizes[variable.dims[1]], kept), sizes["position"]
+    return chunk["step"], *(sizes[dim] for dim in variable.dims[1:])

@@ -97,6 +97,26 @@ def test_the_file_alone_gives_the_logits(which, pattern, kind, request, tmp_path
     assert torch.equal(found.argmax(-1), expected.argmax(-1))
 
 
+def test_experts_stand_in_one_tensor_and_are_counted(tmp_path):
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    config = Qwen3MoeConfig(
+        vocab_size=96, hidden_size=32, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2, head_dim=8,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, norm_topk_prob=True,
+    )  # fmt: skip
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "moe")
+    dense = sap.load_model(str(tmp_path / "moe"))
+    for model, count in ((dense, 4), (sap.prune(dense, method="random", pattern="experts", sparsity=0.5).model, 2)):
+        out = tmp_path / f"{count}.gguf"
+        assert sap.export_gguf(model, out).architecture == "qwen3moe"
+        reader = gguf.GGUFReader(out)
+        assert reader.fields["qwen3moe.expert_count"].contents() == count
+        assert reader.fields["qwen3moe.expert_feed_forward_length"].contents() == 32
+        ups = {t.name: t for t in reader.tensors}["blk.1.ffn_up_exps.weight"]
+        last = model.module.get_submodule(f"model.layers.1.mlp.experts.{count - 1}.up_proj").weight
+        assert ups.data.shape == (count, 32, 32) and np.array_equal(ups.data[-1], last.half().numpy())
+
+
 def test_eight_and_four_bits_from_the_command_line(tiny_diffusion, tmp_path, capsys):
     sizes = {}
     for precision in ("q8_0", "q4_0"):

@@ -26,7 +26,7 @@ def remove_layers(model: LoadedModel, gone: list[int]) -> ResizedModel:
     """Return ``model`` without the layers ``gone``; it is changed and must not be used any more."""
     info = model.info
     kept = [layer for layer in range(info.layers) if layer not in set(gone)]
-    place = {layer: number for number, layer in enumerate(kept)}
+    number_of = {layer: number for number, layer in enumerate(kept)}
     path = info.matrices[0].name.partition(f".{info.matrices[0].layer}.")[0]
     _drop(model.module, path, kept)
     keys = {}
@@ -34,12 +34,14 @@ def remove_layers(model: LoadedModel, gone: list[int]) -> ResizedModel:
         inside, found = native.startswith(f"{path}."), _STORED.match(stored)
         if not inside or found is None:
             keys[stored] = native
-        elif (layer := int(found["number"])) in place:
-            keys[f"{found['head']}{place[layer]}{found['rest']}"] = _renumbered(native, path, layer, place[layer])
+        elif (layer := int(found["number"])) in number_of:
+            keys[f"{found['head']}{number_of[layer]}{found['rest']}"] = _renumbered(
+                native, path, layer, number_of[layer]
+            )
     matrices = tuple(
-        dataclasses.replace(m, name=_renumbered(m.name, path, m.layer, place[m.layer]), layer=place[m.layer])
+        dataclasses.replace(m, name=_renumbered(m.name, path, m.layer, number_of[m.layer]), layer=number_of[m.layer])
         for m in info.matrices
-        if m.layer in place
+        if m.layer in number_of
     )
     parameters = list(model.module.parameters())
     small = dataclasses.replace(

@@ -132,8 +132,8 @@ def _unit_plan(info: ModelInfo, spec: PruneSpec, measured: Sequence[float] | Non
     counts = [info.layers] if unit == "layers" else layer_units(info, unit)
     rows = []
     for m in info.matrices:
-        place = 0 if unit == "layers" else m.layer
-        share = gone[place] / counts[place] if counts[place] else 0.0
+        group = 0 if unit == "layers" else m.layer
+        share = gone[group] / counts[group] if counts[group] else 0.0
         zeros = removed_weights(m.name, m.kind, m.rows, m.cols, unit, share)
         rows.append(PlannedMatrix(m.name, m.layer, m.rows, m.cols, zeros / (m.rows * m.cols), zeros))
     sizes = {

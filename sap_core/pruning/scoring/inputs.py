@@ -43,11 +43,11 @@ class Inputs:
     @classmethod
     def of(cls, method: str, options: Any) -> Inputs:
         """Return the inputs that ``method`` measures on; ``options`` has noise_levels and a seed."""
-        row = METHODS[method]
+        known = METHODS[method]
         paper = options.sink_rule == "paper"
         return cls(
-            row.inputs,
-            row.sinks,
+            known.inputs,
+            known.sinks,
             options.noise_levels,
             options.seed,
             options.sink_rule,

@@ -71,11 +71,11 @@ def lowest_of_groups(score: Float[Tensor, "out in"], n: int, m: int) -> Bool[Ten
     All groups are handled at once: a score's rank is the number of its group's scores before it, counted by m * (m - 1)
     comparisons of whole matrices.
     """
-    places = [score[:, i::m].contiguous() for i in range(m)]
+    parts = [score[:, i::m].contiguous() for i in range(m)]
     mask = torch.empty_like(score, dtype=torch.bool)
-    for i, own in enumerate(places):
+    for i, own in enumerate(parts):
         rank = torch.zeros_like(own, dtype=torch.int16)
-        for j, other in enumerate(places):
+        for j, other in enumerate(parts):
             if j != i:
                 rank += other <= own if j < i else other < own
         mask[:, i::m] = rank < n

@@ -71,7 +71,7 @@ def uniform_inputs(
 
 def level_steps(levels: int) -> list[float]:
     """Return the denoising step t of each level: 5, 10 .. 50 for ten levels."""
-    return [TOTAL * place / levels for place in range(1, levels + 1)]
+    return [TOTAL * number / levels for number in range(1, levels + 1)]
 
 
 def sink_weights(received: Float[Tensor, "batch layer head position"]) -> Float[Tensor, "batch position"]:

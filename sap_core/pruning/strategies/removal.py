@@ -173,12 +173,12 @@ def measured_unit_scores(
     progress: ProgressCallback = silent,
 ) -> list[Tensor]:
     """Measure what the method needs and return, per layer, the score of every ``unit`` (heads, channels, layers)."""
-    row = METHODS[method]
-    if row.score in LAYER_SCORES:
-        return layer_scores(dense, row.score, inputs, required(calibration, "calibration"), progress)
+    known = METHODS[method]
+    if known.score in LAYER_SCORES:
+        return layer_scores(dense, known.score, inputs, required(calibration, "calibration"), progress)
     result: dict[str, Tensor] = {}
-    if row.needs_calibration:
-        result = dense_statistics(dense, row.score, inputs, required(calibration, "calibration"), progress)
+    if known.needs_calibration:
+        result = dense_statistics(dense, known.score, inputs, required(calibration, "calibration"), progress)
     return unit_scores(dense, method, unit, result, seed=inputs.seed, ranking=ranking)
 
 

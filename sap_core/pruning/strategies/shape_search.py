@@ -141,10 +141,10 @@ class ShapeSearch:
             weaker += measured[:-2]
             self.progress(Progress("search", done + 1, 2 * len(self.families), message=tried[-1].describe()))
         best: tuple[Candidate, list[Pruned]] | None = None
-        for place, candidate in enumerate(tried):
+        for number, candidate in enumerate(tried):
             steps = self.built(candidate)
-            tried[place] = candidate = replace(candidate, drop=self.drop(steps[-1].model))
-            done = len(self.families) + place
+            tried[number] = candidate = replace(candidate, drop=self.drop(steps[-1].model))
+            done = len(self.families) + number
             self.progress(Progress("search", done, len(self.families) + len(tried), candidate.describe()))
             meets = candidate.gain >= target and candidate.loss <= threshold
             if meets and (best is None or candidate.loss < best[0].loss):

@@ -83,8 +83,8 @@ class BlockPass:
         for part, length in self._texts.parts(self.rows):
             x = hidden.read(part.start, part.stop)[:, :length].to(self.streamed.model.device)
             yield part, x, self._calls[len(x), length][self._layer]
-            words = f"block {self._layer + 1} of {self.total}, texts {part.stop} of {count}"
-            self._progress(Progress(self.name, self._layer, self.total, words))
+            message = f"block {self._layer + 1} of {self.total}, texts {part.stop} of {count}"
+            self._progress(Progress(self.name, self._layer, self.total, message))
 
     def run(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """Return the block's output for one batch."""

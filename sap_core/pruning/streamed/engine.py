@@ -140,9 +140,9 @@ def written_weights(written: StoredWeights, names: dict[str, str]) -> tuple[str,
         tensor = written.places[key].tensor
         digest.update(f"{native} {tuple(tensor.shape)} torch.{tensor.dtype}".encode())
         new = key not in counted
-        for piece in written.pieces(key):
-            digest.update(piece.view(torch.uint8).numpy().tobytes())
-            size["nonzero_parameters"] += int(torch.count_nonzero(piece)) if new else 0
+        for chunk in written.pieces(key):
+            digest.update(chunk.view(torch.uint8).numpy().tobytes())
+            size["nonzero_parameters"] += int(torch.count_nonzero(chunk)) if new else 0
         size["parameters"] += tensor.numel if new else 0
         size["bytes"] += tensor.bytes if new else 0
         counted.add(key)

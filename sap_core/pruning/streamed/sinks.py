@@ -64,7 +64,10 @@ class _Watch:
         self._mask_id = mask_id
         self._buffers = Buffers()
 
-    def record(self, place: Any, inputs: Attention) -> None:
+    def record(self, index: Any, inputs: Attention) -> None:
         valid = torch.ones(self.tokens.shape, dtype=torch.bool, device=inputs.query.device)
         masked = (self.tokens == self._mask_id).to(valid.device) if self._mask_id is not None else ~valid
         self.received = attention_statistics(inputs, valid, masked, buffers=self._buffers).received
+
+    def edit(self, inputs: Attention, value: Any) -> None:
+        """Change nothing."""

@@ -20,9 +20,9 @@ class StoredRows(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the embeddings of ``tokens`` [B, S], [B, S, width]."""
-        numbers, places = torch.unique(tokens.cpu(), return_inverse=True)
+        numbers, inverse = torch.unique(tokens.cpu(), return_inverse=True)
         rows = self._weights.rows(self._key, numbers.tolist()).to(self.weight)
-        return rows[places.to(rows.device)]
+        return rows[inverse.to(rows.device)]
 
 
 class StoredHead(nn.Module):

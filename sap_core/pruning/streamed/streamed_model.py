@@ -105,8 +105,8 @@ class StreamedModel:
         """
         inside = {key for block in self.stored for key in block.values()}
         for key in dict.fromkeys(self.names.values()):
-            for piece in self.weights.pieces(key) if key not in inside else ():
-                check_finite(self.model.info, key, piece)
+            for chunk in self.weights.pieces(key) if key not in inside else ():
+                check_finite(self.model.info, key, chunk)
         with self.on_demand() as model:
             check_outputs(model)
 

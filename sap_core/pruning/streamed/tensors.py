@@ -53,35 +53,35 @@ class StoredWeights:
 
     def read(self, key: str) -> Tensor:
         """Return one whole tensor, in its stored precision, on the CPU."""
-        place = self.places[key]
-        result = torch.empty(place.tensor.shape, dtype=place.dtype)
-        with place.path.open("rb", buffering=0) as file:
-            read_into(file, place.start, result)
+        stored = self.places[key]
+        result = torch.empty(stored.tensor.shape, dtype=stored.dtype)
+        with stored.path.open("rb", buffering=0) as file:
+            read_into(file, stored.start, result)
         return result
 
     def rows(self, key: str, numbers: Sequence[int]) -> Tensor:
         """Return some rows of a matrix, [len(numbers), columns]; adjacent rows are read together."""
-        place = self.places[key]
-        result = torch.empty((len(numbers), *place.tensor.shape[1:]), dtype=place.dtype)
-        width = place.dtype.itemsize * result[0].numel()
+        stored = self.places[key]
+        result = torch.empty((len(numbers), *stored.tensor.shape[1:]), dtype=stored.dtype)
+        width = stored.dtype.itemsize * result[0].numel()
         first = 0
-        with place.path.open("rb", buffering=0) as file:
+        with stored.path.open("rb", buffering=0) as file:
             for here in range(1, len(numbers) + 1):
                 if here == len(numbers) or numbers[here] != numbers[here - 1] + 1:
-                    read_into(file, place.start + numbers[first] * width, result[first:here])
+                    read_into(file, stored.start + numbers[first] * width, result[first:here])
                     first = here
         return result
 
     def pieces(self, key: str) -> Iterator[Tensor]:
         """Yield a tensor from its first number to its last, in flat parts of at most `PIECE` bytes."""
-        place = self.places[key]
-        size = place.dtype.itemsize
+        stored = self.places[key]
+        size = stored.dtype.itemsize
         at_once = PIECE // size
-        with place.path.open("rb", buffering=0) as file:
-            for first in range(0, place.tensor.numel, at_once):
-                piece = torch.empty(min(at_once, place.tensor.numel - first), dtype=place.dtype)
-                read_into(file, place.start + first * size, piece)
-                yield piece
+        with stored.path.open("rb", buffering=0) as file:
+            for first in range(0, stored.tensor.numel, at_once):
+                chunk = torch.empty(min(at_once, stored.tensor.numel - first), dtype=stored.dtype)
+                read_into(file, stored.start + first * size, chunk)
+                yield chunk
 
 
 class WeightsWriter:
@@ -96,10 +96,10 @@ class WeightsWriter:
         self._heads: dict[Path, tuple[bytes, int]] = {}
         self._changed: set[Path] = set()
         files: dict[str, list[Place]] = {}
-        for place in sorted(source.places.values(), key=lambda place: (place.tensor.file, place.start)):
-            files.setdefault(place.tensor.file, []).append(place)
-        for name, places in files.items():
-            self._lay_out(folder / name, places, dtype)
+        for stored in sorted(source.places.values(), key=lambda stored: (stored.tensor.file, stored.start)):
+            files.setdefault(stored.tensor.file, []).append(stored)
+        for name, stored_all in files.items():
+            self._lay_out(folder / name, stored_all, dtype)
 
     @property
     def total(self) -> int:
@@ -126,9 +126,9 @@ class WeightsWriter:
         """Copy one tensor from the source unchanged."""
         path, start, dtype = self._layout[key]
         with path.open("r+b", buffering=0) as file:
-            for piece in self.source.pieces(key):
-                write_from(file, start, piece.to(dtype))
-                start += piece.numel() * dtype.itemsize
+            for chunk in self.source.pieces(key):
+                write_from(file, start, chunk.to(dtype))
+                start += chunk.numel() * dtype.itemsize
         self._changed.add(path)
 
     def sync(self) -> None:
@@ -138,22 +138,22 @@ class WeightsWriter:
                 os.fsync(file.fileno())
         self._changed.clear()
 
-    def _lay_out(self, path: Path, places: list[Place], dtype: torch.dtype) -> None:
+    def _lay_out(self, path: Path, stored_all: list[Place], dtype: torch.dtype) -> None:
         entries: dict[str, object] = {}
-        metadata = read_header(self.source.folder, places[0].tensor.file)[1]
+        metadata = read_header(self.source.folder, stored_all[0].tensor.file)[1]
         if metadata:
             entries["__metadata__"] = metadata
         at = 0
         starts = {}
-        for place in places:
-            kind = dtype if place.dtype.is_floating_point else place.dtype
-            end = at + place.tensor.numel * kind.itemsize
-            entries[place.tensor.key] = {
+        for stored in stored_all:
+            kind = dtype if stored.dtype.is_floating_point else stored.dtype
+            end = at + stored.tensor.numel * kind.itemsize
+            entries[stored.tensor.key] = {
                 "dtype": CODES[str(kind).removeprefix("torch.")],
-                "shape": list(place.tensor.shape),
+                "shape": list(stored.tensor.shape),
                 "data_offsets": [at, end],
             }
-            starts[place.tensor.key] = at, kind
+            starts[stored.tensor.key] = at, kind
             at = end
         text = json.dumps(entries, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)

@@ -44,8 +44,8 @@ def planned_counts(info: ModelInfo, plan: PruningPlan) -> list[int]:
     if plan.pattern == "experts":
         before = layer_units(info, "experts")
         return [max(before) - shape.experts if count else 0 for count in before]
-    place = 0 if plan.pattern == "heads" else 1
-    left = [sizes[place] for sizes in shape.per_layer or ((shape.kv_heads, shape.ffn),) * info.layers]
+    axis = 0 if plan.pattern == "heads" else 1
+    left = [sizes[axis] for sizes in shape.per_layer or ((shape.kv_heads, shape.ffn),) * info.layers]
     return [before - after for before, after in zip(layer_units(info, plan.pattern), left, strict=True)]
 
 

@@ -95,8 +95,8 @@ def headline(found: Comparison) -> None:
 def heatmaps(runs: list[Run], rule: SinkRule) -> None:
     """Show every run's mean attention, with dominant path, on the same colour scale and time axis."""
     for start in range(0, len(runs), 2):
-        for column, place in zip(st.columns(2), range(start, min(start + 2, len(runs))), strict=False):
-            run, letter = runs[place], LETTERS[place].upper()
+        for column, index in zip(st.columns(2), range(start, min(start + 2, len(runs))), strict=False):
+            run, letter = runs[index], LETTERS[index].upper()
             view = results.view_of(str(run.path), results.stamp(run.path), 0, None, None, rule)
             with column:
                 st.subheader(f"{letter}: {plain_text(run.name)}", anchor=False)
@@ -136,8 +136,8 @@ def curves(found: Comparison) -> None:
     letters = [letter.upper() for letter in LETTERS[: len(found.names)]]
     st.subheader("Over the run", anchor=False)
     columns = st.columns(2)
-    for place, (name, (title, unit)) in enumerate(CURVES.items()):
-        with columns[place % 2]:
+    for index, (name, (title, unit)) in enumerate(CURVES.items()):
+        with columns[index % 2]:
             draw(
                 comparison_curve(found, name, height=230),
                 key=f"curve_{name}",

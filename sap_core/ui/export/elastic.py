@@ -25,9 +25,9 @@ def elastic_panel() -> None:
         "sap.load_model(folder, keep=0.7) builds the smaller model when it is loaded."
     )
     with st.expander("Write an elastic checkpoint", icon=":material/unfold_less:"):
-        place = st.container()
+        container = st.container()
         loading = loading_options()
-        with place:
+        with container:
             model, info = pick_model(loading=loading)
             if info is None:
                 return

@@ -58,8 +58,8 @@ def live(status: JobStatus) -> None:
     if status.spec.get("verify", True):
         steps.append("Loaded in a fresh process, outputs compared")
     steps.append("Put in its place")
-    for place, text in enumerate(steps):
-        icon = "check_circle" if place <= done else "pending" if place == done + 1 else "radio_button_unchecked"
+    for number, text in enumerate(steps):
+        icon = "check_circle" if number <= done else "pending" if number == done + 1 else "radio_button_unchecked"
         st.markdown(f":material/{icon}: {text}")
 
 

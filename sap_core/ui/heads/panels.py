@@ -124,20 +124,20 @@ def head_choice(ranking: pd.DataFrame, layer: int, head: int) -> None:
 
 def head_line(ranking: pd.DataFrame, layer: int, head: int) -> None:
     """Show one head's rank, and the choice of another."""
-    row = _row_of(ranking, layer, head)
+    record = _row_of(ranking, layer, head)
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
         st.subheader(f"Layer {layer}, head {head}", anchor=False)
-        st.markdown(f"Instability **{row['instability']:.3f}**, rank **{int(row['rank'])}** of {len(ranking)}.")
+        st.markdown(f"Instability **{record['instability']:.3f}**, rank **{int(record['rank'])}** of {len(ranking)}.")
     with right:
         head_choice(ranking, layer, head)
 
 
 def parts(ranking: pd.DataFrame, layer: int, head: int) -> None:
     """Show the components of one head's score, which no weight changes."""
-    row = _row_of(ranking, layer, head)
+    record = _row_of(ranking, layer, head)
     st.markdown("The score is the weighted mean of:")
-    draw(component_bars(row), alt="Components of the instability score", key="parts")
+    draw(component_bars(record), alt="Components of the instability score", key="parts")
 
 
 def _row_of(ranking: pd.DataFrame, layer: int, head: int) -> pd.Series:
@@ -172,5 +172,5 @@ def ranking_table(ranking: pd.DataFrame) -> None:
 def _row_chosen(ranking: pd.DataFrame) -> None:
     rows = st.session_state["ranking"]["selection"]["rows"]
     if rows:
-        row = ranking.iloc[rows[0]]
-        open_head(int(row["layer"]), int(row["head"]))
+        record = ranking.iloc[rows[0]]
+        open_head(int(record["layer"]), int(record["head"]))

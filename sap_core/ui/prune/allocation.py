@@ -22,7 +22,7 @@ def pick_allocation(info: ModelInfo, sparsity: float) -> dict[str, Any]:
         "allocation",
         format_func=lambda name: ALLOCATIONS[name].title,
         help="Every rule keeps the mean sparsity. "
-        + " ".join(f"{row.title}: {row.help}" for row in ALLOCATIONS.values()),
+        + " ".join(f"{entry.title}: {entry.help}" for entry in ALLOCATIONS.values()),
     )
     if name == "uniform":
         return {}
@@ -71,7 +71,7 @@ def _edited(layers: int, sparsity: float) -> tuple[float, ...]:
         "Edit the shares (0.55 is 55 %); the plan follows. All are then moved by the same amount until their mean is "
         "the sparsity above."
     )
-    return tuple(float(row["share"] or 0) for row in edited)
+    return tuple(float(entry["share"] or 0) for entry in edited)
 
 
 def load_allocation(spec: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ def show_candidates(model: str, chosen: str) -> None:
             "loss increase (nats/token)": plans["loss"].tolist(),
             "± SE": plans["error"].tolist(),
             "parameters left": plans["size"].tolist(),
-            "speed (× dense)": [speed_cell(row) for row in plans.to_dict(orient="records")],
+            "speed (× dense)": [speed_cell(record) for record in plans.to_dict(orient="records")],
             "weights": [format_bytes(value) if pd.notna(value) else "–" for value in plans["memory"]],
             "name": plans["label"].tolist(),
             "applied (UTC)": [format_time(created) for created in plans["created"]],

@@ -17,14 +17,16 @@ from ..widgets.fields import number_of
 QUICK_SAMPLES = 16
 
 
-def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
+def pick_calibration(method: Method, fields: dict[str, Any]) -> dict[str, Any]:
     """Show the choice of calibration texts, if the method or another choice needs any; return its fields.
 
     ``fields``: what was chosen so far.
     """
-    if not looks_at_texts(row.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
+    if not looks_at_texts(method.name, fields.get("allocation", "uniform"), fields.get("compensate", "none")):
         st.caption(
-            "Heads are ranked by a captured run." if row.name == "heads" else "This method looks at the weights alone."
+            "Heads are ranked by a captured run."
+            if method.name == "heads"
+            else "This method looks at the weights alone."
         )
         return {}
     text = st.text_input(
@@ -59,11 +61,11 @@ def pick_calibration(row: Method, fields: dict[str, Any]) -> dict[str, Any]:
             "Column", "text", key="calibration_column", help=help_of(PruneSpec, "calibration_column")
         )
         picked["calibration_subset"] = picked["calibration_subset"] or None
-    if row.inputs == "noised" or row.sinks != "none":
+    if method.inputs == "noised" or method.sinks != "none":
         picked["noise_levels"] = st.number_input(
             "Levels of masking", key="noise_levels", **number_of(PruneSpec, "noise_levels", most=50)
         )
-    if row.sinks != "none":
+    if method.sinks != "none":
         picked["sink_rule"] = st.selectbox(
             "Sinks by", ("code", "paper"), key="sink_rule", help=help_of(PruneSpec, "sink_rule")
         )

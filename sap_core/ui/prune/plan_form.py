@@ -71,8 +71,8 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
         help="How weights are told apart that may go from those that must stay. It starts at the one that measured "
         "best on the demo models.",
     )
-    row = METHODS[method]
-    st.caption(f"{row.help} Source: {row.source}.")
+    entry = METHODS[method]
+    st.caption(f"{entry.help} Source: {entry.source}.")
     if mode == "search":
         fields = _pick_goal()
     else:
@@ -85,21 +85,21 @@ def pick_spec(model: str, info: ModelInfo, loading: dict[str, Any]) -> PruneOpti
             fields |= pick_allocation(info, fields["sparsity"])
     with st.expander("Order, comparison, calibration, seed", icon=":material/settings:"):
         if mode != "search":
-            fields |= _pick_recipe(row, pattern)
-        fields |= pick_calibration(row, fields)
+            fields |= _pick_recipe(entry, pattern)
+        fields |= pick_calibration(entry, fields)
         seed = st.number_input("Seed", key="prune_seed", **number_of(PruneSpec, "seed"))
         name = st.text_input("Name", key="prune_name", placeholder="optional", help=help_of(PruneSpec, "name"))
     return build_prune_spec(model=model, method=method, seed=seed, name=name, **fields, **loading)
 
 
 def _usable(name: str, mode: str, pattern: str, info: ModelInfo) -> bool:
-    row = METHODS[name]
-    if row.needs_mask_token and info.mask_token_id is None:
+    entry = METHODS[name]
+    if entry.needs_mask_token and info.mask_token_id is None:
         return False
     if mode == "search":
-        return not row.ranks_heads and "channels" in row.patterns
+        return not entry.ranks_heads and "channels" in entry.patterns
     kind = "N:M" if parse_pattern(pattern).structured else pattern
-    return kind in row.patterns and (mode == "direct" or not row.ranks_heads)
+    return kind in entry.patterns and (mode == "direct" or not entry.ranks_heads)
 
 
 def _pick_pattern(mode: str, info: ModelInfo) -> str:
@@ -191,33 +191,33 @@ def _pick_heads(info: ModelInfo, method: str, pattern: str) -> dict[str, Any]:
     return {"run": str(summary.path)}
 
 
-def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
+def _pick_recipe(entry: Method, pattern: str) -> dict[str, Any]:
     """Show order, comparison and compensation, if method and pattern leave a choice; return the fields."""
     parsed, fields = parse_pattern(pattern), {}
-    if len(row.orders) > 1 and not parsed.unit:
+    if len(entry.orders) > 1 and not parsed.unit:
         fields["order"] = address_choice(
             "Order",
-            [AUTO, *row.orders],
+            [AUTO, *entry.orders],
             "order",
-            format_func=lambda name: ORDERED.get(name, f"as published: {ORDERED[_own_order(row)]}"),
+            format_func=lambda name: ORDERED.get(name, f"as published: {ORDERED[_own_order(entry)]}"),
             help=help_of(PruneSpec, "order"),
         )
-    if pattern == "unstructured" and row.compare in COMPARISONS:
+    if pattern == "unstructured" and entry.compare in COMPARISONS:
         fields["compare"] = address_choice(
             "Weights compete",
             [AUTO, *COMPARISONS],
             "compare",
-            format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[row.compare]}"),
+            format_func=lambda name: COMPARED.get(name, f"as published: {COMPARED[entry.compare]}"),
             help=help_of(PruneSpec, "compare"),
         )
-    if pattern == "heads" or row.ranks_heads:
+    if pattern == "heads" or entry.ranks_heads:
         keep = st.toggle(
             "Keep one of heads that attend alike", True, key="keep_one",
             help=help_of(PruneSpec, "duplicates"),
         )  # fmt: skip
         if not keep:
             fields["duplicates"] = "ignore"
-    if parsed.unit in ("heads", "channels") and row.name != "flap":
+    if parsed.unit in ("heads", "channels") and entry.name != "flap":
         fields["compensate"] = address_choice(
             "Compensation",
             list(COMPENSATIONS),
@@ -230,8 +230,8 @@ def _pick_recipe(row: Method, pattern: str) -> dict[str, Any]:
     return fields
 
 
-def _own_order(row: Method) -> str:
-    return "sequential" if row.sequential else "one_shot"
+def _own_order(entry: Method) -> str:
+    return "sequential" if entry.sequential else "one_shot"
 
 
 def load_plan(spec: dict[str, Any]) -> None:

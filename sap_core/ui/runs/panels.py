@@ -41,7 +41,7 @@ def listed() -> list[RunSummary] | None:
 def search(runs: list[RunSummary]) -> list[RunSummary]:
     """Show search and filters, and return the runs that match, in the chosen order."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    words = (
+    shown = (
         left.text_input(
             "Search", key="q", bind="query-params", placeholder="name, model, tag, note or id",
             help="All words must occur somewhere in a run's name, model, tags, notes, state or id.",
@@ -70,7 +70,7 @@ def search(runs: list[RunSummary]) -> list[RunSummary]:
     found = []
     for run in runs:
         text = " ".join([run.id, run.name, run.model, run.state, run.notes, *run.tags]).lower()
-        fits = all(word in text for word in words) and (not kinds or run.kind in kinds)
+        fits = all(word in text for word in shown) and (not kinds or run.kind in kinds)
         if fits and set(tags or ()) <= set(run.tags):
             found.append(run)
     return _sorted(found, order)

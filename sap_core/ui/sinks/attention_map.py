@@ -44,8 +44,8 @@ def attention_map_panel(run: Run, pick: Selection, view: View, step: int) -> Non
         jobs.watch("attention_map")
         return
     attention = np.load(io.BytesIO(path.read_bytes()))
-    words = [printable(view.piece(max(step - 1, 0), place)) for place in range(view.positions)]
-    draw(attention_figure(attention, words), key="map", alt=f"Attention map at step {step}, {view.label}")
+    tokens = [printable(view.piece(max(step - 1, 0), position)) for position in range(view.positions)]
+    draw(attention_figure(attention, tokens), key="map", alt=f"Attention map at step {step}, {view.label}")
     trajectory = run.trajectories[pick.sample]
     difference = largest_difference(attention, view.share[step])
     if is_sampled(trajectory):

@@ -12,11 +12,12 @@ from ..widgets.figure import draw
 
 def step_line(view: View, step: int) -> None:
     """Show one line on the chosen step: the dominant position and its token."""
-    place = int(view.path[step])
+    position = int(view.path[step])
     sinks = int(view.sinks[step].sum())
     st.markdown(
-        f"Step **{step}**: position **{place}** (`{_code(printable(view.piece(step, place)))}`) receives "
-        f"**{view.share[step, place]:.1%}** of the attention, {view.times_even[step, place]:.1f} times an even share; "
+        f"Step **{step}**: position **{position}** (`{_code(printable(view.piece(step, position)))}`) receives "
+        f"**{view.share[step, position]:.1%}** of the attention, "
+        f"{view.times_even[step, position]:.1f} times an even share; "
         f"{sinks} {'sink' if sinks == 1 else 'sinks'} under the rule."
     )
 
@@ -37,7 +38,7 @@ def panel(view: View) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Which positions dominate", anchor=False)
-        last = [printable(view.piece(view.steps - 1, place)) for place in range(view.positions)]
+        last = [printable(view.piece(view.steps - 1, position)) for position in range(view.positions)]
         frequency = formulas.dominance_frequency(view.path, view.positions)
         draw(frequency_bars(frequency, last), alt="Share of steps in which each position dominates")
     with right:
@@ -55,10 +56,10 @@ def panel(view: View) -> None:
                 {
                     "from step": start,
                     "steps": length,
-                    "position": place,
-                    "token then": printable(view.piece(start, place)),
+                    "position": position,
+                    "token then": printable(view.piece(start, position)),
                 }
-                for place, start, length in dwells
+                for position, start, length in dwells
             ],
             height=260,
             hide_index=True,

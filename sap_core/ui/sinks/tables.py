@@ -17,27 +17,27 @@ def sink_tables(summary: dict[str, Any]) -> None:
         st.caption("Share of all steps, layers and heads in which the position is a sink; attention is the mean share.")
         rows = [
             {
-                "position": row["position"],
-                "last word there": printable(row["piece"]) if row["piece"] else "–",
-                "is a sink": row["sink_share"],
-                "attention": row["received"],
+                "position": record["position"],
+                "last word there": printable(record["piece"]) if record["piece"] else "–",
+                "is a sink": record["sink_share"],
+                "attention": record["received"],
             }
-            for row in summary["sink_positions"]
+            for record in summary["sink_positions"]
         ]
         _table(rows, ("is a sink", "attention"), "No position is a sink under this rule and threshold.")
     with right:
         st.subheader("Words", anchor=False)
         st.caption("What stands at a sink at the step at which it is one (a mask can be one); share of all sinks.")
         rows = [
-            {"word": printable(row["piece"]), "kind": row["type"], "share of sinks": row["share"]}
-            for row in summary["tokens"]
+            {"word": printable(record["piece"]), "kind": record["type"], "share of sinks": record["share"]}
+            for record in summary["tokens"]
         ]
         _table(rows, ("share of sinks",), "No word is at a sink under this rule and threshold.")
     st.subheader("Kinds of token", anchor=False)
     st.caption("Share of all sinks that stand on each kind, beside the kind's share of all positions over the steps.")
     rows = [
-        {"kind": row["type"], "share of sinks": row["share"], "share of positions": row["of_positions"]}
-        for row in summary["types"]
+        {"kind": record["type"], "share of sinks": record["share"], "share of positions": record["of_positions"]}
+        for record in summary["types"]
     ]
     _table(rows, ("share of sinks", "share of positions"), "", height="content")
 

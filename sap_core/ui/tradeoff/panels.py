@@ -35,11 +35,11 @@ def leave_if_asked(model: str) -> None:
     if wanted is None:
         return
     plans = results.measured_of(model)
-    row = plans[plans["id"] == wanted]
-    if row.empty:
+    selected = plans[plans["id"] == wanted]
+    if selected.empty:
         st.warning("That plan is not there any more.")
         return
-    plan = row.iloc[0]
+    plan = selected.iloc[0]
     load_plan(plan["spec"])
     choose("result", plan["run"] if not plan["cell"] else "dense")
     st.session_state["plan_in_form"] = wanted
@@ -105,7 +105,7 @@ def _chart(model: str, info: ModelInfo, cost: Axis, quality: Axis) -> None:
             quality,
             current=current,
             dense=(here, 0.0) if quality.column == "loss" else None,
-            methods=[row.title for row in METHODS.values()],
+            methods=[selected.title for selected in METHODS.values()],
         ),
         key="tradeoff_points",
         on_select=_clicked,
@@ -154,7 +154,7 @@ def _table(points: pd.DataFrame, best: set[str], current: str | None) -> None:
             "± SE": shown["error"].tolist(),
             "parameters left": shown["size"].tolist(),
             "weights (MiB)": shown["mebibytes"].tolist(),
-            "speed (× dense)": [speed_cell(row) for row in shown.to_dict(orient="records")],
+            "speed (× dense)": [speed_cell(selected) for selected in shown.to_dict(orient="records")],
             **{f"task {name.removeprefix(TASK)}": shown[name].tolist() for name in tasks},
             "measured in": shown["source"].tolist(),
             "when (UTC)": [format_time(created) for created in shown["created"]],

@@ -82,8 +82,8 @@ def pick_sweep(model: str, info: ModelInfo, loading: dict[str, Any]) -> SweepSpe
 def _pick_methods(info: ModelInfo) -> dict[str, Any]:
     usable = [
         name
-        for name, row in METHODS.items()
-        if not row.ranks_heads and (not row.needs_mask_token or info.mask_token_id is not None)
+        for name, entry in METHODS.items()
+        if not entry.ranks_heads and (not entry.needs_mask_token or info.mask_token_id is not None)
     ]
     left, middle, right = st.columns([2, 1, 1])
     default = [name for name in ("magnitude", "wanda", "sink") if name in usable]
@@ -193,25 +193,25 @@ def ablation(model: str) -> None:
 def ablation_rows(found: pd.DataFrame) -> pd.DataFrame:
     """Return `summarise`'s table with the parts of each variant."""
     rows = []
-    for row in found.to_dict(orient="records"):
-        method = METHODS[row["method"]]
-        order = row.get("order")
+    for record in found.to_dict(orient="records"):
+        method = METHODS[record["method"]]
+        order = record.get("order")
         plain = not isinstance(order, str)
         sequential = method.sequential if plain or order == AUTO else order == "sequential"
         rows.append(
             {
                 "variant": method.title,
-                "sparsity": row["sparsity"],
-                "loss increase (nats/token)": row["mean"],
-                "from": row["low"],
-                "to": row["high"],
+                "sparsity": record["sparsity"],
+                "loss increase (nats/token)": record["mean"],
+                "from": record["low"],
+                "to": record["high"],
                 "looks at inputs": _tick(method.needs_calibration),
                 "noise": _tick(method.inputs == "noised"),
                 "sink mask": _tick(method.sinks != "none"),
                 "temporal factor": _tick(method.sinks == "lasting"),
                 "sequential": _tick(sequential and method.needs_calibration),
-                "pattern": row["pattern"],
-                "seeds": row["seeds"],
+                "pattern": record["pattern"],
+                "seeds": record["seeds"],
             }
         )
     return pd.DataFrame(rows)

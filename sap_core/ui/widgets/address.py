@@ -31,8 +31,8 @@ def address_choice(
     elif st.query_params.get(key) in texts:
         st.session_state[held] = texts[st.query_params[key]]
     extra: dict[str, Any] = {} if held in st.session_state else {"index": default}
-    place: Any = container or st
-    chosen = place.selectbox(
+    target: Any = container or st
+    chosen = target.selectbox(
         label, options, key=held, format_func=format_func, help=help, persist_state="session", **extra
     )
     write_query_param(key, chosen)

@@ -28,7 +28,7 @@ def pick_model(
     key: str = "model", *, container: Any = None, loading: dict[str, Any] | None = None
 ) -> tuple[str, ModelInfo | None]:
     """Show the choice of a model; return its name and description, or None, with the reason shown."""
-    place = container or st
+    target = container or st
     options = list(DEMOS)
     held, named = f"choice_{key}", st.query_params.get(key)
     if held not in st.session_state and named:
@@ -36,7 +36,7 @@ def pick_model(
     current = st.session_state.get(held)
     if current and current not in options:
         options.append(current)
-    model = place.selectbox(
+    model = target.selectbox(
         "Model",
         options,
         key=held,
@@ -50,7 +50,7 @@ def pick_model(
     try:
         return model, model_info(model, **{name: (loading or {}).get(name) for name in CONVENTIONS})
     except SapError as error:
-        place.error(plain_text(str(error)))
+        target.error(plain_text(str(error)))
         return model, None
 
 

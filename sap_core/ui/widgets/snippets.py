@@ -104,22 +104,22 @@ def snippets_of(spec: Spec, out: str | None = None, code_out: str | None = None)
 def command_of(spec: Spec, out: str | None = None) -> str:
     """Return the `sap` command of ``spec``, without fields at their default unless they are always shown."""
     action = ACTIONS[type(spec)]
-    words = ["sap", action.command, *(shlex.quote(getattr(spec, name)) for name in action.arguments)]
+    argv = ["sap", action.command, *(shlex.quote(getattr(spec, name)) for name in action.arguments)]
     for name, value in _told(spec):
         field = type(spec).model_fields[name]
         yes, no = option_flags(name, field)
         if name in (*action.arguments, "out"):
             continue
         if isinstance(value, bool):
-            words.append(yes if value else no)
+            argv.append(yes if value else no)
         elif name == "prompts":
-            words += [f"{yes} {shlex.quote(item)}" for item in value]
+            argv += [f"{yes} {shlex.quote(item)}" for item in value]
         elif not is_list(field) or value:
-            words.append(f"{yes} {shlex.quote(to_text(value))}")
+            argv.append(f"{yes} {shlex.quote(to_text(value))}")
     out = getattr(spec, "out", out)
     if out is not None:
-        words.append(f"--out {shlex.quote(out)}")
-    return _wrapped(words)
+        argv.append(f"--out {shlex.quote(out)}")
+    return _wrapped(argv)
 
 
 def python_of(spec: Spec, out: str | None = None) -> str:
@@ -153,9 +153,9 @@ def reading(
     command: str, run: str, python: str, *, options: dict[str, Any] | None = None, more: Iterable[str] = ()
 ) -> tuple[str, str]:
     """Return the snippets for looking at a run: ``sap COMMAND RUN``, and ``python`` applied to the opened run."""
-    words = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
-    words += [f"--{name} {shlex.quote(to_text(value))}" for name, value in (options or {}).items() if value is not None]
-    return " ".join(words), "\n".join([*IMPORT, f"run = sap.open_run({run!r})", python])
+    argv = ["sap", command, shlex.quote(run), *(shlex.quote(item) for item in more)]
+    argv += [f"--{name} {shlex.quote(to_text(value))}" for name, value in (options or {}).items() if value is not None]
+    return " ".join(argv), "\n".join([*IMPORT, f"run = sap.open_run({run!r})", python])
 
 
 def figure(
@@ -214,10 +214,10 @@ def _call(function: str, positional: list[Any], keywords: dict[str, Any], first:
     return f"{function}(\n    " + ",\n    ".join(parts) + ",\n)"
 
 
-def _wrapped(words: list[str]) -> str:
+def _wrapped(argv: list[str]) -> str:
     """Return the command with one option per line if it is long."""
-    line = " ".join(words)
+    line = " ".join(argv)
     if len(line) <= 88:
         return line
-    head = [word for word in words if not word.startswith("--")]
-    return " \\\n  ".join([" ".join(head), *(word for word in words if word.startswith("--"))])
+    head = [word for word in argv if not word.startswith("--")]
+    return " \\\n  ".join([" ".join(head), *(word for word in argv if word.startswith("--"))])
