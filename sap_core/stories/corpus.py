@@ -129,7 +129,7 @@ class _Chooser:
         return options[self._rng.randrange(len(options))]
 
     def weighted(self, shares: dict[T, float]) -> T:
-        point = self._rng.random()
+        point, (*_, option) = self._rng.random(), shares
         for option, share in shares.items():  # noqa: B007 - the option at which the loop stops
             point -= share
             if point < 0:
