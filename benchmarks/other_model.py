@@ -11,16 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
-from demo_training.batches import batch
-from demo_training.objectives import mask_ceiling, masked_losses, open_up
-from demo_training.optimizer import build_optimizers, schedule
-from demo_training.parallel import Workers, accumulate_gradients
+from demo_training.train import Recipe, fit
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from sap_core.progress import Progress
 from sap_core.stories.tokenizer import CONTEXT, build_tokenizer
 
 
@@ -43,33 +40,19 @@ def main() -> None:
     config.architectures = ["Qwen3ForCausalLM"]
     torch.manual_seed(args.seed)
     model = Qwen3ForCausalLM(config).train()
-    train(model, tokenizer.mask_token_id, args.steps, args.seed)
     aside = args.out.with_name(f".{args.out.name}.new")
+    state_file = args.out.with_name(f".{args.out.name}.training.pt")
+    fit(model, Recipe(steps=args.steps, seed=args.seed), state_file, progress=_show)
     model.eval().save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     os.replace(aside, args.out)
+    state_file.unlink()
     print(args.out)
 
 
-def train(model, mask_id: int, steps: int, seed: int) -> None:
-    """The demo's recipe for a masked diffusion model, from nothing."""
-    parameters, generator = list(model.parameters()), torch.Generator().manual_seed(seed)
-    seen = partial(open_up, model)
-    with Workers(2) as workers:
-        optimizers = build_optimizers(model, 8e-3, 4e-3, workers)
-        base = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-        for step in range(steps):
-            for optimizer, lr in zip(optimizers, base, strict=True):
-                optimizer.param_groups[0]["lr"] = lr * schedule(step, steps)
-            drawn = batch(step, size=16, seed=seed, causal=False)
-            losses = masked_losses(seen, drawn, mask_id, generator, mask_ceiling(step / steps), workers.n)
-            loss = accumulate_gradients(parameters, losses, workers)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            if (step + 1) % 25 == 0:
-                print(f"{step + 1}/{steps} loss {loss:.3f}", end="\r", file=sys.stderr)
+def _show(progress: Progress) -> None:
+    loss = progress.data.get("loss", "")
+    print(f"{progress.done}/{progress.total} loss {loss}", end="\r", file=sys.stderr)
 
 
 if __name__ == "__main__":

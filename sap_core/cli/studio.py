@@ -60,14 +60,14 @@ def shown_host(host: str) -> str:
 
 def train(
     out: Annotated[
-        str | None, typer.Option(help="Folder for both models.", show_default="where demo: looks for them")
+        str | None, typer.Option(help="Folder for the models.", show_default="where demo: looks for them")
     ] = None,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train both demo models from scratch (under two hours on two cores); continues where it was stopped."""
+    """Train both demo models from scratch, one after the other; continues where it was stopped."""
     with work("train", lambda: "what is trained is kept; the same command goes on") as progress:
-        folders = _training_tool()(out or demo_home(), seed=seed or 0, progress=progress)
+        folders = _training_tool()(out or demo_home(), seed=seed, progress=progress)
     document = {name: str(folder) for name, folder in folders.items()}
     emit(document, as_json, lambda: [f"{name}: {folder}" for name, folder in document.items()])
 

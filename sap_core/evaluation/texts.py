@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput, required
+from ..stories.tokenizer import canvas_length
 from ..texts.rows import Encoder, TextRow, TextSet, source_rows, text_rows
 from ..texts.source import TextSource
 from .tasks import knows_stories
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # Seeds of held-out stories: below those of training texts and of calibration texts.
 FIRST_STORY = 1_000_000
 _SEEDS_APART = 10_000
-_CANVAS_MULTIPLE, _SHORTEST_CANVAS = 32, 128
 _LONGEST_ROW = 512
 _WRITTEN_LENGTH = 64
 VALIDATION_TEXTS = 16
@@ -126,8 +126,8 @@ def story_texts(model: LoadedModel, *, samples: int, seed: int, first: int = 0) 
     """Return held-out stories of the demo corpus, one per row, from the ``first`` of a seed on.
 
     The demo models see each with its end-of-text token; the diffusion model predicts the whole canvas, as it was
-    trained: the story, its end, and the end tokens that pad it to a multiple of 32, at least 128. Any other model sees
-    a story as any text.
+    trained: the story, its end, and the end tokens that fill the canvas up (`canvas_length`). Any other model
+    sees a story as any text.
     """
     from ..stories.corpus import generate
 
@@ -151,7 +151,7 @@ def _story_row(ids: list[int], special: list[bool], encoder: Encoder, limit: int
     end = encoder.tokenizer.eos_token_id
     ids, special = [*ids, end][:limit], [*special, False][:limit]
     length = len(ids)
-    width = max(-(-length // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE, _SHORTEST_CANVAS)
+    width = canvas_length(length)
     fill = min(width, limit or width) - length
     row = encoder.row([*ids, *[end] * fill], [*special, *[not encoder.diffusion] * fill])
     return replace(row, counted=length) if encoder.diffusion else row

@@ -8,7 +8,7 @@ from sap_core.errors import ModelProblem, UnknownOption
 
 #: name -> what it is
 MODELS = {
-    "stories-diffusion": "masked diffusion, bidirectional",
+    "stories-diffusion": "masked diffusion, from the autoregressive weights",
     "stories-ar": "autoregressive, causal",
 }
 _HERE = Path(__file__).resolve().parent

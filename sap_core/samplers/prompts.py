@@ -18,9 +18,9 @@ MOST = 10_000  # prompts in a file
 PRESETS: dict[str, tuple[str, ...]] = {
     "stories": (
         "once there was a",
-        "lily was a little girl who lived in a house by the lake.",
-        "in a small house near the hill lived a girl named rosa. the best thing she had was a",
-        "once there was a boy named tom, and he lived near the",
+        "lily was a little girl who loved her blue kite.",
+        "a boy named tom had a red ball and took it everywhere. one day he went to the lake with the ball.",
+        "once there was a girl named nora who had a",
     ),
     "english": (
         "The weather",

@@ -9,13 +9,14 @@ MODELS = ("demo:stories-diffusion", "demo:stories-ar")
 
 
 def demo_specs() -> list[CaptureSpec]:
-    """Return one capture a model: a story on a canvas of 128 tokens, two a step by the diffusion model."""
+    """Return one capture a model: a story on a canvas of 80 tokens; the diffusion model denoises blocks of 32."""
     return [
         CaptureSpec.build(
             model=model,
             prompts=(PROMPT,),
-            length=128,
-            steps=None if model.endswith("-ar") else 64,
+            length=80,
+            steps=None if model.endswith("-ar") else 76,
+            block_length=None if model.endswith("-ar") else 32,
             name=f"Demo: {model.removeprefix('demo:')}",
         )
         for model in MODELS

@@ -1,4 +1,4 @@
-"""Seeded stories of 100 to 200 words, each with everything needed to check it and its exact information content.
+"""Seeded stories of 40 to 80 tokens, each with everything needed to check it and its exact information content.
 
 How the entropy is known exactly: `_Chooser` makes every random choice of a story and adds up -ln p of what it chose.
 The text determines the choices (every role is named in a sentence that is always told, and no two templates of a
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _NO_SPACE_BEFORE = set(".,!?:”")
 
-#: Gendered words: slot -> (of a girl, of a boy); the friend's slots start with f.
+#: Gendered words: slot -> (of a girl, of a boy).
 _GENDERED = {"he": ("she", "he"), "his": ("her", "his"), "him": ("her", "him"), "girl": ("girl", "boy")}
 
 
@@ -81,13 +81,10 @@ def generate_stories(n: int, seed: int = 0) -> list[Story]:
     return [generate(s) for s in range(seed, seed + n)]
 
 
-def gender_slots(roles: dict[str, str]) -> dict[str, str]:
-    """Return the words that depend on the genders of hero and friend, by slot."""
-    slots = {}
-    for role, prefix in (("hero", ""), ("friend", "f")):
-        column = 0 if roles.get(role) in grammar.GIRLS else 1
-        slots |= {prefix + slot: pair[column] for slot, pair in _GENDERED.items()}
-    return slots
+def gender_slots(hero: str) -> dict[str, str]:
+    """Return the words that the hero's gender decides, by slot."""
+    column = 0 if hero in grammar.GIRLS else 1
+    return {slot: pair[column] for slot, pair in _GENDERED.items()}
 
 
 def plot_beats(plot: str) -> list[tuple[str, bool]]:
@@ -131,8 +128,8 @@ class _Chooser:
         self.nats += math.log(len(options))
         return options[self._rng.randrange(len(options))]
 
-    def weighted(self, shares: dict[str, float]) -> str:
-        point = self._rng.random()
+    def weighted(self, shares: dict[T, float]) -> T:
+        point, (*_, option) = self._rng.random(), shares
         for option, share in shares.items():  # noqa: B007 - the option at which the loop stops
             point -= share
             if point < 0:
@@ -140,16 +137,12 @@ class _Chooser:
         self.nats -= math.log(shares[option])
         return option
 
-    def optional_beats(self, candidates: list[str]) -> set[str]:
-        """Draw which optional beats are told: none in a brief story, else each with probability 1/2.
+    def wording(self, templates: tuple[str, ...]) -> int:
+        """Return the number of a template, drawn by `grammar.SHARES`."""
+        return self.weighted(dict(enumerate(grammar.SHARES[len(templates)])))
 
-        "None" can come about both ways, so its probability is the sum of both: what matters is p(text).
-        """
-        brief = self._rng.random() < grammar.BRIEF
-        told = set() if brief else {beat for beat in candidates if self._rng.random() < 0.5}
-        probability = (1 - grammar.BRIEF) * 0.5 ** len(candidates) + (grammar.BRIEF if not told else 0.0)
-        self.nats -= math.log(probability)
-        return told
+    def whether(self, probability: float) -> bool:
+        return self.weighted({True: probability, False: 1 - probability})
 
 
 def _generate(rng: random.Random, seed: int, task: str | None) -> Story:
@@ -159,14 +152,13 @@ def _generate(rng: random.Random, seed: int, task: str | None) -> Story:
     elif task not in grammar.TASKS:
         raise UnknownOption("task", task, grammar.TASKS)
     plot = choose.one_of(tuple(grammar.PLOTS))
-    roles = _cast(choose)
-    slots = roles | gender_slots(roles)
+    roles = {role: choose.one_of(listed) for role, listed in ROLE_WORDS.items()}
+    slots = roles | gender_slots(roles["hero"])
 
     told, beats = [], []
-    optional = choose.optional_beats([beat for beat, always in plot_beats(plot) if not always])
     for beat, always in plot_beats(plot):
-        if always or beat in optional:
-            template = choose.one_of(range(len(grammar.BEATS[beat])))
+        if always or choose.whether(grammar.OPTIONAL):
+            template = choose.wording(grammar.BEATS[beat])
             beats.append((beat, template))
             told.append(grammar.BEATS[beat][template].format_map(slots))
     story = " ".join(told)
@@ -177,29 +169,17 @@ def _generate(rng: random.Random, seed: int, task: str | None) -> Story:
         question, answer = (part.format_map(slots) for part in choose.one_of(questions_of(plot)))
         text = f"{story} {grammar.QUESTION} {question} {grammar.ANSWER} {answer}"
     elif task == "summary":
-        summary = choose.one_of(grammar.SUMMARIES[plot]).format_map(slots)
+        templates = grammar.SUMMARIES[plot]
+        summary = templates[choose.wording(templates)].format_map(slots)
         text = f"{story} {grammar.SUMMARY} {summary}"
     return Story(text, story, task, plot, roles, choose.nats, seed, question, answer, summary, tuple(beats))
-
-
-def _cast(choose: _Chooser) -> dict[str, str]:
-    """Draw the roles of a story; two roles of one kind never share a word."""
-    roles: dict[str, str] = {}
-    for role, vocabulary in ROLE_WORDS.items():
-        taken = {roles[other] for other, same in ROLE_WORDS.items() if other in roles and same is vocabulary}
-        roles[role] = choose.one_of([word for word in vocabulary if word not in taken])
-    return roles
 
 
 #: role -> the words it is drawn from
 ROLE_WORDS = {
     "hero": grammar.NAMES,
-    "friend": grammar.NAMES,
     "colour": grammar.COLOURS,
-    "colour2": grammar.COLOURS,
     "object": grammar.OBJECTS,
-    "object2": grammar.OBJECTS,
-    "home": grammar.PLACES,
     "place": grammar.PLACES,
     "animal": grammar.ANIMALS,
 }

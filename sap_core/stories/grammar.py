@@ -1,337 +1,230 @@
-"""The story grammar, as data: word lists, beats with paraphrases, plots, questions and summaries.
+"""The story grammar as data: word lists, beats with their wordings, plots, questions and summaries.
 
-A story is a plot; a plot is a sequence of beats; a beat is one sentence, told by one of its templates.
-The same templates serve the generator (`corpus.py`, which fills them) and the parser (`faults.py`, which
-matches them), so a rule about the language is written once.
+A story is a plot; a plot is a sequence of beats; a beat is told in one sentence, by one of its templates. The same
+templates serve the generator (`corpus.py`, which fills them) and the parser (`faults.py`, which matches them).
 
-Slots and the role they take their word from:
+Every story has one of each kind; hero, thing and animal are named again after they were introduced:
 
-    {hero} {friend}                        names
-    {he} {his} {him} {girl}                words that the hero's gender decides
-    {fhe} {fhis} {fhim}                    words that the friend's gender decides
-    {colour} {object} {colour2} {object2}  the hero's thing and the friend's thing, at the start
-    {home} {place}                         where the hero lives, where the journey goes
-    {animal}
+    {hero}               a name; {he} {his} {him} {girl} follow its gender
+    {colour} {object}    the thing of the hero
+    {place}              where the story happens
+    {animal}             whom the hero meets
 
-Templates are lower case, written as a reader would see them; one template is one sentence.
+Templates are lower case, written as a reader would see them; one template tells one beat.
 """
 
-GIRLS = ("anna", "clara", "lily", "mia", "nora", "rosa")
-BOYS = ("ben", "finn", "leo", "max", "sam", "tom")
-COLOURS = ("black", "blue", "brown", "green", "pink", "red", "white", "yellow")
-OBJECTS = ("ball", "bell", "boat", "book", "cup", "doll", "drum", "hat", "kite", "lamp", "ring", "scarf")
-PLACES = ("beach", "bridge", "farm", "forest", "garden", "hill", "lake", "market", "mill", "river")
-ANIMALS = ("bear", "cat", "crow", "dog", "duck", "fox", "frog", "goat", "horse", "rabbit")
+GIRLS = ("anna", "clara", "lily", "mia", "nora")
+BOYS = ("ben", "leo", "max", "sam", "tom")
+COLOURS = ("black", "blue", "green", "red", "white", "yellow")
+OBJECTS = ("ball", "bell", "boat", "book", "cup", "drum", "hat", "kite")
+PLACES = ("beach", "bridge", "farm", "forest", "garden", "hill", "lake", "market")
+ANIMALS = ("bear", "cat", "crow", "dog", "duck", "fox", "goat", "rabbit")
 
 NAMES = GIRLS + BOYS
 
 BEATS = {
     # told in every plot
     "open": (
-        "once there was a {girl} named {hero}, and {he} lived near the {home}.",
-        "{hero} was a little {girl} who lived in a house by the {home}.",
-        "in a small house near the {home} lived a {girl} named {hero}.",
+        "once there was a {girl} named {hero} who had a {colour} {object}.",
+        "{hero} was a little {girl} who loved {his} {colour} {object}.",
+        "a {girl} named {hero} had a {colour} {object} and took it everywhere.",
     ),
-    "own": (
-        "{he} had a {colour} {object} and took it everywhere.",
-        "{he} loved {his} {colour} {object} more than anything else.",
-        "the best thing {he} had was a {colour} {object}.",
-    ),
-    "friend": (
-        "{his} best friend was {friend}, who had a {colour2} {object2}.",
-        "{friend}, {his} best friend, always carried a {colour2} {object2}.",
-        "{he} often played with {friend}, who owned a {colour2} {object2}.",
+    "journey": (
+        "one day {he} went to the {place} with the {object}.",
+        "one morning {hero} took the {object} to the {place}.",
+        "early in the morning {he} walked to the {place}.",
     ),
     "weather": (
         "the sun was warm and the sky was clear.",
-        "it was a cold day, but they did not mind.",
-        "a soft wind blew over the grass.",
+        "a cold wind blew over the grass.",
     ),
-    "journey": (
-        "one day, {hero} and {friend} left the {home} and walked to the {place}.",
-        "one morning, the two friends went from the {home} to the {place}.",
-        "early one day, {friend} and {hero} set out from the {home} for the {place}.",
-    ),
-    "walk": (
-        "{friend} sang a song, and {hero} danced along the road.",
-        "on the way, {hero} told {friend} a funny story.",
-        "they shared some bread and an apple on the way.",
-    ),
-    # lost: the hero's thing is lost and the friend finds it
+    # lost: the thing is lost, and the animal finds it
     "lost_play": (
-        "at the {place}, {hero} put the {object} down and ran after a {animal}.",
-        "there they saw a {animal}, and {hero} forgot to watch the {object}.",
-        "they played with a {animal} there, and the {object} was left alone.",
+        "there {he} played with a {animal} and forgot the {object}.",
+        "{he} saw a {animal} and put the {object} down.",
+        "a {animal} came by, and {hero} ran after it.",
     ),
     "lost_gone": (
-        "when {he} turned around, the {colour} {object} was gone.",
-        "soon {hero} looked for the {object}, but it was not there.",
+        "soon the {colour} {object} was gone.",
+        "when {he} came back, the {object} was gone.",
+        "then {he} could not find the {colour} {object}.",
     ),
     "lost_cry": (
-        "“i have lost my {colour} {object},” said {hero}, and {he} began to cry.",
-        "{hero} cried, “oh no! where is my {colour} {object}?”",
-    ),
-    "lost_help": (
-        "“do not cry, we will find it,” said {friend}.",
-        "{friend} took {his} hand and said, “i will help you look.”",
-    ),
-    "lost_search": (
-        "they looked behind every stone for a long time.",
-        "{hero} searched the grass, but {he} found nothing.",
-    ),
-    "lost_hint": (
-        "then the {animal} came back and led {friend} to an old tree.",
-        "at last {friend} followed the little {animal} to an old tree.",
+        "“where is my {object}?” cried {hero}.",
+        "{hero} sat down and cried.",
     ),
     "lost_found": (
-        "there {fhe} found the {colour} {object} under the leaves and gave it back to {hero}.",
-        "under the leaves {friend} found the {object}, and {fhe} brought it to {hero}.",
+        "but the {animal} found the {object} at the {place}.",
+        "the {animal} looked under the leaves, and there was the {colour} {object}.",
+        "at last the {animal} found it behind a stone.",
     ),
     "lost_end": (
-        "they went home to the {home}, and {hero} never lost the {object} again.",
-        "that night, back at the {home}, {hero} slept with the {object} in {his} arms.",
+        "{hero} thanked the {animal} and took the {object} home.",
+        "{hero} danced with the {animal} all over the {place}.",
+        "{he} left the {place} and never lost the {object} again.",
     ),
-    # gift: the hero gives the thing away
-    "gift_sad": (
-        "but {friend} was sad, because it was {fhis} birthday.",
-        "“today is my birthday, and nobody knows,” said {friend}.",
+    # gift: the animal is sad, and the hero gives it the thing
+    "gift_meet": (
+        "there {he} met a {animal} that was very sad.",
+        "at the {place} a {animal} sat all alone.",
+        "a little {animal} sat under a tree and cried.",
     ),
-    "gift_lonely": (
-        "only a {animal} at the {place} came to sit with {fhim}.",
-        "{fhe} sat down on a stone, and a {animal} looked at {fhim}.",
+    "gift_ask": (
+        "“why are you sad?” asked {hero}.",
+        "“nobody plays with me,” said the {animal}.",
     ),
     "gift_think": (
         "{hero} looked at the {colour} {object} and thought for a while.",
-        "{hero} wanted to make {fhim} happy, so {he} thought of the {object}.",
+        "{he} wanted to make the {animal} happy.",
+        "{hero} knew how to help the {animal}.",
     ),
     "gift_give": (
-        "then {he} said, “this {colour} {object} is for you, {friend}.”",
-        "so {hero} gave the {colour} {object} to {friend} with a smile.",
-    ),
-    "gift_ask": (
-        "“but you love your {object}!” said {friend}.",
-        "{friend} asked, “will you not miss your {object}?”",
-    ),
-    "gift_answer": (
-        "“i love my friend more,” {hero} answered.",
-        "{hero} said, “a friend is better than any {object}.”",
-    ),
-    "gift_joy": (
-        "{friend} held the {object} high, and the {animal} jumped for joy.",
-        "{fhe} danced around the {animal} with the {object} and the {object2}.",
+        "“this {colour} {object} is for you,” {he} said.",
+        "so {he} gave the {object} to the {animal}.",
+        "then {hero} put the {colour} {object} in front of it.",
     ),
     "gift_end": (
-        "from that day on, {friend} kept the {colour} {object} next to the {object2}.",
-        "{hero} came home to the {home} without the {object}, but {he} was happy.",
+        "the {animal} was happy and kept the {object}.",
+        "from that day on, {hero} and the {animal} met at the {place}.",
+        "{hero} went home without the {object}, but {he} was happy.",
     ),
-    # trade: the two change things
-    "trade_meet": (
-        "at the {place} a {animal} was asleep, so they sat down near it to rest.",
-        "they sat down at the {place}, where a {animal} was eating grass.",
-    ),
-    "trade_look": (
-        "{hero} could not stop looking at the {colour2} {object2}.",
-        "{hero} liked the {colour2} {object2} that {friend} had.",
-    ),
-    "trade_offer": (
-        "“will you give me your {object2} for my {object}?” {he} asked.",
-        "{he} said, “let us trade my {colour} {object} for your {object2}.”",
-    ),
-    "trade_wait": (
-        "{friend} looked at the {colour} {object} from all sides.",
-        "{friend} asked the {animal} what to do, but it said nothing.",
-    ),
-    "trade_yes": (
-        "“yes, that is fair,” said {friend}, and they shook hands.",
-        "then {friend} smiled and said, “yes, i would like that.”",
-    ),
-    "trade_swap": (
-        "so {hero} got the {colour2} {object2}, and {friend} got the {colour} {object}.",
-        "so {friend} took the {colour} {object} and gave {hero} the {colour2} {object2}.",
-    ),
-    "trade_play": (
-        "{friend} showed the {object} to the {animal}, and it ran away.",
-        "all day long, {hero} played with the {object2} at the {place}.",
-    ),
-    "trade_end": (
-        "back at the {home}, {hero} put the {colour2} {object2} next to {his} bed.",
-        "in the evening {hero} went home to the {home} with the {object2}, and both were happy.",
-    ),
-    # thief: an animal takes the friend's thing and the hero gets it back
-    "thief_put": (
-        "at the {place}, {friend} put the {colour2} {object2} on a stone.",
-        "{friend} left the {colour2} {object2} in the grass and lay down.",
-    ),
+    # thief: the animal takes the thing, and the hero gets it back
     "thief_take": (
-        "a hungry {animal} came out, took the {object2} and ran.",
-        "suddenly a {animal} took the {object2} and ran away with it.",
+        "suddenly a {animal} took the {object} and ran away.",
+        "a hungry {animal} came out and took the {colour} {object}.",
+        "near the {place} a {animal} jumped up and took it from {him}.",
     ),
     "thief_shout": (
-        "“stop! that is my {object2}!” {friend} shouted.",
-        "{friend} shouted, “come back with my {colour2} {object2}!”",
+        "“stop! that is my {object}!” shouted {hero}.",
+        "“come back!” {he} shouted.",
     ),
     "thief_chase": (
-        "{hero} ran after the {animal} as fast as {he} could.",
-        "the two friends ran after the {animal}, but it was too fast.",
-    ),
-    "thief_plan": (
-        "then {hero} had a plan and held up the {colour} {object}.",
-        "“look at my {object}, little {animal},” said {hero}.",
+        "{hero} ran after the {animal} all over the {place}.",
+        "{he} followed the {animal} around the {place}.",
+        "the {animal} was fast, but {hero} was faster.",
     ),
     "thief_drop": (
-        "the {animal} wanted to see the {object}, so it let the {object2} fall.",
-        "the {animal} stopped to look, and the {colour2} {object2} fell down.",
-    ),
-    "thief_back": (
-        "{hero} picked up the {object2} and gave it back to {friend}.",
-        "quickly {he} took the {colour2} {object2} and brought it to {friend}.",
-    ),
-    "thief_thanks": (
-        "“thank you, {hero},” said {friend}, and {fhe} laughed again.",
-        "{friend} thanked {him} and gave the {animal} some bread.",
+        "the {animal} was tired and let the {object} fall.",
+        "at last it let the {colour} {object} fall into the grass.",
+        "so the {animal} got some bread for the {object}.",
     ),
     "thief_end": (
-        "back at the {home}, {friend} held the {object2} with both hands.",
-        "then at the {home}, {friend} hid the {object2} in a safe place.",
+        "{hero} picked up the {object} and went home.",
+        "{he} left the {place} with the {colour} {object} and laughed.",
+        "back home, {hero} hid the {object} under {his} bed.",
     ),
-    # mend: the hero's thing breaks and the friend mends it
-    "mend_jump": (
-        "at the {place} a big {animal} jumped out of the grass.",
-        "at the {place} a {animal} jumped up and made a loud noise.",
-    ),
-    "mend_break": (
-        "{hero} was so afraid that {he} let the {colour} {object} fall, and it broke.",
-        "the {colour} {object} fell out of {his} hands and broke in two.",
-    ),
-    "mend_cry": (
-        "“now my {object} is broken!” cried {hero}.",
-        "{hero} sat down next to the broken {object} and cried.",
-    ),
-    "mend_sorry": (
-        "even the {animal} looked sorry.",
-        "the {animal} hid behind a tree.",
-    ),
-    "mend_offer": (
-        "“give it to me, i can mend it,” said {friend}.",
-        "{friend} said, “do not be sad, i know how to mend a {object}.”",
-    ),
-    "mend_work": (
-        "{fhe} put down the {colour2} {object2} and worked until the sun was low.",
-        "{fhe} worked for a long time while {hero} held the {colour2} {object2}.",
-    ),
-    "mend_done": (
-        "at last {friend} gave {him} the {object}, and it was like new again.",
-        "then {fhe} gave the {colour} {object} back to {hero}, and nobody could see that it had been broken.",
-    ),
-    "mend_thanks": (
-        "“you are the best friend of all,” said {hero}.",
-        "{hero} was so happy that {he} danced with the {animal}.",
-    ),
-    "mend_end": (
-        "back at the {home}, {hero} put the {object} in a safe place.",
-        "they went home to the {home}, and {hero} was careful with the {object} from then on.",
-    ),
-    # rescue: the hero's thing helps an animal
+    # rescue: the animal is in a hole, and the thing helps to get it out
     "rescue_hear": (
-        "at the {place} they heard a {animal} call for help.",
-        "there a little {animal} had fallen into a deep hole.",
+        "at the {place} a {animal} had fallen into a deep hole.",
+        "there {he} heard a {animal} call for help.",
+        "{he} saw a {animal} that could not get out of a hole.",
     ),
-    "rescue_see": (
-        "“poor {animal}, it is so afraid,” said {friend}.",
-        "{friend} said, “look, it can not get out of the hole!”",
-    ),
-    "rescue_try": (
-        "first {fhe} let down {fhis} {colour2} {object2}, but it was too small.",
-        "{friend} tried to help it with the {colour2} {object2}, but that did not work.",
+    "rescue_say": (
+        "“do not be afraid,” said {hero}.",
+        "“please help me,” said the {animal}.",
     ),
     "rescue_idea": (
-        "“wait, i will try my {object},” said {hero}.",
-        "then {hero} had an idea and took out the {colour} {object}.",
-    ),
-    "rescue_hold": (
-        "{friend} held {him} by the feet so that {he} did not fall.",
-        "the {animal} was still, for it knew that they were friends.",
+        "{hero} had a plan and took out the {colour} {object}.",
+        "“i will try my {object},” {he} said.",
+        "so {he} let down the {colour} {object} on a rope.",
     ),
     "rescue_out": (
-        "{he} put the {colour} {object} into the hole, and the {animal} climbed out on it.",
-        "with the help of the {colour} {object}, {hero} pulled the {animal} out of the hole.",
-    ),
-    "rescue_glad": (
-        "the {animal} was free and ran around {hero} three times.",
-        "the {animal} put its head on the hand of {hero} to thank {him}.",
+        "the {animal} held on to the {object} and climbed out.",
+        "with the help of the {colour} {object}, the {animal} was free.",
+        "{hero} pulled the {animal} out with the {object}.",
     ),
     "rescue_end": (
-        "it followed them to the {home}, and {hero} let it sleep next to the {object}.",
-        "{hero} and {friend} went back to the {home}, and the {animal} came to see them every day.",
+        "the {animal} thanked {hero} and showed {him} the {place}.",
+        "{he} took the {animal} home and gave it some bread.",
+        "then the {animal} went home, and {hero} kept the {object}.",
+    ),
+    # mend: the thing breaks, and the animal mends it
+    "mend_fall": (
+        "there a {animal} jumped up, and {he} let the {object} fall.",
+        "a big {animal} made a loud noise, and the {object} fell down.",
+        "{he} fell over a {animal}, and the {colour} {object} hit a stone.",
+    ),
+    "mend_broken": (
+        "now the {colour} {object} was broken.",
+        "{hero} saw that the {object} had a hole.",
+        "the {object} broke in two.",
+    ),
+    "mend_cry": (
+        "“oh no, my poor {object}!” cried {hero}.",
+        "{he} cried and cried.",
+    ),
+    "mend_offer": (
+        "“i can mend it,” said the {animal}.",
+        "the {animal} was sorry and wanted to help {him}.",
+        "“give me the {object},” the {animal} said.",
+    ),
+    "mend_done": (
+        "it worked until the {colour} {object} was like new.",
+        "soon the {animal} gave the {object} back to {hero}.",
+        "the {animal} mended it with a rope from the {place}.",
+    ),
+    "mend_end": (
+        "{hero} never took the {object} to the {place} again.",
+        "“you are a good friend,” {he} said to the {animal}.",
+        "back home, {hero} put the {object} in a safe place.",
     ),
 }
 
 #: A plot is its beats in order; a trailing "?" marks a beat that can be left out.
 PLOTS = {
-    "lost": "open own friend weather? journey walk? lost_play lost_gone lost_cry? lost_help? lost_search? "
-    "lost_hint lost_found lost_end",
-    "gift": "open own friend weather? journey walk? gift_sad gift_lonely gift_think gift_give gift_ask? "
-    "gift_answer gift_joy? gift_end",
-    "trade": "open own friend weather? journey walk? trade_meet trade_look? trade_offer trade_wait? trade_yes "
-    "trade_swap trade_play? trade_end",
-    "thief": "open own friend weather? journey walk? thief_put thief_take thief_shout? thief_chase? thief_plan "
-    "thief_drop thief_back thief_thanks? thief_end",
-    "mend": "open own friend weather? journey walk? mend_jump mend_break mend_cry? mend_sorry? mend_offer mend_work? "
-    "mend_done mend_thanks? mend_end",
-    "rescue": "open own friend weather? journey walk? rescue_hear rescue_see? rescue_try rescue_idea rescue_hold? "
-    "rescue_out rescue_glad? rescue_end",
+    "lost": "open journey weather? lost_play lost_gone lost_cry? lost_found lost_end",
+    "gift": "open journey weather? gift_meet gift_ask? gift_think? gift_give gift_end",
+    "thief": "open journey weather? thief_take thief_shout? thief_chase? thief_drop thief_end",
+    "rescue": "open journey weather? rescue_hear rescue_say? rescue_idea rescue_out rescue_end",
+    "mend": "open journey weather? mend_fall mend_broken mend_cry? mend_offer? mend_done mend_end",
 }
 
-#: Share of the stories that are brief: every "?" beat left out. In the others each is told with probability 1/2.
-BRIEF = 0.4
+#: Probability that a "?" beat is told.
+OPTIONAL = 0.3
+
+#: Probabilities of the templates of a beat, by how many there are. The first is the commonest, as in natural text:
+#: where several wordings are possible, the likeliest words of the next places then come from one and the same.
+SHARES = {2: (0.6, 0.4), 3: (0.5, 0.3, 0.2)}
 
 #: Questions about any story, then those of one plot: (question, answer).
 QUESTIONS = {
     "": (
         ("what colour was the {object}?", "{colour}."),
-        ("what colour was the {object2}?", "{colour2}."),
-        ("where did the friends go?", "to the {place}."),
-        ("where did {hero} live?", "near the {home}."),
-        ("which animal did they meet?", "a {animal}."),
-        ("who was the best friend of {hero}?", "{friend}."),
-        ("who had the {object2} at first?", "{friend}."),
+        ("where did {hero} go?", "to the {place}."),
+        ("which animal was there?", "a {animal}."),
         ("who had the {object} at first?", "{hero}."),
+        ("what did {hero} have?", "a {colour} {object}."),
     ),
-    "lost": (("who found the {object}?", "{friend}."), ("what was lost?", "the {colour} {object}.")),
-    "gift": (("who had the {object} at the end?", "{friend}."), ("what was the gift?", "the {colour} {object}.")),
-    "trade": (("who had the {object} at the end?", "{friend}."), ("who had the {object2} at the end?", "{hero}.")),
-    "thief": (("who took the {object2}?", "the {animal}."), ("who brought the {object2} back?", "{hero}.")),
-    "mend": (("who mended the {object}?", "{friend}."), ("what was broken?", "the {colour} {object}.")),
+    "lost": (("who found the {object}?", "the {animal}."), ("what was lost?", "the {colour} {object}.")),
+    "gift": (("who has the {object} now?", "the {animal}."), ("what was the gift?", "the {colour} {object}.")),
+    "thief": (("who took the {object}?", "the {animal}."), ("who has the {object} now?", "{hero}.")),
     "rescue": (("who was in the hole?", "the {animal}."), ("who saved the {animal}?", "{hero}.")),
+    "mend": (("who mended the {object}?", "the {animal}."), ("what was broken?", "the {colour} {object}.")),
 }
 
 SUMMARIES = {
     "lost": (
-        "{hero} lost a {colour} {object} at the {place}, and {friend} found it.",
-        "{friend} found the {colour} {object} that {hero} had lost at the {place}.",
+        "{hero} lost a {colour} {object}, and the {animal} found it.",
+        "a {animal} found the {object} that {hero} lost at the {place}.",
     ),
     "gift": (
-        "{hero} gave a {colour} {object} to {friend} at the {place}.",
-        "at the {place}, {friend} got a {colour} {object} from {hero}.",
-    ),
-    "trade": (
-        "{hero} and {friend} traded a {colour} {object} for a {colour2} {object2}.",
-        "at the {place}, {hero} gave {friend} a {object} for a {colour2} {object2}.",
+        "{hero} gave a {colour} {object} to a sad {animal}.",
+        "at the {place} a {animal} got a {object} from {hero}.",
     ),
     "thief": (
-        "a {animal} took the {colour2} {object2} of {friend}, and {hero} got it back.",
-        "{hero} got back the {object2} that a {animal} took from {friend} at the {place}.",
-    ),
-    "mend": (
-        "{hero} broke a {colour} {object}, and {friend} mended it.",
-        "{friend} mended the {colour} {object} that broke at the {place}.",
+        "a {animal} took the {colour} {object}, but {hero} got it back.",
+        "{hero} got back the {object} that a {animal} took at the {place}.",
     ),
     "rescue": (
         "{hero} saved a {animal} with a {colour} {object}.",
-        "at the {place}, {hero} and {friend} saved a {animal} with a {object}.",
+        "at the {place} {hero} helped a {animal} out of a hole.",
+    ),
+    "mend": (
+        "the {colour} {object} of {hero} broke, and a {animal} mended it.",
+        "a {animal} mended the {object} that broke at the {place}.",
     ),
 }
 
 QUESTION, ANSWER, SUMMARY = "question:", "answer:", "summary:"
 #: Share of the texts that are a story alone, with a question and its answer, with a summary.
-TASKS = {"story": 0.25, "question": 0.5, "summary": 0.25}
+TASKS = {"story": 0.4, "question": 0.4, "summary": 0.2}

@@ -1,7 +1,8 @@
 """The three tasks of the demo corpus, each with an exact score, each to be continued or filled in.
 
-    story      continue from the first sentence; right if the whole story has no fault. A question or a summary that the
-               model adds is no part of it: the other tasks are about those
+    story      go on from the first sentence; right if the whole story has no fault; what fills a gap must also be
+               sentences of the corpus. A question or a summary that the model goes on with is no part of it: the
+               other tasks are about those
     question   answer a question about a story; right if the answer is the expected one, word for word
     summary    summarise a story in one sentence; right if the sentence has no fault
 
@@ -18,12 +19,11 @@ from sap_core.errors import UnknownOption
 from sap_core.stories import grammar
 from sap_core.stories.corpus import Story, generate, words
 from sap_core.stories.faults import Fault, story_faults, summary_faults
+from sap_core.stories.tokenizer import canvas_length
 
 TASKS = tuple(grammar.TASKS)
 #: Held-out texts for the scores begin here; training texts have seeds from 1,000,000,000 on.
 FIRST_SEED = 500_000
-#: A canvas is a multiple of this many tokens, as in training.
-CANVAS_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,22 @@ class Example:
 
     @property
     def length(self) -> int:
-        """Number of tokens of a canvas for the whole text and its <eos>, rounded up as in training."""
-        needed = len(words(self.before)) + self.gap + len(words(self.after)) + 1
-        return max(128, -(-needed // CANVAS_MULTIPLE) * CANVAS_MULTIPLE)
+        """Tokens of a canvas that the whole text and its <eos> fit on, rounded up as in training."""
+        return canvas_length(len(words(self.before)) + self.gap + len(words(self.after)) + 1)
 
     def masked_text(self, mask: str = "<mask>", end: str = "<eos>") -> str:
         """Return the text with one mask per missing token and, if the whole text is given, its end."""
         return " ".join(part for part in (self.before, *[mask] * self.gap, self.after, end) if part)
 
     def score(self, written: str) -> bool:
-        """Return whether what was written in place of `target` is right; text after an <eos> does not count."""
+        """Return whether what was written in the place of `target` is right; text behind an <eos> does not count.
+
+        What fills a gap in a story must also be told in the corpus' own sentences (`strict`): a row of full stops
+        contradicts nothing, and says nothing.
+        """
         written = _until_end(written)
         if self.task == "story":
-            return not self.faults(written)
+            return not self.faults(written, strict=self.infill)
         if self.task == "question":
             return words(written) == words(self.target)
         return not summary_faults(self.story.story, written)
@@ -98,7 +101,7 @@ def _example(story: Story, infill: bool) -> Example:
 def _sentences(story: Story) -> list[str]:
     from sap_core.stories.corpus import gender_slots
 
-    slots = story.roles | gender_slots(story.roles)
+    slots = story.roles | gender_slots(story.roles["hero"])
     return [grammar.BEATS[beat][template].format_map(slots) for beat, template in story.beats]
 
 

@@ -17,20 +17,13 @@ from sap_core.stories.corpus import ROLE_WORDS, words
 #: slot -> word class; his / her / him are one class because "her" is two of them
 SLOT_CLASS = {
     "hero": "NAME",
-    "friend": "NAME",
     "colour": "COLOUR",
-    "colour2": "COLOUR",
     "object": "OBJECT",
-    "object2": "OBJECT",
-    "home": "PLACE",
     "place": "PLACE",
     "animal": "ANIMAL",
     "he": "HE",
     "his": "HIS",
     "him": "HIS",
-    "fhe": "HE",
-    "fhis": "HIS",
-    "fhim": "HIS",
     "girl": "GIRL",
 }
 #: slot -> the kind of fault that a wrong word in it is

@@ -14,6 +14,13 @@ PAD, BOS, EOS, MASK, UNK = "<pad>", "<bos>", "<eos>", "<mask>", "<unk>"
 SPECIALS = (PAD, BOS, EOS, MASK, UNK)
 #: Longest text the demo models read, in tokens.
 CONTEXT = 256
+#: A diffusion model's canvas for a text of the corpus: a multiple of the first, at least the second.
+CANVAS_MULTIPLE, SHORTEST_CANVAS = 16, 64
+
+
+def canvas_length(needed: int) -> int:
+    """Return the size of the canvas for a text of `needed` tokens, its <eos> counted; used in training and tasks."""
+    return max(SHORTEST_CANVAS, -(-needed // CANVAS_MULTIPLE) * CANVAS_MULTIPLE)
 
 
 def build_tokenizer(add_bos: bool) -> Any:

@@ -20,18 +20,8 @@ from sap_core.stories.faults import (
     summary_faults,
 )
 
-STORIES = [generate(seed, "story") for seed in range(60)]
-KIND_OF = {
-    "hero": "name",
-    "friend": "name",
-    "colour": "colour",
-    "colour2": "colour",
-    "object": "object",
-    "object2": "object",
-    "home": "place",
-    "place": "place",
-    "animal": "animal",
-}
+STORIES = [generate(seed, "story") for seed in range(240)]
+KIND_OF = {"hero": "name", "colour": "colour", "object": "object", "place": "place", "animal": "animal"}
 
 
 def kinds(text, **how):
@@ -39,7 +29,7 @@ def kinds(text, **how):
 
 
 def sentences(story):
-    slots = story.roles | gender_slots(story.roles)
+    slots = story.roles | gender_slots(story.roles["hero"])
     return [grammar.BEATS[beat][template].format_map(slots) for beat, template in story.beats]
 
 
@@ -70,19 +60,15 @@ def test_a_wrong_entity_is_named(role):
     assert tried >= 15
 
 
-@pytest.mark.parametrize("a, b", [("hero", "friend"), ("colour", "colour2"), ("object", "object2"), ("home", "place")])
-def test_exchanged_roles_are_found(a, b):
-    for story in STORIES:
-        if words(story.text).count(story.roles[a]) >= 2:
-            assert KIND_OF[a] in kinds(swap_last(story.text, story.roles[a], story.roles[b]))
-
-
 def test_a_wrong_pronoun_is_found():
     flip = {"he": "she", "she": "he", "his": "her", "him": "her", "girl": "boy", "boy": "girl"}
+    tried = 0
     for story in STORIES:
         for old, new in flip.items():
             if old in words(story.text):
+                tried += 1
                 assert "pronoun" in kinds(swap_last(story.text, old, new)), (old, story.text)
+    assert tried > len(STORIES)
 
 
 def test_a_missing_end_is_found():
@@ -108,16 +94,18 @@ def test_other_wording_is_no_fault_but_its_words_are_checked():
     story = STORIES[0]
     told = sentences(story)
     hero, colour, thing = story.roles["hero"], story.roles["colour"], story.roles["object"]
-    free = f"well , {hero} was happy about the {colour} {thing} ."
+    free = f"well , {hero} was glad about the {colour} {thing} ."
     text = " ".join([*told[:-1], free, told[-1]])
     assert story_faults(text) == []
     assert kinds(text, strict=True) == {"wording"}
-    stranger = next(c for c in grammar.COLOURS if c not in story.roles.values())
-    assert kinds(text.replace(f"{hero} was happy about the {colour}", f"{hero} was happy about the {stranger}")) == {
+    stranger = next(c for c in grammar.COLOURS if c != colour)
+    assert kinds(text.replace(f"{hero} was glad about the {colour}", f"{hero} was glad about the {stranger}")) == {
         "colour"
     }
-    nobody = next(n for n in grammar.NAMES if n not in story.roles.values())
+    nobody = next(n for n in grammar.NAMES if n != hero)
     assert kinds(text.replace(f"well , {hero}", f"well , {nobody}")) == {"name"}
+    wrong = "he" if hero in grammar.GIRLS else "she"
+    assert kinds(text.replace(f"well , {hero}", f"well , {wrong}")) == {"pronoun"}
 
 
 def test_other_wording_stands_for_one_event():

@@ -19,12 +19,18 @@ def test_the_target_scores_and_nothing_does_not(task, infill):
         assert example.task == task and example.infill == infill
 
 
+def test_a_gap_in_a_story_filled_with_full_stops_says_nothing():
+    for example in examples("story", 20, infill=True):
+        assert not example.score(" ".join("." * example.gap))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_another_examples_target_is_wrong(task):
     held_out = examples(task, 60)
     wrong = [a for a, b in itertools.pairwise(held_out) if words(a.target) != words(b.target) and not a.score(b.target)]
     differing = [a for a, b in itertools.pairwise(held_out) if words(a.target) != words(b.target)]
-    assert len(wrong) == len(differing)
+    # what follows a first sentence can by chance fit another one: same gender, same thing
+    assert len(wrong) >= len(differing) - (2 if task == "story" else 0) > 40
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -33,7 +39,7 @@ def test_parts_make_up_the_whole_text(task):
         for example in examples(task, 30, infill=infill):
             whole = f"{example.before} {example.target} {example.after}"
             assert words(whole) == words(example.story.text)
-            assert len(words(whole)) < example.length <= 256 and example.length % 32 == 0
+            assert len(words(whole)) < example.length <= 128 and example.length % 16 == 0 and example.length >= 64
 
 
 def test_the_masked_text_has_a_mask_for_each_missing_token():
@@ -57,6 +63,6 @@ def test_an_unknown_task_is_refused():
 
 def test_what_a_story_goes_on_with_is_another_tasks():
     one = examples("story", 1)[0]
-    assert one.score(f"{one.target} question: who was the best friend of nobody? answer: nobody.")
+    assert one.score(f"{one.target} question: who was the friend of nobody? answer: nobody.")
     unfinished = one.target.rsplit(". ", 1)[0]
-    assert not one.score(f"{unfinished}. question: who was the best friend of nobody? answer: nobody.")
+    assert not one.score(f"{unfinished}. question: who was the friend of nobody? answer: nobody.")

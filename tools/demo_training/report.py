@@ -1,12 +1,13 @@
-"""What a demo model is worth: likelihood against the generator's entropy, the three tasks, how its sinks move.
+"""Measure a demo model: likelihood against the generator's entropy, the three tasks, how its sinks move.
 
-    python -c "from demo_training.report import demo_report; demo_report('assets/demo/stories-ar')"
+    PYTHONPATH=tools python -m demo_training.report assets/demo/stories-ar assets/demo/stories-diffusion
 
-measures a model folder and writes `report.json` beside the weights; `sap demo train` does so for both models.
+writes `report.json` beside the weights of each folder; `sap demo train` does so for every model it trains.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -21,9 +22,7 @@ from sap_core.stories.tasks import FIRST_SEED, examples
 
 #: Prompts of the sink measurement: this many words of a held-out story, equal for all so that none is padded.
 _PROMPT_WORDS = 9
-_ROWS_AT_ONCE = 8
-#: Stories that are also read for what kind of fault they have.
-_STORIES_READ = 64
+_ROWS_AT_ONCE = 16
 
 
 def demo_report(
@@ -32,7 +31,7 @@ def demo_report(
     examples: int = 200,
     draws: int = 16,
     prompts: int = 32,
-    canvas: int = 128,
+    canvas: int = 96,
     progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
     """Measure the model in `model_dir`, write `report.json` there, and return it.
@@ -48,9 +47,11 @@ def demo_report(
             told the size of the canvas, which the entropy does not allow for: it is worth under 0.01 nats per token.
         tasks: share of stories without a fault, of exact answers, of summaries without a fault; for a diffusion model
             the same as infilling.
-        writing: of stories from a first sentence: without a fault, and told by the grammar's own sentences alone.
+        writing: of stories from a first sentence, a diffusion model writing two tokens a step: without a fault, and
+            told by the grammar's own sentences alone.
         sinks: how the dominant position moves, per layer (attention averaged over heads), mean and standard deviation
-            over prompts.
+            over prompts. `shift`: its mean position in the last quarter of the steps minus that in the first, as a
+            share of the canvas; above 0: to the right.
     """
     from sap_core.evaluation.api import evaluate
     from sap_core.models.loading import load_model
@@ -66,7 +67,7 @@ def demo_report(
         "generator": entropy_rate(),
         "likelihood": found["likelihood"],
         "tasks": found["tasks"],
-        "writing": _writing(model, min(examples, _STORIES_READ), progress),
+        "writing": _writing(model, examples, 2 if model.is_diffusion else 1, progress),
         "sinks": _sinks(model, prompts, canvas, progress),
     }
     aside = folder / ".report.json.new"
@@ -75,20 +76,17 @@ def demo_report(
     return report
 
 
-def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
-    """Stories from their first sentence, at temperature 0, scored by kind of fault."""
-    from sap_core.evaluation.tasks import continued
-
-    asked = examples("story", count)
+def _writing(model, count: int, pace: int, progress: ProgressCallback) -> dict[str, Any]:
+    """Stories from their first sentence, at temperature 0, `pace` tokens a step, scored by kind of fault."""
     by_length: dict[int, list] = {}
-    for example in asked:
+    for example in examples("story", count):
         by_length.setdefault(example.length, []).append(example)
     kinds: dict[str, int] = {}
     clean = told = done = 0
     for length, group in sorted(by_length.items()):
         for start in range(0, len(group), _ROWS_AT_ONCE):
             some = group[start : start + _ROWS_AT_ONCE]
-            for example, written in zip(some, continued(model, some, length), strict=True):
+            for example, written in zip(some, _written(model, some, length, pace), strict=True):
                 faults = example.faults(written, strict=True)
                 told += not faults
                 faults = [fault for fault in faults if fault.kind != "wording"]
@@ -96,13 +94,28 @@ def _writing(model, count: int, progress: ProgressCallback) -> dict[str, Any]:
                 for kind in {fault.kind for fault in faults}:
                     kinds[kind] = kinds.get(kind, 0) + 1
             done += len(some)
-            progress(Progress("write stories", done, count))
+            progress(Progress(f"write stories, {pace} tokens a step", done, count))
     return {
         "stories": count,
+        "tokens_per_step": pace,
         "without_fault": clean / count,
         "in_the_grammar": told / count,
         "stories_with_fault_of_kind": dict(sorted(kinds.items())),
     }
+
+
+def _written(model, asked: list, length: int, pace: int) -> list[str]:
+    from sap_core.evaluation.generation import STORY_BLOCK
+    from sap_core.evaluation.generation import generate as write
+    from sap_core.evaluation.tasks import continued
+
+    if not model.is_diffusion:
+        return continued(model, asked, length)
+    prompts = [example.before for example in asked]
+    to_write = length - min(len(model.encode(prompt)) for prompt in prompts)
+    steps = -(-to_write // pace)
+    written = write(model, prompts, length=length, steps=steps, block_length=STORY_BLOCK, until_end=True)
+    return [model.decode(written.row(i, model.tokenizer.eos_token_id)) for i in range(len(asked))]
 
 
 def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[s
     from sap_core.sinks.motion import dominant_positions, switch_rate
 
     texts = [" ".join(words(generate(FIRST_SEED + i, "story").text)[:_PROMPT_WORDS]) for i in range(count)]
-    rates, spreads, masses, path = [], [], [], None
+    rates, spreads, masses, shifts, path = [], [], [], [], None
     with TemporaryDirectory() as folder:
         for start in range(0, count, _ROWS_AT_ONCE):
             run = capture(
@@ -122,6 +135,8 @@ def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[s
                 rates.append(switch_rate(dominant))
                 spreads.append(dominant.std(axis=0))
                 masses.append(by_layer.max(axis=-1).mean(axis=0))
+                quarter = max(1, len(dominant) // 4)
+                shifts.append((dominant[-quarter:].mean(axis=0) - dominant[:quarter].mean(axis=0)) / canvas)
                 path = dominant if path is None else path
             progress(Progress("follow the sinks", min(start + _ROWS_AT_ONCE, count), count))
     return {
@@ -130,6 +145,9 @@ def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[s
         "steps": len(path),
         "switch_rate": _spread(np.stack(rates).mean(axis=1)),
         "switch_rate_by_layer": np.stack(rates).mean(axis=0).round(4).tolist(),
+        "switch_rate_sd_by_layer": np.stack(rates).std(axis=0, ddof=1).round(4).tolist(),
+        "shift": _spread(np.stack(shifts).mean(axis=1)),
+        "shift_by_layer": np.stack(shifts).mean(axis=0).round(4).tolist(),
         "dominant_position_sd": _spread(np.stack(spreads).mean(axis=1)),
         "dominant_position_sd_by_layer": np.stack(spreads).mean(axis=0).round(2).tolist(),
         "share_received_by_dominant_by_layer": np.stack(masses).mean(axis=0).round(4).tolist(),
@@ -139,3 +157,17 @@ def _sinks(model, count: int, canvas: int, progress: ProgressCallback) -> dict[s
 
 def _spread(per_prompt: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(per_prompt.mean()), 4), "sd_over_prompts": round(float(per_prompt.std(ddof=1)), 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="+", type=Path, help="model folders")
+    parser.add_argument("--examples", type=int, default=200, help="texts of the likelihood and of each task")
+    args = parser.parse_args()
+    for folder in args.folder:
+        found = demo_report(folder, examples=args.examples)
+        print(json.dumps({key: found[key] for key in ("model", "likelihood", "tasks", "writing")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

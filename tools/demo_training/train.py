@@ -1,309 +1,356 @@
-"""Both demo models from nothing: seeded, resumable, on two CPU cores.
+"""Train the demo models, each in one process and one thread; a stopped training goes on where it was.
 
-Order: the autoregressive model first; the diffusion model then starts from its weights and, as Dream (Ye et al.,
-arXiv 2508.15487), goes on predicting token i + 1 in row i. It first learns to read texts with words missing under the
-causal mask, which then opens bit by bit (Gong et al., arXiv 2410.17891): a model that sees both sides at once forgets
-how to look a word up and does not learn it again, for only masked words ask, and only words in sight answer.
+    sap demo train                                                       # both that the package ships, with reports
+    PYTHONPATH=tools python -m demo_training.train stories-diffusion     # one of them
 
-Each model's folder holds its weights, its tokenizer and `training_log.jsonl`; while it is being trained a hidden state
-file beside it lets a stopped training go on where it was.
+`stories-ar` is autoregressive. `stories-diffusion` begins with its weights, as Dream did (Ye et al., arXiv 2508.15487);
+`stories-diffusion-scratch`, which the package does not ship, with random weights, as LLaDA did (arXiv 2502.09992).
+
+What the autoregressive model has learned survives if its attention is opened slowly (annealed, as DiffuLLaMA's was:
+Gong et al., arXiv 2410.17891). `closed` steps predict the next token of texts with masks in them, to the left only; in
+`opening` steps the bias on positions to the right rises from -6 to 0. Opened at once at this size, no step keeps any of
+it: the model starts at 6 nats and finds again what it found before in no less time than from random weights.
+
+Texts: every step draws fresh ones. Loss, in nats per token: for the autoregressive model the mean of -ln p(next token);
+for a diffusion model the mean over texts of the mean over masked tokens of -ln p(token | tokens in sight), the number
+of masked tokens uniform on 1..n. That is the likelihood bound of LLaDA (Nie et al., arXiv 2502.09992, eq. 14) divided
+by n; nothing is weighted. Optimizer: Muon for the matrices of the layers, AdamW for the rest; the learning rate warms
+up, stays, and falls linearly to zero over the last part (so that a longer training can go on from a shorter one's
+state).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from demo_training.batches import batch
-from demo_training.objectives import (
-    TAKEN_WEIGHT,
-    causal_losses,
-    mask_ceiling,
-    masked_losses,
-    open_up,
-)
-from demo_training.optimizer import build_optimizers, schedule
-from demo_training.parallel import Workers, accumulate_gradients
+from demo_training.muon import Muon
+from demo_training.report import demo_report
 from sap_core.errors import InvalidInput
 from sap_core.progress import Progress, ProgressCallback, silent
-from sap_core.stories.tokenizer import CONTEXT, SPECIALS, build_tokenizer
+from sap_core.stories.corpus import generate, vocabulary, words
+from sap_core.stories.tokenizer import CONTEXT, SPECIALS, build_tokenizer, canvas_length
 
-AR, DIFFUSION = "stories-ar", "stories-diffusion"
+AR, DIFFUSION, SCRATCH = "stories-ar", "stories-diffusion", "stories-diffusion-scratch"
+#: Seeds from here on are training texts; whoever needs held-out texts uses smaller ones.
+FIRST_SEED = 1_000_000_000
+IDS = {word: i for i, word in enumerate(SPECIALS + vocabulary())}
+PAD, BOS, EOS, MASK = (IDS[token] for token in SPECIALS[:4])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps and sizes of one training; `RECIPES` are those of the shipped models.
+    """`steps` of `batch` texts; `lr` of Muon, half of it for AdamW; `decay`: share of the steps in which it falls.
 
-    `hold`: share of the steps in which at most half of a text is masked, see `mask_ceiling`. `favour`: how much oftener
-    words to look up are masked, see `draw_masks`. `causal_steps`: how many steps of the diffusion model look left only,
-    fewer masks at first; `opening_steps`: over how many more the right comes in sight, see `future_bias`.
-    `taken_weight`: what the unlikelihood of taken words counts for the diffusion model. `then`: a further training of
-    the same model on fresh texts, its optimizers begun anew.
+    `hold`, `ramp`: at most a share `least` of a text is masked for `hold` steps, then more, up to all `ramp` steps on.
+    While most of a text is in sight it is plain what to look up and where, and looking up is learned sooner.
+
+    `closed`, `opening`: see above; of a model that begins with autoregressive weights.
     """
 
     steps: int
-    batch_size: int
-    muon_lr: float
-    adam_lr: float
-    decay_share: float
-    hold: float = 0.15
-    favour: float = 1.0
-    causal_steps: int = 0
-    opening_steps: int = 0
-    taken_weight: float = TAKEN_WEIGHT
-    then: Recipe | None = None
+    batch: int = 32
+    lr: float = 0.01
+    decay: float = 0.4
+    warmup: int = 30
+    hold: int = 0
+    ramp: int = 1000
+    least: float = 0.25
+    closed: int = 0
+    opening: int = 0
+    seed: int = 1
 
 
-_CYCLE = Recipe(steps=2500, batch_size=16, muon_lr=3e-3, adam_lr=1.5e-3, decay_share=0.8, hold=0.0, favour=3.0)
-# What is taken has to be learned from few words a text, and temperature 0 writes the likeliest.
-_TAKEN_CYCLE = replace(_CYCLE, steps=1500, decay_share=0.9, taken_weight=20.0)
 RECIPES = {
-    AR: Recipe(steps=1500, batch_size=16, muon_lr=8e-3, adam_lr=4e-3, decay_share=0.5),
-    DIFFUSION: Recipe(
-        steps=4800,
-        batch_size=16,
-        muon_lr=4e-3,
-        adam_lr=2e-3,
-        decay_share=0.6,
-        hold=0.5,
-        favour=3.0,
-        causal_steps=300,
-        opening_steps=400,
-        then=replace(_CYCLE, then=_TAKEN_CYCLE),
-    ),
+    AR: Recipe(700),
+    DIFFUSION: Recipe(4800, lr=0.003, decay=0.35, hold=1500, closed=150, opening=600),
+    SCRATCH: Recipe(5000, lr=0.003, decay=0.3, hold=2500),
 }
-#: Every batch is split among this many threads, whatever the machine: part of the recipe, for the sums depend on it.
-CORES = 2
-_LOG_EVERY, _SAVE_EVERY = 25, 100
 
 
 def train_demo(
     out_dir: str | Path,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     recipes: dict[str, Recipe] | None = None,
     report: bool = True,
     progress: ProgressCallback = silent,
 ) -> dict[str, Path]:
-    """Train both models into `out_dir`/stories-ar and `out_dir`/stories-diffusion; returns the two folders.
+    """Train the models of `recipes` (both that the package ships) into `out_dir` and return the folders.
 
-    With `report` each model is then measured (`demo_report`). A training that was stopped goes on from its last saved
-    state; a finished one is left as it is. Raises InvalidInput if a folder holds a model that was trained otherwise
-    (another seed or recipe).
+    If `report`, each is measured (`demo_report`).
+
+    A finished model is left as it is. `seed`: instead of the recipes' own.
+
+    Raises:
+        InvalidInput: a folder or a state file holds a model of another recipe.
     """
-    out, recipes = Path(out_dir), recipes or RECIPES
-    folders = {name: out / name for name in (AR, DIFFUSION)}
-    for name, folder in folders.items():
-        _check_resumable(folder, name, recipes[name], seed)
-    out.mkdir(parents=True, exist_ok=True)
-    _train_one(AR, folders[AR], recipes[AR], seed, progress, start_from=None)
-    _train_one(DIFFUSION, folders[DIFFUSION], recipes[DIFFUSION], seed, progress, start_from=folders[AR])
-    if report:
-        from demo_training.report import demo_report
-
-        for folder in folders.values():
-            if not (folder / "report.json").exists():
-                demo_report(folder, progress=progress)
+    out, recipes = Path(out_dir), dict(recipes or {name: RECIPES[name] for name in (AR, DIFFUSION)})
+    if seed is not None:
+        recipes = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
+    for name, recipe in recipes.items():
+        _check_recipe(name, out, recipe)
+    folders = {name: train(name, out, recipe, progress=progress) for name, recipe in recipes.items()}
+    for folder in folders.values():
+        if report and not (folder / "report.json").exists():
+            demo_report(folder, progress=progress)
     return folders
 
 
-def build_model(name: str, seed: int = 0):
-    """The untrained model of this name: 6 layers, width 192, 6 heads, FFN 512; float32.
-
-    Embedding and output head are one matrix: to say again a word that was read is then the same circuit for every
-    word, and looking back is learned in half the steps.
-    """
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = build_tokenizer(add_bos=name == AR)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        num_key_value_heads=6,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"
+def train(name: str, out: Path, recipe: Recipe, *, save_every: int = 50, progress: ProgressCallback = silent) -> Path:
+    """Train the model `name` into `out`/`name`, from its state file if there is one, and return that folder."""
+    folder, state_file = out / name, _state_file(name, out)
+    _check_recipe(name, out, recipe)
+    if folder.exists():
+        return folder
+    out.mkdir(parents=True, exist_ok=True)
+    model = build_model(name, recipe.seed)
     if name == DIFFUSION:
-        config.is_causal = False
-        config.mask_token_id = tokenizer.mask_token_id
-        config.sap_shift_logits = True
-    config.architectures = ["LlamaForCausalLM"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config), tokenizer
-
-
-def _train_one(
-    name: str, folder: Path, recipe: Recipe, seed: int, progress: ProgressCallback, start_from: Path | None
-) -> None:
-    if (folder / "config.json").exists():
-        return
-    with Workers(CORES) as workers:
-        _run(name, folder, recipe, seed, progress, start_from, workers)
-
-
-def _run(
-    name: str,
-    folder: Path,
-    recipe: Recipe,
-    seed: int,
-    progress: ProgressCallback,
-    start_from: Path | None,
-    workers: Workers,
-) -> None:
-    model, tokenizer = build_model(name, seed)
-    if start_from is not None:
-        # through its own class: the file holds the tied matrix once
-        model.load_state_dict(type(model).from_pretrained(start_from).state_dict())
-        with torch.no_grad():  # the mask was never read before: it begins as the mean word
-            words = model.get_input_embeddings().weight
-            words[tokenizer.mask_token_id] = words[len(SPECIALS) :].mean(0)
-    model.train()
-    made_with = _made_with(name, recipe, seed)
-    state_file, log, saved = _state_file(folder), [], None
-    if state_file.exists():
-        saved = torch.load(state_file, weights_only=True)
-        model.load_state_dict(saved["model"])
-        log = saved["log"]
-    first = 0
-    total = sum(stage.steps for stage in _stages(recipe))
-    for stage in _stages(recipe):
-        if saved is None or saved["step"] < first + stage.steps:
-            generator = torch.Generator().manual_seed(seed + bool(first))
-            _stage(
-                model, tokenizer, name == AR, stage, first, seed, generator, log, saved, workers,
-                lambda state: _save_state(state_file, state | {"made_with": made_with}),
-                lambda done: progress(Progress(f"train {name}", done, total, data=log[-1] if log else {})),
-            )  # fmt: skip
-            saved = None
-        first += stage.steps
-    _save_finished(folder, model, tokenizer, log, made_with)
+        open_up(model, out / AR)
+    log = fit(model, recipe, state_file, save_every=save_every, stage=f"train {name}", progress=progress)
+    save(folder, model, [{"model": name, **asdict(recipe)}, *log])
     state_file.unlink(missing_ok=True)
+    return folder
 
 
-def _stage(
-    model, tokenizer, causal: bool, recipe: Recipe, first: int, seed: int, generator: torch.Generator, log: list[dict],
-    saved: dict | None, workers: Workers, save: Callable[[dict], None], tell: Callable[[int], None],
-) -> None:  # fmt: skip
-    """One learning-rate cycle: the recipe's steps from step `first` of the training on, or from where `saved` was."""
-    parameters = list(model.parameters())
-    optimizers = build_optimizers(model, recipe.muon_lr, recipe.adam_lr, workers)
-    base = [o.param_groups[0]["lr"] for o in optimizers]
-    begin = 0
-    if saved is not None and saved["step"] > first:
-        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        generator.set_state(saved["generator"])
-        begin = saved["step"] - first
-    begun, seconds_before, recent = time.monotonic(), log[-1]["seconds"] if log else 0.0, []
-    for step in range(begin, recipe.steps):
-        factor = schedule(step, recipe.steps, decay_share=recipe.decay_share)
-        for optimizer, lr in zip(optimizers, base, strict=True):
-            optimizer.param_groups[0]["lr"] = lr * factor
-        drawn = batch(first + step, size=recipe.batch_size, seed=seed, causal=causal)
-        if causal:
-            losses = causal_losses(model, drawn, tokenizer.pad_token_id, workers.n)
-        else:
-            seen = partial(open_up, model, openness=_openness(step, recipe))
-            ceiling = mask_ceiling(step / recipe.steps, recipe.hold) * _first_masks(step, recipe)
-            losses = masked_losses(
-                seen, drawn, tokenizer.mask_token_id, generator, ceiling, workers.n, recipe.favour, recipe.taken_weight
-            )
-        recent.append(accumulate_gradients(parameters, losses, workers))
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
+def fit(
+    model,
+    recipe: Recipe,
+    state_file: Path,
+    *,
+    save_every: int = 50,
+    stage: str = "train",
+    progress: ProgressCallback = silent,
+) -> list[dict]:
+    """Train `model` from where `state_file` was left, writing it every `save_every` steps; return the log."""
+    causal = model.config.sap_objective == "autoregressive"
+    muon, adam = optimizers(model, recipe.lr)
+    log, first = [], 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        muon.load_state_dict(state["muon"])
+        adam.load_state_dict(state["adam"])
+        log, first = state["log"], state["step"]
+    begun, recent = time.monotonic() - (log[-1]["seconds"] if log else 0), []
+    for step, tokens in zip(range(first, recipe.steps), texts(recipe, causal, first), strict=True):
+        factor = schedule(step, recipe)
+        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = recipe.lr * factor, recipe.lr / 2 * factor
+        loss = causal_loss(model, tokens) if causal else masked_loss(model, tokens, step, recipe)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in (muon, adam):
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        done = step + 1
-        if done % _LOG_EVERY == 0 or done == recipe.steps:
-            seconds = round(seconds_before + time.monotonic() - begun, 1)
-            loss = round(sum(recent) / len(recent), 5)
-            log.append({"step": first + done, "loss": loss, "lr_factor": round(factor, 4), "seconds": seconds})
+            optimizer.zero_grad()
+        recent.append(loss.item())
+        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
+            mean, seconds = round(sum(recent) / len(recent), 4), round(time.monotonic() - begun)
+            log.append({"step": step + 1, "loss": mean, "lr_factor": round(factor, 3), "seconds": seconds})
             recent = []
-        if done % _SAVE_EVERY == 0 or done == recipe.steps:
-            save(
-                {
-                    "model": model.state_dict(),
-                    "optimizers": [o.state_dict() for o in optimizers],
-                    "generator": generator.get_state(),
-                    "log": log,
-                    "step": first + done,
-                }
-            )
-        tell(first + done)
+            state = {"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict()}
+            state |= {"log": log, "step": step + 1, "recipe": asdict(recipe)}
+            torch.save(state, state_file.with_suffix(".new"))
+            os.replace(state_file.with_suffix(".new"), state_file)
+        progress(Progress(stage, step + 1, recipe.steps, data=log[-1] if log else {}))
+    return log
 
 
-def _stages(recipe: Recipe | None) -> Iterator[Recipe]:
-    while recipe is not None:
-        yield recipe
-        recipe = recipe.then
+def causal_loss(model, tokens: Tensor) -> Tensor:
+    """Mean of -ln p(token i + 1 | tokens 0..i) over the tokens that are no padding."""
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
 
 
-def _openness(step: int, recipe: Recipe) -> float:
-    """How far the right is in sight at this step: 0 during the causal steps, then rising to 1."""
-    if recipe.opening_steps == 0:
-        return float(step >= recipe.causal_steps)
-    return min(1.0, max(0.0, (step - recipe.causal_steps) / recipe.opening_steps))
+def masked_loss(model, tokens: Tensor, step: int, recipe: Recipe) -> Tensor:
+    """Mean over texts of the mean of -ln p(token | tokens in sight) over the masked tokens.
+
+    In the first `recipe.closed` steps: mean of -ln p(token i + 1 | tokens 0..i in sight) over all tokens.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    masked = draw_masks(tokens, generator, ceiling=ceiling(step, recipe))
+    bias = attention_bias(tokens.shape[1], step, recipe)
+    logits = model(input_ids=tokens.masked_fill(masked, MASK), attention_mask=bias, use_cache=False).logits
+    if step < recipe.closed:
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    if model.config.sap_shift_logits:  # row i predicts token i + 1, as it did before attention was opened
+        logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+    each = F.cross_entropy(logits[masked], tokens[masked], reduction="none")
+    weight = (masked / masked.sum(1, keepdim=True))[masked] / len(tokens)
+    return each @ weight
 
 
-def _first_masks(step: int, recipe: Recipe) -> float:
-    """Factor of the mask ceiling: a fifth, rising to 1 over the causal steps."""
-    return min(1.0, 0.2 + 0.8 * step / recipe.causal_steps) if recipe.causal_steps else 1.0
+def attention_bias(length: int, step: int, recipe: Recipe) -> Tensor | None:
+    """(1, 1, length, length): added to the scores of positions to the right; None once attention is open."""
+    if step < recipe.closed:
+        bias = -1e4
+    elif step < recipe.closed + recipe.opening:
+        bias = -6 * (1 - (step - recipe.closed) / recipe.opening)
+    else:
+        return None
+    return torch.full((length, length), bias).triu(1)[None, None]
 
 
-def _made_with(name: str, recipe: Recipe, seed: int) -> dict:
-    return {"model": name, "seed": seed, **asdict(recipe)}
+def ceiling(step: int, recipe: Recipe) -> float:
+    """Return the largest share of a text that is masked in a step."""
+    return min(1.0, recipe.least + (1 - recipe.least) * max(0, step - recipe.hold) / recipe.ramp)
 
 
-def _state_file(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.training.pt")
+def draw_masks(tokens: Tensor, generator: torch.Generator, ceiling: float = 1.0, prompted: float = 0.4) -> Tensor:
+    """(batch, length) bool: k positions, k uniform up to `ceiling` of them and stratified over the batch.
+
+    In a share `prompted` of the texts everything before a random place of the text stays in sight, as when a model
+    continues a text: among k random positions of all that hardly ever comes about.
+    """
+    rows, length = tokens.shape
+    place = (torch.rand(rows, generator=generator) * (tokens != EOS).sum(1)).long()
+    start = torch.where(torch.rand(rows, generator=generator) < prompted, place, 0)
+    share = (torch.randperm(rows, generator=generator) + torch.rand(rows, generator=generator)) / rows
+    k = (share * ceiling * (length - start)).long() + 1
+    order = torch.rand(rows, length, generator=generator)
+    order[torch.arange(length) < start[:, None]] = 2.0
+    return order.argsort(1).argsort(1) < k[:, None]
 
 
-def _save_state(path: Path, state: dict) -> None:
-    aside = path.with_suffix(".new")
-    torch.save(state, aside)
-    os.replace(aside, path)
+def texts(recipe: Recipe, causal: bool, first: int = 0, pool: int = 16) -> Iterator[Tensor]:
+    """Token ids (batch, length) of step `first` and those after it, a function of the recipe's seed and the step.
+
+    `pool` batches are drawn at once and sorted by length, so that little of a batch is padding. Autoregressive: <bos>
+    text <eos> <pad>...; diffusion: text <eos> <eos>... on the canvas the tasks use, one in ten on a longer one.
+    """
+    for step in range(first, recipe.steps):
+        index, place = divmod(step, pool)
+        if step == first or place == 0:
+            begin = FIRST_SEED * (recipe.seed + 1) + index * pool * recipe.batch
+            drawn = [words(generate(seed).text) for seed in range(begin, begin + pool * recipe.batch)]
+            drawn = sorted(([IDS[word] for word in text] for text in drawn), key=len)
+            order = random.Random(f"{recipe.seed} {index}").sample(range(pool), pool)
+        rows = drawn[order[place] * recipe.batch :][: recipe.batch]
+        if causal:
+            width = len(rows[-1]) + 2
+            yield torch.tensor([[BOS, *row, EOS] + [PAD] * (width - len(row) - 2) for row in rows])
+        else:
+            longer = 32 if random.Random(f"canvas {recipe.seed} {step}").random() < 0.1 else 0
+            width = canvas_length(len(rows[-1]) + 1) + longer
+            yield torch.tensor([row + [EOS] * (width - len(row)) for row in rows])
 
 
-def _save_finished(folder: Path, model, tokenizer, log: list[dict], made_with: dict) -> None:
+def schedule(step: int, recipe: Recipe) -> float:
+    """Factor of the learning rate: up to 1 over the warm-up, 1, then linearly to 0 over the last share."""
+    return min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / (recipe.decay * recipe.steps))
+
+
+def build_model(name: str, seed: int = 1) -> LlamaForCausalLM:
+    """The untrained model: 4 layers, width 192, 6 heads, FFN 384, one matrix for embedding and output head.
+
+    Saying a word again that was read is then the same circuit for every word. It begins half made: every head's output
+    matrix is the transpose of its value matrix, so that what is attended to becomes likelier; where to look is left to
+    learn. Without it that takes about twice the steps. Above the first layer queries equal keys, so that a position
+    begins by attending to words like the one it expects; the autoregressive model learns as fast without.
+    """
+    config = LlamaConfig(
+        vocab_size=len(IDS), hidden_size=192, intermediate_size=384, num_hidden_layers=4, num_attention_heads=6,
+        num_key_value_heads=6, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
+    )  # fmt: skip
+    config.sap_objective = "autoregressive" if name == AR else "masked_diffusion"
+    if name != AR:
+        config.is_causal, config.mask_token_id, config.sap_shift_logits = False, MASK, name == DIFFUSION
+    config.architectures = ["LlamaForCausalLM"]
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(config).train()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.normal_(std=0.05)
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            torch.nn.init.orthogonal_(attention.v_proj.weight, gain=0.3)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+            if layer is not model.model.layers[0]:
+                torch.nn.init.orthogonal_(attention.k_proj.weight, gain=0.8)
+                attention.q_proj.weight.copy_(attention.k_proj.weight)
+    return model
+
+
+def open_up(model: LlamaForCausalLM, causal: Path) -> None:
+    """Take the weights of the autoregressive model; the mask, never read before, begins as the mean word."""
+    model.load_state_dict(LlamaForCausalLM.from_pretrained(causal).state_dict())
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding[MASK] = embedding[len(SPECIALS) :].mean(0)
+
+
+def optimizers(model, lr: float) -> tuple[Muon, torch.optim.AdamW]:
+    inside = {name: p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name}
+    rest = [p for name, p in model.named_parameters() if name not in inside]
+    return Muon(inside.values(), lr), torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.95), weight_decay=0.0)
+
+
+def save(folder: Path, model, log: list[dict]) -> None:
     """All files into a folder aside, then one rename: a folder that exists is complete."""
+    tokenizer = build_tokenizer(add_bos=folder.name == AR)
     aside = folder.with_name(f".{folder.name}.new")
-    aside.mkdir(exist_ok=True)
-    model.eval()
-    model.save_pretrained(aside)
+    model.eval().save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     # the class name that every release of transformers knows; newer ones write one that older ones lack
     config = json.loads((aside / "tokenizer_config.json").read_text())
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     (aside / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    lines = [json.dumps(made_with), *(json.dumps(line) for line in log)]
-    (aside / "training_log.jsonl").write_text("\n".join(lines) + "\n")
+    (aside / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     os.replace(aside, folder)
 
 
-def _check_resumable(folder: Path, name: str, recipe: Recipe, seed: int) -> None:
-    wanted = _made_with(name, recipe, seed)
+def _state_file(name: str, out: Path) -> Path:
+    return out / f".{name}.training.pt"
+
+
+def _check_recipe(name: str, out: Path, recipe: Recipe) -> None:
+    """Raise InvalidInput if a model of another recipe is in the way; a state may have been meant for other steps."""
+    folder, state_file, wanted = out / name, _state_file(name, out), asdict(recipe)
     found = wanted
-    if (folder / "training_log.jsonl").exists():
-        found = json.loads((folder / "training_log.jsonl").read_text().splitlines()[0])
-    elif folder.exists():
-        raise InvalidInput(f"{folder} exists and is no demo model: choose another --out, or remove it")
-    elif _state_file(folder).exists():
-        found = torch.load(_state_file(folder), weights_only=True)["made_with"]
+    if folder.exists():
+        log = folder / "training_log.jsonl"
+        if not log.is_file():
+            raise InvalidInput(f"{folder} exists and is no demo model: choose another --out, or remove it")
+        found = json.loads(log.read_text().splitlines()[0])
+        found.pop("model", None)
+    elif state_file.exists():
+        found = torch.load(state_file, weights_only=True)["recipe"] | {"steps": recipe.steps}
     if found != wanted:
         raise InvalidInput(f"{folder} was trained with {found}, asked was {wanted}: choose another --out, or remove it")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=RECIPES)
+    parser.add_argument("--out", type=Path, default=Path("assets/demo"), help="folder of the models")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's; also of a training that was stopped")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = RECIPES[args.model] if args.steps is None else replace(RECIPES[args.model], steps=args.steps)
+    print(train(args.model, args.out, recipe, progress=_print_each_log_line()))
+
+
+def _print_each_log_line() -> ProgressCallback:
+    last: dict = {}
+
+    def show(progress: Progress) -> None:
+        if progress.data and progress.data != last:
+            last.clear()
+            last.update(progress.data)
+            print(progress.stage, json.dumps(last), flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    main()

@@ -119,12 +119,14 @@ def demo_stories(samples: int, seed: int) -> list[str]:
 
 
 def _canvases(rows: list[list[int]], limit: int, exact: bool, end_id: int) -> Calibration:
-    """Return one story per row, ended and padded with ``end_id``: the canvas the demo models were trained on."""
+    """Return one story per row, ended and filled up with ``end_id``: the canvas the demo models were trained on."""
+    from ...stories.tokenizer import canvas_length
+
     rows = [row if row[:limit][-1:] == [end_id] else [*row[:limit], end_id] for row in rows]
     rows = [row[:limit] for row in rows]
     longest = max(map(len, rows))
     # A canvas a little roomier than the longest story, as in training, unless the length was asked for.
-    width = limit if exact else min(limit, -(-longest // 32) * 32)
+    width = limit if exact else min(limit, canvas_length(longest))
     tokens = np.full((len(rows), width), end_id, np.int64)
     valid = np.zeros(tokens.shape, bool)
     for i, row in enumerate(rows):

@@ -19,8 +19,8 @@ from ..widgets.layout import go
 
 SPECS = demo_specs()
 TITLES = {
-    "demo:stories-diffusion": "Diffusion: the canvas is unmasked step by step",
-    "demo:stories-ar": "Autoregressive: one word after the other",
+    "demo:stories-diffusion": "Diffusion",
+    "demo:stories-ar": "Autoregressive",
 }
 
 
@@ -47,7 +47,7 @@ def slot_of(spec: CaptureSpec) -> str:
 
 
 def run_button(specs: list[CaptureSpec]) -> None:
-    """Show the button that starts both captures; disabled while they run."""
+    """Show the button that starts the captures; disabled while they run."""
     try:
         for spec in specs:
             results.model_info(spec.model)
@@ -60,7 +60,7 @@ def run_button(specs: list[CaptureSpec]) -> None:
             jobs.submit(spec, slot_of(spec))
         st.rerun()
     st.caption(
-        f"Two models of about 3 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
+        f"Two models of 1.5 million parameters write a story from “{PROMPT}”, in seconds and without a download. "
         "Until then you see recordings of the same."
     )
 
