@@ -4,9 +4,9 @@ FROM python:3.12-slim
 COPY . /src
 RUN pip install --no-cache-dir -c /src/constraints.txt "/src[figures]" && rm -rf /src
 
-RUN useradd --create-home studio && mkdir -p /work/runs && chown -R studio /work
+RUN useradd --create-home studio && mkdir -p /studio/runs && chown -R studio /studio
 USER studio
-WORKDIR /work
-ENV SAP_RUNS=/work/runs
+WORKDIR /studio
+ENV SAP_RUNS=/studio/runs
 EXPOSE 8501
 CMD ["sap", "studio", "--host", "0.0.0.0", "--port", "8501"]
