@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from page_text import words
+from sample_runs import capture_run
 
 import sap_core as sap
 from sap_core.errors import RunProblem
@@ -62,9 +63,11 @@ def test_blocked_sinks_are_drawn_and_the_form_makes_their_spec(page, jobs, root,
 
 def test_the_damage_of_heads_is_drawn_and_leads_on_to_prune(page, root, tiny_diffusion):
     model = str(tiny_diffusion)
+    capture_run(root, "drifting", name="of another model")
     done = ablate_heads(model, out=root / "ablate_heads-1", samples=4, draws=2, scores=("wanda",), greedy=1)
     at = page("interventions", model=model, what="heads", score="wanda", layer="1", head="2")
     assert without_help(at) == [] and not at.exception
+    assert at.selectbox(key="choice_ranking").options == ["a short text that it writes"]
     scatter, curves = figures(at)
     assert numbers(scatter["data"][0]["y"]) == pytest.approx(
         [one["damage"]["nats_per_token"] for one in done.result["heads"]]

@@ -16,8 +16,7 @@ from ...specs.options import help_of
 from ..widgets import results
 from ..widgets.address import address_choice
 from ..widgets.fields import number_of
-from ..widgets.formatting import duration, plain_text
-from ..widgets.pickers import pick_run
+from ..widgets.formatting import duration, plain_text, run_label
 
 SINKS, HEADS = "sinks", "heads"
 TITLES = {SINKS: "Block sinks", HEADS: "Leave heads out"}
@@ -25,6 +24,7 @@ WHAT = {"scores": "can't be attended to", "values": "are attended to, but give n
 BY = {"step": "the sinks of each step", "run": "the sinks of the whole text"}
 #: A first look: minutes on the demo models. The command line's defaults are steadier and slower.
 QUICK_TEXTS, QUICK_DRAWS, QUICK_WRITTEN = 16, 4, 4
+OWN_TEXT = "a short text that it writes"
 ANY = "the positions that receive most"
 
 
@@ -90,18 +90,21 @@ def _sinks(model: str, info: ModelInfo, loading: dict[str, Any]) -> AblateSinksS
 
 def _heads(model: str, info: ModelInfo, loading: dict[str, Any]) -> AblateHeadsSpec:
     left, middle, right = st.columns([2, 2, 1])
-    with left:
-        run = pick_run(
-            "capture", "ranking", "Instability of", states=("finished", "cancelled"), model=info.ref,
-            help="A captured run of this model; without one a short text is captured for it.",
-        )  # fmt: skip
+    known = {run.id: run for run in results.runs_of("capture", model=info.ref) if run.model == model}
+    chosen = address_choice(
+        "Instability of", [*known, OWN_TEXT], "ranking", container=left,
+        format_func=lambda name: OWN_TEXT if name == OWN_TEXT else run_label(
+            known[name].name, known[name].created, known[name].state
+        ),
+        help="A captured run of this model, or a short text that is captured for it.",
+    )  # fmt: skip
     scores = middle.multiselect(
         "Other scores", HEAD_SCORES, list(AblateHeadsSpec.model_fields["scores"].default), key="head_scores",
         help=help_of(AblateHeadsSpec, "scores"),
     )  # fmt: skip
     greedy = right.number_input("Greedy group", key="greedy", **number_of(AblateHeadsSpec, "greedy", most=256))
     fields = _texts(AblateHeadsSpec)
-    named = {} if run is None else {"run": str(run.path)}
+    named = {"run": str(known[chosen].path)} if chosen in known else {}
     return AblateHeadsSpec.build(model=model, scores=tuple(scores), greedy=greedy, **named, **fields, **loading)
 
 
