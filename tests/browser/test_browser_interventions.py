@@ -31,6 +31,8 @@ def test_heads_are_measured_and_the_ranking_is_taken_to_prune(tab, desk, tiny_di
     tab.locator(".st-key-damage .nsewdrag").first.wait_for()
     settled(tab)
     tab.wait_for_timeout(1000)  # plotly fits the figure to its column once more
+    tab.locator(".st-key-damage").evaluate("plot => plot.scrollIntoView({block: 'center'})")
+    tab.wait_for_timeout(500)
     x, y, layer, head = tab.evaluate(WORST)
     tab.mouse.click(x, y)
     tab.wait_for_url(re.compile(rf"layer={layer}.*head={head}|head={head}.*layer={layer}"))
