@@ -41,8 +41,8 @@ def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
 def fitted_colours() -> bool:
     """Show the choice of the grid's range of colours; True: that of its values."""
     ranges = ["this grid", "0 to 1"]
-    chosen = st.segmented_control(
-        "Colours span", ranges, default=ranges[0], key="grid_range", required=True, bind="query-params",
+    chosen = st.radio(
+        "Colours span", ranges, key="grid_range", horizontal=True, bind="query-params",
         help="The range of this grid shows differences between its heads; 0 to 1 is the same for every run.",
     )  # fmt: skip
     return chosen == ranges[0]
