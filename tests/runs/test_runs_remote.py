@@ -170,7 +170,7 @@ def test_work_that_needs_a_folder_is_done_here_and_put_there(server):
     from sap_core.sweeps.folder import SweepFolder
 
     spec = SweepSpec.build(model="m", methods=("magnitude",))
-    with pytest.raises(InvalidInput, match=r"A sweep.* needs a folder on this machine"):
+    with pytest.raises(InvalidInput, match=r"kind sweep.* needs a folder on this machine"):
         JobClient(f"{BUCKET}/runs").submit(spec)
     with pytest.raises(InvalidInput, match="needs a folder on this machine"):
         SweepFolder(f"{BUCKET}/sweep")
