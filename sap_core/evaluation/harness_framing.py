@@ -46,7 +46,7 @@ class Framing:
     def __init__(self, model: LoadedModel, max_length: int) -> None:
         self.model, self.max_length, self.chat = model, max_length, False
         mask = model.check_masked() if model.is_diffusion else None
-        self._encoder = Encoder(model.tokenizer, model.is_diffusion, mask)
+        self._encoder = Encoder(model.tokenizer, model.is_diffusion, mask, model.encode_marked)
         ids, special = self._encoder.encode("a")
         inner = [i for i, flag in enumerate(special) if not flag] or [len(ids)]
         self._opening, closing = ids[: inner[0]], ids[inner[-1] + 1 :]

@@ -83,7 +83,8 @@ class Remdm:
             tokens = following
 
     def _chances(self, t: float, step: float, doubt: Tensor, masked: Tensor, sampling: Sampling) -> Chances:
-        eta, s = required(sampling.remasking, "the share of remasking"), t - step
+        s = t - step
+        eta = 0.0 if self._variant == "conf" else required(sampling.remasking, "the share of remasking")
         if self._variant == "loop":
             if t > LOOP_ON:
                 return (1 - t) * LOOP_ALPHA / (1 - LOOP_ON), (1 - s) * LOOP_ALPHA / (1 - LOOP_ON), 0.0

@@ -13,7 +13,7 @@ from sap_core.evaluation.api import evaluate
 from sap_core.evaluation.cost import model_size
 from sap_core.evaluation.generation import generate
 from sap_core.evaluation.quick import quick_compare
-from sap_core.evaluation.tasks import _score, knows_stories, task_scores
+from sap_core.evaluation.tasks import knows_stories, task_scores
 from sap_core.models.loading import load_model
 from sap_core.pruning.api import prune
 
@@ -116,7 +116,7 @@ def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeyp
             best.append(solutions[agreement.argmax(), :length])
         return torch.nn.functional.one_hot(torch.stack(best), story_model.info.vocab_size).float() * 20
 
-    assert _score(story_model, "question", 1, infill=True)["score"] == 0
+    assert task_scores(story_model, examples=1)["infilling"]["question"]["score"] == 0
     monkeypatch.setattr(story_model, "logits", knowing)
     scores = task_scores(story_model, examples=1)
     for task in TASKS:
@@ -124,7 +124,7 @@ def test_tasks_are_scored_on_a_model_that_knows_the_answers(story_model, monkeyp
         assert 0 < scores[task]["low"] < 0.5, task
         assert scores["infilling"][task]["score"] == 1.0, task
     # Another example than the first: its solution is not among those above.
-    assert _score(story_model, "question", 1, infill=False, skip=1)["score"] == 0
+    assert task_scores(story_model, examples=1, skip=1)["question"]["score"] == 0
 
     question = examples("question", 1)[0]
     asked = {"length": question.length, "block_length": 32}

@@ -20,7 +20,7 @@ def test_variety_and_agreement_by_hand():
     assert found["distinct_1"] == 2 / 6 and found["distinct_2"] == 2 / 4 and found["distinct_3"] == 1.0
     assert variety([[]])["distinct_1"] is None
     same = agreement([[1, 2, 3], [4]], [[1, 9, 3, 5], [4]])
-    assert same == {"same_tokens": 3 / 5, "same_texts": 0.5, "texts": 2}
+    assert same == {"same_tokens": 3 / 5, "low": 0.0, "high": 1.0, "same_texts": 0.5, "texts": 2}
 
 
 @pytest.mark.slow

@@ -258,7 +258,7 @@ def test_p2_is_open_dllms(model) -> None:
 @pytest.mark.parametrize("variant", ["cap", "rescale", "conf", "loop"])
 def test_remdm_is_the_published_rule_draw_by_draw(model, variant: str) -> None:
     """arXiv 2503.00307, written plainly: alpha = 1 - t, both cases of q, and the three phases of the loop."""
-    a2d, prompt = model("a2d"), expected("a2d")["prompt"][0].tolist()
+    dllm, prompt = model("open_dllm"), expected("open_dllm")["prompt"][0].tolist()
     eta, count, fill = 0.3, 40, 20
     torch.manual_seed(4)
     ids = torch.tensor([prompt + [MASK] * fill])
@@ -267,7 +267,7 @@ def test_remdm_is_the_published_rule_draw_by_draw(model, variant: str) -> None:
     again = 0
     times, step = torch.linspace(1, 1e-5, count).tolist(), (1 - 1e-5) / (count - 1)
     for t in times:
-        logits = a2d.logits(ids).clone()
+        logits = dllm.logits(ids).clone()
         logits[..., MASK] = -torch.inf
         p = logits.softmax(-1)
         p[ids != MASK] = torch.nn.functional.one_hot(ids[ids != MASK], p.shape[-1]).float()
@@ -302,7 +302,7 @@ def test_remdm_is_the_published_rule_draw_by_draw(model, variant: str) -> None:
         ids = new
     ids = torch.where(given, torch.tensor([prompt + [0] * fill]), ids)
     settings = {"steps": count, "temperature": 1.0, "seed": 4} | ({} if variant == "conf" else {"remasking": eta})
-    *_, last = steps_of(a2d, prompt, len(prompt) + fill, sampler=f"remdm_{variant}", **settings)
+    *_, last = steps_of(dllm, prompt, len(prompt) + fill, sampler=f"remdm_{variant}", **settings)
     assert torch.equal(last.next_tokens, ids) and again > 0
 
 

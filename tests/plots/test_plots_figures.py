@@ -24,7 +24,7 @@ from sap_core.plots.shaded import shaded_text
 from sap_core.plots.theme import palette
 from sap_core.plots.tradeoff import Axis, tradeoff
 from sap_core.plots.view import View, make_view, printable
-from sap_core.sinks.instability import rank_heads
+from sap_core.sinks.instability import COMPONENTS, rank_heads
 from sap_core.trajectory.synthetic import synthetic_trajectory
 
 
@@ -145,8 +145,11 @@ def test_the_grid_shows_the_ranking_and_reports_the_head_under_a_click():
 
 
 def test_component_bars_count_what_is_high_for_a_steady_head_the_other_way_round():
-    row = pd.Series({"switch_rate": 0.25, "persistence": 0.9, "deviation": 0.1, "autocorrelation": 1.0, "overlap": 0.5})
-    assert component_bars(row).data[0].x == pytest.approx((0.25, 0.1, 0.1, 0.0, 0.5))
+    steady = {"persistence": 0.9, "dominance": 0.7, "autocorrelation": 1.0, "overlap": 0.5}
+    bars = component_bars(pd.Series({"switch_rate": 0.25, "deviation": 0.1, **steady})).data[0]
+    shown = dict(zip(bars.y, bars.x, strict=True))
+    expected = {"switch_rate": 0.25, "deviation": 0.1} | {name: 1 - value for name, value in steady.items()}
+    assert shown == pytest.approx({part.title: expected[part.column] for part in COMPONENTS.values()})
 
 
 def test_lines_have_units_and_bands():
@@ -220,9 +223,7 @@ def test_the_prediction_shows_points_interval_and_the_plan():
 
 
 def test_a_report_is_one_escaped_page_with_the_library_once():
-    figure = component_bars(
-        pd.Series(dict.fromkeys(("switch_rate", "persistence", "deviation", "autocorrelation", "overlap"), 0.5))
-    )
+    figure = component_bars(pd.Series(dict.fromkeys((part.column for part in COMPONENTS.values()), 0.5)))
     page = html_report("<run>", {"seed": 1}, [("A", "", figure), ("B", "n<", figure), ("C", "", "<script>x</script>")])
     assert "<h1>&lt;run&gt;</h1>" in page and "n&lt;" in page and "<script>x" not in page
     assert page.count("Plotly.newPlot") == 2 and 4_000_000 < len(page) < 7_000_000

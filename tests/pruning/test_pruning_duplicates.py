@@ -17,6 +17,7 @@ def model(tiny_diffusion, monkeypatch):
     """Head 0 of every layer is the most unstable; heads (0, 0) and (1, 0) are a pair, and so are (2, 0) and (2, 1)."""
     rows = [(layer, head, 1 - head / 10 - layer / 100) for layer in range(3) for head in range(4)]
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"]).sort_values("instability", ascending=False)
+    table["importance"] = -table["instability"]
     table["rank"] = range(1, 13)
     groups = [[(0, 0), (1, 0)], [(2, 0), (2, 1)]]
     monkeypatch.setattr(module, "_on_own_text", lambda *_: (table, groups))

@@ -82,9 +82,9 @@ def test_every_method_gives_the_weights_of_the_engine_in_memory(llada, golden, t
 
 
 def test_the_list_above_has_every_method_that_is_supported():
-    assert {asked["method"] for asked in ASKED} == {
-        name for name, row in METHODS.items() if set(row.patterns) & set(WEIGHTS) and name != "taylor"
-    }
+    """Taylor is refused; `measured` removes as `heads` does, by a ranking that a run of its own has made."""
+    weights = {name for name, row in METHODS.items() if set(row.patterns) & set(WEIGHTS)}
+    assert {asked["method"] for asked in ASKED} == weights - {"taylor", "measured"}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -78,6 +78,7 @@ def test_the_unstable_groups_go_when_heads_are_taken_out(model, monkeypatch):
 
     rows = [(layer, head, 1.0 if head in (2, 3) else 0.1) for layer in range(3) for head in range(4)]
     table = pd.DataFrame(rows, columns=["layer", "head", "instability"])
+    table["importance"] = -table["instability"]
     monkeypatch.setattr("sap_core.pruning.scoring.head_ranking.ranking", lambda *_: table)
     pruned = prune(model, method="heads", pattern="heads", sparsity=0.5)
     assert pruned.report["removed"]["per_layer"] == [[1], [1], [1]]

@@ -8,11 +8,13 @@ from streamlit.testing.v1 import AppTest
 
 
 def script(steps: int, positions: int) -> None:
+    from sap_core.plots.quantity import ATTENTION
     from sap_core.plots.view import make_view
     from sap_core.trajectory.synthetic import synthetic_trajectory
     from sap_core.ui.sinks import panels
 
-    panels.large_heatmap(make_view(synthetic_trajectory("drifting", steps, 1, 1, positions), 0, 0))
+    view = make_view(synthetic_trajectory("drifting", steps, 1, 1, positions), 0, 0)
+    panels.large_heatmap(view, ATTENTION, False)
 
 
 def axes(page: AppTest) -> tuple[str, str, list[float]]:

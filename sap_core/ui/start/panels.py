@@ -19,8 +19,8 @@ from ..widgets.layout import go
 
 SPECS = demo_specs()
 TITLES = {
-    "demo:stories-diffusion": "Diffusion",
-    "demo:stories-ar": "Autoregressive",
+    "demo:stories-diffusion": "Diffusion: the canvas is unmasked step by step",
+    "demo:stories-ar": "Autoregressive: one word after the other",
 }
 
 
