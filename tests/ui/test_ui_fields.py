@@ -37,7 +37,10 @@ def test_numbers_of_the_forms_come_from_the_specs():
     by_hand = set()
     for path in (path for page in ("capture", "prune", "tradeoff") for path in (UI / page).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("number_input", "slider"):
-                if not any(word.arg is None for word in node.keywords):
-                    by_hand.add(ast.literal_eval(node.args[0]))
+            if not isinstance(node, ast.Call) or any(word.arg is None for word in node.keywords):
+                continue
+            if getattr(node.func, "attr", "") in ("number_input", "slider"):
+                by_hand.add(ast.literal_eval(node.args[0]))
+            elif getattr(node.func, "id", "") == "address_number":  # (how it is drawn, label, ...)
+                by_hand.add(ast.literal_eval(node.args[1]))
     assert by_hand == {"Number of seeds", "Step of both"}

@@ -11,7 +11,7 @@ from ...plots.heads import component_bars, head_grid, value_title
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import View
 from ...sinks.instability import COMPONENTS
-from ..widgets.address import address_choice, address_number, choose, one_of, take_in, write_query_param
+from ..widgets.address import address_choice, address_input, address_number, choose, one_of, take_in, write_query_param
 from ..widgets.figure import draw
 
 
@@ -41,8 +41,8 @@ def grid(ranking: pd.DataFrame, value: str, layer: int, head: int) -> None:
 def fitted_colours() -> bool:
     """Show the choice of the grid's range of colours; True: that of its values."""
     ranges = ["this grid", "0 to 1"]
-    chosen = st.radio(
-        "Colours span", ranges, key="grid_range", horizontal=True, bind="query-params",
+    chosen = address_input(
+        st.radio, "Colours span", "grid_range", ranges[0], one_of(ranges), options=ranges, horizontal=True,
         help="The range of this grid shows differences between its heads; 0 to 1 is the same for every run.",
     )  # fmt: skip
     return chosen == ranges[0]
