@@ -63,15 +63,16 @@ def test_the_cursor_follows_the_scrubber_and_the_hover_tells_all(tab, desk):
     tab.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     tip = tab.locator("[data-part=tip]")
     tip.wait_for()
-    word, place, value = tip.inner_text().splitlines()
-    assert word and re.fullmatch(r"position \d+, step 8", place) and "× an even share" in value
+    word, position, value, rate = tip.inner_text().splitlines()
+    assert word and re.fullmatch(r"position \d+, step 8", position) and "× an even share" in value
+    assert re.fullmatch(r"a sink in \d+ % of heads", rate)
     for layer in ("dominant position", "where tokens were written", "sinks under the rule"):
         assert tab.get_by_role("checkbox", name=layer).is_checked()
 
 
 def test_from_the_model_to_one_full_map_equal_to_the_capture(tab, desk):
     sinks(tab, desk, "&step=4&tab=All+layers")
-    assert tab.locator(".st-key-layers .hm").count() == 6
+    assert tab.locator(".st-key-layers .hm").count() == 4  # of the demo model
     tab.get_by_role("combobox", name="Layer").click()
     tab.get_by_role("option", name="layer 2").click()
     tab.get_by_role("combobox", name="Head", exact=True).click()
@@ -107,7 +108,7 @@ def test_kinds_of_token_on_the_axis_and_sinks_by_token(tab, desk):
 
 def test_weights_move_the_ranking_and_the_grid_opens_a_head(tab, desk):
     visit(tab, f"{desk.address}/heads?run={desk.diffusion}&w_switch_rate=0.0&w_persistence=0.0&w_overlap=0.0")
-    score = tab.get_by_text(re.compile(r"Instability [\d.]+, rank 1 of 36"))
+    score = tab.get_by_text(re.compile(r"Instability [\d.]+, rank 1 of 24"))
     score.wait_for()
     first = score.inner_text()
     tab.get_by_text("Weights of the instability score").click()
