@@ -42,7 +42,7 @@ def fitted_colours() -> bool:
     """Show the choice of the grid's range of colours; True: that of its values."""
     ranges = ["this grid", "0 to 1"]
     chosen = address_input(
-        st.radio, "Colours span", "grid_range", ranges[0], one_of(ranges), options=ranges, horizontal=True,
+        st.segmented_control, "Colours span", "grid_range", ranges[0], one_of(ranges), options=ranges, required=True,
         help="The range of this grid shows differences between its heads; 0 to 1 is the same for every run.",
     )  # fmt: skip
     return chosen == ranges[0]
