@@ -135,11 +135,9 @@ def _document(
 
 def _loaded(model: LoadedModel | str, spec: EvaluateSpec, **own: Any) -> LoadedModel:
     """Return a loaded model; the spec's adapter and share of an elastic checkpoint are no baseline's."""
-    if not isinstance(model, str):
-        return model
-    from ..models.loading import load_model
+    from ..models.loading import as_loaded
 
-    return load_model(model, **{**spec.loading, "keep": None, "adapter": None, **own})
+    return as_loaded(model, **{**spec.loading, "keep": None, "adapter": None, **own})
 
 
 def _check_pair(models: list[LoadedModel], rows: list[list[TextRow]]) -> None:

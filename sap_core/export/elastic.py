@@ -37,11 +37,10 @@ def export_elastic(
     if spec is None and out is None:
         raise InvalidInput("No place to write to; give the folder of the result as out.")
     spec = asked_spec(ElasticSpec.build, model, spec, {"out": None if out is None else str(out)} | fields)
-    with checkpoint_output(spec.out, overwrite=spec.overwrite) as output:
-        if isinstance(model, str):
-            from ..models.loading import load_model
+    from ..models.loading import as_loaded
 
-            model = load_model(model, **spec.loading)
+    with checkpoint_output(spec.out, overwrite=spec.overwrite) as output:
+        model = as_loaded(model, **spec.loading)
         check_room(model, output)
         order = importance_order(model, spec, progress)
         return export_checkpoint(model, output, verify=spec.verify, extra={FILE: order}, progress=progress)

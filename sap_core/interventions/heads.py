@@ -67,13 +67,15 @@ def ablate_heads(
     Raises:
         InvalidInput: a file, model or capture that can't be used; ``out`` holds something else; a spec with fields.
     """
+    from ..models.loading import as_loaded
+
     spec = asked_spec(AblateHeadsSpec.given, model, spec, {"text": text} | fields)
     done = check_place(spec, out)
     if done is not None:
         return done
     if spec.text_source is not None:
         spec.text_source.check()
-    loaded = _loaded(model, spec)
+    loaded = as_loaded(model, **spec.loading)
     heads = check_heads(loaded)
     if spec.greedy > len(heads) - len({layer for layer, _ in heads}):
         raise InvalidInput(f"greedy is {spec.greedy} but one head of each layer stays; {len(heads)} heads in all.")
@@ -266,11 +268,3 @@ def _along(
         }
         for number, (layer, head) in enumerate(group)
     ]
-
-
-def _loaded(model: LoadedModel | str, spec: AblateHeadsSpec) -> LoadedModel:
-    if not isinstance(model, str):
-        return model
-    from ..models.loading import load_model
-
-    return load_model(model, **spec.loading)

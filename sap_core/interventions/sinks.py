@@ -61,13 +61,15 @@ def ablate_sinks(
             model that does not know them; ``out`` holds something else; a spec together with fields.
         OperationFailed: the model's attention can't be recorded.
     """
+    from ..models.loading import as_loaded
+
     spec = asked_spec(AblateSinksSpec.given, model, spec, {"text": text} | fields)
     done = check_place(spec, out)
     if done is not None:
         return done
     if spec.text_source is not None:
         spec.text_source.check()
-    loaded = _loaded(model, spec)
+    loaded = as_loaded(model, **spec.loading)
     if spec.tasks and not knows_stories(loaded):
         raise InvalidInput(f"tasks are of the demo's stories, which {loaded.info.ref} does not know; leave them out.")
     if spec.parts and not loaded.is_diffusion:
@@ -149,11 +151,3 @@ def _check_top(spec: AblateSinksSpec, rows: Sequence[TextRow]) -> None:
             f"top is {most} but the shortest text has {shortest} tokens: at most half of them, {shortest // 2}, can be "
             "blocked, so that the controls have as many others; give fewer or longer texts."
         )
-
-
-def _loaded(model: LoadedModel | str, spec: AblateSinksSpec) -> LoadedModel:
-    if not isinstance(model, str):
-        return model
-    from ..models.loading import load_model
-
-    return load_model(model, **spec.loading)

@@ -28,6 +28,11 @@ from .source import download, find_source, read_folder
 from .tokens import load_tokenizer
 
 
+def as_loaded(model: LoadedModel | str, **loading: Any) -> LoadedModel:
+    """Return a loaded model as it is, and what a name stands for as `load_model` loads it with ``loading``."""
+    return load_model(model, **loading) if isinstance(model, str) else model
+
+
 def load_model(
     ref: str,
     *,

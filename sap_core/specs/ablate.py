@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from ..choices.methods import HEAD_SCORES
-from ..choices.sink_rules import SINK_RULES, SinkRule
+from ..choices.sink_rules import SINK_RULES, SinkRule, sink_rule
 from ..errors import InvalidInput, UnknownOption
 from .base import NAME, SEED
 from .model import ModelOptions
@@ -57,7 +57,7 @@ class AblateSinksSpec(AblationOptions):
     @property
     def sink_rule(self) -> SinkRule | None:
         """The rule that decides which positions are sinks; None: the strongest are taken."""
-        return None if self.rule is None else SinkRule(self.rule, self.threshold)  # type: ignore[arg-type]
+        return None if self.rule is None else sink_rule(self.rule, self.threshold)
 
     @model_validator(mode="after")
     def _sensible(self) -> AblateSinksSpec:
