@@ -48,13 +48,8 @@ class BlockedDecoder(PlainDecoder):
     def attention(self, x, seen):
         if self.causal:
             seen = seen & torch.ones_like(seen).tril()
-        heads = self.field("num_attention_heads", "n_heads")
-        q, k, v = (self.linear(x, f"{name}_proj") for name in "qkv")
-        width = q.shape[-1] // heads
-        q, k, v = (part.unflatten(-1, (-1, width)) for part in (q, k, v))
-        if f"{self.at}q_norm.weight" in self.tensors:
-            q, k = self.norm(q, f"{self.at}q_norm"), self.norm(k, f"{self.at}k_norm")
-        q, k = self.turned(q), self.turned(k)
+        q, k, v = self.projected(x)
+        heads, width = q.shape[2:]
         shared = heads // k.shape[2]
         out = torch.zeros_like(q)
         for b in range(len(x)):

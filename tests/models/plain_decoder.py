@@ -52,16 +52,20 @@ class PlainDecoder:
             x = x + self.feed_forward(self.norm(x, f"{self.at}post_attention_layernorm"))
         return self.norm(x, "model.norm") @ self.tensors["lm_head.weight"].T
 
-    def attention(self, x: Tensor, seen: Tensor) -> Tensor:
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (batch, sequence, head, width), keys and values, of which several heads may share one."""
         heads = self.field("num_attention_heads", "n_heads")
         q, k, v = (self.linear(x, f"{name}_proj") for name in "qkv")
         width = q.shape[-1] // heads
         q, k, v = (part.unflatten(-1, (-1, width)) for part in (q, k, v))
         if f"{self.at}q_norm.weight" in self.tensors:
             q, k = self.norm(q, f"{self.at}q_norm"), self.norm(k, f"{self.at}k_norm")
-        q, k = self.turned(q), self.turned(k)
-        k, v = (part.repeat_interleave(heads // part.shape[2], 2) for part in (k, v))
-        scores = torch.einsum("bihd,bjhd->bhij", q, k) / width**0.5
+        return self.turned(q), self.turned(k), v
+
+    def attention(self, x: Tensor, seen: Tensor) -> Tensor:
+        q, k, v = self.projected(x)
+        k, v = (part.repeat_interleave(q.shape[2] // part.shape[2], 2) for part in (k, v))
+        scores = torch.einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5
         rows = scores.masked_fill(~seen, -torch.inf).softmax(-1)
         return self.linear(torch.einsum("bhij,bjhd->bihd", rows, v).flatten(2), "o_proj")
 
