@@ -6,19 +6,15 @@ from sap_core.ui.interventions import forms, panels
 from sap_core.ui.widgets import jobs, results, snippets
 from sap_core.ui.widgets.address import choose
 from sap_core.ui.widgets.layout import heading, show_snippets
-from sap_core.ui.widgets.models import describe, loading_options, pick_model
+from sap_core.ui.widgets.models import model_form
 
 heading(
     "Interventions",
     "Change the model while it runs and measure the consequence: what do its sinks, and its heads, do?",
 )
-place = st.container()
-loading = loading_options()
-with place:
-    model, info = pick_model(loading=loading)
-    if info is None:
-        st.stop()
-    describe(info)
+model, info, loading = model_form()
+if info is None:
+    st.stop()
 kind = forms.pick_intervention()
 slot = f"ablate_{kind}"
 spec = forms.pick_spec(kind, model, info, loading)

@@ -5,17 +5,13 @@ import streamlit as st
 from sap_core.ui.tradeoff import panels, sweeps
 from sap_core.ui.widgets import jobs, snippets
 from sap_core.ui.widgets.layout import heading, show_snippets
-from sap_core.ui.widgets.models import describe, loading_options, pick_model
+from sap_core.ui.widgets.models import model_form
 from sap_core.ui.widgets.results import measured_of
 
 heading("Trade-off", "Every measured plan of a model: what it gains against what it costs. Click one to take it.")
-container = st.container()
-loading = loading_options()
-with container:
-    model, info = pick_model(loading=loading)
-    if info is None:
-        st.stop()
-    describe(info)
+model, info, loading = model_form()
+if info is None:
+    st.stop()
 panels.leave_if_asked(model)
 
 status = jobs.job_of("sweep")

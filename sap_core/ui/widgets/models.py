@@ -58,6 +58,17 @@ def pick_model(
         return model, None
 
 
+def model_form() -> tuple[str, ModelInfo | None, dict[str, Any]]:
+    """Show the choice of a model above its loading options; return its name, its description or None, the options."""
+    above = st.container()  # the model comes first to the eye, but is read with the options below it
+    loading = loading_options()
+    with above:
+        model, info = pick_model(loading=loading)
+        if info is not None:
+            describe(info)
+    return model, info, loading
+
+
 def _model_of_run_in_view() -> str | None:
     """Return the model of the run that Sinks and Heads show, if they have been visited."""
     run = st.session_state.get("choice_run")
