@@ -121,7 +121,7 @@ def _stopped(error: BaseException) -> int:
 
 
 def _system_error(error: OSError) -> int:
-    """Print one line on what the system refused: standard output, a path, or something nobody expected."""
+    """Print one line on an error of the operating system: of standard output, of a path, or unexpected."""
     if error.filename is None and error.errno in REFUSED_OUTPUT:
         return _output_refused(error)
     if error.errno not in WRONG_PATH:

@@ -1,6 +1,6 @@
 """The story grammar as data: word lists, beats with their wordings, plots, questions and summaries.
 
-A story is a plot; a plot is a sequence of beats; a beat is told in one sentence, by one of its templates. The same
+A story is a plot; a plot is a sequence of beats; each beat is one sentence, made from one of its templates. The same
 templates serve the generator (`corpus.py`, which fills them) and the parser (`faults.py`, which matches them).
 
 Every story has one of each kind; hero, thing and animal are named again after they were introduced:
@@ -179,7 +179,7 @@ PLOTS = {
     "mend": "open journey weather? mend_fall mend_broken mend_cry? mend_offer? mend_done mend_end",
 }
 
-#: Probability that a "?" beat is told.
+#: Probability that an optional beat, marked "?", occurs.
 OPTIONAL = 0.3
 
 #: Probabilities of the templates of a beat, by how many there are. The first is the commonest, as in natural text:

@@ -94,7 +94,7 @@ def _pick_prompts(default: str) -> tuple[str, ...]:
         format_func=SOURCES.get, horizontal=True, help="Several prompts run as one batch; metrics then get a spread.",
     )  # fmt: skip
     if source == "set":
-        # Of a model of one's own nobody knows the language: its user chooses.
+        # The language of a user's own model is unknown, so no set is preselected.
         sets = list(PRESETS)
         start: Any = {} if default else {"index": None}
         known = Kind(one_of(sets).parse, lambda value: value in (None, *sets), one_of(sets).expected)

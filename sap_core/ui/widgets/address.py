@@ -2,7 +2,7 @@
 
 The address outranks the session where the user arrives: in a new session, on another page, and with Back and Forward.
 From then on the session's widgets decide and the address mirrors them. One action of the user makes one entry of the
-browser's history (see `history.js`). A value in the address that the page can't use is told, and then corrected.
+browser's history (see `history.js`). A value in the address that the page can't use is reported, then corrected.
 """
 
 from __future__ import annotations
@@ -254,14 +254,9 @@ def step_in_view(steps: int) -> int:
     return _shared_number("step", steps, clamp=True) or 0
 
 
-def token_in_view(positions: int) -> int | None:
-    """Return the pinned position, which all figures of a run mark; None if no token is pinned, or not in this run."""
-    return _shared_number("token", positions)
-
-
 def selection_in_view() -> dict[str, str]:
-    """Return the address of the selection that all pages share, for links: prompt, layer, head, step, token."""
-    held = {key: f"choice_{key}" for key in ("sample", "layer", "head", "step", "token")}
+    """Return the address of the selection that all pages share, for links: prompt, layer, head, step."""
+    held = {key: f"choice_{key}" for key in ("sample", "layer", "head", "step")}
     return {key: address_text(st.session_state[name]) for key, name in held.items()
             if st.session_state.get(name) is not None}  # fmt: skip
 
