@@ -66,8 +66,8 @@ def test_the_cursor_follows_the_scrubber_and_the_hover_tells_all(tab, desk):
     word, position, value, rate = tip.inner_text().splitlines()
     assert word and re.fullmatch(r"position \d+, step 8", position) and "× an even share" in value
     assert re.fullmatch(r"a sink in \d+ % of heads", rate)
-    for layer in ("dominant position", "where tokens were written", "sinks under the rule"):
-        assert tab.get_by_role("checkbox", name=layer).is_checked()
+    for layer in ("dominant position", "token written", "sink"):
+        assert tab.get_by_role("checkbox", name=layer, exact=True).is_checked()
 
 
 def test_from_the_model_to_one_full_map_equal_to_the_capture(tab, desk):

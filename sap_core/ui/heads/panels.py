@@ -11,8 +11,9 @@ from ...plots.heads import component_bars, head_grid, value_title
 from ...plots.heatmap import trajectory_heatmap
 from ...plots.view import View
 from ...sinks.instability import COMPONENTS
-from ..widgets.address import address_choice, address_input, address_number, choose, one_of, take_in, write_query_param
+from ..widgets.address import address_choice, address_input, address_number, choose, one_of
 from ..widgets.figure import draw
+from ..widgets.pickers import part_in_view
 
 
 def pick_value(container: Any) -> str:
@@ -82,11 +83,7 @@ def chosen_head(ranking: pd.DataFrame) -> tuple[int, int]:
     """Return the selected head; where only a layer or a head is selected, or neither, the most unstable of these."""
     rows = ranking
     for key in ("layer", "head"):
-        held = f"choice_{key}"
-        take_in(key, held, one_of([None, *sorted(ranking[key].unique().tolist())]))
-        value = st.session_state.get(held)
-        if held in st.session_state:
-            write_query_param(key, value)
+        value = part_in_view(key, sorted(ranking[key].unique().tolist()))
         if value is not None and (rows[key] == value).any():
             rows = rows[rows[key] == value]
     return int(rows.iloc[0]["layer"]), int(rows.iloc[0]["head"])

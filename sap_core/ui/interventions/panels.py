@@ -17,6 +17,7 @@ from ..widgets.address import address_choice, choose
 from ..widgets.figure import draw
 from ..widgets.formatting import format_time, plain_text, run_label
 from ..widgets.layout import go
+from ..widgets.pickers import part_in_view
 
 WEAK = 0.4  # a coefficient below it leaves most of the order unexplained
 
@@ -199,12 +200,10 @@ def _open(layer: int, head: int) -> None:
 
 
 def _selected(heads: list[dict[str, Any]]) -> tuple[int, int] | None:
-    """Return the head in the address, if it is one of these."""
-    texts = [str(st.query_params.get(name, "")) for name in ("layer", "head")]
-    if not all(text.isdigit() for text in texts):
-        return None
-    place = int(texts[0]), int(texts[1])
-    return place if any((one["layer"], one["head"]) == place for one in heads) else None
+    """Return the head that all pages share, if it is one of these."""
+    layer, head = (part_in_view(key, sorted({one[key] for one in heads})) for key in ("layer", "head"))
+    known = any((one["layer"], one["head"]) == (layer, head) for one in heads)
+    return (layer, head) if known and layer is not None and head is not None else None
 
 
 def _capture_of(run: Run) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,16 @@ from ...runs.paths import resolve_run
 from ...runs.reading import Run
 from ...trajectory.access import layer_numbers, layers_without_attention
 from ...trajectory.accuracy import sampling_note
-from .address import address_choice, address_number, address_text, arrived_with, tell
+from .address import (
+    address_choice,
+    address_number,
+    address_text,
+    arrived_with,
+    one_of,
+    take_in,
+    tell,
+    write_query_param,
+)
 from .formatting import plain_text, run_label
 from .layout import nothing_here
 from .results import run_at, runs_of
@@ -171,3 +181,13 @@ def pick_rule(container: Any = None) -> SinkRule:
 def _address(run: RunSummary, named: str | None) -> str:
     """Return how the address names a run: by its id under the root, by its path elsewhere."""
     return named if named and "/" in named and address_text(run.path) == str(resolve_run(named)) else run.id
+
+
+def part_in_view(key: str, options: Sequence[int]) -> int | None:
+    """Return the layer or head that all pages share, and mirror it; None: none is chosen, or not one of ``options``."""
+    held = f"choice_{key}"
+    take_in(key, held, one_of([None, *options]))
+    value = st.session_state.get(held)
+    if held in st.session_state:
+        write_query_param(key, value)
+    return value if value in options else None
